@@ -1,0 +1,1 @@
+"""dpin: a peer-to-peer network for GPU compute."""

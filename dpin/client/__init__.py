@@ -1,0 +1,1 @@
+"""The Python SDK: HTTP to a local node."""
