@@ -1,0 +1,383 @@
+"""What may be run, and what came of it: job manifests, and the words of node and worker.
+
+A manifest is a blob: its id names the job's code, data, start and numeric class, so that everybody
+who holds it computes the same thing. The node talks to a worker (a child process that alone loads
+torch) in `Command`s; the worker answers in `Report`s. Bulk bytes never cross the pipe: both sides
+name files.
+"""
+
+from typing import Final
+
+from dpin.base.codec import Wire
+from dpin.base.ids import BlobId, Digest, JobId, Round
+
+WINDOWS_MIN: Final = 4
+VOCABULARY: Final = 256  # bytes
+LEAF_TAG: Final = "dpin/leaf/v1"
+OUTPUT_TAG: Final = "dpin/output/v1"
+STATE_TAG: Final = "dpin/state/v1"
+FINGERPRINT_TAG: Final = "dpin/fingerprint/v1"
+
+
+# --- what a job is -----------------------------------------------------------------------------
+
+
+class ModelSpec(Wire):
+    """A byte-level GPT: `layers` blocks of `heads` heads over `width` channels, `context` bytes."""
+
+    layers: int
+    heads: int
+    width: int
+    context: int
+
+
+class InnerSpec(Wire):
+    """The inner loop (AdamW). Rates in ppm; `batch` sequences a step; `steps` a full unit."""
+
+    learning_rate_ppm: int
+    weight_decay_ppm: int
+    warmup_steps: int
+    batch: int
+    steps: int
+
+
+class OuterSpec(Wire):
+    """The outer step: SGD over merged updates. (1_000_000, 0, False) is FedAvg."""
+
+    learning_rate_ppm: int
+    momentum_ppm: int
+    nesterov: bool
+
+
+class TrainManifest(Wire, tag=1):
+    """A training job, whole. `shards[i]` are byte files; seat s of n trains on shards i % n == s."""
+
+    model: ModelSpec
+    inner: InnerSpec
+    outer: OuterSpec
+    seats: int
+    rounds: int
+    windows: int  # S: windows of equal step count (+-1) in a full unit
+    shards: tuple[BlobId, ...]
+    holdout: BlobId
+    initial: BlobId  # global checkpoint of round 0
+    state_hash: Digest  # of `initial`
+    fingerprint: Digest  # numeric class that every provider and verifier must share
+
+
+class InferManifest(Wire, tag=2):
+    """One generation: `prompt` continued by at most `tokens` bytes; `temperature_ppm` 0 is greedy."""
+
+    model: BlobId  # the model's safetensors file
+    config: ModelSpec
+    state_hash: Digest
+    prompt: bytes
+    tokens: int
+    temperature_ppm: int
+    seed: bytes  # sampling noise is hashed from it, never taken from torch
+    fingerprint: Digest
+
+
+Manifest = TrainManifest | InferManifest
+
+
+def window_bounds(steps: int, windows: int) -> list[int]:
+    """Step counts at which the windows of a unit end: [0, ..., steps], equal to within one."""
+    return [steps * index // windows for index in range(windows + 1)]
+
+
+class Leaf(Wire):
+    """The state at the end of window `window` of a unit; window 0 is its start (H1).
+
+    `parameters` is the state hash (root over int64 tensors) at window 0, else the root over the
+    float32 tensors; `optimizer` is the root over both AdamW moments, NO_DIGEST when all are zero.
+    """
+
+    job: JobId
+    lease: Digest
+    round: Round
+    window: int
+    step: int  # inner steps of this unit done so far
+    parameters: Digest
+    optimizer: Digest
+    error_buffer: Digest
+    cursor: int  # global step number: round * steps + step
+
+
+# --- what a node asks of its worker ------------------------------------------------------------
+
+
+class Probe(Wire, tag=1):
+    """Which devices are there, and what is their numeric class?"""
+
+
+class Prepare(Wire, tag=2):
+    """Cut a corpus into shards and make an initial checkpoint, all under `folder`.
+
+    `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
+    cut at `bytes_max`); the last `holdout_ppm` of it is held out.
+    """
+
+    corpus: str
+    suffixes: tuple[str, ...]
+    bytes_max: int
+    shards: int
+    holdout_ppm: int
+    model: ModelSpec
+    seed: bytes
+    folder: str
+
+
+class OpenJob(Wire, tag=3):
+    """Load a training job: files of its shards (in manifest order) and the checkpoint of `round`.
+
+    `folder` is where this worker may write. A worker holds one open job.
+    """
+
+    job: JobId
+    manifest: bytes  # encoded TrainManifest
+    shards: tuple[str, ...]
+    holdout: str
+    checkpoint: str
+    round: Round
+    folder: str
+
+
+class TrainUnit(Wire, tag=4):
+    """Train one unit from the held global state. `limit_ms` boxes the phase in time (0: none);
+
+    a unit cut short ends at the last window that finished. `fault` names a misbehaviour that a
+    development network may ask for: "" | "skip-work" | "wrong-weights".
+    """
+
+    lease: Digest
+    seat: int
+    round: Round
+    fresh_optimizer: bool  # a replacement starts with zero moments and says so
+    limit_ms: int
+    fault: str
+
+
+class Contribution(Wire):
+    """One included update: its file and its weight (inner steps done)."""
+
+    update: str
+    steps: int
+
+
+class MergeRound(Wire, tag=5):
+    """Apply the outer step of `round` to the held global state, from exactly these updates."""
+
+    round: Round
+    contributions: tuple[Contribution, ...]
+
+
+class Evaluate(Wire, tag=6):
+    """Held-out loss of the held global state."""
+
+
+class CheckWindow(Wire, tag=7):
+    """Re-execute the window after `opened` from the state file; answer with the leaf found."""
+
+    opened: Leaf
+    seat: int
+    state: str
+
+
+class CheckUpdate(Wire, tag=8):
+    """Re-encode the update between a base checkpoint (leaf 0) and a final state (leaf S)."""
+
+    first: Leaf
+    last: Leaf
+    base: str  # global checkpoint file of the unit's round
+    final: str  # state file of leaf S
+
+
+class Export(Wire, tag=9):
+    """Write the held global state as a model directory (safetensors + config + provenance)."""
+
+    folder: str
+    provenance: str  # JSON text, stored beside the model
+
+
+class Generate(Wire, tag=10):
+    """Run an InferManifest on a model file; reports Tokens as they come, then Generated."""
+
+    manifest: bytes
+    model: str
+
+
+class Measure(Wire, tag=11):
+    """Train alone in one process for comparison; reports Measured.
+
+    `sequential`: one worker for `steps` steps at the inner batch; else each step takes the joint
+    batch of all seats.
+    """
+
+    steps: int
+    joint: bool
+
+
+Command = (
+    Probe
+    | Prepare
+    | OpenJob
+    | TrainUnit
+    | MergeRound
+    | Evaluate
+    | CheckWindow
+    | CheckUpdate
+    | Export
+    | Generate
+    | Measure
+)
+
+
+# --- what the worker reports -------------------------------------------------------------------
+
+
+class Device(Wire):
+    """One device that can run work."""
+
+    name: str
+    kind: str  # "cpu" | "cuda" | "mps"
+    memory_bytes: int
+
+
+class Probed(Wire, tag=1):
+    """Devices, best first; `reason` says why it is the CPU where it is."""
+
+    devices: tuple[Device, ...]
+    fingerprint: Digest
+    fingerprint_text: str
+    reason: str
+
+
+class Prepared(Wire, tag=2):
+    """What Prepare wrote."""
+
+    shards: tuple[str, ...]
+    holdout: str
+    initial: str
+    state_hash: Digest
+    parameters: int
+    fingerprint: Digest
+
+
+class Opened(Wire, tag=3):
+    """The job is loaded; `state_hash` is that of the checkpoint as read."""
+
+    round: Round
+    state_hash: Digest
+
+
+class Progress(Wire, tag=4):
+    """While a unit trains, a few times a second. `loss` in micro-nats per byte."""
+
+    lease: Digest
+    round: Round
+    step: int
+    steps: int
+    loss_micronats: int
+    tokens_per_second: int
+
+
+class Trained(Wire, tag=5):
+    """A unit is done: one leaf a window (leaf 0 first), its update, its window states."""
+
+    lease: Digest
+    round: Round
+    leaves: tuple[Leaf, ...]
+    states: tuple[str, ...]  # state file of each leaf; states[0] holds leaf 0
+    update: str
+    base: str  # global checkpoint file that the unit started from
+    loss_micronats: int
+    tokens: int
+    milliseconds: int
+
+
+class Merged(Wire, tag=6):
+    """The global state is now that of `round` (the round after the one merged)."""
+
+    round: Round
+    state_hash: Digest
+    checkpoint: str
+
+
+class Evaluated(Wire, tag=7):
+    """Held-out loss in micro-nats per byte."""
+
+    round: Round
+    loss_micronats: int
+
+
+class WindowChecked(Wire, tag=8):
+    """`opened_ok`: the state file hashes to the opened leaf. `found`: digest of the next leaf."""
+
+    opened: Leaf
+    opened_ok: bool
+    found: Digest
+    milliseconds: int
+
+
+class UpdateChecked(Wire, tag=9):
+    """`states_ok`: both files hash to their leaves. `update`: blob id of the update as encoded."""
+
+    last: Leaf
+    states_ok: bool
+    update: BlobId
+
+
+class Exported(Wire, tag=10):
+    """The model directory is written."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+class Tokens(Wire, tag=11):
+    """Bytes generated since the last report."""
+
+    data: bytes
+
+
+class Generated(Wire, tag=12):
+    """Generation is over; `output` is the digest (OUTPUT_TAG) of all bytes."""
+
+    output: Digest
+    tokens: int
+    first_token_ms: int
+    milliseconds: int
+
+
+class Measured(Wire, tag=13):
+    """Held-out loss after training alone."""
+
+    joint: bool
+    loss_micronats: int
+    milliseconds: int
+
+
+class Failed(Wire, tag=14):
+    """The command could not be done; the worker lives on. `reason` is for people."""
+
+    command: str
+    reason: str
+
+
+Report = (
+    Probed
+    | Prepared
+    | Opened
+    | Progress
+    | Trained
+    | Merged
+    | Evaluated
+    | WindowChecked
+    | UpdateChecked
+    | Exported
+    | Tokens
+    | Generated
+    | Measured
+    | Failed
+)
