@@ -22,7 +22,7 @@ FINGERPRINT_TAG: Final = "dpin/fingerprint/v1"
 # --- what a job is -----------------------------------------------------------------------------
 
 
-class ModelSpec(Wire):
+class ModelSpec(Wire, frozen=True):
     """A byte-level GPT: `layers` blocks of `heads` heads over `width` channels, `context` bytes."""
 
     layers: int
@@ -31,7 +31,7 @@ class ModelSpec(Wire):
     context: int
 
 
-class InnerSpec(Wire):
+class InnerSpec(Wire, frozen=True):
     """The inner loop (AdamW). Rates in ppm; `batch` sequences a step; `steps` a full unit."""
 
     learning_rate_ppm: int
@@ -41,7 +41,7 @@ class InnerSpec(Wire):
     steps: int
 
 
-class OuterSpec(Wire):
+class OuterSpec(Wire, frozen=True):
     """The outer step: SGD over merged updates. (1_000_000, 0, False) is FedAvg."""
 
     learning_rate_ppm: int
@@ -49,8 +49,8 @@ class OuterSpec(Wire):
     nesterov: bool
 
 
-class TrainManifest(Wire, tag=1):
-    """A training job, whole. `shards[i]` are byte files; seat s of n trains on shards i % n == s."""
+class TrainManifest(Wire, frozen=True, tag=1):
+    """A training job, whole. Seat s of n trains on the byte files shards[i] with i % n == s."""
 
     model: ModelSpec
     inner: InnerSpec
@@ -65,8 +65,8 @@ class TrainManifest(Wire, tag=1):
     fingerprint: Digest  # numeric class that every provider and verifier must share
 
 
-class InferManifest(Wire, tag=2):
-    """One generation: `prompt` continued by at most `tokens` bytes; `temperature_ppm` 0 is greedy."""
+class InferManifest(Wire, frozen=True, tag=2):
+    """One generation: `prompt` continued by at most `tokens` bytes; temperature 0 is greedy."""
 
     model: BlobId  # the model's safetensors file
     config: ModelSpec
@@ -86,7 +86,7 @@ def window_bounds(steps: int, windows: int) -> list[int]:
     return [steps * index // windows for index in range(windows + 1)]
 
 
-class Leaf(Wire):
+class Leaf(Wire, frozen=True):
     """The state at the end of window `window` of a unit; window 0 is its start (H1).
 
     `parameters` is the state hash (root over int64 tensors) at window 0, else the root over the
@@ -107,11 +107,11 @@ class Leaf(Wire):
 # --- what a node asks of its worker ------------------------------------------------------------
 
 
-class Probe(Wire, tag=1):
+class Probe(Wire, frozen=True, tag=1):
     """Which devices are there, and what is their numeric class?"""
 
 
-class Prepare(Wire, tag=2):
+class Prepare(Wire, frozen=True, tag=2):
     """Cut a corpus into shards and make an initial checkpoint, all under `folder`.
 
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
@@ -128,7 +128,7 @@ class Prepare(Wire, tag=2):
     folder: str
 
 
-class OpenJob(Wire, tag=3):
+class OpenJob(Wire, frozen=True, tag=3):
     """Load a training job: files of its shards (in manifest order) and the checkpoint of `round`.
 
     `folder` is where this worker may write. A worker holds one open job.
@@ -143,11 +143,11 @@ class OpenJob(Wire, tag=3):
     folder: str
 
 
-class TrainUnit(Wire, tag=4):
-    """Train one unit from the held global state. `limit_ms` boxes the phase in time (0: none);
+class TrainUnit(Wire, frozen=True, tag=4):
+    """Train one unit from the held global state.
 
-    a unit cut short ends at the last window that finished. `fault` names a misbehaviour that a
-    development network may ask for: "" | "skip-work" | "wrong-weights".
+    `limit_ms` boxes the phase in time (0: no limit); a unit cut short ends at the last window that
+    finished. `fault` is a misbehaviour for development networks: "" | "skip-work" | "wrong-weights".
     """
 
     lease: Digest
@@ -158,25 +158,25 @@ class TrainUnit(Wire, tag=4):
     fault: str
 
 
-class Contribution(Wire):
+class Contribution(Wire, frozen=True):
     """One included update: its file and its weight (inner steps done)."""
 
     update: str
     steps: int
 
 
-class MergeRound(Wire, tag=5):
+class MergeRound(Wire, frozen=True, tag=5):
     """Apply the outer step of `round` to the held global state, from exactly these updates."""
 
     round: Round
     contributions: tuple[Contribution, ...]
 
 
-class Evaluate(Wire, tag=6):
+class Evaluate(Wire, frozen=True, tag=6):
     """Held-out loss of the held global state."""
 
 
-class CheckWindow(Wire, tag=7):
+class CheckWindow(Wire, frozen=True, tag=7):
     """Re-execute the window after `opened` from the state file; answer with the leaf found."""
 
     opened: Leaf
@@ -184,7 +184,7 @@ class CheckWindow(Wire, tag=7):
     state: str
 
 
-class CheckUpdate(Wire, tag=8):
+class CheckUpdate(Wire, frozen=True, tag=8):
     """Re-encode the update between a base checkpoint (leaf 0) and a final state (leaf S)."""
 
     first: Leaf
@@ -193,25 +193,24 @@ class CheckUpdate(Wire, tag=8):
     final: str  # state file of leaf S
 
 
-class Export(Wire, tag=9):
+class Export(Wire, frozen=True, tag=9):
     """Write the held global state as a model directory (safetensors + config + provenance)."""
 
     folder: str
     provenance: str  # JSON text, stored beside the model
 
 
-class Generate(Wire, tag=10):
+class Generate(Wire, frozen=True, tag=10):
     """Run an InferManifest on a model file; reports Tokens as they come, then Generated."""
 
     manifest: bytes
     model: str
 
 
-class Measure(Wire, tag=11):
+class Measure(Wire, frozen=True, tag=11):
     """Train alone in one process for comparison; reports Measured.
 
-    `sequential`: one worker for `steps` steps at the inner batch; else each step takes the joint
-    batch of all seats.
+    With `joint` each step takes the joint batch of all seats, else the inner batch of seat 0.
     """
 
     steps: int
@@ -236,7 +235,7 @@ Command = (
 # --- what the worker reports -------------------------------------------------------------------
 
 
-class Device(Wire):
+class Device(Wire, frozen=True):
     """One device that can run work."""
 
     name: str
@@ -244,7 +243,7 @@ class Device(Wire):
     memory_bytes: int
 
 
-class Probed(Wire, tag=1):
+class Probed(Wire, frozen=True, tag=1):
     """Devices, best first; `reason` says why it is the CPU where it is."""
 
     devices: tuple[Device, ...]
@@ -253,7 +252,7 @@ class Probed(Wire, tag=1):
     reason: str
 
 
-class Prepared(Wire, tag=2):
+class Prepared(Wire, frozen=True, tag=2):
     """What Prepare wrote."""
 
     shards: tuple[str, ...]
@@ -264,14 +263,14 @@ class Prepared(Wire, tag=2):
     fingerprint: Digest
 
 
-class Opened(Wire, tag=3):
+class Opened(Wire, frozen=True, tag=3):
     """The job is loaded; `state_hash` is that of the checkpoint as read."""
 
     round: Round
     state_hash: Digest
 
 
-class Progress(Wire, tag=4):
+class Progress(Wire, frozen=True, tag=4):
     """While a unit trains, a few times a second. `loss` in micro-nats per byte."""
 
     lease: Digest
@@ -282,7 +281,7 @@ class Progress(Wire, tag=4):
     tokens_per_second: int
 
 
-class Trained(Wire, tag=5):
+class Trained(Wire, frozen=True, tag=5):
     """A unit is done: one leaf a window (leaf 0 first), its update, its window states."""
 
     lease: Digest
@@ -296,7 +295,7 @@ class Trained(Wire, tag=5):
     milliseconds: int
 
 
-class Merged(Wire, tag=6):
+class Merged(Wire, frozen=True, tag=6):
     """The global state is now that of `round` (the round after the one merged)."""
 
     round: Round
@@ -304,14 +303,14 @@ class Merged(Wire, tag=6):
     checkpoint: str
 
 
-class Evaluated(Wire, tag=7):
+class Evaluated(Wire, frozen=True, tag=7):
     """Held-out loss in micro-nats per byte."""
 
     round: Round
     loss_micronats: int
 
 
-class WindowChecked(Wire, tag=8):
+class WindowChecked(Wire, frozen=True, tag=8):
     """`opened_ok`: the state file hashes to the opened leaf. `found`: digest of the next leaf."""
 
     opened: Leaf
@@ -320,7 +319,7 @@ class WindowChecked(Wire, tag=8):
     milliseconds: int
 
 
-class UpdateChecked(Wire, tag=9):
+class UpdateChecked(Wire, frozen=True, tag=9):
     """`states_ok`: both files hash to their leaves. `update`: blob id of the update as encoded."""
 
     last: Leaf
@@ -328,20 +327,20 @@ class UpdateChecked(Wire, tag=9):
     update: BlobId
 
 
-class Exported(Wire, tag=10):
+class Exported(Wire, frozen=True, tag=10):
     """The model directory is written."""
 
     folder: str
     files: tuple[str, ...]
 
 
-class Tokens(Wire, tag=11):
+class Tokens(Wire, frozen=True, tag=11):
     """Bytes generated since the last report."""
 
     data: bytes
 
 
-class Generated(Wire, tag=12):
+class Generated(Wire, frozen=True, tag=12):
     """Generation is over; `output` is the digest (OUTPUT_TAG) of all bytes."""
 
     output: Digest
@@ -350,7 +349,7 @@ class Generated(Wire, tag=12):
     milliseconds: int
 
 
-class Measured(Wire, tag=13):
+class Measured(Wire, frozen=True, tag=13):
     """Held-out loss after training alone."""
 
     joint: bool
@@ -358,7 +357,7 @@ class Measured(Wire, tag=13):
     milliseconds: int
 
 
-class Failed(Wire, tag=14):
+class Failed(Wire, frozen=True, tag=14):
     """The command could not be done; the worker lives on. `reason` is for people."""
 
     command: str
