@@ -147,7 +147,7 @@ class TrainUnit(Wire, frozen=True, tag=4):
     """Train one unit from the held global state.
 
     `limit_ms` boxes the phase in time (0: no limit); a unit cut short ends at the last window that
-    finished. `fault` is a misbehaviour for development networks: "" | "skip-work" | "wrong-weights".
+    finished. `fault`: "" | "skip-work" | "wrong-weights", for development networks only.
     """
 
     lease: Digest

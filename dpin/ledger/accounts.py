@@ -1,0 +1,198 @@
+"""The state that the log leads to: accounts, jobs, leases, units. Data only; `rules.py` moves it.
+
+Everybody may read it; nobody but `rules.py` may write it. Other machines compare it with what they
+have done so far and do the rest: they follow states, not messages, so a restart loses nothing.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
+from dpin.base.units import LedgerMillis, MicroTokens, Tick
+from dpin.ledger.transactions import Commit, OpenLeaf, Propose, Register, VerifyReveal
+
+UnitKey = tuple[Digest, Round]  # lease and round
+
+
+class JobState(IntEnum):
+    """Life of a job."""
+
+    OPEN = 1  # funded; some seats may be leased, no round has started
+    RUNNING = 2
+    SETTLING = 3  # no further round; units are still being checked
+    DONE = 4
+    EXPIRED = 5  # nobody could be found for its seats
+    CANCELLED = 6
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen to the job."""
+        return self in {JobState.DONE, JobState.EXPIRED, JobState.CANCELLED}
+
+
+class LeaseState(IntEnum):
+    """Life of a lease."""
+
+    AWARDED = 1
+    READY = 2  # in the roster from the next round on
+    RUNNING = 3  # in the roster of the current round
+    ENDED = 4
+
+
+class UnitState(IntEnum):
+    """Life of a unit: the only thing that carries money."""
+
+    RUNNING = 1
+    COMMITTED = 2  # waits for the mix of the next tick to seat verifiers
+    SEATED = 3  # waits for verify-commits
+    SEALED = 4  # waits for the provider to open the leaves
+    OPENED = 5  # waits for reveals
+    PAID = 6
+    VOID = 7
+    SLASHED = 8
+    LAPSED = 9
+
+    @property
+    def settled(self) -> bool:
+        """Whether the unit's money has moved for the last time."""
+        return self >= UnitState.PAID
+
+
+class Phase(IntEnum):
+    """Where a job's current round stands (S1)."""
+
+    TRAIN = 1  # until all of the roster, or a quorum and its grace, or the deadline
+    EXCHANGE = 2  # updates are released; until all haves, or the deadline
+
+
+@dataclass(slots=True)
+class Account:
+    """Money of one key. `locked` is the part of `stake` that bonds hold."""
+
+    free: MicroTokens = MicroTokens(0)
+    stake: MicroTokens = MicroTokens(0)
+    locked: MicroTokens = MicroTokens(0)
+    sequence_high: int = 0  # highest sequence used
+    sequence_mask: int = 0  # bit i: sequence_high - 1 - i was used
+    registration: Register | None = None
+    absences: tuple[bool, ...] = ()  # last 3 seatings, newest last
+    faults: int = 0
+    units_ok: int = 0
+
+
+@dataclass(slots=True)
+class Seat:
+    """One verifier of one unit."""
+
+    verifier: NodeId
+    bond: MicroTokens
+    sealed: Digest | None = None
+    reveal: VerifyReveal | None = None
+
+
+@dataclass(slots=True)
+class Unit:
+    """One round of one lease."""
+
+    lease: Digest
+    round: Round
+    price: MicroTokens
+    verifier_fee: MicroTokens
+    state: UnitState
+    deadline: Tick  # of the present state
+    commit: Commit | None = None
+    committed_at: Tick = Tick(0)
+    window: int = -1  # the checked window ends at leaf `window` (1..leaves - 1); -1: not drawn
+    seats: list[Seat] = field(default_factory=list)
+    used: set[NodeId] = field(default_factory=set)  # everybody seated so far
+    refilled: bool = False
+    opened: OpenLeaf | None = None
+    reason: str = ""  # why it settled as it did, e.g. "verified", "unverified", "bad-window"
+    paid: MicroTokens = MicroTokens(0)  # to the provider, after the fee
+    lost: MicroTokens = MicroTokens(0)  # from the provider's bond
+
+
+@dataclass(slots=True)
+class Lease:
+    """A provider's hold on a seat of a job."""
+
+    id: Digest
+    job: JobId
+    number: int
+    seat: int
+    provider: NodeId
+    price: MicroTokens
+    bond: MicroTokens
+    state: LeaseState
+    deadline: Tick
+    first_round: Round = Round(-1)  # -1: no round yet
+    stopped: bool = False
+    reason: str = ""  # why it ended
+
+
+@dataclass(slots=True)
+class Included:
+    """An update that a round's outer step takes: whose, and how much work it stands for."""
+
+    lease: Digest
+    provider: NodeId
+    steps: int
+    update: BlobId
+
+
+@dataclass(slots=True)
+class RoundRecord:
+    """One round of a job. `included` is final once `closed`; it may be empty."""
+
+    round: Round
+    roster: list[Digest]  # leases, ascending
+    deadline: Tick  # of the present phase
+    phase: Phase = Phase.TRAIN
+    quorum_at: Tick | None = None
+    state_hash: Digest | None = None  # what most commits started from
+    candidates: list[Digest] = field(default_factory=list)  # leases whose commits came in time
+    haves: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    closed: bool = False
+    included: list[Included] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Job:
+    """A funded job and its history."""
+
+    id: JobId
+    requester: NodeId
+    propose: Propose
+    state: JobState
+    opened_at: LedgerMillis
+    escrow: MicroTokens
+    deadline: Tick  # while seats are open: when the job expires for want of an award
+    leases: list[Digest] = field(default_factory=list)  # all, in order of award
+    rounds: list[RoundRecord] = field(default_factory=list)
+    cancelled: bool = False
+    reason: str = ""
+
+    @property
+    def current(self) -> RoundRecord | None:
+        """The round under way, if any."""
+        return self.rounds[-1] if self.rounds and not self.rounds[-1].closed else None
+
+
+@dataclass(slots=True)
+class State:
+    """All that the ledger knows after a commit.
+
+    Conserved: reserve + treasury + sum(free + stake) + sum(escrow) == MAX_SUPPLY.
+    """
+
+    reserve: MicroTokens
+    treasury: MicroTokens
+    accounts: dict[NodeId, Account] = field(default_factory=dict)
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    leases: dict[Digest, Lease] = field(default_factory=dict)
+    units: dict[UnitKey, Unit] = field(default_factory=dict)
+    live_jobs: set[JobId] = field(default_factory=set)  # not ended
+    height: int = 0  # commits applied
+    time: LedgerMillis = LedgerMillis(0)
+    tick: Tick = Tick(0)
+    mix: Digest = Digest(bytes(32))

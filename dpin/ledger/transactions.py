@@ -1,0 +1,240 @@
+"""What can be asked of the ledger: operations as data, and the transaction that carries them.
+
+Wire structures are final: a transaction lists 1..16 operations, of which version 1 accepts exactly
+one. Rules live in `rules.py`; this file only says what the words are.
+"""
+
+from typing import Final
+
+from dpin.base.codec import Wire, encode
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.ids import BlobId, ChainId, Digest, JobId, NodeId, Round
+from dpin.base.units import MicroTokens, Tick
+
+TRANSACTION_TAG: Final = "dpin/tx/v1"
+BID_TAG: Final = "dpin/bid/v1"
+LEASE_TAG: Final = "dpin/lease/v1"
+SEALED_TAG: Final = "dpin/verify-commit/v1"
+VERSION: Final = 1
+OPERATIONS_MAX: Final = 16
+TRANSACTION_BYTES_MAX: Final = 4_096
+MEMO_BYTES_MAX: Final = 64
+TRAIN: Final = 1  # Propose.kind
+INFER: Final = 2
+
+
+class Transfer(Wire, frozen=True, tag=1):
+    """Give tokens away."""
+
+    to: NodeId
+    amount: MicroTokens
+    memo: bytes
+
+
+class Register(Wire, frozen=True, tag=2):
+    """Announce a provider (again: replaces what was said before).
+
+    `anchor` renews a validator's hash chain of reveals from round `anchor_round` on; NO_DIGEST
+    leaves it alone.
+    """
+
+    name: str
+    device: str
+    memory_bytes: int
+    fingerprint: Digest
+    provides: bool  # takes jobs
+    anchor: Digest
+    anchor_round: Round
+
+
+class Stake(Wire, frozen=True, tag=3):
+    """Set free tokens aside; bonds are locked out of stake."""
+
+    amount: MicroTokens
+
+
+class Unstake(Wire, frozen=True, tag=4):
+    """Take unlocked stake back."""
+
+    amount: MicroTokens
+
+
+class Propose(Wire, frozen=True, tag=5):
+    """Open a job and fund all of it. The job's id is the digest of the transaction.
+
+    Escrow: seats * rounds * (price_cap + VerifierFee(price_cap)). `quorum` is how many of the
+    roster close a round (0: half of the roster, at least 1). `unit_ms` is the expected time of a
+    unit on the requester's reckoning.
+    """
+
+    kind: int
+    manifest: BlobId
+    state_hash: Digest  # of the state that round 0 starts from
+    fingerprint: Digest
+    seats: int
+    rounds: int
+    steps: int  # work of a full unit
+    windows: int  # S
+    verifiers: int  # k1: 2, or 1 for inference
+    quorum: int
+    unit_ms: int
+    memory_bytes: int
+    price_cap: MicroTokens  # for one unit
+
+
+class Bid(Wire, frozen=True):
+    """A provider's signed offer for one seat of one job: consent to an award until `until`."""
+
+    job: JobId
+    provider: NodeId
+    price: MicroTokens  # for one unit
+    until: Tick
+
+
+class SignedBid(Wire, frozen=True):
+    """A bid with its signature (BID_TAG)."""
+
+    bid: Bid
+    signature: bytes
+
+
+class Award(Wire, frozen=True, tag=6):
+    """Fill a job's open seats from these bids; who wins at what price is computed, not claimed."""
+
+    job: JobId
+    bids: tuple[SignedBid, ...]
+
+
+class Ready(Wire, frozen=True, tag=7):
+    """The provider of a lease holds data and state and can start."""
+
+    lease: Digest
+
+
+class LeafPath(Wire, frozen=True):
+    """An opened leaf of a unit: encoded `compute.task.Leaf` and its inclusion path."""
+
+    leaf: bytes
+    path: tuple[Digest, ...]
+
+
+class Commit(Wire, frozen=True, tag=8):
+    """A unit is done (S1, H1): the root over its leaves, leaf 0 opened, the update's id."""
+
+    lease: Digest
+    round: Round
+    root: Digest
+    leaves: int  # windows finished + 1
+    steps: int
+    first: LeafPath
+    update: BlobId  # train: encoded update; infer: digest of the output
+
+
+class Have(Wire, frozen=True, tag=9):
+    """A roster member holds the updates of these leases for this round."""
+
+    lease: Digest
+    round: Round
+    held: tuple[Digest, ...]  # leases, ascending
+
+
+class OpenLeaf(Wire, frozen=True, tag=10):
+    """After the verify-commits: open the leaf that ends the checked window, and the last leaf."""
+
+    lease: Digest
+    round: Round
+    checked: LeafPath
+    last: LeafPath
+
+
+class VerifyCommit(Wire, frozen=True, tag=11):
+    """A seated verifier binds itself to what it found; see `seal`."""
+
+    lease: Digest
+    round: Round
+    sealed: Digest
+
+
+class VerifyReveal(Wire, frozen=True, tag=12):
+    """Open a verify-commit: the leaf digest found, and the update as re-encoded."""
+
+    lease: Digest
+    round: Round
+    found: Digest
+    update: BlobId
+    salt: bytes
+
+
+class Stop(Wire, frozen=True, tag=13):
+    """The requester ends a lease; a unit under way may still be committed by its deadline."""
+
+    lease: Digest
+
+
+class Cancel(Wire, frozen=True, tag=14):
+    """The requester ends a job: no further rounds; what was done is settled and paid."""
+
+    job: JobId
+
+
+Operation = (
+    Transfer
+    | Register
+    | Stake
+    | Unstake
+    | Propose
+    | Award
+    | Ready
+    | Commit
+    | Have
+    | OpenLeaf
+    | VerifyCommit
+    | VerifyReveal
+    | Stop
+    | Cancel
+)
+
+
+class Transaction(Wire, frozen=True):
+    """Operations that one account asks for, in order, all or none."""
+
+    version: int
+    chain: ChainId
+    sender: NodeId
+    sequence: int
+    valid_until_epoch: int
+    max_fee: MicroTokens
+    operations: tuple[Operation, ...]
+
+
+class SignedTransaction(Wire, frozen=True):
+    """A transaction with its sender's signature over its id (TRANSACTION_TAG)."""
+
+    transaction: Transaction
+    signature: bytes
+
+
+def transaction_id(transaction: Transaction) -> Digest:
+    """Names a transaction; does not cover the signature, so nobody can rename it."""
+    return digest(TRANSACTION_TAG, encode(transaction))
+
+
+def sign(key: SigningKey, chain: ChainId, sequence: int, operation: Operation) -> SignedTransaction:
+    """One operation as its sender signs it."""
+    transaction = Transaction(
+        VERSION, chain, key.node_id, sequence, 0, MicroTokens(0), (operation,)
+    )
+    signature = key.sign(TRANSACTION_TAG, chain, transaction_id(transaction))
+    return SignedTransaction(transaction, signature)
+
+
+def lease_id(job: JobId, provider: NodeId, number: int) -> Digest:
+    """Names the `number`th lease of a job."""
+    return digest(LEASE_TAG, encode([job, provider, number]))
+
+
+def seal(lease: Digest, round_: Round, verifier: NodeId, reveal: VerifyReveal) -> Digest:
+    """What a verifier commits to: bound to itself, so that copying a commit is useless."""
+    return digest(
+        SEALED_TAG, encode([lease, round_, verifier, reveal.found, reveal.update, reveal.salt])
+    )
