@@ -2,7 +2,7 @@
 
 The bytes are MessagePack arrays, as msgspec writes them. A decoder checks types and field counts,
 then encodes what it read and compares: a value has exactly one encoding, so a digest of the bytes
-is a digest of the value.
+is a digest of the value. Maps and sets have no order of their own and are banned from wire values.
 """
 
 from typing import Final, TypeVar
@@ -12,6 +12,7 @@ import msgspec
 from dpin.base.errors import PeerFault
 
 MESSAGE_BYTES_MAX: Final = 1 << 20
+_REASON_CHARS_MAX: Final = 200  # msgspec quotes the sender's own words in some of its errors
 
 T = TypeVar("T")
 
@@ -39,8 +40,10 @@ def decode(kind: type[T], data: bytes, limit: int = MESSAGE_BYTES_MAX) -> T:
     try:
         value = decoder.decode(data)
         again = _encoder.encode(value)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise PeerFault(f"not a {getattr(kind, '__name__', kind)}: {error}") from None
+    # ValueError: msgspec's own errors, and UnicodeDecodeError, which it lets through.
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        reason = repr(str(error)[:_REASON_CHARS_MAX])
+        raise PeerFault(f"not a {getattr(kind, '__name__', kind)}: {reason}") from None
     if again != data:
         raise PeerFault(f"not the canonical bytes of a {getattr(kind, '__name__', kind)}")
     return value  # type: ignore[return-value]  # The decoder was made for `kind`.

@@ -27,3 +27,7 @@ class Misuse(DpinError):
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+
+
+class NotFound(Misuse):
+    """Nothing goes by that name."""

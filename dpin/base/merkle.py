@@ -7,7 +7,7 @@ leaf can pass for a node.
 from collections.abc import Sequence
 from hashlib import sha256
 
-from dpin.base.ids import Digest
+from dpin.base.ids import ID_BYTES, Digest
 
 
 def leaf_hash(data: bytes) -> Digest:
@@ -75,7 +75,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[Digest]:
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> Digest | None:
     """The root that this proof leads to, or None where no such proof can be (RFC 9162 2.1.3.2)."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or not _are_digests([leaf, *path]):
         return None
     place, last, result = index, size - 1, Digest(leaf)
     for sibling in path:
@@ -89,6 +89,11 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes
             result = node_hash(result, sibling)
         place, last = place >> 1, last >> 1
     return result if last == 0 else None
+
+
+def _are_digests(hashes: Sequence[bytes]) -> bool:
+    """A hash covers its children glued together: a short one beside a long one would pass too."""
+    return all(len(item) == ID_BYTES for item in hashes)
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[Digest]:
@@ -116,7 +121,7 @@ def consistent(sizes: tuple[int, int], roots: tuple[bytes, bytes], proof: Sequen
         return not proof and roots[0] == roots[1]
     if old_size == 0:
         return not proof
-    if not 0 < old_size < new_size:
+    if not 0 < old_size < new_size or not _are_digests([*roots, *proof]):
         return False
     path = list(proof) if old_size & (old_size - 1) else [roots[0], *proof]
     return _roots_from_consistency(old_size - 1, new_size - 1, path) == roots

@@ -1,6 +1,6 @@
 """Quantities as integers, so that every node computes the same number."""
 
-from decimal import Decimal, InvalidOperation
+import re
 from typing import Final, NewType
 
 from dpin.base.errors import Misuse
@@ -17,7 +17,12 @@ NEVER: Final = Instant(2**63 - 1)
 MICROS_PER_SECOND: Final = 1_000_000
 MICROS_PER_MILLI: Final = 1_000
 TOKEN: Final = MicroTokens(1_000_000)
+TOKENS_MAX: Final = MicroTokens(2**63 - 1)
 MILLION: Final = 1_000_000
+
+_DECIMALS: Final = 6
+# At most 20 digits: the amount is compared after it is read, so reading must stay cheap.
+_AMOUNT: Final = re.compile(r"([0-9]{1,20}|[0-9]{1,3}(?:,[0-9]{3}){1,6})(?:\.([0-9]{1,6}))?")
 
 
 def after(now: Instant, wait: Micros) -> Instant:
@@ -36,14 +41,15 @@ def ceil_div(dividend: int, divisor: int) -> int:
 
 
 def parse_tokens(text: str) -> MicroTokens:
-    """Read an amount such as "1.50"; raises Misuse where it is no amount of whole micro-tokens."""
-    try:
-        amount = Decimal(text) * TOKEN
-    except InvalidOperation:
-        raise Misuse(f"{text!r} is not an amount of tokens") from None
-    if not amount.is_finite() or amount < 0 or amount != int(amount):
-        raise Misuse(f"{text!r} is not an amount of tokens with at most six decimals")
-    return MicroTokens(int(amount))
+    """Read an amount such as "1,200.50"; raises Misuse for all but digits and six decimals."""
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None:
+        raise Misuse(f"{text[:40]!r} is not an amount of tokens with at most six decimals")
+    whole, part = found[1].replace(",", ""), found[2] or ""
+    amount = int(whole) * TOKEN + int(part.ljust(_DECIMALS, "0"))
+    if amount > TOKENS_MAX:
+        raise Misuse(f"{text[:40]!r} is not an amount of tokens: there are not that many")
+    return MicroTokens(amount)
 
 
 def format_tokens(amount: int) -> str:

@@ -1,0 +1,127 @@
+"""What people and programs may ask of a running node. The gateway speaks it; the driver is it."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from dpin.node.status import (
+    Check,
+    ExplainView,
+    InviteView,
+    JobDetail,
+    JobView,
+    LogEntry,
+    NodeView,
+    PeerView,
+    PlanView,
+    ReceiptView,
+    TransferView,
+)
+
+
+class SubmitRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A job file as text; relative paths in it are under `folder`. `sets` are key=value."""
+
+    text: str
+    folder: str
+    sets: list[str] = []
+    name: str = ""
+
+
+class RunRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Continue `prompt` with the model in a folder; temperature 0 is greedy."""
+
+    model: str
+    prompt: str
+    tokens: int = 200
+    temperature: float = 0.8
+    seed: int = 0
+    max_cost: str = "10"
+
+
+class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tokens as decimal text, `to` as a node id in hex."""
+
+    to: str
+    amount: str
+    memo: str = ""
+
+
+class Pictures(Protocol):
+    """What a node shows. A job goes by any unambiguous prefix of its local or ledger id.
+
+    Raises NotFound for an unknown or ambiguous id.
+    """
+
+    def node(self) -> NodeView:
+        """The node itself."""
+        ...
+
+    def peers(self) -> list[PeerView]:
+        """Everybody it knows."""
+        ...
+
+    def jobs(self) -> list[JobView]:
+        """Its own jobs and those it serves, newest first."""
+        ...
+
+    def job(self, job: str) -> JobDetail:
+        """One job, whole."""
+        ...
+
+    def explain(self, job: str) -> ExplainView:
+        """Why a job stands where it stands."""
+        ...
+
+    def receipts(self, job: str) -> list[ReceiptView]:
+        """What the ledger has done about a job, with proofs."""
+        ...
+
+    def checks(self) -> list[Check]:
+        """What the running node knows of its own health."""
+        ...
+
+    def log(self, job: str, after: int) -> AsyncIterator[LogEntry]:
+        """Entries numbered above `after`, then new ones as they come, until the job has ended."""
+        ...
+
+
+class Commands(Protocol):
+    """What a node does when asked. Raises Misuse, with its fix, for what cannot be done."""
+
+    async def plan(self, request: SubmitRequest) -> PlanView:
+        """Check a job file and say what it would do, without doing it."""
+        ...
+
+    async def submit(self, request: SubmitRequest) -> JobView:
+        """Start a job; returns at once with its local id."""
+        ...
+
+    async def run(self, request: RunRequest) -> JobView:
+        """Start one generation; its text comes as log entries of kind "token"."""
+        ...
+
+    async def cancel(self, job: str) -> JobView:
+        """End a job; what was done is settled and paid."""
+        ...
+
+    async def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens; returns when the ledger has committed it."""
+        ...
+
+    async def invite(self, grant: str, to: str) -> InviteView:
+        """One line for the next machine; with a grant, tokens go to the node id `to`."""
+        ...
+
+    async def drain(self) -> None:
+        """Finish what runs, take nothing new."""
+        ...
+
+    async def stop(self) -> None:
+        """End the node cleanly."""
+        ...
+
+
+class Control(Pictures, Commands, Protocol):
+    """A running node, as the gateway sees it."""

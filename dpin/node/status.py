@@ -1,0 +1,298 @@
+"""A read-only picture of the node, as people and programs see it. Every view becomes JSON.
+
+Amounts are micro-tokens, times are Unix milliseconds, losses are nats per byte. Keys are never
+renamed; what is not known is null.
+"""
+
+import msgspec
+
+
+class View(msgspec.Struct, kw_only=True):
+    """Base of all views."""
+
+
+class Money(View):
+    """An account."""
+
+    free: int
+    stake: int
+    locked: int
+    sequence: int
+
+
+class LedgerView(View):
+    """Where this node's replica stands."""
+
+    height: int
+    tick: int
+    time_ms: int
+    round: int
+    root: str | None  # newest state root, hex, with the commit it belongs to
+    root_height: int
+    validator: bool
+    signing: bool
+    committee: list[str]
+    tolerates: int  # faulty validators
+    transactions: int
+    pending: int
+
+
+class Traffic(View):
+    """Bytes since start, by purpose."""
+
+    control_in: int
+    control_out: int
+    gossip_in: int
+    gossip_out: int
+    shards_in: int
+    shards_out: int
+    updates_in: int
+    updates_out: int
+    checks_in: int
+    checks_out: int
+    models_in: int
+    models_out: int
+
+
+class DeviceView(View):
+    """What the node computes on, and why that."""
+
+    name: str
+    kind: str
+    memory_bytes: int
+    fingerprint: str
+    reason: str
+
+
+class ServingView(View):
+    """One lease that this node works on, or one check."""
+
+    job: str
+    lease: str
+    role: str  # "train" | "infer" | "check"
+    state: str
+    round: int
+    step: int
+    steps: int
+    tokens_per_second: int
+    earned: int
+
+
+class NodeView(View):
+    """The node itself."""
+
+    version: str
+    name: str
+    node_id: str
+    network: str | None
+    chain: str | None
+    development: bool
+    state: str  # "starting" | "online" | "alone" | "draining" | "stopping"
+    started_ms: int
+    api: str
+    addresses: list[str]
+    peers: int
+    provides: bool
+    device: DeviceView | None
+    money: Money
+    ledger: LedgerView
+    traffic: Traffic
+    serving: list[ServingView]
+    offers_seen: int
+    offers_taken: int
+    offers_declined: dict[str, int]  # by reason code
+    warnings: list[str]
+
+
+class PeerView(View):
+    """One peer."""
+
+    node_id: str
+    name: str
+    address: str
+    connected: bool
+    validator: bool
+    device: str
+    provides: bool
+    free: int
+    stake: int
+    last_seen_ms: int
+    blame: int
+    reason: str  # why it is banned, if it is
+
+
+class UnitView(View):
+    """One unit of a lease: state and money."""
+
+    round: int
+    state: str
+    reason: str
+    steps: int
+    paid: int
+    lost: int
+    verifiers: list[str]
+    window: int
+
+
+class LeaseView(View):
+    """One provider's part in a job."""
+
+    lease: str
+    provider: str
+    name: str
+    seat: int
+    state: str
+    reason: str
+    price: int
+    units: list[UnitView]
+
+
+class RoundView(View):
+    """One round of a job."""
+
+    round: int
+    participants: list[str]
+    included: int
+    loss: float | None  # mean training loss that providers reported
+    holdout: float | None
+    tokens_per_second: int
+    started_ms: int
+    train_ms: int
+    exchange_ms: int
+    state_hash: str | None
+
+
+class PhaseView(View):
+    """plan > match > upload > load > run > verify > fetch."""
+
+    name: str
+    state: str  # "waiting" | "running" | "done" | "failed"
+    since_ms: int
+    elapsed_ms: int
+    detail: str
+
+
+class JobView(View):
+    """One job in a list."""
+
+    id: str  # local and immediate: j-xxxxxxxx
+    ledger_id: str | None
+    name: str
+    kind: str  # "train" | "inference"
+    role: str  # "mine" | "served"
+    state: (
+        str  # "preparing" | "matching" | "running" | "verifying" | "done" | "failed" | "cancelled"
+    )
+    reason: str
+    round: int
+    rounds: int
+    participants: int
+    seats: int
+    cost: int
+    cost_max: int
+    submitted_ms: int
+    finished_ms: int | None
+
+
+class JobDetail(View):
+    """One job, whole."""
+
+    job: JobView
+    phases: list[PhaseView]
+    leases: list[LeaseView]
+    rounds: list[RoundView]
+    holdout_before: float | None
+    holdout_after: float | None
+    output: str | None  # folder
+    files: list[str]
+    verdicts: dict[str, int]  # unit reason -> count
+
+
+class Decline(View):
+    """Why one provider does not take the job."""
+
+    provider: str
+    name: str
+    code: str
+    detail: str
+    fix: str
+
+
+class ExplainView(View):
+    """Why a job stands where it stands."""
+
+    job: str
+    state: str
+    summary: str
+    since_ms: int
+    providers_seen: int
+    bids: int
+    declines: list[Decline]
+    next_step: str
+
+
+class PlanView(View):
+    """What a job would do (dry run)."""
+
+    name: str
+    kind: str
+    seats: int
+    rounds: int
+    steps: int
+    windows: int
+    price_cap: int  # for one unit
+    cost_max: int
+    balance: int
+    parameters: int
+    providers: list[PeerView]
+    warnings: list[str]
+
+
+class LogEntry(View):
+    """One line of a job's log; `number` grows by one."""
+
+    number: int
+    time_ms: int
+    kind: str  # phase, lease, round, progress, verify, money, token, end or warning
+    text: str
+    data: dict[str, str | int | float | None]
+
+
+class ReceiptView(View):
+    """What became of one transaction or unit, with its proof."""
+
+    height: int
+    index: int
+    subject: str
+    code: int
+    detail: str
+    log_size: int
+    log_root: str
+    proof: list[str]
+    proof_ok: bool
+
+
+class TransferView(View):
+    """A transfer that the ledger has committed."""
+
+    transaction: str
+    height: int
+    detail: str
+    free: int
+
+
+class InviteView(View):
+    """One line to paste on the next machine."""
+
+    network: str
+    invite: str
+    addresses: list[str]
+
+
+class Check(View):
+    """One line of `dpin doctor`."""
+
+    name: str
+    verdict: str  # "ok" | "warn" | "fail"
+    detail: str
+    fix: str
