@@ -156,7 +156,10 @@ class VerifyCommit(Wire, frozen=True, tag=11):
 
 
 class VerifyReveal(Wire, frozen=True, tag=12):
-    """Open a verify-commit: the leaf digest found, and the update as re-encoded."""
+    """Open a verify-commit: the leaf digest found; and the update as re-encoded.
+
+    `update` is NO_BLOB where `found` already differs from the provider's leaf.
+    """
 
     lease: Digest
     round: Round
@@ -233,8 +236,9 @@ def lease_id(job: JobId, provider: NodeId, number: int) -> Digest:
     return digest(LEASE_TAG, encode([job, provider, number]))
 
 
-def seal(lease: Digest, round_: Round, verifier: NodeId, reveal: VerifyReveal) -> Digest:
-    """What a verifier commits to: bound to itself, so that copying a commit is useless."""
-    return digest(
-        SEALED_TAG, encode([lease, round_, verifier, reveal.found, reveal.update, reveal.salt])
-    )
+def seal(lease: Digest, round_: Round, verifier: NodeId, found: Digest, salt: bytes) -> Digest:
+    """What a verifier commits to: bound to itself, so that copying a commit is useless.
+
+    The update is not sealed: it can be re-encoded only after the last leaf was opened.
+    """
+    return digest(SEALED_TAG, encode([lease, round_, verifier, found, salt]))
