@@ -1,0 +1,76 @@
+"""What machines ask of the blob store, and what it answers. Bulk bytes never enter a machine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dpin.base.ids import BlobId, NodeId
+
+
+class Purpose(StrEnum):
+    """Why bytes are moved; traffic is counted by it."""
+
+    SHARD = "shards"
+    UPDATE = "updates"
+    CHECK = "checks"
+    MODEL = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get this blob from any of these peers, unless it is here; ends in Fetched or Missing."""
+
+    blob: BlobId
+    sources: tuple[NodeId, ...]
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The blob is here, whole and verified."""
+
+    blob: BlobId
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No source had the blob; asking again may help."""
+
+    blob: BlobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Put this file into the store; ends in Kept. `readers` as in Allow."""
+
+    path: str
+    purpose: Purpose
+    readers: frozenset[NodeId] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The file at `path` is blob `blob`."""
+
+    path: str
+    blob: BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """These peers (None: everybody) may read the blob; nobody may before."""
+
+    blob: BlobId
+    readers: frozenset[NodeId] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Files that nobody needs any more."""
+
+    paths: tuple[str, ...]
+
+
+StoreEvent = Fetched | Missing | Kept
+StoreEffect = Fetch | Keep | Allow | Discard
