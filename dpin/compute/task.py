@@ -10,10 +10,10 @@ from typing import Final
 
 from dpin.base.codec import Wire
 from dpin.base.ids import BlobId, Digest, JobId, Round
+from dpin.base.leaf import Leaf
 
 WINDOWS_MIN: Final = 4
 VOCABULARY: Final = 256  # bytes
-LEAF_TAG: Final = "dpin/leaf/v1"
 OUTPUT_TAG: Final = "dpin/output/v1"
 STATE_TAG: Final = "dpin/state/v1"
 FINGERPRINT_TAG: Final = "dpin/fingerprint/v1"
@@ -84,24 +84,6 @@ Manifest = TrainManifest | InferManifest
 def window_bounds(steps: int, windows: int) -> list[int]:
     """Step counts at which the windows of a unit end: [0, ..., steps], equal to within one."""
     return [steps * index // windows for index in range(windows + 1)]
-
-
-class Leaf(Wire, frozen=True):
-    """The state at the end of window `window` of a unit; window 0 is its start (H1).
-
-    `parameters` is the state hash (root over int64 tensors) at window 0, else the root over the
-    float32 tensors; `optimizer` is the root over both AdamW moments, NO_DIGEST when all are zero.
-    """
-
-    job: JobId
-    lease: Digest
-    round: Round
-    window: int
-    step: int  # inner steps of this unit done so far
-    parameters: Digest
-    optimizer: Digest
-    error_buffer: Digest
-    cursor: int  # global step number: round * steps + step
 
 
 # --- what a node asks of its worker ------------------------------------------------------------
@@ -315,7 +297,7 @@ class WindowChecked(Wire, frozen=True, tag=8):
 
     opened: Leaf
     opened_ok: bool
-    found: Digest
+    found: Digest  # base.leaf.leaf_digest of it
     milliseconds: int
 
 
