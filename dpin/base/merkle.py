@@ -114,14 +114,14 @@ def _subproof(leaves: Sequence[bytes], old_size: int, *, known: bool) -> list[Di
 def consistent(sizes: tuple[int, int], roots: tuple[bytes, bytes], proof: Sequence[bytes]) -> bool:
     """Whether the tree (sizes[0], roots[0]) is a prefix of (sizes[1], roots[1]); RFC 9162 2.1.4.2.
 
-    An empty old tree is a prefix of every tree, by an empty proof.
+    An empty old tree has no proofs: nobody needs one, and a caller who passes 0 has lost count.
     """
     old_size, new_size = sizes
+    if not 0 < old_size <= new_size:
+        return False
     if old_size == new_size:
         return not proof and roots[0] == roots[1]
-    if old_size == 0:
-        return not proof
-    if not 0 < old_size < new_size or not _are_digests([*roots, *proof]):
+    if not _are_digests([*roots, *proof]):
         return False
     path = list(proof) if old_size & (old_size - 1) else [roots[0], *proof]
     return _roots_from_consistency(old_size - 1, new_size - 1, path) == roots
