@@ -5,6 +5,7 @@ then encodes what it read and compares: a value has exactly one encoding, so a d
 is a digest of the value. Maps and sets have no order of their own and are banned from wire values.
 """
 
+from types import UnionType
 from typing import Final, TypeVar
 
 import msgspec
@@ -30,7 +31,7 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
-def decode(kind: type[T], data: bytes, limit: int = MESSAGE_BYTES_MAX) -> T:
+def decode(kind: type[T] | UnionType, data: bytes, limit: int = MESSAGE_BYTES_MAX) -> T:
     """Read one value; raises PeerFault for anything but the canonical bytes of a `kind`."""
     if len(data) > limit:
         raise PeerFault(f"message of {len(data)} bytes, at most {limit} are taken")
