@@ -8,8 +8,9 @@ digest alone.
 from collections.abc import Sequence
 from typing import Final
 
-from dpin.base.codec import Wire, encode
+from dpin.base.codec import Wire, decode, encode
 from dpin.base.crypto import digest
+from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, JobId, Round
 from dpin.base.merkle import inclusion_proof, leaf_hash, root, root_from_inclusion
 
@@ -53,3 +54,16 @@ def opens(root_: Digest, leaf: Leaf, leaves: int, path: Sequence[Digest]) -> boo
     """Whether `leaf` stands at its window among `leaves` leaves under the root."""
     found = root_from_inclusion(leaf_hash(leaf_digest(leaf)), leaf.window, leaves, path)
     return found == root_
+
+
+def opened(data: bytes, path: Sequence[Digest], leaves: int, root_: Digest) -> Leaf:
+    """The leaf that `data` encodes, shown to stand under the root; raises PeerFault otherwise."""
+    leaf = decode(Leaf, data)
+    if not opens(root_, leaf, leaves, path):
+        raise PeerFault("the path does not lead from this leaf to the root")
+    return leaf
+
+
+def window_bounds(steps: int, windows: int) -> list[int]:
+    """Step counts at which the windows of a unit end: [0, ..., steps], equal to within one."""
+    return [steps * index // windows for index in range(windows + 1)]
