@@ -8,6 +8,8 @@ DpinError
 A broken invariant is none of these: it is an AssertionError, and it stops the node.
 """
 
+from typing import ClassVar
+
 
 class DpinError(Exception):
     """Everything that dpin raises on purpose."""
@@ -24,6 +26,8 @@ class Unavailable(DpinError):
 class Misuse(DpinError):
     """A request that cannot be met; `fix` says what to do instead."""
 
+    code: ClassVar[str] = "misuse"  # what programs tell the kinds apart by
+
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self.fix = fix
@@ -31,3 +35,17 @@ class Misuse(DpinError):
 
 class NotFound(Misuse):
     """Nothing goes by that name."""
+
+    code = "not-found"
+
+
+class NoMatch(Misuse):
+    """No provider can take the job."""
+
+    code = "no-match"
+
+
+class OverBudget(Misuse):
+    """It would cost more than there is, or more than was allowed."""
+
+    code = "over-budget"

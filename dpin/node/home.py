@@ -1,0 +1,269 @@
+"""A node's folder: its key, its network, its data. Nobody else knows where things lie."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_bytes
+from typing import Final
+
+import msgspec
+import platformdirs
+
+from dpin.base.codec import encode
+from dpin.base.crypto import SEED_BYTES
+from dpin.base.errors import Misuse, PeerFault, Unavailable
+from dpin.ledger.genesis import Genesis
+from dpin.ledger.genesis import read as read_genesis
+from dpin.node.invite import ADDRESSES_MAX, INVITE_BYTES_MAX, Invite
+from dpin.node.keyfile import KEY_CHARS_MAX, decode_key, encode_key
+from dpin.node.settings import CONFIG_CHARS_MAX
+
+_PRIVATE: Final = 0o600
+_FOLDER: Final = 0o700
+_OTHERS: Final = 0o077
+_RUNNING_BYTES_MAX: Final = 4_096
+_BEACON_BYTES_MAX: Final = 1 << 24
+
+NO_NETWORK_FIX: Final = "dpin net create NAME, or: dpin net join INVITE"
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What node.json says while a node runs on this home."""
+
+    pid: int
+    api: str  # "http://127.0.0.1:PORT"
+    started_ms: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything of one node lies; `--home` puts the config into the same folder."""
+
+    root: Path
+    config: Path
+    key: Path  # the node's secret seed; mode 0600
+    beacon: Path  # the table of its hash chain of reveals; as secret as the key
+    genesis: Path  # the network that it belongs to
+    bootstrap: Path  # whom to dial first, one address a line
+    running: Path  # there while a node runs
+    lock: Path  # held by the one node of this home
+    ledger_log: Path  # the ledger's write-ahead log
+    jobs: Path  # a folder for each job, its own and those it serves
+    blobs: Path  # content-addressed chunks
+    worker: Path  # where workers may write
+    peers: Path  # the peers remembered from the last run
+
+
+def home_in(root: Path, config: Path) -> Home:
+    """The home whose data lie in `root`; nothing is made."""
+    return Home(
+        root=root,
+        config=config,
+        key=root / "key",
+        beacon=root / "beacon.table",
+        genesis=root / "genesis",
+        bootstrap=root / "bootstrap",
+        running=root / "node.json",
+        lock=root / "lock",
+        ledger_log=root / "ledger.log",
+        jobs=root / "jobs",
+        blobs=root / "blobs",
+        worker=root / "worker",
+        peers=root / "peers",
+    )
+
+
+def locate(folder: str | None, environment: Mapping[str, str]) -> Home:
+    """The home that `--home`, DPIN_HOME or the XDG folders name; nothing is made."""
+    chosen = folder or environment.get("DPIN_HOME", "")
+    if chosen:
+        root = Path(chosen).expanduser().absolute()
+        return home_in(root, root / "config.toml")
+    config = Path(platformdirs.user_config_path("dpin", appauthor=False))
+    data = Path(platformdirs.user_data_path("dpin", appauthor=False))
+    return home_in(data, config / "config.toml")
+
+
+def prepare(home: Home) -> None:
+    """Make the folders of a home, readable by their owner alone; raises Unavailable."""
+    with _disk(home.root):
+        for folder in (home.config.parent, home.root, home.jobs, home.blobs, home.worker):
+            folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+
+
+def create_key(home: Home) -> bytes:
+    """Make a new key and return its seed; raises Misuse where there is one already."""
+    seed = token_bytes(SEED_BYTES)
+    with _disk(home.key):
+        try:
+            handle = os.open(home.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+        except FileExistsError:
+            raise Misuse(
+                f"{home.key} exists: this home has a key",
+                fix="use it as it is, or another home: dpin init --home DIR",
+            ) from None
+        with os.fdopen(handle, "w") as file:
+            file.write(encode_key(seed))
+            file.flush()
+            os.fsync(file.fileno())
+    return seed
+
+
+def read_key(home: Home) -> bytes:
+    """The node's seed; raises Misuse where there is none, or others may read it."""
+    try:
+        mode = home.key.stat().st_mode
+        text = _text(home.key, KEY_CHARS_MAX)
+    except FileNotFoundError:
+        raise Misuse(f"there is no node in {home.root}", fix=_with_home(home, "init")) from None
+    if mode & _OTHERS:
+        raise Misuse(f"others may read the key {home.key}", fix=f"chmod 600 {home.key}")
+    return decode_key(text)
+
+
+def write_config(home: Home, text: str) -> None:
+    """Write the config file, whole or not at all."""
+    _replace(home.config, text.encode())
+
+
+def read_config(home: Home) -> str:
+    """The text of the config file; empty where there is none."""
+    try:
+        return _text(home.config, CONFIG_CHARS_MAX)
+    except FileNotFoundError:
+        return ""
+
+
+def write_beacon(home: Home, table: bytes) -> None:
+    """Keep the table of the hash chain of reveals."""
+    _replace(home.beacon, table)
+
+
+def read_beacon(home: Home) -> bytes | None:
+    """The table of the hash chain of reveals, or None: it can be made again from the key."""
+    try:
+        return _bytes(home.beacon, _BEACON_BYTES_MAX)
+    except FileNotFoundError:
+        return None
+
+
+def write_network(home: Home, invite: Invite) -> None:
+    """Make this home part of a network; raises Misuse where it belongs to another."""
+    data = encode(invite.genesis)
+    if home.genesis.exists() and _bytes(home.genesis, INVITE_BYTES_MAX) != data:
+        raise Misuse(
+            f"{home.root} belongs to the network {read_network(home).genesis.name!r} already",
+            fix="use another home for the other network: dpin init --home DIR",
+        )
+    _replace(home.bootstrap, "".join(f"{line}\n" for line in invite.addresses).encode())
+    _replace(home.genesis, data)
+
+
+def read_network(home: Home) -> Invite:
+    """The network that this home belongs to and whom to dial first; raises Misuse."""
+    try:
+        genesis = _genesis(home, _bytes(home.genesis, INVITE_BYTES_MAX))
+    except FileNotFoundError:
+        raise Misuse("this node belongs to no network yet", fix=NO_NETWORK_FIX) from None
+    lines: list[str] = []
+    with suppress(FileNotFoundError):
+        lines = _text(home.bootstrap, INVITE_BYTES_MAX).splitlines()
+    return Invite(genesis, tuple(line for line in lines if line)[:ADDRESSES_MAX])
+
+
+def _genesis(home: Home, data: bytes) -> Genesis:
+    try:
+        return read_genesis(data)
+    except PeerFault as error:
+        raise Misuse(
+            f"{home.genesis} is damaged: {error}",
+            fix=f"remove it and join again: {NO_NETWORK_FIX}",
+        ) from None
+
+
+def write_running(home: Home, running: Running) -> None:
+    """Say where the node of this home can be reached."""
+    _replace(home.running, msgspec.json.encode(running))
+
+
+def read_running(home: Home) -> Running | None:
+    """What the node of this home said last, or None; it may have died since."""
+    try:
+        return msgspec.json.decode(_bytes(home.running, _RUNNING_BYTES_MAX), type=Running)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def clear_running(home: Home) -> None:
+    """Say that no node runs."""
+    with _disk(home.running):
+        home.running.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold the home; raises Misuse where another process does. The system frees it at exit."""
+    with _disk(home.lock):
+        handle = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            running = read_running(home)
+            who = f" (pid {running.pid}, {running.api})" if running else ""
+            raise Misuse(
+                f"a node runs in {home.root} already{who}", fix=_with_home(home, "node stop")
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _with_home(home: Home, command: str) -> str:
+    return (
+        f"dpin {command} --home {home.root}"
+        if home.config.parent == home.root
+        else (f"dpin {command}")
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside and rename over, so that a crash leaves the old or the new."""
+    beside = path.with_name(f"{path.name}.new")
+    with _disk(path):
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    with _disk(path), path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Misuse(f"{path} is larger than {limit} bytes", fix="dpin did not write it: remove it")
+    return data
+
+
+def _text(path: Path, limit: int) -> str:
+    try:
+        return _bytes(path, limit).decode()
+    except UnicodeDecodeError:
+        raise Misuse(f"{path} is not text in UTF-8", fix="correct or remove it") from None
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes Unavailable; what is not there stays FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from error
