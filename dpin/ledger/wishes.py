@@ -24,6 +24,13 @@ RESTING_MAX: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """The ledger has moved: compare `state` with what is done, and do the rest."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """Have this operation done in this node's name, once."""
 

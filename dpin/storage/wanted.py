@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from dpin.base.ids import BlobId, NodeId
+
+SMALL_BYTES_MAX: Final = 64 * 1024  # a blob up to this size comes with its content
 
 
 class Purpose(StrEnum):
@@ -26,10 +29,11 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The blob is here, whole and verified."""
+    """The blob is here, whole and verified; `data` is its content where that is small."""
 
     blob: BlobId
     path: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Put this file into the store; ends in Kept. `readers` as in Allow."""
+    """Put this file into the store, to be read by `readers` (None: everybody); ends in Kept."""
 
     path: str
     purpose: Purpose

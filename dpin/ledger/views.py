@@ -1,0 +1,48 @@
+"""Ways to look at the state; all orders are the same on every node."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dpin.base.ids import NodeId
+from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit
+
+ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
+
+
+def live_units(state: State) -> Iterator[tuple[Job, Lease, Unit]]:
+    """Every unit whose money has not moved for the last time, by job, round and lease."""
+    for job_id in sorted(state.live_jobs):
+        job = state.jobs[job_id]
+        for record in job.rounds[-ROUNDS_BACK:]:
+            units = (state.units.get((lease, record.round)) for lease in record.roster)
+            for unit in (unit for unit in units if unit is not None and not unit.state.settled):
+                yield job, state.leases[unit.lease], unit
+
+
+def live_leases(state: State) -> Iterator[tuple[Job, Lease]]:
+    """Every lease that has not ended, by job and number."""
+    for job_id in sorted(state.live_jobs):
+        job = state.jobs[job_id]
+        for lease_id in job.leases:
+            lease = state.leases[lease_id]
+            if lease.state != LeaseState.ENDED:
+                yield job, lease
+
+
+def open_seats(state: State, job: Job) -> int:
+    """Seats of a live job that no live lease holds."""
+    if job.state.ended or job.cancelled:
+        return 0
+    held = sum(
+        state.leases[lease].state != LeaseState.ENDED and not state.leases[lease].stopped
+        for lease in job.leases
+    )
+    return max(0, job.propose.seats - held)
+
+
+def holds_live_lease(state: State, job: Job, provider: NodeId) -> bool:
+    """Whether this provider works on this job."""
+    return any(
+        state.leases[lease].provider == provider and state.leases[lease].state != LeaseState.ENDED
+        for lease in job.leases
+    )

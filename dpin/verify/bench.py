@@ -1,0 +1,75 @@
+"""One worker process that checks units of one job, and the files it needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.ids import Round, short
+from dpin.base.machine import Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import Command, TrainManifest
+from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
+from dpin.ledger.accounts import Job, State
+from dpin.storage.wanted import Fetch, Fetched
+from dpin.verify.jobfiles import JobFiles
+
+RETRY: Final = seconds(2)
+RESTARTS_MAX: Final = 2
+
+
+@dataclass(slots=True)
+class Bench:
+    """Brought up once per job that this node has a seat in; dismissed when the job has ended."""
+
+    job: Job
+    files: JobFiles = field(init=False)
+    worker: WorkerId = field(init=False)
+    hired: bool = False
+    opened: bool = False  # the open command is queued; whatever follows it is in order
+    restarts: int = 0
+    retry_at: Instant = Instant(0)
+
+    def __post_init__(self) -> None:
+        self.files = JobFiles(self.job)
+        self.worker = WorkerId(f"check-{short(self.job.id)}")
+
+    def prepare(self, state: State, now: Instant) -> Iterator[Fetch | WorkEffect | Wake]:
+        """Start the worker, fetch what is missing, load the job; harmless to repeat."""
+        if not self.hired and self.restarts <= RESTARTS_MAX:
+            self.hired = True
+            yield Hire(self.worker)
+        if not self.files.ready and now >= self.retry_at:
+            self.retry_at = after(now, RETRY)
+            yield from self.files.missing(state)
+            yield Wake(self.retry_at)
+        if self.files.ready and self.hired and not self.opened:
+            self.opened = True
+            if isinstance(self.files.manifest, TrainManifest):
+                start = self.files.paths[self.files.manifest.initial]
+                yield self.order(self.files.open_job(start, Round(0), self.worker))
+
+    @property
+    def usable(self) -> bool:
+        """Whether orders may be given."""
+        return self.hired and self.opened
+
+    def order(self, command: Command) -> Order:
+        """The next command for the worker."""
+        return Order(self.worker, command)
+
+    def arrived(self, event: Fetched) -> None:
+        """A blob is here; what it names may be asked for at once."""
+        if not self.files.ready:
+            self.files.arrived(event)
+            self.retry_at = Instant(0)
+
+    def exited(self) -> None:
+        """The worker died: bring up another, a few times."""
+        self.hired = self.opened = False
+        self.restarts += 1
+
+    def dismiss(self) -> Iterator[WorkEffect]:
+        """End the worker."""
+        if self.hired:
+            self.hired = self.opened = False
+            yield Dismiss(self.worker)

@@ -1,0 +1,98 @@
+"""The files that a job needs before anybody can compute on it: what is here, what to fetch."""
+
+from collections.abc import Mapping
+
+from dpin.base.codec import decode
+from dpin.base.errors import PeerFault
+from dpin.base.ids import BlobId, NodeId, Round
+from dpin.compute.task import InferManifest, Manifest, OpenJob, TrainManifest
+from dpin.compute.work import WorkerId
+from dpin.ledger.accounts import Job, State
+from dpin.ledger.transactions import INFER, TRAIN, Propose
+from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
+
+
+class JobFiles:
+    """Manifest first, then what it names. `fault` says why the job can never be computed."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.manifest: TrainManifest | InferManifest | None = None
+        self.manifest_data = b""
+        self.paths: dict[BlobId, str] = {}
+        self.fault = ""
+
+    def sources(self, state: State) -> tuple[NodeId, ...]:
+        """Who may have them: the requester, then the job's providers."""
+        providers = sorted({state.leases[lease].provider for lease in self.job.leases})
+        return (self.job.requester, *providers)
+
+    def missing(self, state: State) -> list[Fetch]:
+        """What to ask the store for now."""
+        sources = self.sources(state)
+        return [
+            Fetch(blob, sources, purpose)
+            for blob, purpose in self._needed().items()
+            if blob not in self.paths
+        ]
+
+    def arrived(self, event: Fetched) -> None:
+        """A blob is here; harmless when it is none of ours."""
+        if event.blob in self._needed():
+            self.paths[event.blob] = event.path
+        if event.blob == self.job.propose.manifest and self.manifest is None:
+            self._read(event.data)
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is here."""
+        return self.manifest is not None and all(blob in self.paths for blob in self._needed())
+
+    def open_job(self, checkpoint: str, round_: Round, worker: WorkerId) -> OpenJob:
+        """The command that loads a training job into a worker."""
+        assert isinstance(self.manifest, TrainManifest), "only training jobs are opened"
+        return OpenJob(
+            job=self.job.id,
+            manifest=self.manifest_data,
+            shards=tuple(self.paths[shard] for shard in self.manifest.shards),
+            holdout=self.paths[self.manifest.holdout],
+            checkpoint=checkpoint,
+            round=round_,
+            folder=worker,
+        )
+
+    def _needed(self) -> Mapping[BlobId, Purpose]:
+        needed = {self.job.propose.manifest: Purpose.SHARD}
+        match self.manifest:
+            case TrainManifest(shards=shards, holdout=holdout, initial=initial):
+                needed |= dict.fromkeys((*shards, holdout), Purpose.SHARD)
+                needed[initial] = Purpose.MODEL
+            case InferManifest(model=model):
+                needed[model] = Purpose.MODEL
+            case None:
+                pass
+        return needed
+
+    def _read(self, data: bytes) -> None:
+        try:
+            manifest: Manifest = decode(Manifest, data, SMALL_BYTES_MAX)
+        except PeerFault as error:
+            self.fault = f"bad-manifest: {error}"
+            return
+        if not _agrees(manifest, self.job.propose):
+            self.fault = "bad-manifest: it is not what the job was proposed with"
+            return
+        self.manifest, self.manifest_data = manifest, data
+
+
+def _agrees(manifest: Manifest, propose: Propose) -> bool:
+    """Whether what the ledger was told about the job is what its manifest says."""
+    if (manifest.fingerprint, manifest.state_hash) != (propose.fingerprint, propose.state_hash):
+        return False
+    match manifest:
+        case TrainManifest():
+            told = (propose.kind, propose.seats, propose.rounds, propose.steps, propose.windows)
+            said = (manifest.seats, manifest.rounds, manifest.inner.steps, manifest.windows)
+            return told == (TRAIN, *said)
+        case InferManifest():
+            return (propose.kind, propose.steps) == (INFER, manifest.tokens)
