@@ -1,0 +1,90 @@
+"""Records of a log: length, checksum, kind, bytes; and what a damaged log still says.
+
+A record is `[length u32][crc32 u32][kind u8][body]`, big-endian; `length` counts the body. The
+checksum (CRC-32 as in zlib) covers the record's own offset in the log, the length, the kind and the
+body: a record is valid in one place only, so bytes that a peer chose, stored inside a body, never
+pass for a record.
+
+A crash leaves at most a torn tail: the first bad record is the last thing in the log. Where a valid
+record follows a bad one, the disk has lost what it once had: that is rot, and no tail to cut off.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from struct import Struct
+from typing import Final
+from zlib import crc32
+
+RECORD_BYTES_MAX: Final = 4 << 20  # of one body
+
+_HEAD: Final = Struct(">IIB")
+_COVERED: Final = Struct(">QIB")
+HEAD_BYTES: Final = _HEAD.size
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that was written down."""
+
+    kind: int  # 0..255
+    body: bytes
+
+
+class Problem(Enum):
+    """Why a log is not whole."""
+
+    TORN = "the last record was not written to its end"
+    ROTTEN = "a damaged record is followed by good ones"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a log says."""
+
+    records: list[Record]
+    good_length: int  # bytes that these records take; what follows is damaged
+    problem: Problem | None
+
+
+def _checksum(offset: int, kind: int, body: bytes | memoryview) -> int:
+    return crc32(body, crc32(_COVERED.pack(offset, len(body), kind)))
+
+
+def encode_record(record: Record, offset: int) -> bytes:
+    """The bytes of `record` where it starts at `offset` of its log."""
+    assert len(record.body) <= RECORD_BYTES_MAX, "the caller keeps its records small"
+    checksum = _checksum(offset, record.kind, record.body)
+    return _HEAD.pack(len(record.body), checksum, record.kind) + record.body
+
+
+def _record_at(data: memoryview, offset: int) -> Record | None:
+    """The record that starts at `offset`, or None where no valid one does."""
+    start = offset + HEAD_BYTES
+    if start > len(data):
+        return None
+    length, checksum, kind = _HEAD.unpack_from(data, offset)
+    if length > RECORD_BYTES_MAX or start + length > len(data):
+        return None
+    body = data[start : start + length]
+    return Record(kind, bytes(body)) if _checksum(offset, kind, body) == checksum else None
+
+
+def scan(data: bytes | memoryview) -> Scan:
+    """Read records up to the first that is not valid, and say what kind of damage that is."""
+    view = memoryview(data)
+    records: list[Record] = []
+    offset = 0
+    while offset < len(view):
+        record = _record_at(view, offset)
+        if record is None:
+            problem = Problem.ROTTEN if _good_record_follows(view, offset) else Problem.TORN
+            return Scan(records, offset, problem)
+        records.append(record)
+        offset += HEAD_BYTES + len(record.body)
+    return Scan(records, offset, None)
+
+
+def _good_record_follows(data: memoryview, bad: int) -> bool:
+    """Whether a record is valid that starts where the one after the bad record may start."""
+    end = min(len(data), bad + HEAD_BYTES + RECORD_BYTES_MAX + 1)
+    return any(_record_at(data, offset) is not None for offset in range(bad + HEAD_BYTES, end))
