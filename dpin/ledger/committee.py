@@ -1,0 +1,81 @@
+"""The validators of an epoch: who they are, how much each weighs, who leads which round."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from dpin.base.crypto import digest
+from dpin.base.ids import ChainId, Digest, NodeId, Round
+from dpin.ledger.genesis import Genesis
+
+SEED_TAG: Final = "dpin/leader-seed/v1"
+_LEADER_PREFIX: Final = b"dpin/leader/v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Committee:
+    """Members in the order of their author index, with their weights."""
+
+    members: tuple[NodeId, ...]
+    weights: tuple[int, ...]
+    seed: Digest  # draws the leaders of this epoch
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def total(self) -> int:
+        """The weight of all."""
+        return sum(self.weights)
+
+    @property
+    def quorum(self) -> int:
+        """The least weight of which any two holders share a correct member, below 1/3 faulty."""
+        return 2 * self.total // 3 + 1
+
+    @property
+    def honest(self) -> int:
+        """The least weight among whose holders one is correct, below 1/3 faulty."""
+        return self.total - self.quorum + 1
+
+    def index(self, node: NodeId) -> int | None:
+        """The author index of `node`, if it is a member."""
+        return self.members.index(node) if node in self.members else None
+
+    def weigh(self, authors: Iterable[int]) -> int:
+        """The weight of `authors`, each listed once."""
+        return sum(self.weights[author] for author in authors)
+
+    def leader(self, round_: Round) -> int:
+        """The author whose block of `round_` everybody looks at: drawn by weight."""
+        draw = sha256(_LEADER_PREFIX + self.seed + round_.to_bytes(8)).digest()
+        left = int.from_bytes(draw) % self.total
+        for author, weight in enumerate(self.weights):
+            if left < weight:
+                return author
+            left -= weight
+        raise AssertionError("a draw below the total falls to one of the members")
+
+    def leaders(self, round_: Round) -> Sequence[int]:
+        """The leaders of `round_` in order of rank: one."""
+        return (self.leader(round_),)
+
+
+def first_committee(genesis: Genesis, chain: ChainId) -> Committee:
+    """The founders, led by draws from the chain's id."""
+    return Committee(
+        tuple(founder.node for founder in genesis.founders),
+        tuple(founder.weight for founder in genesis.founders),
+        digest(SEED_TAG, chain),
+    )
+
+
+def lower_median(values: Sequence[tuple[int, int]]) -> int:
+    """The least value that, with all below it, has half of the weight; pairs (value, weight)."""
+    half, below = sum(weight for _, weight in values), 0
+    for value, weight in sorted(values):
+        below += weight
+        if 2 * below >= half:
+            return value
+    raise AssertionError("a median is taken of at least one value")
