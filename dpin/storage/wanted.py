@@ -54,6 +54,14 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepData:
+    """Put these few bytes into the store, to be read by everybody; their id is known already."""
+
+    data: bytes
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The file at `path` is blob `blob`."""
 
@@ -77,4 +85,4 @@ class Discard:
 
 
 StoreEvent = Fetched | Missing | Kept
-StoreEffect = Fetch | Keep | Allow | Discard
+StoreEffect = Fetch | Keep | KeepData | Allow | Discard

@@ -1,0 +1,312 @@
+"""One lease from the provider's side: load, train or generate, exchange, until it ends."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.ids import BlobId, Round
+from dpin.base.machine import Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import (
+    Generate,
+    Generated,
+    InferManifest,
+    Merged,
+    Opened,
+    Progress,
+    Report,
+    Tokens,
+    Trained,
+    TrainUnit,
+)
+from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
+from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
+from dpin.ledger.transactions import INFER, Commit, Have, Ready
+from dpin.ledger.wishes import Wish
+from dpin.market.merging import Merging
+from dpin.market.messages import (
+    AskCheckpoint,
+    CheckpointOffer,
+    Decline,
+    Heartbeat,
+    Reason,
+    Text,
+)
+from dpin.storage.wanted import Allow, Fetch, Fetched, Keep, Kept, Purpose
+from dpin.verify.commitment import commit_of, generation_leaves
+from dpin.verify.defender import Produced
+from dpin.verify.jobfiles import JobFiles
+
+RETRY: Final = seconds(1)
+BEAT: Final = seconds(1)
+RESTARTS_MAX: Final = 2
+MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
+HAVE_MARGIN_TICKS: Final = 5  # before the exchange ends, say what is held even if not all is
+
+
+class Fault(StrEnum):
+    """Misbehaviour on purpose, for development networks only."""
+
+    NONE = ""
+    SKIP_WORK = "skip-work"
+    WRONG_WEIGHTS = "wrong-weights"
+    VANISH = "vanish"
+
+
+Effect = Send | Wake | Wish | Fetch | Keep | Allow | Produced | WorkEffect
+
+
+@dataclass(slots=True)
+class Engagement:
+    """What this node knows and has done about one of its leases."""
+
+    job: Job
+    lease: Lease
+    fault: Fault
+    tick_ms: int
+    files: JobFiles = field(init=False)
+    worker: WorkerId = field(init=False)
+    merging: Merging = field(init=False)
+    hired: bool = False
+    restarts: int = 0
+    failed: str = ""  # why this lease cannot be worked on any more
+    step: int = 0
+    steps: int = 0
+    loss_micronats: int = 0
+    tokens_per_second: int = 0
+    _opening: str = ""  # checkpoint that the worker was told to load
+    _checkpoint: tuple[Round, BlobId] | None = None
+    _ordered: Round = Round(-1)
+    _trained: dict[Round, Trained] = field(default_factory=dict)
+    _commits: dict[Round, Commit] = field(default_factory=dict)
+    _offset: int = 0
+    _retry_at: Instant = Instant(0)
+    _beat_at: Instant = Instant(0)
+
+    def __post_init__(self) -> None:
+        self.files = JobFiles(self.job)
+        self.worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
+        self.merging = Merging(self.job, self.worker)
+
+    # --- following the ledger ---
+
+    def follow(self, state: State, now: Instant) -> Iterator[Effect]:
+        """Do what the state of the lease asks for; harmless to repeat."""
+        if self.fault == Fault.VANISH and self.lease.state == LeaseState.RUNNING:
+            return
+        if self.failed or self.files.fault:
+            yield from self._give_up(now)
+            return
+        yield from self._prepare(state, now)
+        yield from self.merging.follow(state, now)
+        record = self.job.current
+        if record is not None:
+            yield from self._work(record, state)
+            yield from self._exchange(record, state)
+        yield from self._beat(now)
+
+    def _prepare(self, state: State, now: Instant) -> Iterator[Effect]:
+        if not self.hired:
+            self.hired = True
+            yield Hire(self.worker)
+        if not self.files.ready or self._start() is None:
+            if now >= self._retry_at:
+                self._retry_at = after(now, RETRY)
+                yield from self.files.missing(state)
+                yield from self._seek_checkpoint(state)
+                yield Wake(self._retry_at)
+            return
+        if self.lease.state == LeaseState.AWARDED:
+            # The worker may still be loading: its time is in the unit's deadline.
+            yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
+        start = self._start()
+        if (
+            start is not None
+            and not self._opening
+            and not isinstance(self.files.manifest, InferManifest)
+        ):
+            round_, self._opening = start
+            yield Order(self.worker, self.files.open_job(self._opening, round_, self.worker))
+
+    def _start(self) -> tuple[Round, str] | None:
+        """The round and the file that this worker starts from, once the file is here."""
+        manifest = self.files.manifest
+        if manifest is None:
+            return None
+        if isinstance(manifest, InferManifest):
+            return Round(0), self.files.paths.get(manifest.model, "")
+        if self._checkpoint is not None:
+            round_, blob = self._checkpoint
+            path = self.merging.paths.get(blob)
+            return None if path is None else (round_, path)
+        if not self._late:
+            return Round(0), self.files.paths.get(manifest.initial, "")
+        return None
+
+    @property
+    def _late(self) -> bool:
+        """Whether rounds were closed before this lease: its start is somebody's checkpoint."""
+        return any(record.closed for record in self.job.rounds)
+
+    def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
+        if self.job.propose.kind == INFER or not self._late:
+            return
+        sources = [peer for peer in self.files.sources(state) if peer != self.lease.provider]
+        if self._checkpoint is None:
+            for peer in sources:
+                yield Send(peer, encode(AskCheckpoint(self.job.id)))
+        else:
+            yield Fetch(self._checkpoint[1], tuple(sources), Purpose.MODEL)
+
+    def _work(self, record: RoundRecord, state: State) -> Iterator[Effect]:
+        """Order the unit of the current round; commit it when it is done."""
+        unit = state.units.get((self.lease.id, record.round))
+        if unit is None or unit.state != UnitState.RUNNING:
+            return
+        if record.round in self._commits:
+            yield Wish(f"commit:{self.lease.id.hex()}:{record.round}", self._commits[record.round])
+        elif self._ordered < record.round and self._loaded(record.round):
+            self._ordered = record.round
+            yield Order(self.worker, self._unit_command(unit, state))
+
+    def _loaded(self, round_: Round) -> bool:
+        if isinstance(self.files.manifest, InferManifest):
+            return self.files.ready
+        return self.merging.holding == round_
+
+    def _unit_command(self, unit: Unit, state: State) -> TrainUnit | Generate:
+        if isinstance(self.files.manifest, InferManifest):
+            return Generate(self.files.manifest_data, self.files.paths[self.files.manifest.model])
+        left_ms = (unit.deadline - state.tick) * self.tick_ms - MARGIN_MS
+        return TrainUnit(
+            lease=self.lease.id,
+            seat=self.lease.seat,
+            round=unit.round,
+            fresh_optimizer=unit.round == self.lease.first_round,
+            limit_ms=max(1, left_ms),
+            fault="" if self.fault == Fault.VANISH else self.fault.value,
+        )
+
+    def _exchange(self, record: RoundRecord, state: State) -> Iterator[Effect]:
+        """Release the own update once all are committed; say which ones have come."""
+        if record.phase != Phase.EXCHANGE:
+            return
+        if self.job.propose.kind == INFER:
+            held = sorted(record.candidates)
+        else:
+            updates = self.merging.updates(record, state)
+            own = updates.get(self.lease.id)
+            if own is not None:
+                yield Allow(own, None)
+            held = sorted(lease for lease, blob in updates.items() if blob in self.merging.paths)
+        complete = len(held) == len(record.candidates)
+        late = state.tick >= record.deadline - HAVE_MARGIN_TICKS
+        if record.haves.get(self.lease.id) != tuple(held) and (complete or late):
+            name = f"have:{self.lease.id.hex()}:{record.round}:{len(held)}"
+            yield Wish(name, Have(self.lease.id, record.round, tuple(held)))
+
+    def _give_up(self, now: Instant) -> Iterator[Effect]:
+        """Tell the requester, who ends the lease; its deadline would, later."""
+        if now < self._beat_at or self.lease.stopped:
+            return
+        self._beat_at = after(now, BEAT)
+        reason = self.failed or self.files.fault
+        yield Send(self.job.requester, encode(Decline(self.job.id, Reason.FAULTY, reason)))
+        yield Wake(self._beat_at)
+
+    def _beat(self, now: Instant) -> Iterator[Effect]:
+        if now < self._beat_at:
+            return
+        self._beat_at = after(now, BEAT)
+        current = self.job.current
+        beat = Heartbeat(
+            lease=self.lease.id,
+            round=current.round if current else Round(0),
+            phase=self.phase,
+            step=self.step,
+            steps=self.steps,
+            loss_micronats=self.loss_micronats,
+            tokens_per_second=self.tokens_per_second,
+        )
+        yield Send(self.job.requester, encode(beat))
+        yield Wake(self._beat_at)
+
+    @property
+    def phase(self) -> str:
+        """What this engagement is doing, for people."""
+        if not self.files.ready:
+            return "upload"
+        if self.job.propose.kind != INFER and self.merging.holding is None:
+            return "load"
+        return "run" if self.job.current else "verify"
+
+    # --- what comes in ---
+
+    def fetched(self, event: Fetched) -> None:
+        """A blob is here."""
+        self.files.arrived(event)
+        self.merging.arrived(event)
+        self._retry_at = Instant(0)
+
+    def offered(self, offer: CheckpointOffer) -> None:
+        """Somebody holds the job's state; the first offer is taken."""
+        if self._checkpoint is None and self._late and 0 <= offer.round <= len(self.job.rounds):
+            self._checkpoint = (offer.round, offer.blob)
+            self._retry_at = Instant(0)
+
+    def kept(self, event: Kept) -> Iterator[Effect]:
+        """A file of ours has a blob id now: an update can be committed, a checkpoint offered."""
+        for round_, trained in self._trained.items():
+            if trained.update == event.path:
+                self.merging.paths[event.blob] = event.path
+                self._commits[round_] = commit_of(trained.leaves, event.blob)
+        yield from self.merging.kept(event)
+
+    def reported(self, report: Report) -> Iterator[Effect]:
+        """News of the own worker."""
+        match report:
+            case Opened():
+                self.merging.opened(report, self._opening)
+            case Merged():
+                self.merging.merged(report)
+            case Progress():
+                self.step, self.steps = report.step, report.steps
+                self.loss_micronats = report.loss_micronats
+                self.tokens_per_second = report.tokens_per_second
+            case Trained():
+                self._trained[report.round] = report
+                yield Produced(report.leaves, report.states, report.base)
+                yield Keep(report.update, Purpose.UPDATE, frozenset())
+            case Tokens(data=data):
+                yield Send(self.job.requester, encode(Text(self.lease.id, self._offset, data)))
+                self._offset += len(data)
+            case Generated():
+                yield from self._generated(report)
+            case _:
+                pass  # Answers to questions that a lease does not ask.
+
+    def _generated(self, report: Generated) -> Iterator[Effect]:
+        manifest = self.files.manifest
+        assert isinstance(manifest, InferManifest), "only generations generate"
+        leaves = generation_leaves(
+            self.job.id, self.lease.id, manifest.state_hash, report.output, manifest.tokens
+        )
+        self._commits[Round(0)] = commit_of(leaves, BlobId(report.output))
+        self.tokens_per_second = report.tokens * 1_000 // max(1, report.milliseconds)
+        yield Produced(leaves, (), "")
+
+    def exited(self, reason: str) -> None:
+        """The worker died: bring up another, unless it took the lease's optimizer with it."""
+        self.hired, self._opening, self._ordered = False, "", Round(-1)
+        self.merging.restarted()
+        self.restarts += 1
+        if self._commits or self.restarts > RESTARTS_MAX:
+            self.failed = f"the worker died: {reason}"
+
+    def dismiss(self) -> Iterator[WorkEffect]:
+        """The lease has ended."""
+        if self.hired:
+            self.hired = False
+            yield Dismiss(self.worker)

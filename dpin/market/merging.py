@@ -1,0 +1,122 @@
+"""Keep a worker's global state level with the ledger: fetch what a round took, apply it, offer it.
+
+Providers and requesters both hold the state of a training job; both do just this with it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.ids import BlobId, Digest, NodeId, Round
+from dpin.base.machine import Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import Contribution, Merged, MergeRound, Opened
+from dpin.compute.work import Order, WorkerId
+from dpin.ledger.accounts import Job, Phase, RoundRecord, State
+from dpin.market.messages import CheckpointOffer
+from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose
+
+RETRY: Final = seconds(1)
+ASKERS_MAX: Final = 64
+
+Effect = Send | Wake | Fetch | Keep | Order
+
+
+@dataclass(slots=True)
+class Merging:
+    """The global state of one job in one worker. `holding` is None until the job is loaded."""
+
+    job: Job
+    worker: WorkerId
+    holding: Round | None = None
+    state_hash: Digest | None = None
+    checkpoint: str = ""  # file of the state held
+    paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here
+    _ordered: Round = Round(-1)
+    _retry_at: Instant = Instant(0)
+    _askers: list[NodeId] = field(default_factory=list)
+
+    def opened(self, report: Opened, checkpoint: str) -> None:
+        """The worker has loaded the job."""
+        self.holding, self.state_hash = report.round, report.state_hash
+        self.checkpoint = checkpoint
+
+    def merged(self, report: Merged) -> None:
+        """The worker has applied a round."""
+        self.holding, self.state_hash = report.round, report.state_hash
+        self.checkpoint = report.checkpoint
+
+    def restarted(self) -> None:
+        """The worker is another one now and holds nothing."""
+        self.holding, self._ordered = None, Round(-1)
+
+    def arrived(self, event: Fetched) -> None:
+        """A blob is here; harmless when it is no update of ours."""
+        self.paths[event.blob] = event.path
+        self._retry_at = Instant(0)
+
+    def updates(self, record: RoundRecord, state: State) -> dict[Digest, BlobId]:
+        """The updates that a round has taken, or may still take; by lease."""
+        if record.closed:
+            return {included.lease: included.update for included in record.included}
+        found = {}
+        for lease in record.candidates:
+            commit = state.units[lease, record.round].commit
+            assert commit is not None, "a candidate has committed"
+            found[lease] = commit.update
+        return found
+
+    def follow(self, state: State, now: Instant) -> Iterator[Effect]:
+        """Fetch and merge what the ledger has closed; fetch ahead what it is about to."""
+        rounds = self.job.rounds
+        first = self.holding if self.holding is not None else max(0, len(rounds) - 1)
+        wanted = [record for record in rounds[first:] if record.phase == Phase.EXCHANGE]
+        yield from self._fetch(wanted, state, now)
+        if self.holding is None or self.holding >= len(rounds):
+            return
+        record = rounds[self.holding]
+        if not record.closed or self._ordered >= record.round:
+            return
+        if all(included.update in self.paths for included in record.included):
+            self._ordered = record.round
+            contributions = tuple(
+                Contribution(self.paths[included.update], included.steps)
+                for included in record.included
+            )
+            yield Order(self.worker, MergeRound(record.round, contributions))
+
+    def _fetch(self, records: list[RoundRecord], state: State, now: Instant) -> Iterator[Effect]:
+        if now < self._retry_at:
+            return
+        asked = False
+        for record in records:
+            for lease, update in sorted(self.updates(record, state).items()):
+                if update in self.paths:
+                    continue
+                asked = True
+                others = {state.leases[other].provider for other in record.roster}
+                sources = (state.leases[lease].provider, self.job.requester, *sorted(others))
+                yield Fetch(update, tuple(dict.fromkeys(sources)), Purpose.UPDATE)
+        if asked:
+            self._retry_at = after(now, RETRY)
+            yield Wake(self._retry_at)
+
+    # --- for whoever joins late ---
+
+    def asked(self, peer: NodeId) -> Iterator[Effect]:
+        """Somebody wants the state held here."""
+        if self.holding is None:
+            return
+        if peer not in self._askers and len(self._askers) < ASKERS_MAX:
+            self._askers.append(peer)
+        yield Keep(self.checkpoint, Purpose.MODEL, None)
+
+    def kept(self, event: Kept) -> Iterator[Effect]:
+        """The state file has a blob id now."""
+        if event.path != self.checkpoint or self.holding is None:
+            return
+        askers, self._askers = self._askers, []
+        for peer in askers:
+            offer = CheckpointOffer(self.job.id, self.holding, event.blob)
+            yield Send(peer, encode(offer))

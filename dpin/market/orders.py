@@ -1,0 +1,53 @@
+"""What a requester orders, after its job file has been read and checked."""
+
+from dpin.base.codec import Wire
+from dpin.base.units import MicroTokens
+from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+
+
+class TrainOrder(Wire, frozen=True, tag=1):
+    """Train a model on a corpus; see compute.task.Prepare and TrainManifest for the fields."""
+
+    name: str
+    corpus: str
+    suffixes: tuple[str, ...]
+    bytes_max: int
+    holdout_ppm: int
+    model: ModelSpec
+    inner: InnerSpec
+    outer: OuterSpec
+    seats: int
+    rounds: int
+    windows: int
+    quorum: int
+    memory_bytes: int
+    budget: MicroTokens
+    output: str
+    seed: bytes
+
+
+class InferOrder(Wire, frozen=True, tag=2):
+    """Generate text with a model file."""
+
+    name: str
+    model_file: str
+    config: ModelSpec
+    prompt: bytes
+    tokens: int
+    temperature_ppm: int
+    seed: bytes
+    memory_bytes: int
+    budget: MicroTokens
+    output: str
+
+
+Order = TrainOrder | InferOrder
+
+
+class OwnJobRecord(Wire, frozen=True):
+    """What must survive a restart of the requester: kept in the log before the job is proposed."""
+
+    local_id: str
+    order: Order
+    manifest: bytes
+    submitted_ms: int

@@ -1,0 +1,254 @@
+"""The machine of a provider: register, stake, bid on what fits, work on what was awarded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
+from dpin.base.ids import NO_DIGEST, ChainId, Digest, JobId, NodeId, Round
+from dpin.base.machine import Send, Tick, Wake
+from dpin.base.units import Instant, MicroTokens, after, seconds
+from dpin.base.units import Tick as LedgerTick
+from dpin.compute.task import Probed
+from dpin.compute.work import Exited, Reported, WorkEvent
+from dpin.ledger.accounts import Account, Job, Lease, State
+from dpin.ledger.params import Params
+from dpin.ledger.transactions import Register, Stake
+from dpin.ledger.views import holds_live_lease, live_leases, open_seats
+from dpin.ledger.wishes import Follow, Wish
+from dpin.market.engagement import Effect as EngagementEffect
+from dpin.market.engagement import Engagement, Fault
+from dpin.market.messages import (
+    AskCheckpoint,
+    BidMessage,
+    CheckpointOffer,
+    Decline,
+    Reason,
+)
+from dpin.market.offers import Terms, refusal, sign_bid
+from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
+
+BID_AGAIN: Final = seconds(2)
+BID_TICKS_LONG: Final = 3_000  # a bid stands this long, so that a lost provider is replaced at once
+REGISTER_KEY: Final = "register"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The operator's choices that the market reads."""
+
+    name: str
+    provides: bool
+    price: MicroTokens
+    stake: MicroTokens
+    leases_max: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the short-lived probe process found."""
+
+    probed: Probed
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish what runs, take nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToProvider:
+    """A market message that concerns a provider."""
+
+    peer: NodeId
+    message: AskCheckpoint | CheckpointOffer
+
+
+Event = Follow | Probe | Drain | ToProvider | StoreEvent | WorkEvent | Tick
+Effect = EngagementEffect | Discard
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What was last said about a job, and when it may be said again."""
+
+    code: str
+    again_at: Instant
+
+
+@dataclass(slots=True)
+class Offers:
+    """Counts for people."""
+
+    seen: int = 0
+    taken: int = 0
+    declined: dict[str, int] = field(default_factory=dict)
+
+
+class Provider:
+    """All that this node does for others."""
+
+    def __init__(self, key: SigningKey, chain: ChainId, params: Params, choice: Choice) -> None:
+        self._key = key
+        self._chain = chain
+        self._params = params
+        self._choice = choice
+        self._probed: Probed | None = None
+        self._state: State | None = None
+        self.draining = False
+        self.offers = Offers()
+        self.engagements: dict[Digest, Engagement] = {}
+        self._answered: dict[JobId, _Answered] = {}
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        """See dpin.base.machine.Machine."""
+        effects: list[Effect] = []
+        match event:
+            case Follow(state):
+                self._state = state
+            case Probe(probed):
+                self._probed = probed
+            case Drain():
+                self.draining = True
+            case ToProvider(peer, message):
+                effects += self._told(peer, message)
+            case _:
+                for engagement in self.engagements.values():
+                    effects += _pass_on(event, engagement)
+        if self._state is not None:
+            effects += self._follow(self._state, now)
+        return effects
+
+    def _told(self, peer: NodeId, message: AskCheckpoint | CheckpointOffer) -> Iterator[Effect]:
+        for engagement in self.engagements.values():
+            if engagement.job.id != message.job:
+                continue
+            if isinstance(message, AskCheckpoint):
+                yield from engagement.merging.asked(peer)
+            else:
+                engagement.offered(message)
+
+    # --- following the ledger ---
+
+    def _follow(self, state: State, now: Instant) -> Iterator[Effect]:
+        mine = {
+            lease.id: (job, lease)
+            for job, lease in live_leases(state)
+            if lease.provider == self._key.node_id
+        }
+        for lease_id, (job, lease) in mine.items():
+            if lease_id not in self.engagements:
+                self.engagements[lease_id] = self._engage(job, lease, state)
+        for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
+            yield from self.engagements.pop(lease_id).dismiss()
+        for engagement in self.engagements.values():
+            yield from engagement.follow(state, now)
+        if self._probed is None:
+            return
+        account = state.accounts.get(self._key.node_id) or Account()
+        yield from self._register(account, self._probed)
+        yield from self._bid(state, account, now)
+
+    def _engage(self, job: Job, lease: Lease, state: State) -> Engagement:
+        engagement = Engagement(job, lease, self._choice.fault, self._params.tick_ms)
+        earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
+        if any(unit is not None and unit.commit is not None for unit in earlier):
+            engagement.failed = "the node was restarted and has lost the lease's optimizer"
+        self.offers.taken += 1
+        return engagement
+
+    def _register(self, account: Account, probed: Probed) -> Iterator[Effect]:
+        device = probed.devices[0]
+        wanted = Register(
+            name=self._choice.name,
+            device=device.name,
+            memory_bytes=device.memory_bytes,
+            fingerprint=probed.fingerprint,
+            provides=self._choice.provides,
+            anchor=NO_DIGEST,
+            anchor_round=Round(0),
+        )
+        if account.registration is None or not _same(account.registration, wanted):
+            yield Wish(REGISTER_KEY, wanted)
+        elif account.stake < self._choice.stake and account.free > 0:
+            amount = min(account.free, self._choice.stake - account.stake)
+            yield Wish("stake", Stake(MicroTokens(amount)))
+
+    def _bid(self, state: State, account: Account, now: Instant) -> Iterator[Effect]:
+        for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
+            del self._answered[job_id]
+        if account.registration is None:
+            return
+        for job_id in sorted(state.live_jobs):
+            job = state.jobs[job_id]
+            if not open_seats(state, job) or holds_live_lease(state, job, self._key.node_id):
+                continue
+            answered = self._answered.get(job_id)
+            if answered is None:
+                self.offers.seen += 1
+            if answered is None or now >= answered.again_at:
+                yield from self._answer(job, state, account, now)
+
+    @property
+    def _terms(self) -> Terms:
+        assert self._probed is not None, "nobody bids before the probe"
+        return Terms(
+            me=self._key.node_id,
+            provides=self._choice.provides,
+            draining=self.draining,
+            price=self._choice.price,
+            memory_bytes=self._probed.devices[0].memory_bytes,
+            fingerprint=self._probed.fingerprint,
+            leases=len(self.engagements),
+            leases_max=self._choice.leases_max,
+        )
+
+    def _answer(self, job: Job, state: State, account: Account, now: Instant) -> Iterator[Effect]:
+        no = refusal(job, account, self._terms, self._params)
+        before = self._answered.get(job.id)
+        again_at = after(now, BID_AGAIN)
+        self._answered[job.id] = _Answered(no.code if no else "bid", again_at)
+        yield Wake(again_at)
+        if no is None:
+            until = LedgerTick(state.tick + BID_TICKS_LONG)
+            signed = sign_bid(self._key, self._chain, job, self._choice.price, until)
+            yield Send(job.requester, encode(BidMessage(signed)))
+            return
+        if before is None or before.code != no.code:
+            self.offers.declined[no.code] = self.offers.declined.get(no.code, 0) + 1
+        if no.code != Reason.OWN_JOB:
+            yield Send(job.requester, encode(Decline(job.id, no.code, no.detail)))
+
+
+def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> Iterator[Effect]:
+    """Let an engagement know what may concern it."""
+    match event:
+        case Reported(worker, report) if worker == engagement.worker:
+            yield from engagement.reported(report)
+        case Exited(worker, reason) if worker == engagement.worker:
+            engagement.exited(reason)
+        case Fetched():
+            engagement.fetched(event)
+        case Kept():
+            yield from engagement.kept(event)
+        case Reported() | Exited() | Missing() | Tick():
+            pass
+        case _:
+            assert_never(event)
+
+
+def _same(registered: Register, wanted: Register) -> bool:
+    """Whether the ledger already says it; a beacon anchor is another matter."""
+    return _spoken(registered) == _spoken(wanted)
+
+
+def _spoken(register: Register) -> tuple[object, ...]:
+    return (
+        register.name,
+        register.device,
+        register.memory_bytes,
+        register.fingerprint,
+        register.provides,
+    )
