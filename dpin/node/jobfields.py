@@ -1,0 +1,131 @@
+"""The format of a job file. The source of `docs/job.schema.json`; every default stands here."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from dpin.compute.presets import DEMO_MODEL
+from dpin.compute.task import ModelSpec
+
+SEATS_MAX: Final = 20
+PROMPT_BYTES_MAX: Final = 1 << 16
+
+MODELS: Final = {
+    "tiny": DEMO_MODEL,
+    "small": ModelSpec(layers=4, heads=4, width=256, context=128),
+    "medium": ModelSpec(layers=6, heads=6, width=384, context=256),
+}
+
+Meta = msgspec.Meta
+Number = str | int | float  # read as decimal text, never as a float
+Amount = Annotated[str | int | float, Meta(description="tokens, such as 1.50")]
+Name = Annotated[str, Meta(max_length=40, description="for people; else the file's name")]
+Seed = Annotated[int, Meta(ge=0, le=2**53, description="same seed, same start and same data order")]
+Output = Annotated[str, Meta(min_length=1, max_length=4096, description="folder for the result")]
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the sections of a job file."""
+
+
+class DataFields(Fields, frozen=True, kw_only=True):
+    """The text to train on. Providers of an open job see it."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096, description="file or folder of text")]
+    suffixes: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^\.[^/]{1,15}$")], ...],
+        Meta(min_length=1, max_length=32, description="which files of a folder"),
+    ] = (".md", ".py", ".txt")
+    bytes_max: Annotated[str, Meta(description="at most so much of it, such as 100MB")] = "100MB"
+    holdout: Annotated[Number, Meta(description="share kept aside to measure the loss")] = "5%"
+
+
+class ModelFields(Fields, frozen=True, kw_only=True):
+    """A byte-level transformer of this shape."""
+
+    layers: Annotated[int, Meta(ge=1, le=48)]
+    heads: Annotated[int, Meta(ge=1, le=64)]
+    width: Annotated[int, Meta(ge=8, le=8192, description="a multiple of heads")]
+    context: Annotated[int, Meta(ge=8, le=8192, description="in bytes")]
+
+
+class ArgsFields(Fields, frozen=True, kw_only=True):
+    """How to train."""
+
+    learning_rate: Annotated[Number, Meta(description="peak of AdamW, such as 3e-3")] = "3e-3"
+    batch_size: Annotated[int, Meta(ge=1, le=4096, description="sequences a step")] = 8
+    steps_per_round: Annotated[int, Meta(ge=4, le=100_000, description="between two merges")] = 20
+    rounds: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
+    weight_decay: Annotated[Number, Meta(description="of AdamW")] = "0.1"
+
+
+class ResourcesFields(Fields, frozen=True, kw_only=True):
+    """Whom it needs."""
+
+    nodes: Annotated[int, Meta(ge=1, le=SEATS_MAX, description="providers at one time")] = 3
+    memory: Annotated[str, Meta(description="free on each, such as 2GB")] = "500MB"
+
+
+class LimitsFields(Fields, frozen=True, kw_only=True):
+    """What it may cost."""
+
+    cost: Amount = "100"
+    time: Annotated[str, Meta(description="it is stopped after this, such as 2h")] = "6h"
+
+
+class InferenceLimitsFields(LimitsFields, frozen=True, kw_only=True):
+    """What it may cost."""
+
+    cost: Amount = "10"
+    time: Annotated[str, Meta(description="it is stopped after this, such as 10m")] = "10m"
+
+
+class OuterFields(Fields, frozen=True, kw_only=True):
+    """The outer step over merged updates; (1, 0, false) is plain averaging."""
+
+    learning_rate: Number = "1"
+    momentum: Number = "0"
+    nesterov: bool = False
+
+
+class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="train"):
+    """Train a byte-level model on your text, on several providers."""
+
+    name: Name = ""
+    data: DataFields
+    model: Annotated[
+        str | ModelFields, Meta(description=f"a shape, or one of {', '.join(MODELS)}")
+    ] = "tiny"
+    args: ArgsFields = ArgsFields()
+    resources: ResourcesFields = ResourcesFields()
+    limits: LimitsFields = LimitsFields()
+    outer: Annotated[str | OuterFields, Meta(description="auto, or the outer step")] = "auto"
+    output: Output = "out"
+    seed: Seed = 0
+
+
+class InferenceFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="inference"):
+    """Continue a text with a model."""
+
+    name: Name = ""
+    model: Annotated[str, Meta(min_length=1, max_length=4096, description="a model's folder")]
+    prompt: Annotated[str, Meta(min_length=1, max_length=PROMPT_BYTES_MAX)]
+    tokens: Annotated[int, Meta(ge=1, le=100_000, description="bytes to generate")] = 200
+    temperature: Annotated[Number, Meta(description="0 is greedy")] = "0.8"
+    limits: InferenceLimitsFields = InferenceLimitsFields()
+    output: Output = "out"
+    seed: Seed = 0
+
+
+JobFields = TrainFields | InferenceFields
+
+
+def schema_text() -> str:
+    """The JSON Schema of a job file, as `docs/job.schema.json` holds it."""
+    head: dict[str, object] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "dpin job",
+    }
+    schema = head | msgspec.json.schema(JobFields)
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"

@@ -1,0 +1,244 @@
+"""A job as people write it: YAML text to a frozen JobSpec of integers."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, Never, TypeVar, get_args
+
+import msgspec
+
+from dpin.base.errors import Misuse
+from dpin.base.units import MILLION, Micros, MicroTokens, Ppm, parse_tokens
+from dpin.compute.presets import outer_preset
+from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+from dpin.node.document import Document, Tree, apply_sets, read_document
+from dpin.node.fields import parse_ppm, parse_size, parse_time, suggestion
+from dpin.node.jobfields import (
+    MODELS,
+    InferenceFields,
+    JobFields,
+    LimitsFields,
+    Number,
+    OuterFields,
+    TrainFields,
+)
+
+HOLDOUT_MAX_PPM: Final = 500_000
+TEMPERATURE_MAX_PPM: Final = 10 * MILLION
+
+T = TypeVar("T")
+
+
+class DataSpec(msgspec.Struct, frozen=True):
+    """Which bytes of which files."""
+
+    path: str  # relative to the job file's folder, or absolute
+    suffixes: tuple[str, ...]
+    bytes_max: int
+    holdout_ppm: Ppm
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a job may cost."""
+
+    cost: MicroTokens
+    time: Micros
+
+
+class TrainJob(msgspec.Struct, frozen=True):
+    """A training job, checked, in integers."""
+
+    name: str
+    data: DataSpec
+    model: ModelSpec
+    inner: InnerSpec
+    outer: OuterSpec
+    rounds: int
+    seats: int
+    memory_bytes: int
+    limits: Limits
+    output: str
+    seed: int
+
+
+class InferenceJob(msgspec.Struct, frozen=True):
+    """One generation, checked, in integers."""
+
+    name: str
+    model: str  # folder, relative to the job file's folder, or absolute
+    prompt: bytes
+    tokens: int
+    temperature_ppm: Ppm
+    limits: Limits
+    output: str
+    seed: int
+
+
+JobSpec = TrainJob | InferenceJob
+
+
+def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> JobSpec:
+    """Read and check a job file; raises Misuse with file:line and what to write instead."""
+    document = read_document(text, source)
+    apply_sets(document, list(sets))
+    kind = _kind(document)
+    _check_keys(document, document.values, kind, "")
+    try:
+        fields = msgspec.convert(document.values, kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        where = _path(path)
+        plain = message.replace("Object missing required field", "required and not there:")
+        _refuse(document, where, plain.replace("`", ""))
+    match fields:
+        case TrainFields():
+            return _train(document, fields)
+        case InferenceFields():
+            return _inference(document, fields)
+
+
+def _kind(document: Document) -> type[JobFields]:
+    kinds: dict[str, type[JobFields]] = {"train": TrainFields, "inference": InferenceFields}
+    said = document.values.get("type")
+    if said is None:
+        _refuse(document, "", "the job's type is missing", "type: train")
+    if not isinstance(said, str) or said not in kinds:
+        _refuse(document, "type", f"there is no job type {said!r}", suggestion(str(said), kinds))
+    return kinds[said]
+
+
+def _check_keys(document: Document, table: dict[str, Tree], kind: type, path: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    known = {*fields} if path else {*fields, "type"}
+    for key, value in table.items():
+        here = f"{path}.{key}" if path else key
+        if key not in known:
+            inside = f" in {path}" if path else ""
+            _refuse(document, here, f"unknown key {key!r}{inside}", suggestion(key, known))
+        inner = _struct_in(fields.get(key))
+        if inner is not None and isinstance(value, dict):
+            _check_keys(document, value, inner, here)
+
+
+def _struct_in(kind: object) -> type | None:
+    """The struct that a field's type is, or may be."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    found = (_struct_in(part) for part in get_args(kind))
+    return next((part for part in found if part is not None), None)
+
+
+def _path(text: str) -> str:
+    """The `$.data.suffixes[0]` of msgspec as "data.suffixes"."""
+    return re.sub(r"\[[^]]*\]", "", text.strip("`").removeprefix("$").removeprefix("."))
+
+
+def _refuse(document: Document, path: str, message: str, fix: str = "") -> Never:
+    named = f"{path}: " if path and "unknown key" not in message else ""
+    raise Misuse(
+        f"{document.place(path)}: {named}{message[:1].lower()}{message[1:]}",
+        fix=fix or "see docs/job-file.md",
+    )
+
+
+def _read(document: Document, path: str, read: Callable[[], T]) -> T:
+    """What `read` gives; its Misuse is told where in the file it stands."""
+    try:
+        return read()
+    except Misuse as error:
+        _refuse(document, path, str(error), error.fix)
+
+
+def _share(document: Document, path: str, value: Number, most: int) -> Ppm:
+    """A number in [0, most] parts per million."""
+    parts = _read(document, path, lambda: parse_ppm(value, "it"))
+    if not 0 <= parts <= most:
+        _refuse(document, path, f"{value} is not between 0 and {most / MILLION:g}")
+    return parts
+
+
+def _limits(document: Document, fields: LimitsFields) -> Limits:
+    cost = _read(document, "limits.cost", lambda: parse_tokens(str(fields.cost)))
+    time = _read(document, "limits.time", lambda: parse_time(fields.time))
+    if not cost:
+        _refuse(document, "limits.cost", "nobody works for nothing", "cost: 10")
+    if not time:
+        _refuse(document, "limits.time", "no time is no job", "time: 2h")
+    return Limits(cost, time)
+
+
+def _train(document: Document, fields: TrainFields) -> TrainJob:
+    data = DataSpec(
+        path=fields.data.path,
+        suffixes=fields.data.suffixes,
+        bytes_max=_read(document, "data.bytes_max", lambda: parse_size(fields.data.bytes_max)),
+        holdout_ppm=_share(document, "data.holdout", fields.data.holdout, HOLDOUT_MAX_PPM),
+    )
+    if not data.holdout_ppm:
+        _refuse(document, "data.holdout", "without it no loss can be measured", "holdout: 5%")
+    memory = fields.resources.memory
+    return TrainJob(
+        name=fields.name,
+        data=data,
+        model=_model(document, fields),
+        inner=_inner(document, fields),
+        outer=_outer(document, fields),
+        rounds=fields.args.rounds,
+        seats=fields.resources.nodes,
+        memory_bytes=_read(document, "resources.memory", lambda: parse_size(memory)),
+        limits=_limits(document, fields.limits),
+        output=fields.output,
+        seed=fields.seed,
+    )
+
+
+def _model(document: Document, fields: TrainFields) -> ModelSpec:
+    model = fields.model
+    if isinstance(model, str):
+        if model not in MODELS:
+            _refuse(document, "model", f"there is no model {model!r}", suggestion(model, MODELS))
+        return MODELS[model]
+    if model.width % model.heads:
+        fix = f"width: {model.width // model.heads * model.heads or model.heads}"
+        _refuse(document, "model.width", f"not a multiple of {model.heads} heads", fix)
+    return ModelSpec(model.layers, model.heads, model.width, model.context)
+
+
+def _inner(document: Document, fields: TrainFields) -> InnerSpec:
+    args = fields.args
+    rate = _share(document, "args.learning_rate", args.learning_rate, MILLION)
+    if not rate:
+        _refuse(document, "args.learning_rate", "a rate of 0 learns nothing", "learning_rate: 3e-3")
+    return InnerSpec(
+        learning_rate_ppm=rate,
+        weight_decay_ppm=_share(document, "args.weight_decay", args.weight_decay, MILLION),
+        warmup_steps=args.warmup_steps,
+        batch=args.batch_size,
+        steps=args.steps_per_round,
+    )
+
+
+def _outer(document: Document, fields: TrainFields) -> OuterSpec:
+    outer = fields.outer
+    if isinstance(outer, OuterFields):
+        return OuterSpec(
+            _share(document, "outer.learning_rate", outer.learning_rate, 2 * MILLION),
+            _share(document, "outer.momentum", outer.momentum, MILLION - 1),
+            outer.nesterov,
+        )
+    if outer != "auto":
+        fix = "outer: auto, or {learning_rate: 0.7, momentum: 0.6, nesterov: true}"
+        _refuse(document, "outer", f"there is no outer step {outer!r}", fix)
+    return outer_preset(fields.args.rounds)
+
+
+def _inference(document: Document, fields: InferenceFields) -> InferenceJob:
+    return InferenceJob(
+        name=fields.name,
+        model=fields.model,
+        prompt=fields.prompt.encode(),
+        tokens=fields.tokens,
+        temperature_ppm=_share(document, "temperature", fields.temperature, TEMPERATURE_MAX_PPM),
+        limits=_limits(document, fields.limits),
+        output=fields.output,
+        seed=fields.seed,
+    )

@@ -1,0 +1,166 @@
+"""Job files, good and bad."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpin.base.errors import Misuse
+from dpin.base.units import TOKEN
+from dpin.compute.presets import QUICK, SHORT
+from dpin.compute.task import ModelSpec, OuterSpec
+from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
+from dpin.node.jobfields import MODELS, TrainFields, schema_text
+from dpin.node.jobfile import InferenceJob, TrainJob, read_job
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "job.yaml"
+TRAIN = "type: train\ndata: {path: corpus}\n"
+
+
+def train(text: str = "", *sets: str) -> TrainJob:
+    job = read_job(TRAIN + text, sets=sets)
+    assert isinstance(job, TrainJob)
+    return job
+
+
+def test_the_example_is_a_job_and_names_every_field() -> None:
+    job = read_job(EXAMPLE.read_text())
+    assert isinstance(job, TrainJob)
+    values = yaml.safe_load(EXAMPLE.read_text())
+    assert {*values} == {"type", *TrainFields.__struct_fields__}
+    for section in ("data", "args", "resources", "limits"):
+        fields = TrainFields.__annotations__[section].__struct_fields__
+        assert {*values[section]} == {*fields}, section
+
+
+def test_the_published_schema_is_fresh() -> None:
+    assert (ROOT / "docs" / "job.schema.json").read_text() == schema_text()
+    assert json.loads(schema_text())["$defs"]["ArgsFields"]["properties"]["rounds"]["default"] == 10
+
+
+def test_what_is_not_written_has_one_default() -> None:
+    job = train()
+    assert job.model == MODELS["tiny"]
+    assert (job.rounds, job.seats, job.outer) == (10, 3, QUICK)
+    assert job.limits.cost == 100 * TOKEN
+
+
+def test_numbers_become_integers_without_passing_through_floats() -> None:
+    job = train(
+        "args: {learning_rate: 2e-4, weight_decay: 0.000001}\nlimits: {cost: 0.1, time: 2h}"
+    )
+    assert job.inner.learning_rate_ppm == 200
+    assert job.inner.weight_decay_ppm == 1
+    assert job.limits.cost == 100_000
+    assert job.limits.time == 7_200_000_000
+
+
+def test_a_shape_and_an_outer_step_may_be_given_whole() -> None:
+    job = train(
+        "model: {layers: 1, heads: 2, width: 32, context: 16}\n"
+        "outer: {learning_rate: 0.7, momentum: 0.6, nesterov: true}\n"
+    )
+    assert job.model == ModelSpec(1, 2, 32, 16)
+    assert job.outer == OuterSpec(700_000, 600_000, nesterov=True)
+
+
+def test_a_long_job_gets_momentum_by_itself() -> None:
+    assert train("args: {rounds: 30}").outer == SHORT
+
+
+def test_inference_reads_its_own_fields_and_limits() -> None:
+    job = read_job("type: inference\nmodel: out\nprompt: hé\nlimits: {time: 1m}\ntemperature: 0")
+    assert isinstance(job, InferenceJob)
+    assert job.prompt == "hé".encode()
+    assert job.temperature_ppm == 0
+    assert job.limits.cost == 10 * TOKEN
+
+
+def test_a_value_set_on_the_command_line_wins_and_may_open_a_section() -> None:
+    job = train("args: {rounds: 5}", "args.rounds=3", "resources.nodes=2", "model=small")
+    assert (job.rounds, job.seats, job.model) == (3, 2, MODELS["small"])
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "hint"),
+    [
+        ("", "job.yaml:", "job-file.md"),
+        ("name: x", "job.yaml:", "type: train"),
+        ("type: trian", "job.yaml:1", 'did you mean "train"'),
+        ("type: train", "data", "job-file.md"),
+        (TRAIN + "args:\n  rouns: 3", "job.yaml:4: unknown key 'rouns' in args", '"rounds"'),
+        (TRAIN + "verify: {}", "job.yaml:3: unknown key 'verify'", "known"),
+        (TRAIN + "args:\n  rounds: 0", "job.yaml:4: args.rounds", "job-file.md"),
+        (TRAIN + "args:\n  rounds: '3'", "job.yaml:4: args.rounds", "job-file.md"),
+        (TRAIN + "args:\n  learning_rate: fast", "job.yaml:4", "job-file.md"),
+        (TRAIN + "args:\n  learning_rate: 1e-9", "job.yaml:4", "0.000001"),
+        (TRAIN + "args:\n  learning_rate: 1e999999999", "job.yaml:4", "job-file.md"),
+        (TRAIN + "args:\n  learning_rate: -1", "job.yaml:4", "job-file.md"),
+        (TRAIN + "args:\n  learning_rate: 0", "job.yaml:4", "3e-3"),
+        (TRAIN + "model: tinny", "job.yaml:3", '"tiny"'),
+        (TRAIN + "model: {layers: 1, heads: 3, width: 32, context: 8}", "width", "width: 30"),
+        (TRAIN + "model: {layers: 9999, heads: 1, width: 32, context: 8}", "layers", "job"),
+        (TRAIN + "outer: adam", "job.yaml:3: outer", "auto"),
+        (TRAIN + "resources: {nodes: 21}", "job.yaml:3: resources.nodes", "job-file.md"),
+        (TRAIN + "resources: {memory: 12}", "resources.memory", "job-file.md"),
+        (TRAIN + "resources: {memory: '12'}", "resources.memory", "12GB"),
+        (TRAIN + "limits: {cost: -1}", "limits.cost", "job-file.md"),
+        (TRAIN + "limits: {cost: 0}", "limits.cost", "cost: 10"),
+        (TRAIN + "limits: {cost: 99999999999999999999}", "limits.cost", "job-file.md"),
+        (TRAIN + "limits: {time: 2:30}", "limits.time", "2h"),
+        (TRAIN + "limits: {time: 0s}", "limits.time", "2h"),
+        ("type: train\ndata: {path: x, holdout: 60%}", "data.holdout", "job-file.md"),
+        ("type: train\ndata: {path: x, holdout: 0}", "data.holdout", "5%"),
+        ("type: train\ndata: {path: x, suffixes: [py]}", "data.suffixes", "job-file.md"),
+        ("type: train\ndata: {path: yes, bytes_max: 12 parsecs}", "data.bytes_max", "GB"),
+        (TRAIN + "seed: 1.5", "seed", "job-file.md"),
+        (TRAIN + "data: {path: y}", "job.yaml:3: 'data' stands here twice", "remove"),
+        ("a: &x b\nc: *x", "job.yaml:1", "write it out"),
+        ("type: !!python/name:os.system x", "job.yaml:1", "write it out"),
+        ("? [a]\n: b", "job.yaml:1", ""),
+        ("- a", "job.yaml", "job-file.md"),
+        ("a: [b", "job.yaml:1", "YAML"),
+        ("a: b\n---\nc: d", "job.yaml:2", "YAML"),
+        ("\0", "job.yaml", "UTF-8"),
+        ("a: " + "[" * (DEPTH_MAX + 1), "job.yaml:1: nested", ""),
+        ("#" * (TEXT_CHARS_MAX + 1), "longer", ""),
+    ],
+)
+def test_a_bad_job_file_says_where_and_what_to_write(text: str, where: str, hint: str) -> None:
+    with pytest.raises(Misuse) as refusal:
+        read_job(text)
+    assert where in str(refusal.value)
+    assert hint in refusal.value.fix
+
+
+@pytest.mark.parametrize(
+    "text", ["args.rounds", "=3", "args..rounds=3", "type.x=3", "a=[", "a.b=1"]
+)
+def test_a_bad_value_to_set_is_named(text: str) -> None:
+    with pytest.raises(Misuse, match="--set"):
+        train("", text)
+
+
+def test_so_many_values_to_set_and_no_more() -> None:
+    assert train("", *["seed=1"] * SETS_MAX).seed == 1
+    with pytest.raises(Misuse, match="at most"):
+        train("", *["seed=1"] * (SETS_MAX + 1))
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_anything_but_a_refusal(text: str) -> None:
+    for whole in (text, TRAIN + text, TRAIN + f"args:\n  {text}"):
+        with suppress(Misuse):
+            read_job(whole)
+
+
+@given(st.text(max_size=60))
+def test_no_value_to_set_raises_anything_but_a_refusal(text: str) -> None:
+    for whole in (text, f"args.rounds={text}", f"{text}=1"):
+        with suppress(Misuse):
+            train("", whole)
