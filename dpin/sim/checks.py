@@ -1,0 +1,189 @@
+"""Safety at every step, liveness at the end.
+
+The checks look at facts that the simulated nodes state beside their production effects: `Applied`
+for every commit, `Submitted` for every transaction, and at the blocks in what nodes send. Liars are
+left out: a check is told who is honest.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dpin.base.ids import Digest, NodeId, short
+from dpin.base.machine import Blame, Send
+from dpin.base.units import Instant, Micros
+from dpin.sim.station import Booted
+from dpin.sim.timeline import Step
+
+Slot = tuple[NodeId, int]  # author and round
+Reader = Callable[[bytes], Sequence[tuple[NodeId, int, Digest]]]  # the blocks in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A node has applied a commit of the log."""
+
+    height: int
+    commit: Digest
+    root: Digest  # of the state that it led to
+    supply: int  # all tokens of that state
+    transactions: tuple[Digest, ...]  # those that took effect
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Somebody handed a valid transaction to this node, and it was taken."""
+
+    transaction: Digest
+
+
+@dataclass(slots=True)
+class Agreement:
+    """At one height all honest nodes apply one commit, in all their lives."""
+
+    honest: frozenset[NodeId]
+    commits: dict[int, Digest] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Compare a commit with the first one applied at its height."""
+        node, effect = step.node, step.effect
+        if node not in self.honest or not isinstance(effect, Applied):
+            return None
+        first = self.commits.setdefault(effect.height, effect.commit)
+        if first == effect.commit:
+            return None
+        return f"{short(node)} applied another commit {effect.height} than a node before"
+
+
+@dataclass(slots=True)
+class Roots:
+    """At one height all honest nodes hold one state."""
+
+    honest: frozenset[NodeId]
+    roots: dict[int, Digest] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Compare a state root with the first one at its height."""
+        node, effect = step.node, step.effect
+        if node not in self.honest or not isinstance(effect, Applied):
+            return None
+        if self.roots.setdefault(effect.height, effect.root) == effect.root:
+            return None
+        return f"{short(node)} holds another state after commit {effect.height}"
+
+
+@dataclass(slots=True)
+class Continuity:
+    """In each of its lives a node applies commits 1, 2, 3 and so on, each transaction once."""
+
+    honest: frozenset[NodeId]
+    heights: dict[NodeId, int] = field(default_factory=dict)
+    done: dict[NodeId, set[Digest]] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Follow one node's log."""
+        node, effect = step.node, step.effect
+        if isinstance(effect, Booted):
+            self.heights[node] = 0
+            self.done[node] = set()
+        if node not in self.honest or not isinstance(effect, Applied):
+            return None
+        if effect.height != self.heights[node] + 1:
+            return f"{short(node)} applied commit {effect.height} after {self.heights[node]}"
+        self.heights[node] = effect.height
+        again = [short(it) for it in effect.transactions if it in self.done[node]]
+        self.done[node].update(effect.transactions)
+        return f"{short(node)} applied {again} twice" if again else None
+
+
+@dataclass(frozen=True, slots=True)
+class Conservation:
+    """No token is made or lost."""
+
+    honest: frozenset[NodeId]
+    supply: int
+
+    def see(self, step: Step) -> str | None:
+        """Count the tokens of a state."""
+        node, effect = step.node, step.effect
+        if node not in self.honest or not isinstance(effect, Applied):
+            return None
+        if effect.supply == self.supply:
+            return None
+        return f"{short(node)} counts {effect.supply - self.supply:+} tokens at {effect.height}"
+
+
+@dataclass(slots=True)
+class OneBlockARound:
+    """An honest node shows the world one block a round, in all its lives together."""
+
+    honest: frozenset[NodeId]
+    read: Reader
+    blocks: dict[Slot, Digest] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Look for a node's own blocks in what it sends."""
+        node, effect = step.node, step.effect
+        if node not in self.honest or not isinstance(effect, Send):
+            return None
+        for author, round_, digest in self.read(effect.payload):
+            if author == node and self.blocks.setdefault((node, round_), digest) != digest:
+                return f"{short(node)} made two blocks in round {round_}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """No honest node blames another one, whatever the network does."""
+
+    honest: frozenset[NodeId]
+
+    def see(self, step: Step) -> str | None:
+        """Look at who blames whom."""
+        node, effect = step.node, step.effect
+        if node not in self.honest or not isinstance(effect, Blame):
+            return None
+        if effect.peer not in self.honest:
+            return None
+        return f"{short(node)} blames {short(effect.peer)}: {effect.reason}"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Every valid transaction takes effect at every honest node. Asked for at the end."""
+
+    honest: frozenset[NodeId]
+    submitted: dict[Digest, Instant] = field(default_factory=dict)
+    first: dict[Digest, Instant] = field(default_factory=dict)  # when any honest node applied it
+    done: dict[NodeId, set[Digest]] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Remember who has seen what; nothing is wrong before the end."""
+        match step.effect:
+            case Submitted(transaction):
+                self.submitted.setdefault(transaction, step.now)
+            case Booted():
+                self.done[step.node] = set()
+            case Applied(transactions=done) if step.node in self.honest:
+                self.done[step.node].update(done)
+                for transaction in done:
+                    self.first.setdefault(transaction, step.now)
+            case _:
+                pass
+        return None
+
+    def missing(self, nodes: Iterable[NodeId]) -> list[str]:
+        """What has not taken effect at these nodes."""
+        return [
+            f"Progress: {len(late)} of {len(self.submitted)} transactions are missing"
+            f" at {short(node)}, the first is {short(late[0])}"
+            for node in nodes
+            if (late := [it for it in self.submitted if it not in self.done[node]])
+        ]
+
+    def latencies(self) -> list[Micros]:
+        """From submission to the first node's commit, ascending."""
+        return sorted(
+            Micros(self.first[transaction] - at)
+            for transaction, at in self.submitted.items()
+            if transaction in self.first
+        )

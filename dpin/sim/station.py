@@ -1,0 +1,89 @@
+"""A place where a simulated node lives and dies: disk and clock stay, the machine comes anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dpin.base.chance import Chance
+from dpin.base.ids import NodeId
+from dpin.base.machine import Machine, PeerDown, PeerUp, Store
+from dpin.base.units import NEVER, Instant, Micros, after
+from dpin.sim.disk import Disk
+
+
+class Device(Protocol):
+    """What stands beside one machine and performs its domain effects. Lost in a crash."""
+
+    def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
+        """Take one effect; return the events that follow, each with its delay."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A node that has just started: its machine, its device, and its first events."""
+
+    machine: Machine[object, object]
+    device: Device
+    first: Sequence[object] = ()
+
+
+Boot = Callable[[Sequence[bytes], Instant], Body]  # from the log's records, at the node's own time
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A node starts, for the `life`th time, from this many records."""
+
+    life: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A node is gone; its disk is not."""
+
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A node does not start: its log is rotten."""
+
+
+@dataclass(slots=True)
+class Station:
+    """A place where a node lives and dies."""
+
+    node: NodeId
+    boot: Boot
+    disk: Disk
+    timer: Chance
+    offset: Micros  # the node's clock, less the world's
+    body: Body | None = None
+    life: int = 0
+    tick_at: Instant = NEVER  # world time of the next Tick
+    peers: dict[NodeId, int] = field(default_factory=dict)  # believed connected: in which life
+
+    def meet(self, peer: NodeId, life: int) -> list[PeerUp | PeerDown]:
+        """What the node hears when a peer turns out to be in its `life`th life, 0: out of reach."""
+        before = self.peers.get(peer, 0)
+        if before == life:
+            return []
+        if life:
+            self.peers[peer] = life
+        else:
+            del self.peers[peer]
+        gone: list[PeerUp | PeerDown] = [PeerDown(peer)] if before else []
+        return [*gone, PeerUp(peer)] if life else gone
+
+    def clock(self, now: Instant) -> Instant:
+        """What the node takes the time to be."""
+        return after(now, self.offset)
+
+    def write(self, effects: Sequence[object], now: Instant) -> Instant:
+        """Append what a batch stores; returns when the batch may leave."""
+        stores = [effect for effect in effects if isinstance(effect, Store)]
+        for store in stores:
+            self.disk.append(store.record)
+        return self.disk.sync(now) if any(store.sync for store in stores) else now
