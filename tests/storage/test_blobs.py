@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -297,6 +298,13 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     store = BlobStore(tmp_path / "blobs", QUOTA)
     with pytest.raises(Unavailable, match=r"No such file .*missing"):
         await store.add_file(tmp_path / "missing")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that differs at every reading")
+async def test_a_file_that_changes_while_it_is_copied_is_refused(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, QUOTA)
+    with pytest.raises(Unavailable, match="changed while it was read"):
+        await store.add_file(Path("/proc/sys/kernel/random/uuid"))
 
 
 def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
