@@ -166,7 +166,7 @@ class Hasty:
 
 
 def test_a_block_sent_before_it_is_durable_is_caught() -> None:
-    def boot(records: Sequence[bytes], now: Instant) -> Body:
+    def boot(records: Sequence[bytes], _now: Instant) -> Body:
         return Body(Hasty(records), Silence())
 
     assert "two blocks" in signers(boot, lambda _: None)[0]
