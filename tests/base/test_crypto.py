@@ -151,6 +151,13 @@ def test_no_signature_a_peer_can_send_does_more_than_fail(
     assert not verify(NodeId(signer), "dpin/tx/v1", CHAIN, Digest(what), signature)
 
 
+@pytest.mark.parametrize("length", [0, 63, 65])
+def test_a_signature_or_signer_of_another_length_is_refused(length: int) -> None:
+    assert not verify(KEY.node_id, "dpin/tx/v1", CHAIN, WHAT, bytes(length))
+    signature = KEY.sign("dpin/tx/v1", CHAIN, WHAT)
+    assert not verify(NodeId(bytes(length)), "dpin/tx/v1", CHAIN, WHAT, signature)
+
+
 def test_a_statement_without_a_whole_chain_and_digest_is_never_signed() -> None:
     with pytest.raises(AssertionError):
         KEY.sign("dpin/tx/v1", ChainId(b"c" * 31), Digest(b"w" * 33))
