@@ -1,0 +1,79 @@
+"""How much each peer may cost us, as data.
+
+A bucket holds `burst` and refills at `rate` a second. What goes over is dropped and reported; the
+figures leave an honest peer that catches up on a long absence far below them.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from dpin.base.ids import NodeId
+from dpin.base.units import MICROS_PER_SECOND, Instant
+
+CONNECTIONS_MAX: Final = 256  # at once, in both directions
+CONNECTIONS_PER_PEER_MAX: Final = 1  # a second one, dialled at the same moment, is tolerated
+PENDING_INBOUND_PER_IP_MAX: Final = 32  # accepted but not yet authenticated
+STREAMS_PER_PEER_MAX: Final = 64  # opened by the peer, at once
+REQUESTS_PER_PEER_MAX: Final = 8  # questions of ours in flight to one peer
+ANSWERS_PER_PEER_MAX: Final = 16  # questions of one peer being answered
+ANSWERS_MAX: Final = 64  # questions being answered, of all peers
+OUTBOX_MESSAGES_MAX: Final = 2048  # waiting to be written to one peer
+OUTBOX_BYTES_MAX: Final = 16 << 20
+EVENTS_MAX: Final = 512  # waiting for the node to take them
+TRACKED_PEERS_MAX: Final = 1024
+BUFFERED_BYTES_MAX: Final = 32 << 20  # received on one connection and not yet read
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a bucket holds, and how much flows in each second."""
+
+    burst: int
+    per_second: int
+
+
+INBOUND_BYTES: Final = Rate(burst=64 << 20, per_second=32 << 20)
+INBOUND_MESSAGES: Final = Rate(burst=8192, per_second=4096)
+INBOUND_STREAMS: Final = Rate(burst=512, per_second=256)
+GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over all topics
+
+
+@dataclass(slots=True)
+class _Bucket:
+    millionths: int  # of one unit, so that the refill needs no fractions
+    filled_at: Instant
+
+
+class Budget:
+    """One bucket a peer. The peer not seen for longest is forgotten when there are too many."""
+
+    def __init__(self, rate: Rate, peers_max: int = TRACKED_PEERS_MAX) -> None:
+        self._rate = rate
+        self._peers_max = peers_max
+        self._buckets: OrderedDict[NodeId, _Bucket] = OrderedDict()
+
+    def charge(self, peer: NodeId, amount: int, now: Instant) -> bool:
+        """Take `amount` from the peer's bucket; False, and nothing taken, where it is too low."""
+        bucket = self._refilled(peer, now)
+        cost = amount * MICROS_PER_SECOND
+        if cost > bucket.millionths:
+            return False
+        bucket.millionths -= cost
+        return True
+
+    def _refilled(self, peer: NodeId, now: Instant) -> _Bucket:
+        full = self._rate.burst * MICROS_PER_SECOND
+        bucket = self._buckets.pop(peer, None)
+        if bucket is None:
+            bucket = _Bucket(full, now)
+            if len(self._buckets) >= self._peers_max:
+                self._buckets.popitem(last=False)
+        self._buckets[peer] = bucket
+        elapsed = max(0, now - bucket.filled_at)
+        bucket.millionths = min(full, bucket.millionths + elapsed * self._rate.per_second)
+        bucket.filled_at = now
+        return bucket
+
+    def __len__(self) -> int:
+        return len(self._buckets)

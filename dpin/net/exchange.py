@@ -1,0 +1,163 @@
+"""Questions with one answer, each on a stream of its own: one frame there, one frame back."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from dpin.base.errors import PeerFault, Unavailable
+from dpin.base.ids import NodeId
+from dpin.net.budget import ANSWERS_MAX, ANSWERS_PER_PEER_MAX, REQUESTS_PER_PEER_MAX
+from dpin.net.contained import Contained, Report, one_line, root_of
+from dpin.net.framing import FrameDecoder, frame
+from dpin.net.links import Stream, quiet_reset
+from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Handler, Traffic
+
+READ_BYTES: Final = 256 << 10
+SERVING_SECONDS: Final = 60.0  # from the first byte of the question to the last of the answer
+
+
+class _Outcome:
+    """What became of one question."""
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.abandoned = False
+        self.stream: Stream | None = None
+        self.answer: bytes | None = None
+        self.error: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Note why there is no answer."""
+        self.error = root_of(error)
+
+    def settled(self) -> bytes:
+        """The answer, or the reason why there is none as an exception."""
+        if self.answer is not None:
+            return self.answer
+        if isinstance(self.error, PeerFault):
+            raise self.error
+        if self.error is not None:
+            raise Unavailable(f"the peer did not answer: {one_line(self.error)}")
+        raise Unavailable("the peer did not answer in time")
+
+
+class Exchange:
+    """All questions of one host, asked and answered."""
+
+    def __init__(
+        self,
+        open_stream: Callable[[NodeId], Awaitable[Stream]],
+        traffic: Callable[[NodeId], Traffic],
+        nursery: trio.Nursery,
+        report: Report,
+    ) -> None:
+        self._open_stream = open_stream
+        self._traffic = traffic
+        self._nursery = nursery
+        self._report = report
+        self._handler: Handler | None = None
+        self._slots: dict[NodeId, trio.Semaphore] = {}
+        self._answering: Counter[NodeId] = Counter()
+
+    def serve(self, handler: Handler) -> None:
+        """Answer with `handler` from now on."""
+        self._handler = handler
+
+    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+        """Ask; see `Network.request`. Giving up never cancels a write: it resets the stream."""
+        outcome = _Outcome()
+        with trio.move_on_after(patience_seconds):
+            async with self._slot(peer):
+                self._nursery.start_soon(self._ask, peer, payload, outcome)
+                try:
+                    await outcome.ended.wait()
+                finally:
+                    self._abandon(outcome)
+        return outcome.settled()
+
+    @asynccontextmanager
+    async def _slot(self, peer: NodeId) -> AsyncIterator[None]:
+        full = REQUESTS_PER_PEER_MAX
+        slots = self._slots.setdefault(peer, trio.Semaphore(full, max_value=full))
+        try:
+            async with slots:
+                yield
+        finally:
+            if slots.value == full and not slots.statistics().tasks_waiting:
+                self._slots.pop(peer, None)
+
+    def _abandon(self, outcome: _Outcome) -> None:
+        if not outcome.ended.is_set():
+            outcome.abandoned = True
+            if outcome.stream is not None:
+                self._nursery.start_soon(quiet_reset, outcome.stream)
+
+    async def _ask(self, peer: NodeId, payload: bytes, outcome: _Outcome) -> None:
+        counted = self._traffic(peer)
+        with Contained(outcome.fail):
+            outcome.stream = stream = await self._open_stream(peer)
+            if not outcome.abandoned:
+                await stream.write(frame(payload))
+                counted.blob_out += len(payload)
+                outcome.answer = await _read_frame(stream, ANSWER_BYTES_MAX)
+                counted.blob_in += len(outcome.answer)
+                outcome.ended.set()
+                await stream.close()
+        outcome.ended.set()
+        if outcome.stream is not None and outcome.answer is None:
+            await quiet_reset(outcome.stream)
+
+    async def answer(self, peer: NodeId, stream: Stream) -> None:
+        """Serve one stream that a peer opened; raises PeerFault where it asks too much at once."""
+        if self._answering[peer] >= ANSWERS_PER_PEER_MAX:
+            raise PeerFault("asked more questions at once than its budget allows")
+        if self._handler is None or self._answering.total() >= ANSWERS_MAX:
+            await quiet_reset(stream)
+            return
+        self._answering[peer] += 1
+        try:
+            async with _deadline(stream):
+                await self._answer(peer, stream, self._handler)
+        finally:
+            self._answering[peer] -= 1
+            if not self._answering[peer]:
+                del self._answering[peer]
+
+    async def _answer(self, peer: NodeId, stream: Stream, handler: Handler) -> None:
+        counted = self._traffic(peer)
+        question = await _read_frame(stream, QUESTION_BYTES_MAX)
+        counted.blob_in += len(question)
+        reply: bytes | None = None
+        with Contained(self._report):
+            reply = await handler(peer, question)
+        if reply is None:
+            await quiet_reset(stream)
+            return
+        assert len(reply) <= ANSWER_BYTES_MAX, "a handler keeps its answers in bounds"
+        await stream.write(frame(reply))
+        counted.blob_out += len(reply)
+        await stream.close()
+
+
+@asynccontextmanager
+async def _deadline(stream: Stream) -> AsyncIterator[None]:
+    async def expire() -> None:
+        await trio.sleep(SERVING_SECONDS)
+        with trio.CancelScope(shield=True):
+            await quiet_reset(stream)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expire)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _read_frame(stream: Stream, limit: int) -> bytes:
+    decoder = FrameDecoder(limit)
+    while data := await stream.read(READ_BYTES):
+        for body in decoder.feed(data):
+            return body
+    raise Unavailable("the stream ended early")

@@ -1,0 +1,335 @@
+"""Work-arounds for what py-libp2p 0.8.1 lets a stranger do; one function a pitfall, one test each.
+
+The numbers are those of the table in `docs/protocol/network.md`; `host.py` applies them. When an
+upstream release mends one, its test says so and the function goes.
+"""
+
+import errno
+import logging
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Final
+
+import trio
+from google.protobuf.message import DecodeError
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.io.abc import Reader, ReadWriteCloser
+from libp2p.io.exceptions import IncompleteReadError
+from libp2p.io.utils import read_exactly
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection import swarm_connection
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.swarm import Swarm
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.pb.rpc_pb2 import Message
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.tools.anyio_service import Service
+from libp2p.transport.tcp.tcp import TCP
+from multiaddr import Multiaddr
+
+from dpin.base.errors import PeerFault, Unavailable
+from dpin.net.budget import (
+    BUFFERED_BYTES_MAX,
+    CONNECTIONS_PER_PEER_MAX,
+    PENDING_INBOUND_PER_IP_MAX,
+    STREAMS_PER_PEER_MAX,
+)
+from dpin.net.contained import Contained, Report, root_of
+
+DATA_FRAME_BYTES_MAX: Final = 1 << 20  # of yamux; its own writers use 64 KiB
+EMPTY_READS_MAX: Final = 100
+MESHSUB: Final = TProtocol("/meshsub/1.1.0")
+RPC_BYTES_MAX: Final = 256 << 10
+DIAL_SECONDS: Final = 10.0
+UPGRADE_SECONDS: Final = 5.0
+
+
+def is_garbage(error: BaseException) -> bool:
+    """Whether a peer's bytes, and nothing else, can have raised this."""
+    return isinstance(root_of(error), ValueError | DecodeError | PeerFault)
+
+
+def is_hangup(error: BaseException) -> bool:
+    """Whether this is how connections end: nobody's fault, and not worth a line."""
+    return isinstance(root_of(error), BaseLibp2pError | OSError | Unavailable)
+
+
+def contain_tasks(service: Service, report: Report) -> None:
+    """P1: an exception in any task of a libp2p service ends the service, and with it the process.
+
+    A published message whose signing key cannot be parsed is enough. Here it ends its own task.
+    """
+    plain = service.manager.run_task
+
+    def run_task(
+        function: Callable[..., Awaitable[object]],
+        *arguments: object,
+        daemon: bool = False,
+        name: str | None = None,
+    ) -> None:
+        async def contained() -> None:
+            with Contained(report):
+                await function(*arguments)
+
+        plain(contained, daemon=daemon, name=name or getattr(function, "__name__", None))
+
+    service.manager.run_task = run_task
+
+
+def contain_streams(
+    swarm: Swarm,
+    admit: Callable[[INetStream], bool],
+    report: Callable[[INetStream, BaseException], None],
+) -> None:
+    """P1: an exception out of a stream handler ends the process; six bytes of garbage raise one.
+
+    Here it costs that stream, and is reported. Streams that `admit` does not let in, and those
+    above STREAMS_PER_PEER_MAX, are reset unread.
+    """
+    plain = swarm.common_stream_handler
+    being_served: Counter[bytes] = Counter()
+
+    async def served(stream: INetStream) -> bool:
+        peer = stream.muxed_conn.peer_id.to_bytes()
+        if being_served[peer] >= STREAMS_PER_PEER_MAX or not admit(stream):
+            return False
+        being_served[peer] += 1
+        try:
+            with Contained(lambda error: report(stream, error)):
+                await plain(stream)
+                return True
+        finally:
+            being_served[peer] -= 1
+            if not being_served[peer]:
+                del being_served[peer]
+        return False
+
+    async def handle(stream: INetStream) -> None:
+        if not await served(stream):
+            with Contained():
+                await stream.reset()
+
+    swarm.set_stream_handler(handle)
+
+
+def free_inbound_slots(swarm: Swarm) -> None:
+    """P7: an inbound connection keeps its slot until the host stops; after 250 none is taken.
+
+    Here the slot is free when the connection is. P8, in part: one address cannot hold all slots
+    with connections that never say who they are.
+    """
+    pending: Counter[str] = Counter()
+
+    async def upgraded(raw: RawConnection, address: Multiaddr) -> Yamux | None:
+        with Contained():
+            return await swarm.upgrade_inbound_raw_conn(raw, address)
+        with Contained():
+            await raw.close()
+        return None
+
+    async def handle(stream: ReadWriteCloser, address: Multiaddr, _failure: object) -> None:
+        remote = stream.get_remote_address()
+        ip = remote[0] if remote else ""
+        if pending[ip] >= PENDING_INBOUND_PER_IP_MAX:
+            with Contained():
+                await stream.close()
+            return
+        pending[ip] += 1
+        try:
+            muxed = await upgraded(RawConnection(stream, False), address)  # noqa: FBT003  libp2p's.
+        finally:
+            pending[ip] -= 1
+            if not pending[ip]:
+                del pending[ip]
+        if muxed is not None:
+            await muxed.event_closed.wait()
+
+    swarm._do_handle_inbound_connection = handle
+
+
+async def _read_whole(reader: Reader, length: int, retry_count: int = EMPTY_READS_MAX) -> bytes:
+    buffer = bytearray()
+    empty = 0
+    while len(buffer) < length and empty <= retry_count:
+        piece = await reader.read(length - len(buffer))
+        empty = 0 if piece else empty + 1
+        buffer += piece
+    if len(buffer) < length:
+        raise IncompleteReadError(
+            f"the connection closed {len(buffer)} bytes into {length}", length, len(buffer)
+        )
+    return bytes(buffer)
+
+
+def patient_reads() -> None:
+    """P14: a frame that arrives in more than 100 pieces tears its connection down.
+
+    Here only reads without any progress count.
+    """
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("libp2p.") and getattr(module, "read_exactly", None) is read_exactly:
+            module.read_exactly = _read_whole  # type: ignore[attr-defined]  # That is the patch.
+
+
+def bounded_buffers() -> None:
+    """P2: yamux does not enforce its receive window: an unread stream grows without a limit.
+
+    Here a connection that holds too much unread data is closed. yamux closes a connection, and
+    not only the stream, at TooSlowError.
+    """
+    plain = Yamux._read_data_body
+
+    async def read_data_body(connection: Yamux, length: int) -> bytes:
+        unread = sum(len(buffer) for buffer in connection.stream_buffers.values())
+        if length > DATA_FRAME_BYTES_MAX or unread + length > BUFFERED_BYTES_MAX:
+            raise trio.TooSlowError
+        body: bytes = await plain(connection, length)
+        return body
+
+    if plain.__module__ != __name__:
+        Yamux._read_data_body = read_data_body
+
+
+def waking_resets() -> None:
+    """P16: resetting a stream forgets whoever is reading from it: that task waits for ever.
+
+    Here the reader wakes, and sees the end of the stream.
+    """
+    plain = YamuxStream.reset
+
+    async def reset(stream: YamuxStream) -> None:
+        reader = stream.conn.stream_events.get(stream.stream_id)
+        await plain(stream)
+        if reader is not None:
+            reader.set()
+            for _ in range(2):  # The reader leaves a new event behind, for nobody.
+                await trio.lowlevel.checkpoint()
+            if stream.stream_id not in stream.conn.streams:
+                stream.conn.stream_events.pop(stream.stream_id, None)
+
+    if plain.__module__ != __name__:
+        YamuxStream.reset = reset
+
+
+def quiet_logs() -> None:
+    """A stranger must not fill a disk: libp2p logs what peers send at levels that are printed."""
+    log = logging.getLogger("libp2p")
+    if not log.handlers:  # LIBP2P_DEBUG gives it some: whoever debugs libp2p sees everything.
+        log.setLevel(logging.CRITICAL + 1)
+    swarm_connection.logging = log
+
+
+async def refuse_shared_port(address: Multiaddr) -> None:
+    """P11: libp2p listens with SO_REUSEPORT, so that a second node shares the port of the first.
+
+    Raises Unavailable where binding alone is not possible.
+    """
+    family, host = (
+        (trio.socket.AF_INET6, address.value_for_protocol("ip6"))
+        if address.protocols()[0].name == "ip6"
+        else (trio.socket.AF_INET, address.value_for_protocol("ip4"))
+    )
+    port = int(address.value_for_protocol("tcp"))
+    with trio.socket.socket(family) as probe:
+        probe.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+        try:
+            await probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Unavailable(f"port {port} is in use: another node?") from None
+            raise Unavailable(f"cannot listen on {address}: {error.strerror}") from None
+
+
+def dial_nobody(swarm: Swarm) -> None:
+    """P17: libp2p dials whomever it heard of, up to half its limit, whatever the settings say.
+
+    Whom to dial is decided by `dpin.net.discovery` alone; a banned peer must stay away.
+    """
+
+    async def never() -> None:
+        """Connect to nobody."""
+
+    swarm.auto_connector.maybe_connect = never
+
+
+def lift_resource_manager(host: IHost) -> None:
+    """P15: libp2p refuses connections at 80 % of the memory, which a node with a model uses.
+
+    Its other limits are replaced by `dpin.net.budget`.
+    """
+    host.get_network().set_resource_manager(None)
+
+
+def secure_host(seed: bytes, connections_max: int) -> IHost:
+    """TCP, noise and yamux, nothing else (P4: the default would take plaintext)."""
+    key = create_new_key_pair(seed)
+    noise = Noise(key, noise_privkey=create_noise_key_pair().private_key)
+    libp2p = new_host(
+        key_pair=key,
+        sec_opt={NOISE: noise},
+        muxer_opt={TProtocol(YAMUX): Yamux},
+        transports=[TCP()],
+        connection_config=ConnectionConfig(
+            max_connections=connections_max,
+            high_watermark=connections_max,
+            min_connections=0,
+            low_watermark=0,
+            max_connections_per_peer=CONNECTIONS_PER_PEER_MAX,  # P5: 1 skips a wait of 250 ms.
+            dial_timeout=DIAL_SECONDS,
+            inbound_upgrade_timeout=UPGRADE_SECONDS,
+            outbound_upgrade_timeout=UPGRADE_SECONDS,
+        ),
+        disable_identify_address_discovery=True,
+    )
+    libp2p.get_network().retry_config = RetryConfig(max_retries=0)
+    dial_nobody(libp2p.get_network())
+    lift_resource_manager(libp2p)
+    return libp2p
+
+
+def quiet_pubsub(libp2p: IHost) -> tuple[Pubsub, GossipSub]:
+    """G1, G2: its spam protection drops our own messages; its adaptation slows the heartbeat."""
+    router = GossipSub(
+        protocols=[MESHSUB],
+        degree=6,
+        degree_low=4,
+        degree_high=12,
+        heartbeat_interval=1,
+        spam_protection_enabled=False,
+        adaptive_gossip_enabled=False,
+        eclipse_protection_enabled=False,
+    )
+    pubsub = Pubsub(
+        libp2p,
+        router,
+        strict_signing=True,
+        msg_id_constructor=content_id,
+        max_inbound_rpc_size=RPC_BYTES_MAX,
+    )
+    return pubsub, router
+
+
+def content_id(message: Message) -> bytes:
+    """G4: a message is what its author says, not how often: a restart reuses no number."""
+    topics = "\0".join(message.topicIDs).encode()
+    parts = (message.from_id, topics, message.data)
+    return sha256(b"".join(len(part).to_bytes(4) + part for part in parts)).digest()
+
+
+def apply_once() -> None:
+    """The guards that change libp2p itself; those of one host take that host."""
+    patient_reads()
+    bounded_buffers()
+    waking_resets()
+    quiet_logs()

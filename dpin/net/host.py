@@ -1,0 +1,340 @@
+"""py-libp2p: dial, listen, streams, gossip. Only this file and `guards.py` import it.
+
+The whole of libp2p runs in one task (P12), which nothing that a peer sends can end; where it ends
+all the same, `events` ends, and whoever drives the node opens the network again.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import trio
+from libp2p.abc import IHost, INetConn, INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.pb.rpc_pb2 import RPC
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.utils.address_validation import expand_wildcard_address
+from multiaddr import Multiaddr
+
+from dpin.base.errors import Unavailable
+from dpin.base.ids import NodeId
+from dpin.net import guards
+from dpin.net.budget import (
+    CONNECTIONS_MAX,
+    EVENTS_MAX,
+)
+from dpin.net.contained import Contained, one_line, root_of
+from dpin.net.exchange import Exchange
+from dpin.net.gossip import Announcer
+from dpin.net.network import CONTROL_BYTES_MAX, Event, Handler, Traffic
+from dpin.net.switchboard import BLOB, CONTROL, PEER_ID_PREFIX, Intake, Switchboard, node_of
+
+CLOSE_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What one host needs to know."""
+
+    seed: bytes  # 32 bytes: the node's key
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    mdns: bool = False
+    connections_max: int = CONNECTIONS_MAX
+
+
+def peer_of(node: NodeId) -> ID:
+    """The libp2p peer id of a node."""
+    return ID(PEER_ID_PREFIX + node)
+
+
+class _Notices:
+    """Libp2p's callbacks. Connected and disconnected; the others are of no interest."""
+
+    def __init__(
+        self, joined: Callable[[INetConn], Awaitable[None]], left: Callable[[INetConn], None]
+    ) -> None:
+        self._joined = joined
+        self._left = left
+
+    async def connected(self, _network: object, connection: INetConn) -> None:
+        await self._joined(connection)
+
+    async def disconnected(self, _network: object, connection: INetConn) -> None:
+        self._left(connection)
+
+    async def opened_stream(self, _network: object, _stream: object) -> None:
+        pass
+
+    async def closed_stream(self, _network: object, _stream: object) -> None:
+        pass
+
+    async def listen(self, _network: object, _address: object) -> None:
+        pass
+
+    async def listen_close(self, _network: object, _address: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """The parts of a running host."""
+
+    libp2p: IHost
+    nursery: trio.Nursery
+    events: trio.MemoryReceiveChannel[Event]
+    board: Switchboard
+    exchange: Exchange
+    announcer: Announcer
+
+
+async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream:
+    """A stream, only over a connection that stands: libp2p would dial."""
+    peer = peer_of(node)
+    if not libp2p.get_network().get_connections(peer):
+        raise Unavailable("the peer is not connected")
+    return await libp2p.new_stream(peer, [TProtocol(protocol)])
+
+
+async def _drop(libp2p: IHost, node: NodeId) -> None:
+    await libp2p.get_network().close_peer(peer_of(node))
+
+
+class Host:
+    """The real network; see `dpin.net.network.Network` for what each method promises."""
+
+    def __init__(self, inside: _Inside) -> None:
+        self.node_id = itself(inside.libp2p)
+        self.addresses = addresses_of(inside.libp2p)
+        self.events = inside.events
+        self.errors = inside.board.errors  # the last lines of what libp2p raised, for the log
+        self.dropped = inside.board.dropped
+        self.stopping = trio.Event()
+        self._inside = inside
+        self._board = inside.board
+
+    async def dial(self, address: str) -> NodeId:
+        """Connect to `/ip4/…/tcp/…/p2p/…`; returns at once where a connection stands."""
+        info, node = _parsed(address)
+        if node == self.node_id:
+            raise Unavailable("that is the address of this node")
+        if node not in self.peers():
+            await self._connect(info)
+        return node
+
+    async def _connect(self, info: PeerInfo) -> None:
+        swarm = self._inside.libp2p.get_network()
+        swarm.unblock_peer(info.peer_id)  # P10: one failure blocks a peer for a minute.
+        with Contained():
+            swarm.peerstore.clear_addrs(info.peer_id)
+        errors: list[BaseException] = []
+        with trio.move_on_after(guards.DIAL_SECONDS) as waiting, Contained(errors.append):
+            await self._inside.libp2p.connect(info)
+        if waiting.cancelled_caught:
+            raise Unavailable(f"no answer within {guards.DIAL_SECONDS:.0f} seconds")
+        if errors:
+            raise Unavailable(_in_plain_words(errors[0]))
+        if not swarm.get_connections(info.peer_id):
+            raise Unavailable("the connection was closed at once")
+
+    def send(self, peer: NodeId, payload: bytes) -> bool:
+        """Queue one message; the newest is dropped where the outbox is full."""
+        assert len(payload) <= CONTROL_BYTES_MAX, "envelope.wrap bounds what is sent"
+        link = self._board.links.get(peer)
+        return link is not None and link.connected and link.outbox.put(payload)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Announce, paced."""
+        await self._inside.announcer.publish(topic, payload)
+
+    async def subscribe(self, topic: str) -> None:
+        """Join a topic."""
+        await self._inside.announcer.subscribe(topic)
+
+    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+        """Ask one question on a stream of its own."""
+        if self.stopping.is_set():
+            raise Unavailable("the network has stopped")
+        return await self._inside.exchange.request(peer, payload, patience_seconds)
+
+    def serve(self, handler: Handler) -> None:
+        """Answer questions."""
+        self._inside.exchange.serve(handler)
+
+    def disconnect(self, peer: NodeId) -> None:
+        """Drop a peer, soon."""
+        if not self.stopping.is_set():
+            self._inside.nursery.start_soon(self._board.drop, peer)
+
+    def peers(self) -> list[NodeId]:
+        """Who is connected."""
+        return sorted(node for node, link in self._board.links.items() if link.connected)
+
+    def traffic(self) -> Mapping[NodeId, Traffic]:
+        """Bytes by peer; what libp2p itself says (identify, pings) is not counted."""
+        return self._board.counted
+
+
+def itself(libp2p: IHost) -> NodeId:
+    """The node that this host is."""
+    node = node_of(libp2p.get_id().to_bytes())
+    assert node is not None, "the host was made with an Ed25519 key"
+    return node
+
+
+def addresses_of(libp2p: IHost) -> list[str]:
+    """Where others can dial: the wildcard address becomes those of the interfaces."""
+    found = [
+        f"{real}/p2p/{libp2p.get_id()}"
+        for address in libp2p.get_transport_addrs()
+        for real in expand_wildcard_address(address)
+    ]
+    return sorted(set(found))
+
+
+def _parsed(address: str) -> tuple[PeerInfo, NodeId]:
+    errors: list[BaseException] = []
+    with Contained(errors.append):
+        info = info_from_p2p_addr(Multiaddr(address))
+        node = node_of(info.peer_id.to_bytes())
+        if node is not None and TCP().can_dial(Multiaddr(address)):
+            return info, node
+    raise Unavailable(f"{address!r} is not the address of a node (/ip4/…/tcp/…/p2p/…)")
+
+
+def _in_plain_words(error: BaseException) -> str:
+    root = root_of(error)
+    if isinstance(root, ConnectionRefusedError):
+        return "nobody listens there (connection refused)"
+    if isinstance(root, PeerIDMismatchesPubkey):
+        return "another node answers at that address"
+    return f"the connection failed ({one_line(error)})"
+
+
+def _count_gossip(board: Switchboard, pubsub: Pubsub) -> None:
+    plain = pubsub.write_msg
+
+    async def write_msg(stream: INetStream, rpc: RPC) -> bool:
+        node = node_of(stream.muxed_conn.peer_id.to_bytes())
+        if node is not None:
+            board.count(node).gossip_out += rpc.ByteSize()
+        written: bool = await plain(stream, rpc)
+        return written
+
+    pubsub.write_msg = write_msg
+
+
+@asynccontextmanager
+async def _closed_at_last(libp2p: IHost) -> AsyncIterator[None]:
+    """P6: leaving `run` does not close the listener."""
+    try:
+        yield
+    finally:
+        with trio.CancelScope(deadline=trio.current_time() + CLOSE_SECONDS, shield=True):
+            await _close(libp2p)
+
+
+async def _close(libp2p: IHost) -> None:
+    swarm = libp2p.get_network()
+    with Contained():
+        async with trio.open_nursery() as nursery:
+            for peer in list(swarm.connections):
+                nursery.start_soon(swarm.close_peer, peer)
+        await libp2p.close()
+
+
+def _other_author(me: NodeId, from_id: bytes) -> NodeId | None:
+    author = node_of(from_id)
+    return None if author == me else author
+
+
+async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
+    """One host, from start to stop."""
+    listen = [Multiaddr(address) for address in options.listen]
+    for address in listen:
+        await guards.refuse_shared_port(address)
+    libp2p = guards.secure_host(options.seed, options.connections_max)
+    send, receive = trio.open_memory_channel[Event](EVENTS_MAX)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(send)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        inside, services = _assemble(libp2p, nursery, send, receive)
+        await stack.enter_async_context(libp2p.run(listen))
+        await stack.enter_async_context(_closed_at_last(libp2p))
+        if len(libp2p.get_transport_addrs()) < len(listen):
+            raise Unavailable(f"cannot listen on {' and '.join(options.listen)}")
+        guards.contain_tasks(libp2p.get_network(), inside.board.note)
+        for service in services:
+            await stack.enter_async_context(background_trio_service(service))
+            guards.contain_tasks(service, inside.board.note)
+        host = Host(inside)
+        started(host)
+        await host.stopping.wait()
+
+
+def _assemble(
+    libp2p: IHost,
+    nursery: trio.Nursery,
+    send: trio.MemorySendChannel[Event],
+    receive: trio.MemoryReceiveChannel[Event],
+) -> tuple[_Inside, tuple[Pubsub, GossipSub]]:
+    swarm = libp2p.get_network()
+    pubsub, router = guards.quiet_pubsub(libp2p)
+    board = Switchboard(partial(_open_stream, libp2p), partial(_drop, libp2p), nursery, send)
+    exchange = Exchange(partial(board.open, BLOB), board.count, nursery, board.note)
+    announcer = Announcer(pubsub, partial(_other_author, itself(libp2p)), send, nursery)
+    intake = Intake(board, exchange)
+    guards.free_inbound_slots(swarm)
+    guards.contain_streams(swarm, intake.admit, intake.report)
+    swarm.register_notifee(_Notices(board.joined, board.left))
+    libp2p.set_stream_handler(CONTROL, intake.on_control)
+    libp2p.set_stream_handler(BLOB, intake.on_blob)
+    libp2p.set_stream_handler(guards.MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
+    _count_gossip(board, pubsub)
+    return _Inside(libp2p, nursery, receive, board, exchange, announcer), (pubsub, router)
+
+
+async def _one_task(options: HostOptions, opened: trio.MemorySendChannel[Host]) -> None:
+    """P12: hosts left out of order corrupt trio's scopes; in a task of its own, none can be."""
+    hosts: list[Host] = []
+    errors: list[BaseException] = []
+
+    def started(host: Host) -> None:
+        hosts.append(host)
+        opened.send_nowait(host)
+
+    with Contained(errors.append):
+        await _live(options, started)
+    for host in hosts:
+        host.stopping.set()
+        host.errors.extend(one_line(error) for error in errors)
+    if not hosts:
+        root = root_of(errors[0])
+        raise root if isinstance(root, Unavailable) else Unavailable(one_line(root))
+
+
+@asynccontextmanager
+async def open_host(options: HostOptions) -> AsyncIterator[Host]:
+    """Listen, and be ready to dial; raises Unavailable where an address cannot be had."""
+    guards.apply_once()
+    try:
+        async with trio.open_nursery() as nursery:
+            opened, opening = trio.open_memory_channel[Host](1)
+            nursery.start_soon(_one_task, options, opened)
+            host = await opening.receive()
+            try:
+                yield host
+            finally:
+                host.stopping.set()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None  # The nursery's own wrapping: nobody asked for it.
+        raise

@@ -1,0 +1,304 @@
+"""One link a peer: an outbox, the task that writes it, and the reader of what the peer sends.
+
+A write is never cancelled while its connection lives: half a frame would break every stream on it.
+What stalls or falls silent loses its connection instead.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from dpin.base.errors import PeerFault
+from dpin.base.ids import NodeId
+from dpin.base.machine import PeerDown, PeerUp, Received
+from dpin.base.units import MICROS_PER_SECOND, Instant
+from dpin.net.budget import (
+    INBOUND_BYTES,
+    INBOUND_MESSAGES,
+    OUTBOX_BYTES_MAX,
+    OUTBOX_MESSAGES_MAX,
+    Budget,
+)
+from dpin.net.contained import Contained
+from dpin.net.framing import LENGTH_BYTES, FrameDecoder, frame
+from dpin.net.network import CONTROL_BYTES_MAX, Event, Misbehaved, Traffic
+
+READ_BYTES: Final = 64 << 10
+BATCH_BYTES: Final = 64 << 10  # small frames are written together up to this
+KEEPALIVE_SECONDS: Final = 10.0  # without anything to say: an empty frame
+SILENCE_SECONDS: Final = 35.0  # without any byte from the peer: it is gone
+STALL_SECONDS: Final = 10.0  # for one write
+WATCH_SECONDS: Final = 2.0
+DELIVERY_SECONDS: Final = 2.0  # for the node to take an event; yamux kills writers after 5 (P3)
+SUPERSEDE_SECONDS: Final = 2.0
+REOPEN_SECONDS: Final = 0.2
+REOPENS_MAX: Final = 5  # in a row, without one successful write
+KEEPALIVE: Final = frame(b"")
+
+
+class Stream(Protocol):
+    """A stream as libp2p has it; any method may raise anything."""
+
+    async def read(self, n: int) -> bytes:
+        """Some bytes; none, or an exception, at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """All of `data`."""
+        ...
+
+    async def close(self) -> None:
+        """No more will be written."""
+        ...
+
+    async def reset(self) -> None:
+        """End both directions now; whoever reads or writes is woken by an exception."""
+        ...
+
+
+def clock() -> Instant:
+    """Trio's clock, in dpin's units."""
+    return Instant(round(trio.current_time() * MICROS_PER_SECOND))
+
+
+async def quiet_reset(stream: Stream) -> None:
+    """Reset, whatever the stream thinks of it."""
+    with Contained():
+        await stream.reset()
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What every link of one host uses."""
+
+    open_stream: Callable[[NodeId], Awaitable[Stream]]
+    drop: Callable[[NodeId], Awaitable[None]]  # close all connections to a peer
+    events: trio.MemorySendChannel[Event]
+    traffic: Callable[[NodeId], Traffic]
+    messages: Budget
+    bytes_in: Budget
+
+    @classmethod
+    def with_budgets(
+        cls,
+        open_stream: Callable[[NodeId], Awaitable[Stream]],
+        drop: Callable[[NodeId], Awaitable[None]],
+        events: trio.MemorySendChannel[Event],
+        traffic: Callable[[NodeId], Traffic],
+    ) -> "Wiring":
+        """A wiring with the budgets of `dpin.net.budget`."""
+        messages, bytes_in = Budget(INBOUND_MESSAGES), Budget(INBOUND_BYTES)
+        return cls(open_stream, drop, events, traffic, messages, bytes_in)
+
+    def complain(self, peer: NodeId, reason: str) -> None:
+        """Report a peer; silently not, where the node has more events than it takes."""
+        with Contained():
+            self.events.send_nowait(Misbehaved(peer, reason))
+
+
+class Outbox:
+    """Frames waiting to be written, limited in number and in bytes; the newest is refused."""
+
+    def __init__(self) -> None:
+        self._put, self._take = trio.open_memory_channel[bytes](OUTBOX_MESSAGES_MAX)
+        self._bytes = 0
+        self.refused = 0
+
+    def put(self, payload: bytes) -> bool:
+        """Queue one payload as a frame, or refuse it."""
+        size = len(payload) + LENGTH_BYTES
+        if self._bytes + size > OUTBOX_BYTES_MAX:
+            self.refused += 1
+            return False
+        try:
+            self._put.send_nowait(frame(payload))
+        except trio.WouldBlock:
+            self.refused += 1
+            return False
+        self._bytes += size
+        return True
+
+    async def batch(self) -> bytes:
+        """The next frames as one piece; a keepalive where there are none for a while."""
+        with trio.move_on_after(KEEPALIVE_SECONDS) as waiting:
+            pieces = [await self._take.receive()]
+        if waiting.cancelled_caught:
+            return KEEPALIVE
+        size = len(pieces[0])
+        while size < BATCH_BYTES:
+            try:
+                pieces.append(self._take.receive_nowait())
+            except trio.WouldBlock:
+                break
+            size += len(pieces[-1])
+        self._bytes -= size
+        return b"".join(pieces)
+
+    def clear(self) -> None:
+        """Forget what was not written."""
+        while True:
+            try:
+                self._bytes -= len(self._take.receive_nowait())
+            except trio.WouldBlock:
+                return
+
+
+class _Reading:
+    """One inbound control stream while it is read."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.scope = trio.CancelScope()
+        self.done = trio.Event()
+
+
+class Link:
+    """Everything between this node and one peer, from its first connection to its last."""
+
+    def __init__(self, peer: NodeId, wiring: Wiring) -> None:
+        self.outbox = Outbox()
+        self.undelivered = 0  # messages that the node did not take in time
+        self._peer = peer
+        self._wiring = wiring
+        self._connections: list[object] = []
+        self._lost = trio.Event()
+        self._announced = trio.Event()
+        self._readings: list[_Reading] = []
+        self._writing_since: float | None = None
+        self._delivering = False
+        self._heard_at = trio.current_time()
+        self._reopens = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+        return bool(self._connections)
+
+    @property
+    def lost(self) -> int:
+        """Messages that did not fit the outbox, or that the node did not take in time."""
+        return self.outbox.refused + self.undelivered
+
+    def joined(self, connection: object) -> None:
+        """A connection to the peer now stands."""
+        if not self._connections:
+            self._lost = trio.Event()
+            self._heard_at = trio.current_time()
+            self._reopens = 0
+        self._connections.append(connection)
+
+    def left(self, connection: object) -> None:
+        """A connection to the peer is gone."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if not self._connections:
+                self._lost.set()
+
+    async def run(self) -> None:
+        """Announce, serve and take leave of the peer, as long as it comes back."""
+        while self._connections:
+            lost = self._lost
+            await self._wiring.events.send(PeerUp(self._peer))
+            self._announced.set()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._watch)
+                await lost.wait()
+                nursery.cancel_scope.cancel()  # The connection is gone: nothing left to break.
+            self._announced = trio.Event()
+            self._writing_since = None
+            self.outbox.clear()
+            for reading in list(self._readings):
+                reading.scope.cancel()
+                await reading.done.wait()
+            await self._wiring.events.send(PeerDown(self._peer))
+
+    async def _write(self) -> None:
+        while self._reopens < REOPENS_MAX:
+            with Contained():
+                await self._write_to(await self._wiring.open_stream(self._peer))
+            self._writing_since = None
+            self._reopens += 1
+            await trio.sleep(REOPEN_SECONDS)
+        await self._wiring.drop(self._peer)
+
+    async def _write_to(self, stream: Stream) -> None:
+        counted = self._wiring.traffic(self._peer)
+        while True:
+            data = await self.outbox.batch()
+            self._writing_since = trio.current_time()
+            await stream.write(data)
+            self._writing_since = None
+            self._reopens = 0
+            counted.control_out += len(data)
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(WATCH_SECONDS)
+            now = trio.current_time()
+            stalled = self._writing_since is not None and now - self._writing_since > STALL_SECONDS
+            silent = not self._delivering and now - self._heard_at > SILENCE_SECONDS
+            if stalled or silent:
+                await self._wiring.drop(self._peer)
+
+    async def read(self, stream: Stream) -> None:
+        """Take frames from a stream that the peer opened; a newer stream ends an older one."""
+        older = list(self._readings)
+        reading = _Reading(stream)
+        self._readings.append(reading)
+        try:
+            with reading.scope:
+                await self._supersede(older)
+                await self._announced.wait()
+                await self._read_all(stream)
+        finally:
+            self._readings.remove(reading)
+            reading.done.set()
+
+    async def _supersede(self, older: Sequence[_Reading]) -> None:
+        for reading in older:
+            await quiet_reset(reading.stream)
+            with trio.move_on_after(SUPERSEDE_SECONDS):
+                await reading.done.wait()
+
+    async def _read_all(self, stream: Stream) -> None:
+        decoder = FrameDecoder(CONTROL_BYTES_MAX)
+        try:
+            while data := await self._some(stream):
+                await self._take(decoder, data)
+        except PeerFault as fault:
+            self._wiring.complain(self._peer, str(fault))
+            await quiet_reset(stream)
+
+    async def _take(self, decoder: FrameDecoder, data: bytes) -> None:
+        self._wiring.traffic(self._peer).control_in += len(data)
+        for payload in decoder.feed(data):
+            if payload and self._within_budget(payload):
+                await self._deliver(payload)
+        self._heard_at = trio.current_time()
+
+    async def _some(self, stream: Stream) -> bytes:
+        with Contained():
+            return await stream.read(READ_BYTES)
+        return b""
+
+    def _within_budget(self, payload: bytes) -> bool:
+        now = clock()
+        if not self._wiring.messages.charge(self._peer, 1, now):
+            self._wiring.complain(self._peer, "sent more messages than its budget allows")
+            return False
+        if not self._wiring.bytes_in.charge(self._peer, len(payload), now):
+            self._wiring.complain(self._peer, "sent more bytes than its budget allows")
+            return False
+        return True
+
+    async def _deliver(self, payload: bytes) -> None:
+        self._delivering = True
+        try:
+            with trio.move_on_after(DELIVERY_SECONDS) as waiting:
+                await self._wiring.events.send(Received(self._peer, payload))
+            self.undelivered += waiting.cancelled_caught
+        finally:
+            self._delivering = False

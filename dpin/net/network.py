@@ -1,0 +1,120 @@
+"""What the rest of dpin sees of the network: its events, its limits of size, and what it can do.
+
+`dpin.net.host` is the real one, `dpin.net.fake` the one in memory. The end of `events` means that
+the network has stopped and must be opened again.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from dpin.base.blob import CHUNK_BYTES
+from dpin.base.codec import MESSAGE_BYTES_MAX
+from dpin.base.ids import NodeId
+from dpin.base.machine import PeerDown, PeerUp, Received
+
+CONTROL_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 1024  # a message in its envelope
+ANSWER_BYTES_MAX: Final = CHUNK_BYTES + (64 << 10)  # a chunk, or the largest manifest
+QUESTION_BYTES_MAX: Final = 64 << 10
+GOSSIP_BYTES_MAX: Final = (64 << 10) - 1
+TOPICS_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """`peer` signed and published this; whoever carried it here is not known."""
+
+    peer: NodeId
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Somebody on the local network answers at this address; nothing else is known of them."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaved:
+    """A peer broke a rule of the transport, or went over its budget; the reason is for people."""
+
+    peer: NodeId
+    reason: str
+
+
+Event = PeerUp | PeerDown | Received | Gossip | Found | Misbehaved
+Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes exchanged with one peer since the network was opened, by kind of protocol."""
+
+    control_in: int = 0
+    control_out: int = 0
+    blob_in: int = 0
+    blob_out: int = 0
+    gossip_in: int = 0
+    gossip_out: int = 0
+
+
+class Events(Protocol):
+    """The receiving end of a bounded queue of events."""
+
+    async def receive(self) -> Event:
+        """The next event; trio.EndOfChannel when the network has stopped."""
+        ...
+
+    def receive_nowait(self) -> Event:
+        """The next event if one is there; trio.WouldBlock otherwise."""
+        ...
+
+
+class Network(Protocol):
+    """Bytes between nodes. Peers are authenticated: a NodeId is the key that the peer proved."""
+
+    node_id: NodeId
+    addresses: list[str]  # where others can dial this node, `/p2p/…` included
+
+    @property
+    def events(self) -> Events:
+        """PeerUp, then what the peer sent, in order, then PeerDown; gossip and finds between."""
+        ...
+
+    async def dial(self, address: str) -> NodeId:
+        """Connect; raises Unavailable with the reason."""
+        ...
+
+    def send(self, peer: NodeId, payload: bytes) -> bool:
+        """Queue for a connected peer; False where it was dropped. Never waits."""
+        ...
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Announce to all who subscribed; may wait its turn. Raises Misuse when too long."""
+        ...
+
+    async def subscribe(self, topic: str) -> None:
+        """Have what others publish on `topic` come as events."""
+        ...
+
+    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+        """Ask a peer and wait for its answer. Raises Unavailable, or PeerFault for a bad one."""
+        ...
+
+    def serve(self, handler: Handler) -> None:
+        """Answer the requests of others with `handler`; one that raises leaves them unanswered."""
+        ...
+
+    def disconnect(self, peer: NodeId) -> None:
+        """Drop all connections to a peer, soon."""
+        ...
+
+    def peers(self) -> list[NodeId]:
+        """Who is connected, sorted."""
+        ...
+
+    def traffic(self) -> Mapping[NodeId, Traffic]:
+        """Bytes by peer."""
+        ...

@@ -1,0 +1,201 @@
+"""Connections become links, streams find their readers, and each peer's bytes are counted."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol
+
+import trio
+
+from dpin.base.errors import Unavailable
+from dpin.base.ids import ID_BYTES, NodeId
+from dpin.net import guards
+from dpin.net.budget import CONNECTIONS_MAX, INBOUND_STREAMS, TRACKED_PEERS_MAX, Budget
+from dpin.net.contained import Contained, one_line
+from dpin.net.exchange import Exchange
+from dpin.net.links import Link, Stream, Wiring, clock
+from dpin.net.network import Event, Traffic
+
+CONTROL: Final = "/dpin/control/1"
+BLOB: Final = "/dpin/blob/1"
+PEER_ID_PREFIX: Final = bytes.fromhex("002408011220")  # identity hash of an Ed25519 public key
+LINK_SECONDS: Final = 2.0
+LINKS_MAX: Final = 2 * CONNECTIONS_MAX  # those whose leave is not yet taken included
+ERRORS_KEPT: Final = 50
+
+
+class PeerId(Protocol):
+    """What libp2p calls a peer."""
+
+    def to_bytes(self) -> bytes:
+        """A multihash."""
+        ...
+
+
+class Muxed(Protocol):
+    """The lower half of a connection."""
+
+    peer_id: PeerId
+
+
+class Connection(Protocol):
+    """One connection to a peer."""
+
+    muxed_conn: Muxed
+    is_closed: bool
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+
+class PeerStream(Stream, Protocol):
+    """A stream that knows whose it is."""
+
+    muxed_conn: Muxed
+
+
+def node_of(peer_id: bytes) -> NodeId | None:
+    """The key inside a libp2p peer id; None where it is not an Ed25519 one."""
+    if len(peer_id) != len(PEER_ID_PREFIX) + ID_BYTES or not peer_id.startswith(PEER_ID_PREFIX):
+        return None
+    return NodeId(peer_id[len(PEER_ID_PREFIX) :])
+
+
+class Switchboard:
+    """The connections of libp2p, as links of ours."""
+
+    def __init__(
+        self,
+        open_stream: Callable[[str, NodeId], Awaitable[Stream]],
+        drop: Callable[[NodeId], Awaitable[None]],
+        nursery: trio.Nursery,
+        events: trio.MemorySendChannel[Event],
+    ) -> None:
+        self.links: dict[NodeId, Link] = {}
+        self.counted: dict[NodeId, Traffic] = {}
+        self.errors: deque[str] = deque(maxlen=ERRORS_KEPT)
+        self.open = open_stream
+        self.wiring = Wiring.with_budgets(
+            partial(open_stream, CONTROL), self.drop, events, self.count
+        )
+        self._drop = drop
+        self._nursery = nursery
+        self._news = trio.Event()
+        self._lost = 0  # messages of links that are gone
+
+    def dropped(self) -> int:
+        """Messages lost because an outbox was full, or the node did not take them in time."""
+        return self._lost + sum(link.lost for link in self.links.values())
+
+    def note(self, error: BaseException) -> None:
+        """Keep what went wrong inside libp2p, for whoever logs."""
+        self.errors.append(one_line(error))
+
+    def count(self, node: NodeId) -> Traffic:
+        """The counters of one peer; the oldest of a stranger go when there are too many."""
+        if node not in self.counted and len(self.counted) >= TRACKED_PEERS_MAX:
+            gone = next((known for known in self.counted if known not in self.links), node)
+            self.counted.pop(gone, None)
+        return self.counted.setdefault(node, Traffic())
+
+    async def joined(self, connection: Connection) -> None:
+        """A connection stands."""
+        node = node_of(connection.muxed_conn.peer_id.to_bytes())
+        if connection.is_closed:
+            return
+        if node is None or (node not in self.links and len(self.links) >= LINKS_MAX):
+            self._nursery.start_soon(connection.close)
+            return
+        if node in self.links:
+            self.links[node].joined(connection)
+            return
+        link = self.links[node] = Link(node, self.wiring)
+        link.joined(connection)
+        self._nursery.start_soon(self._keep, node, link)
+        self._news.set()
+        self._news = trio.Event()
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        node = node_of(connection.muxed_conn.peer_id.to_bytes())
+        if node is not None and node in self.links:
+            self.links[node].left(connection)
+
+    async def _keep(self, node: NodeId, link: Link) -> None:
+        with Contained(self.note):
+            await link.run()
+        self._lost += link.lost
+        del self.links[node]
+
+    async def drop(self, node: NodeId) -> None:
+        """Close every connection to a peer."""
+        with Contained(self.note):
+            await self._drop(node)
+
+    async def linked(self, node: NodeId) -> Link:
+        """The link to a peer. Its streams may come before libp2p tells of its connection."""
+        with trio.move_on_after(LINK_SECONDS):
+            while node not in self.links:
+                await self._news.wait()
+        if node not in self.links:
+            raise Unavailable("the connection is gone")
+        return self.links[node]
+
+
+class Intake:
+    """The streams that peers open."""
+
+    def __init__(self, board: Switchboard, exchange: Exchange) -> None:
+        self._board = board
+        self._exchange = exchange
+        self._streams = Budget(INBOUND_STREAMS)
+
+    def admit(self, stream: PeerStream) -> bool:
+        """Whether a stream may be served."""
+        node = node_of(stream.muxed_conn.peer_id.to_bytes())
+        if node is None:
+            return False
+        if self._streams.charge(node, 1, clock()):
+            return True
+        self._board.wiring.complain(node, "opened more streams than its budget allows")
+        return False
+
+    def report(self, stream: PeerStream, error: BaseException) -> None:
+        """Blame a peer for what its bytes raised, and for nothing else."""
+        node = node_of(stream.muxed_conn.peer_id.to_bytes())
+        if node is not None and guards.is_garbage(error):
+            self._board.wiring.complain(node, one_line(error))
+        elif not guards.is_hangup(error):
+            self._board.note(error)
+
+    async def on_control(self, stream: PeerStream) -> None:
+        """A stream of messages."""
+        link = await self._board.linked(_peer(stream))
+        await link.read(stream)
+
+    async def on_blob(self, stream: PeerStream) -> None:
+        """A stream for one question."""
+        await self._board.linked(_peer(stream))
+        await self._exchange.answer(_peer(stream), stream)
+
+    async def on_gossip(
+        self, read_all: Callable[[PeerStream], Awaitable[None]], stream: PeerStream
+    ) -> None:
+        """A stream of libp2p's own, its bytes counted."""
+        counted = self._board.count(_peer(stream))
+        plain = stream.read
+
+        async def read(n: int) -> bytes:
+            data = await plain(n)
+            counted.gossip_in += len(data)
+            return data
+
+        setattr(stream, "read", read)  # noqa: B010  A method of this one stream.
+        await read_all(stream)
+
+
+def _peer(stream: PeerStream) -> NodeId:
+    node = node_of(stream.muxed_conn.peer_id.to_bytes())
+    assert node is not None, "admit lets no other in"
+    return node
