@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from dpin.base.codec import Wire
 from dpin.base.ids import Digest, Round
@@ -27,3 +28,25 @@ class Receipt(Wire, frozen=True):
     subject: Digest  # transaction id, or digest of [lease, round] for a settlement
     code: int
     detail: str  # "ok", or why not; for a settlement its state, reason and amounts
+
+
+class Executor(Protocol):
+    """What acts on the order: the state machine, as the replica drives it."""
+
+    @property
+    def mix(self) -> Digest:
+        """The public randomness after the last commit."""
+        ...
+
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether something fires by itself as ledger time goes on."""
+        ...
+
+    def apply(self, commit: OrderedCommit) -> tuple[Sequence[Receipt], Digest | None]:
+        """Act on a commit: its receipts, and every so many commits the state root."""
+        ...
+
+    def check(self, transaction: bytes) -> str | None:
+        """Why an encoded transaction cannot wait for a block, if it cannot; cheap."""
+        ...
