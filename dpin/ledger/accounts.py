@@ -126,6 +126,7 @@ class Lease:
     state: LeaseState
     deadline: Tick
     first_round: Round = Round(-1)  # -1: no round yet
+    pending: int = 0  # units not yet settled; the bond is held until there are none
     stopped: bool = False
     reason: str = ""  # why it ended
 

@@ -112,7 +112,7 @@ class Ready(Wire, frozen=True, tag=7):
 
 
 class LeafPath(Wire, frozen=True):
-    """An opened leaf of a unit: encoded `compute.task.Leaf` and its inclusion path."""
+    """An opened leaf of a unit: encoded `base.leaf.Leaf` and its inclusion path."""
 
     leaf: bytes
     path: tuple[Digest, ...]
@@ -242,3 +242,13 @@ def seal(lease: Digest, round_: Round, verifier: NodeId, found: Digest, salt: by
     The update is not sealed: it can be re-encoded only after the last leaf was opened.
     """
     return digest(SEALED_TAG, encode([lease, round_, verifier, found, salt]))
+
+
+def bid_digest(bid: Bid) -> Digest:
+    """What a provider signs to make an offer (BID_TAG); also breaks ties between equal prices."""
+    return digest(BID_TAG, encode(bid))
+
+
+def sign_bid(key: SigningKey, chain: ChainId, bid: Bid) -> SignedBid:
+    """An offer as its provider signs it."""
+    return SignedBid(bid, key.sign(BID_TAG, chain, bid_digest(bid)))

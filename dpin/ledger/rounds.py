@@ -1,0 +1,218 @@
+"""A job's rounds (S1): start, train, exchange, close; then the next, a pause, or the end.
+
+`advance` looks at a job and takes every step that is possible now. It is called for each job that
+an operation or a deadline has stirred, and does nothing where nothing has changed.
+"""
+
+from collections import Counter
+
+from dpin.base.codec import decode
+from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
+from dpin.base.leaf import Leaf
+from dpin.base.units import MicroTokens, Tick, ceil_div
+from dpin.ledger import leases, money
+from dpin.ledger.accounts import (
+    Included,
+    Job,
+    JobState,
+    Lease,
+    LeaseState,
+    Phase,
+    RoundRecord,
+    Unit,
+    UnitState,
+)
+from dpin.ledger.agenda import job_due, round_due, unit_due
+from dpin.ledger.book import Book
+from dpin.ledger.params import ticks_for
+from dpin.ledger.reasons import Reason, require
+from dpin.ledger.transactions import INFER, Commit, Have
+
+
+def have(book: Book, sender: NodeId, operation: Have) -> None:
+    """A roster member says which of the candidates it holds; saying more adds to it."""
+    lease = book.own_lease(operation.lease, sender)
+    job = book.job(lease.job)
+    record = book.record(job)
+    exchanging = record is not None and record.phase == Phase.EXCHANGE
+    require(exchanging, Reason.NOT_EXCHANGING)
+    assert record is not None, "the line above refuses"
+    require(operation.round == record.round, Reason.NOT_EXCHANGING)
+    require(book.state.tick < record.deadline, Reason.TOO_LATE)
+    member = lease.id in record.roster and lease.state != LeaseState.ENDED
+    require(member, Reason.NOT_IN_ROSTER)
+    ascending = sorted(set(operation.held)) == list(operation.held)
+    require(ascending and all(len(one) == ID_BYTES for one in operation.held), Reason.BAD_FIELD)
+    require(set(operation.held) <= set(record.candidates), Reason.NOT_A_CANDIDATE)
+    before = record.haves.get(lease.id, ())
+    record.haves[lease.id] = tuple(sorted({*before, *operation.held}))
+
+
+def advance(book: Book, job: Job) -> None:
+    """Take every step of this job that is possible now."""
+    while _step(book, job):
+        book.job(job.id)
+
+
+def _step(book: Book, job: Job) -> bool:
+    """Take one step; whether there was one."""
+    if job.state.ended:
+        return False
+    if job.state == JobState.SETTLING:
+        return _finish(book, job)
+    record = book.record(job)
+    if record is None:
+        return _between_rounds(book, job)
+    if record.phase == Phase.TRAIN and _trained(book, job, record):
+        _freeze(book, job, record)
+        return True
+    if record.phase == Phase.EXCHANGE and _exchanged(book, record):
+        _close(book, job, record)
+        return True
+    return False
+
+
+# --- between rounds ----------------------------------------------------------------------------
+
+
+def _between_rounds(book: Book, job: Job) -> bool:
+    if job.cancelled or len(job.rounds) == job.propose.rounds:
+        _wind_up(book, job, job.reason)
+        return True
+    waiting = book.leases_of(job, LeaseState.AWARDED)
+    ready = book.leases_of(job, LeaseState.READY, LeaseState.RUNNING)
+    over = book.state.tick >= job.deadline
+    if ready and (job.rounds or len(ready) == job.propose.seats or (over and not waiting)):
+        _start(book, job, ready)
+        return True
+    if over and not ready and not waiting:
+        _wind_up(book, job, "no-provider")
+        return True
+    return False
+
+
+def _wind_up(book: Book, job: Job, reason: str) -> None:
+    """No further round: all leases end; what is pending is settled first."""
+    job.state, job.reason = JobState.SETTLING, reason
+    book.agenda.drop(job_due(job.id))
+    for lease in book.leases_of(job, LeaseState.AWARDED, LeaseState.READY, LeaseState.RUNNING):
+        leases.end(book, lease, reason or "done")
+
+
+def _finish(book: Book, job: Job) -> bool:
+    """End the job once every unit is settled; what is left of the escrow goes back."""
+    if any(book.state.leases[lease].pending for lease in job.leases):
+        return False
+    money.credit(book, job.requester, job.escrow)
+    job.escrow = MicroTokens(0)
+    if job.cancelled:
+        job.state = JobState.CANCELLED
+    else:
+        job.state = JobState.EXPIRED if job.reason else JobState.DONE
+    book.state.live_jobs.discard(job.id)
+    return True
+
+
+def _start(book: Book, job: Job, roster: list[Lease]) -> None:
+    """Open the next round with everybody who is ready; each gets a unit."""
+    params = book.params
+    wait = ticks_for(params, params.commit_ticks, job.propose.unit_ms, params.commit_expected_ppm)
+    round_, deadline = Round(len(job.rounds)), book.in_ticks(wait)
+    job.rounds.append(RoundRecord(round_, sorted(lease.id for lease in roster), deadline))
+    job.state = JobState.RUNNING
+    book.record(job)
+    book.agenda.drop(job_due(job.id))
+    book.agenda.set(round_due(job.id), deadline)
+    for lease in roster:
+        _start_unit(book, job, lease, deadline)
+
+
+def _start_unit(book: Book, job: Job, lease: Lease, deadline: Tick) -> None:
+    round_ = job.rounds[-1].round
+    book.lease(lease.id)
+    lease.state = LeaseState.RUNNING
+    lease.pending += 1
+    if lease.first_round < 0:
+        lease.first_round = round_
+    fee = money.verifier_fee(book.params, job.propose, lease.price)
+    book.state.units[lease.id, round_] = Unit(
+        lease.id, round_, lease.price, fee, UnitState.RUNNING, deadline
+    )
+    book.unit(lease.id, round_)
+    book.agenda.set(unit_due(lease.id, round_), deadline)
+
+
+# --- inside a round ----------------------------------------------------------------------------
+
+
+def _live(book: Book, record: RoundRecord) -> list[Digest]:
+    """The roster without those whose lease has ended."""
+    leases_ = book.state.leases
+    return [lease for lease in record.roster if leases_[lease].state != LeaseState.ENDED]
+
+
+def _commits(book: Book, record: RoundRecord) -> dict[Digest, Commit]:
+    """What was committed in this round so far, by lease, in roster order."""
+    units = {lease: book.state.units[lease, record.round] for lease in record.roster}
+    return {lease: unit.commit for lease, unit in units.items() if unit.commit is not None}
+
+
+def _trained(book: Book, job: Job, record: RoundRecord) -> bool:
+    """Whether all live members are through, or a quorum's grace or the time is over."""
+    live = _live(book, record)
+    units = (book.state.units[lease, record.round] for lease in live)
+    if not any(unit.state == UnitState.RUNNING for unit in units):
+        return True
+    quorum = min(job.propose.quorum or ceil_div(len(live), 2), len(live))
+    if record.quorum_at is None and len(_commits(book, record)) >= quorum:
+        record.quorum_at = book.state.tick
+        record.deadline = min(record.deadline, book.in_ticks(book.params.grace_ticks))
+        book.agenda.set(round_due(job.id), record.deadline)
+    return book.state.tick >= record.deadline
+
+
+def _freeze(book: Book, job: Job, record: RoundRecord) -> None:
+    """Fix the candidates: commits so far that started from what most of them started from."""
+    commits = _commits(book, record)
+    starts = {
+        lease: decode(Leaf, commit.first.leaf).parameters for lease, commit in commits.items()
+    }
+    counts = Counter(starts.values())
+    record.state_hash = min(counts, key=lambda start: (-counts[start], start), default=None)
+    record.candidates = [lease for lease in starts if starts[lease] == record.state_hash]
+    record.phase = Phase.EXCHANGE
+    record.deadline = book.in_ticks(book.params.have_ticks)
+    book.agenda.set(round_due(job.id), record.deadline)
+    if job.propose.kind == INFER:  # Nothing is merged, so nobody has to hold anything.
+        record.haves = {lease: tuple(record.candidates) for lease in _live(book, record)}
+
+
+def _exchanged(book: Book, record: RoundRecord) -> bool:
+    """Whether every live member holds every candidate, or the time is over."""
+    complete = all(
+        len(record.haves.get(lease, ())) == len(record.candidates) for lease in _live(book, record)
+    )
+    return complete or book.state.tick >= record.deadline
+
+
+def _close(book: Book, job: Job, record: RoundRecord) -> None:
+    """Fix what the round's outer step takes; a member that gave no sign of life leaves."""
+    live, commits = _live(book, record), _commits(book, record)
+    held = Counter(one for lease in live for one in record.haves.get(lease, ()))
+    record.included = [
+        _included(book, lease, commits[lease])
+        for lease in record.candidates
+        if 2 * held[lease] > len(live)
+    ]
+    record.closed = True
+    book.agenda.drop(round_due(job.id))
+    for lease in live:
+        if lease not in commits and lease not in record.haves:
+            leases.end(book, book.lease(lease), "silent")
+    if not book.leases_of(job, LeaseState.RUNNING, LeaseState.READY):
+        leases.reopen(book, job)
+
+
+def _included(book: Book, lease: Digest, commit: Commit) -> Included:
+    provider = book.state.leases[lease].provider
+    return Included(lease, provider, commit.steps, commit.update)
