@@ -58,3 +58,9 @@ def format_tokens(amount: int) -> str:
     whole, part = divmod(amount, TOKEN)
     fraction = f".{part:06d}".rstrip("0").rstrip(".")
     return f"{sign}{whole:,}{fraction}"
+
+
+def format_millionths(amount: int, digits: int) -> str:
+    """A number given in millionths, cut to `digits` decimals: 2345678 and 3 give "2.345"."""
+    whole, part = divmod(amount, MILLION)
+    return f"{whole}.{part:06d}"[: len(str(whole)) + 1 + digits]

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from dpin.base.ids import NodeId
-from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit
+from dpin.base.units import MicroTokens
+from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit, UnitState
 
 ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
 
@@ -46,3 +47,22 @@ def holds_live_lease(state: State, job: Job, provider: NodeId) -> bool:
         state.leases[lease].provider == provider and state.leases[lease].state != LeaseState.ENDED
         for lease in job.leases
     )
+
+
+def unit_cost(job: Job, unit: Unit) -> MicroTokens:
+    """What a settled unit has cost its requester: the work, and the checks that were made."""
+    if unit.state not in {UnitState.PAID, UnitState.VOID}:
+        return MicroTokens(0)
+    revealed = sum(seat.reveal is not None for seat in unit.seats)
+    checks = unit.verifier_fee // job.propose.verifiers * revealed
+    if unit.state == UnitState.VOID or unit.commit is None:
+        return MicroTokens(checks)
+    return MicroTokens(unit.price * unit.commit.steps // job.propose.steps + checks)
+
+
+def job_cost(state: State, job: Job) -> MicroTokens:
+    """What a job has cost so far, without what is still in escrow."""
+    units = (
+        state.units.get((lease, record.round)) for record in job.rounds for lease in record.roster
+    )
+    return MicroTokens(sum(unit_cost(job, unit) for unit in units if unit is not None))

@@ -3,6 +3,7 @@
 from dpin.base.codec import Wire
 from dpin.base.units import MicroTokens
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+from dpin.ledger.transactions import Propose
 
 
 class TrainOrder(Wire, frozen=True, tag=1):
@@ -50,4 +51,5 @@ class OwnJobRecord(Wire, frozen=True):
     local_id: str
     order: Order
     manifest: bytes
+    propose: Propose
     submitted_ms: int

@@ -1,0 +1,96 @@
+"""When a requester awards, and when it gives a lease up."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dpin.base.ids import NodeId
+from dpin.base.machine import Wake
+from dpin.base.units import Instant, Micros, after, seconds
+from dpin.ledger.accounts import Job, Lease, LeaseState, State
+from dpin.ledger.transactions import Award, SignedBid, Stop
+from dpin.ledger.views import holds_live_lease, open_seats
+from dpin.ledger.wishes import Wish
+from dpin.market.messages import Reason
+from dpin.market.ownjob import Beat, OwnJob
+
+BIDS_MAX: Final = 64  # of one job; the cheapest are kept
+AWARD_BIDS_MAX: Final = 24  # in one transaction
+ENOUGH_WAIT: Final = seconds(1)  # for a better bid, once there are enough
+ANY_WAIT: Final = seconds(3)  # for more bids, while there are too few
+DOWN_PATIENCE: Final = seconds(2)  # for a provider whose connection is gone
+SILENCE_PATIENCE: Final = seconds(10)  # for a connected provider that says nothing
+
+
+def keep_bid(own: OwnJob, signed: SignedBid, now: Instant) -> None:
+    """Remember a provider's newest offer; of too many, the dearest goes."""
+    bids = own.supply.bids
+    bids[signed.bid.provider] = signed
+    own.supply.declines.pop(signed.bid.provider, None)
+    if own.supply.first_at is None:
+        own.supply.first_at = now
+    if len(bids) > BIDS_MAX:
+        dearest = max(bids.values(), key=lambda held: (held.bid.price, held.bid.provider))
+        del bids[dearest.bid.provider]
+
+
+def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | Wake]:
+    """Award the open seats, once everybody has answered or waiting has been long enough."""
+    seats = open_seats(state, job)
+    bids = [
+        signed
+        for provider, signed in sorted(own.supply.bids.items())
+        if not holds_live_lease(state, job, provider) and signed.bid.until > state.tick
+    ]
+    if not seats or not bids:
+        own.supply.first_at = None if not bids else own.supply.first_at
+        return
+    first_at = own.supply.first_at if own.supply.first_at is not None else now
+    own.supply.first_at = first_at
+    ripe = after(first_at, ENOUGH_WAIT if len(bids) >= seats else ANY_WAIT)
+    if now < ripe and not _all_answered(own, job, state):
+        yield Wake(ripe)
+        return
+    cheapest = sorted(bids, key=lambda signed: (signed.bid.price, signed.bid.provider))
+    name = f"award:{job.id.hex()}:{len(job.leases)}"
+    yield Wish(name, Award(job.id, tuple(cheapest[:AWARD_BIDS_MAX])))
+
+
+def _all_answered(own: OwnJob, job: Job, state: State) -> bool:
+    """Whether nobody is left who might still offer."""
+    for node in sorted(state.accounts):
+        registration = state.accounts[node].registration
+        if registration is None or not registration.provides or node == job.requester:
+            continue
+        answered = node in own.supply.bids or node in own.supply.declines
+        if not answered and not holds_live_lease(state, job, node):
+            return False
+    return True
+
+
+def stops(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | Wake]:
+    """Give up leases whose provider is gone: its seat is then open at once (S4)."""
+    for lease_id in job.leases:
+        lease = state.leases[lease_id]
+        if lease.state == LeaseState.ENDED or lease.stopped:
+            own.beats.pop(lease_id, None)
+            continue
+        beat = own.beats.setdefault(lease_id, Beat(None, now))
+        gone = _gone_at(own, lease, beat)
+        if now >= gone:
+            yield Wish(f"stop:{lease_id.hex()}", Stop(lease_id))
+        else:
+            yield Wake(gone)
+
+
+def _gone_at(own: OwnJob, lease: Lease, beat: Beat) -> Instant:
+    declined = own.supply.declines.get(lease.provider)
+    if declined is not None and declined.code == Reason.FAULTY:
+        return beat.at
+    silent = after(beat.at, Micros(SILENCE_PATIENCE))
+    since = own.lost.get(lease.provider)
+    return silent if since is None else min(silent, after(since, Micros(DOWN_PATIENCE)))
+
+
+def forget(own: OwnJob, provider: NodeId) -> None:
+    """A connection is back."""
+    own.lost.pop(provider, None)

@@ -1,0 +1,141 @@
+"""One job from the requester's side: what is known of it, and its story as people see it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
+from dpin.base.units import Instant
+from dpin.compute.task import Manifest, Prepared
+from dpin.compute.work import WorkerId
+from dpin.ledger.accounts import Job
+from dpin.ledger.transactions import Propose, SignedBid
+from dpin.market.merging import Merging
+from dpin.market.messages import Decline, Heartbeat
+from dpin.market.orders import Order
+from dpin.verify.jobfiles import JobFiles
+
+
+class Stage(StrEnum):
+    """Where a job of ours stands; the words of the job list."""
+
+    PREPARING = "preparing"
+    MATCHING = "matching"
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in {Stage.DONE, Stage.FAILED, Stage.CANCELLED}
+
+
+@dataclass(slots=True)
+class PhaseTime:
+    """When one of plan, match, upload, load, run, verify, fetch began and ended."""
+
+    name: str
+    began: Instant
+    ended: Instant | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class RoundTimes:
+    """When a round's phases began, on this node's clock, and what was measured in it."""
+
+    began: Instant
+    exchange: Instant | None = None
+    closed: Instant | None = None
+    tokens_per_second: int = 0
+    loss_micronats: int = 0
+    holdout_micronats: int | None = None
+
+
+@dataclass(slots=True)
+class Beat:
+    """The last sign of life of a lease."""
+
+    heartbeat: Heartbeat | None
+    at: Instant
+
+
+@dataclass(slots=True)
+class Supply:
+    """What providers have said: who offers, who does not and why."""
+
+    bids: dict[NodeId, SignedBid] = field(default_factory=dict)
+    declines: dict[NodeId, Decline] = field(default_factory=dict)
+    first_at: Instant | None = None  # of the bids held now
+
+
+@dataclass(slots=True)
+class OwnJob:
+    """A job that this node has ordered."""
+
+    local_id: str
+    order: Order
+    submitted: Instant
+    stage: Stage = Stage.PREPARING
+    reason: str = ""
+    finished: Instant | None = None
+    # preparing
+    prepared: Prepared | None = None
+    kept: dict[str, BlobId] = field(default_factory=dict)
+    manifest: Manifest | None = None
+    propose: Propose | None = None
+    # on the ledger
+    job: Job | None = None
+    supply: Supply = field(default_factory=Supply)
+    beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
+    lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since
+    cancelled: bool = False
+    # the model
+    merging: Merging | None = None
+    files: JobFiles | None = None
+    hired: bool = False
+    opening: bool = False  # the open command is given
+    exporting: bool = False
+    restarts: int = 0
+    retry_at: Instant = Instant(0)
+    output_files: tuple[str, ...] = ()
+    holdout_before: int | None = None  # micro-nats per byte
+    text: bytes = b""
+    first_text: Instant | None = None
+    # the story
+    phases: list[PhaseTime] = field(default_factory=list)
+    rounds: dict[Round, RoundTimes] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)  # facts already in the log
+
+    @property
+    def worker(self) -> WorkerId:
+        """The worker that prepares, merges and exports."""
+        return WorkerId(f"job-{self.local_id}")
+
+    @property
+    def ledger_id(self) -> JobId | None:
+        """The job's id on the ledger, once it is there."""
+        return self.job.id if self.job else None
+
+    @property
+    def holdout_after(self) -> int | None:
+        """The newest held-out loss, in micro-nats per byte."""
+        measured = [r.holdout_micronats for r in self.rounds.values() if r.holdout_micronats]
+        return measured[-1] if measured else None
+
+    def enter(self, phase: str, now: Instant, detail: str = "") -> bool:
+        """Begin a phase (ending the one before); False if it has begun already."""
+        if any(known.name == phase for known in self.phases):
+            return False
+        if self.phases and self.phases[-1].ended is None:
+            self.phases[-1].ended = now
+        self.phases.append(PhaseTime(phase, now, None, detail))
+        return True
+
+    def end(self, stage: Stage, reason: str, now: Instant) -> None:
+        """The last word on this job."""
+        self.stage, self.reason, self.finished = stage, reason, now
+        if self.phases and self.phases[-1].ended is None:
+            self.phases[-1].ended = now

@@ -1,0 +1,332 @@
+"""The machine of a requester: prepare, propose, award, watch, merge, export.
+
+Every step looks at the ledger and at what is known of each own job, and does what is missing. What
+a provider sends off the ledger (bids, signs of life, text) only ever decides *when*, never *what*.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import digest, verify
+from dpin.base.ids import NO_DIGEST, BlobId, ChainId, JobId, NodeId
+from dpin.base.machine import Blame, PeerDown, PeerUp, Tick
+from dpin.base.units import MICROS_PER_MILLI, Instant, format_tokens
+from dpin.compute.task import OUTPUT_TAG, Manifest, Probed
+from dpin.compute.work import Exited, Reported, WorkEvent
+from dpin.ledger.accounts import Job, JobState, State
+from dpin.ledger.params import Params
+from dpin.ledger.transactions import BID_TAG, INFER, Cancel
+from dpin.ledger.views import job_cost
+from dpin.ledger.wishes import OK, Follow, Outcome, Wish
+from dpin.market import workshop
+from dpin.market.awarding import awards, keep_bid, stops
+from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Text
+from dpin.market.orders import InferOrder, Order, OwnJobRecord
+from dpin.market.ownjob import Beat, OwnJob, Stage
+from dpin.market.provider import Probe
+from dpin.market.story import Note, tell
+from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
+
+JOBS_MAX: Final = 256  # own jobs kept in memory; the oldest ended ones go first
+TEXT_BYTES_MAX: Final = 1 << 20
+DECLINES_MAX: Final = 256
+
+
+Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a job under this local id."""
+
+    local_id: str
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """End a job of ours."""
+
+    local_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToRequester:
+    """A market message that concerns a requester."""
+
+    peer: NodeId
+    message: Message
+
+
+Event = (
+    Follow
+    | Start
+    | Abandon
+    | Probe
+    | ToRequester
+    | Outcome
+    | PeerUp
+    | PeerDown
+    | StoreEvent
+    | WorkEvent
+    | Tick
+)
+Effect = workshop.Effect | Blame
+
+
+class Requester:
+    """All jobs that this node has ordered."""
+
+    def __init__(self, me: NodeId, chain: ChainId, params: Params) -> None:
+        self._me = me
+        self._chain = chain
+        self._params = params
+        self._probed: Probed | None = None
+        self._state: State | None = None
+        self.jobs: dict[str, OwnJob] = {}
+
+    def restore(self, record: OwnJobRecord) -> None:
+        """A job that was under way before a restart."""
+        own = OwnJob(record.local_id, record.order, Instant(record.submitted_ms * MICROS_PER_MILLI))
+        own.manifest = decode(Manifest, record.manifest)
+        own.propose = record.propose
+        self.jobs[record.local_id] = own
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        """See dpin.base.machine.Machine."""
+        effects = list(self._take(event, now))
+        if self._state is not None:
+            for own in list(self.jobs.values()):
+                if not own.stage.ended:
+                    effects += self._follow(own, self._state, now)
+        return effects
+
+    def _take(self, event: Event, now: Instant) -> Iterator[Effect]:
+        match event:
+            case Follow(state):
+                self._state = state
+            case Start(local_id, order):
+                yield from self._start(OwnJob(local_id, order, now), now)
+            case Abandon(local_id):
+                self.jobs[local_id].cancelled = True
+            case Probe(probed):
+                self._probed = probed
+            case ToRequester(peer, message):
+                yield from self._told(peer, message, now)
+            case Outcome():
+                yield from self._outcome(event, now)
+            case PeerUp() | PeerDown():
+                self._connection(event, now)
+            case _:
+                yield from self._pass_on(event, now)
+
+    def _start(self, own: OwnJob, now: Instant) -> Iterator[Effect]:
+        ended = [local_id for local_id, other in self.jobs.items() if other.stage.ended]
+        if len(self.jobs) >= JOBS_MAX and ended:
+            del self.jobs[ended[0]]
+        self.jobs[own.local_id] = own
+        yield from workshop.begin(own, now)
+
+    # --- following the ledger ---
+
+    def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
+        if own.job is None and own.propose is not None:
+            own.job = self._find(own, state)
+        if own.job is None:
+            if own.cancelled:
+                own.end(Stage.CANCELLED, "before it was funded", now)
+                yield from workshop.dismiss(own)
+            elif own.propose is not None:
+                yield Wish(f"propose:{own.local_id}", own.propose)
+            return
+        job = own.job
+        yield from self._phase(own, job, now)
+        if own.cancelled and not job.cancelled:
+            yield Wish(f"cancel:{own.local_id}", Cancel(job.id))
+        yield from awards(own, job, state, now)
+        yield from stops(own, job, state, now)
+        yield from workshop.follow(own, job, state, now)
+        yield from tell(own, state, now)
+        yield from self._finish(own, job, state, now)
+
+    def _find(self, own: OwnJob, state: State) -> Job | None:
+        """The ledger's side of an own job; two equal proposals are two jobs."""
+        claimed = {other.job.id for other in self.jobs.values() if other.job is not None}
+        for job_id in sorted(state.live_jobs):
+            job = state.jobs[job_id]
+            mine = job.requester == self._me and job.propose == own.propose
+            if mine and job_id not in claimed:
+                return job
+        return self._find_ended(own, state, claimed)
+
+    def _find_ended(self, own: OwnJob, state: State, claimed: set[JobId]) -> Job | None:
+        """A job that ended while this node was down."""
+        for job in state.jobs.values():
+            mine = job.requester == self._me and job.propose == own.propose
+            if mine and job.id not in claimed and job.state.ended:
+                return job
+        return None
+
+    def _phase(self, own: OwnJob, job: Job, now: Instant) -> Iterator[Effect]:
+        """What the job does now, in the words of the progress display."""
+        phase = {
+            JobState.OPEN: "match" if not job.leases else "load",
+            JobState.RUNNING: "run",
+            JobState.SETTLING: "verify",
+        }.get(job.state)
+        if phase == "load":
+            own.enter("upload", now)
+        own.stage = {
+            JobState.OPEN: Stage.MATCHING,
+            JobState.RUNNING: Stage.RUNNING,
+        }.get(job.state, Stage.VERIFYING)
+        if phase is not None and own.enter(phase, now):
+            yield Note(own.local_id, "phase", f"{phase}: {_sentence(phase, job)}")
+
+    def _finish(self, own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect]:
+        if not job.state.ended:
+            return
+        spent = format_tokens(job_cost(state, job))
+        match job.state:
+            case JobState.DONE if job.propose.kind == INFER:
+                yield from self._finish_text(own, job, state, now)
+            case JobState.DONE if own.output_files:
+                own.enter("fetch", now)
+                own.end(Stage.DONE, "", now)
+                text = f"done: the model is in {own.output_files[0]}; spent {spent}"
+                yield Note(own.local_id, "end", text, {"state": "done"})
+                yield from workshop.dismiss(own)
+            case JobState.DONE:
+                own.enter("fetch", now)
+            case JobState.CANCELLED:
+                own.end(Stage.CANCELLED, job.reason, now)
+                text = f"cancelled; spent {spent}"
+                yield Note(own.local_id, "end", text, {"state": "cancelled"})
+                yield from workshop.dismiss(own)
+            case _:
+                yield from workshop.fail(own, job.reason or "expired", now)
+
+    def _finish_text(self, own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect]:
+        """A generation is done when its check has passed and the text is the one committed."""
+        unit = state.units[job.leases[-1], job.rounds[-1].round]
+        spent = format_tokens(job_cost(state, job))
+        if unit.commit is None or unit.state.name != "PAID":
+            yield from workshop.fail(own, f"the check failed: {unit.reason}", now)
+        elif BlobId(digest(OUTPUT_TAG, own.text)) != unit.commit.update:
+            yield from workshop.fail(own, "the text received is not the text committed", now)
+        else:
+            own.end(Stage.DONE, unit.reason, now)
+            text = f"done: {unit.reason}; spent {spent}"
+            yield Note(own.local_id, "end", text, {"state": "done"})
+
+    # --- what comes in ---
+
+    def _told(self, peer: NodeId, message: Message, now: Instant) -> Iterator[Effect]:
+        match message:
+            case BidMessage():
+                yield from self._offered(peer, message, now)
+            case Decline():
+                self._declined(peer, message)
+            case Heartbeat():
+                self._beat(peer, message, now)
+            case Text():
+                yield from self._text(peer, message, now)
+            case AskCheckpoint(job=job):
+                own = self._own(job)
+                if own is not None and own.merging is not None:
+                    yield from own.merging.asked(peer)
+            case _:
+                assert_never(message)
+
+    def _own(self, job: JobId) -> OwnJob | None:
+        return next((own for own in self.jobs.values() if own.ledger_id == job), None)
+
+    def _offered(self, peer: NodeId, message: BidMessage, now: Instant) -> Iterator[Effect]:
+        bid, signature = message.signed.bid, message.signed.signature
+        what = digest(BID_TAG, encode(bid))
+        if bid.provider != peer or not verify(peer, BID_TAG, self._chain, what, signature):
+            yield Blame(peer, "sent a bid that it did not sign")
+            return
+        own = self._own(bid.job)
+        if own is not None:
+            keep_bid(own, message.signed, now)
+
+    def _declined(self, peer: NodeId, message: Decline) -> None:
+        own = self._own(message.job)
+        if own is not None and len(own.supply.declines) < DECLINES_MAX:
+            own.supply.declines[peer] = message
+            own.supply.bids.pop(peer, None)
+
+    def _beat(self, peer: NodeId, beat: Heartbeat, now: Instant) -> None:
+        assert self._state is not None, "leases come from a state"
+        lease = self._state.leases.get(beat.lease)
+        if lease is None or lease.provider != peer:
+            return
+        own = self._own(lease.job)
+        if own is None:
+            return
+        own.beats[lease.id] = Beat(beat, now)
+        times = own.rounds.get(beat.round)
+        if times is not None and beat.loss_micronats > 0:
+            times.loss_micronats = beat.loss_micronats
+            rates = (held.heartbeat for held in own.beats.values())
+            times.tokens_per_second = sum(
+                heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None
+            )
+
+    def _text(self, peer: NodeId, message: Text, now: Instant) -> Iterator[Effect]:
+        assert self._state is not None, "leases come from a state"
+        lease = self._state.leases.get(message.lease)
+        own = self._own(lease.job) if lease is not None and lease.provider == peer else None
+        if own is None or not isinstance(own.order, InferOrder):
+            return
+        if message.offset != len(own.text) or len(own.text) + len(message.data) > TEXT_BYTES_MAX:
+            return  # Out of order: the digest at the end would not match anyway.
+        if not own.text:
+            own.first_text = now
+        own.text += message.data
+        shown = message.data.decode("utf-8", "replace")
+        yield Note(own.local_id, "token", shown, {"bytes": message.data.hex()})
+
+    def _outcome(self, outcome: Outcome, now: Instant) -> Iterator[Effect]:
+        what, _, local_id = outcome.key.partition(":")
+        own = self.jobs.get(local_id)
+        if what == "propose" and own is not None and outcome.detail != OK:
+            yield from workshop.fail(own, f"the ledger refused the job: {outcome.detail}", now)
+
+    def _connection(self, event: PeerUp | PeerDown, now: Instant) -> None:
+        for own in self.jobs.values():
+            if isinstance(event, PeerUp):
+                own.lost.pop(event.peer, None)
+            elif not own.stage.ended:
+                own.lost[event.peer] = now
+
+    def _pass_on(self, event: StoreEvent | WorkEvent | Tick, now: Instant) -> Iterator[Effect]:
+        fingerprint = self._probed.fingerprint if self._probed else NO_DIGEST
+        for own in self.jobs.values():
+            match event:
+                case Reported(worker, report) if worker == own.worker:
+                    yield from workshop.reported(own, report, now)
+                case Exited(worker, reason) if worker == own.worker:
+                    yield from workshop.exited(own, reason, now)
+                case Fetched():
+                    workshop.fetched(own, event)
+                case Kept():
+                    yield from workshop.kept(own, event, fingerprint, self._params)
+                case Reported() | Exited() | Missing() | Tick():
+                    pass
+                case _:
+                    assert_never(event)
+
+
+def _sentence(phase: str, job: Job) -> str:
+    propose = job.propose
+    return {
+        "match": f"asking providers for {propose.seats} seats "
+        f"at no more than {format_tokens(propose.price_cap)} a unit",
+        "load": "providers fetch the data and load the model",
+        "run": f"{propose.rounds} rounds of {propose.steps} steps",
+        "verify": "the last units are being checked",
+    }[phase]

@@ -1,0 +1,113 @@
+"""What people read in a job's log: facts of the ledger, each told once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dpin.base.ids import NodeId, short
+from dpin.base.units import Instant, format_tokens
+from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
+from dpin.market.ownjob import OwnJob, RoundTimes
+
+Value = str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of a job's log."""
+
+    local_id: str
+    kind: str  # phase, lease, round, progress, verify, money, token, end or warning
+    text: str
+    data: dict[str, Value] = field(default_factory=dict)
+
+
+def name_of(state: State, node: bytes) -> str:
+    """The name that a node has registered, or the start of its id."""
+    account = state.accounts.get(NodeId(node))
+    if account is None or account.registration is None:
+        return short(node)
+    return account.registration.name
+
+
+def tell(own: OwnJob, state: State, now: Instant) -> Iterator[Note]:
+    """Everything about the job that has not been told yet."""
+    if own.job is None:
+        return
+    for lease_id in own.job.leases:
+        yield from _lease(own, state.leases[lease_id], state)
+    for record in own.job.rounds:
+        yield from _round(own, own.job, record, state, now)
+        units = (state.units.get((lease, record.round)) for lease in record.roster)
+        for unit in (unit for unit in units if unit is not None):
+            yield from _unit(own, unit, state.leases[unit.lease], state)
+
+
+def _round(
+    own: OwnJob, job: Job, record: RoundRecord, state: State, now: Instant
+) -> Iterator[Note]:
+    times = own.rounds.get(record.round)
+    if times is None:
+        times = own.rounds[record.round] = RoundTimes(now)
+        roster = [name_of(state, state.leases[lease].provider) for lease in record.roster]
+        text = f"round {record.round + 1}/{job.propose.rounds} with {', '.join(roster)}"
+        data: dict[str, Value] = {"round": record.round, "participants": len(roster)}
+        yield Note(own.local_id, "round", text, data)
+    if record.phase == Phase.EXCHANGE and times.exchange is None:
+        times.exchange = now
+    if record.closed and times.closed is None:
+        times.closed = now
+        taken = len(record.included)
+        text = f"round {record.round + 1} closed with {taken} of {len(record.roster)} updates"
+        yield Note(own.local_id, "round", text, {"round": record.round, "included": taken})
+
+
+def _once(own: OwnJob, fact: str) -> bool:
+    if fact in own.told:
+        return False
+    own.told.add(fact)
+    return True
+
+
+def _lease(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:
+    who = name_of(state, lease.provider)
+    data: dict[str, Value] = {"lease": lease.id.hex(), "provider": lease.provider.hex()}
+    if _once(own, f"award:{lease.id.hex()}"):
+        price = format_tokens(lease.price)
+        yield Note(own.local_id, "lease", f"{who} takes seat {lease.seat} at {price} a unit", data)
+    if lease.stopped and _once(own, f"stop:{lease.id.hex()}"):
+        yield Note(own.local_id, "lease", f"{who} was lost: its seat is open again", data)
+    if lease.state == LeaseState.ENDED and lease.reason and _once(own, f"end:{lease.id.hex()}"):
+        yield Note(own.local_id, "lease", f"lease of {who} ended: {lease.reason}", data)
+
+
+def _unit(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[Note]:
+    if not unit.state.settled or not _once(own, f"unit:{unit.lease.hex()}:{unit.round}"):
+        return
+    who = name_of(state, lease.provider)
+    data: dict[str, Value] = {
+        "round": unit.round,
+        "provider": lease.provider.hex(),
+        "verdict": unit.state.name,
+        "reason": unit.reason,
+        "paid": unit.paid,
+        "lost": unit.lost,
+    }
+    money = f"paid {format_tokens(unit.paid)}"
+    if unit.state in {UnitState.SLASHED, UnitState.LAPSED}:
+        money = f"lost {format_tokens(unit.lost)}"
+    if unit.state == UnitState.VOID:
+        money = "not paid"
+    text = f"round {unit.round + 1} of {who}: {unit.state.name} ({unit.reason}), {money}"
+    yield Note(own.local_id, "verify", text, data)
+
+
+def verdicts(job: Job, state: State) -> dict[str, int]:
+    """Settled units by state and reason."""
+    counts: dict[str, int] = {}
+    for record in job.rounds:
+        for lease in record.roster:
+            unit = state.units.get((lease, record.round))
+            if unit is not None and unit.state.settled:
+                name = f"{unit.state.name}:{unit.reason}"
+                counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,242 @@
+"""The requester's own worker on one job: prepare, follow the rounds, measure, export."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from dpin.base.codec import encode
+from dpin.base.ids import Digest, Round
+from dpin.base.machine import Send, Store, Wake
+from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
+from dpin.compute.task import (
+    Evaluate,
+    Evaluated,
+    Export,
+    Exported,
+    Failed,
+    Manifest,
+    Merged,
+    Opened,
+    Prepared,
+    Report,
+    TrainManifest,
+)
+from dpin.compute.work import Dismiss, Hire, WorkEffect
+from dpin.compute.work import Order as WorkOrder
+from dpin.ledger.accounts import Job, State
+from dpin.ledger.params import Params
+from dpin.ledger.transactions import INFER, Propose
+from dpin.ledger.wishes import Wish
+from dpin.market.merging import Merging
+from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
+from dpin.market.ownjob import OwnJob, Stage
+from dpin.market.preparing import (
+    infer_manifest,
+    prepare_command,
+    propose_infer,
+    propose_train,
+    train_manifest,
+)
+from dpin.market.story import Note, Value, verdicts
+from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Purpose
+from dpin.verify.jobfiles import JobFiles
+
+RETRY: Final = seconds(1)
+RESTARTS_MAX: Final = 2
+PREPARED_IN: Final = "prepared"  # folder beside the worker's own
+
+Effect = Note | Store | Wish | Fetch | Keep | KeepData | Send | Wake | WorkEffect
+
+
+def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
+    """Start on a fresh order."""
+    own.enter("plan", now)
+    match own.order:
+        case TrainOrder():
+            yield Note(own.local_id, "phase", f"plan: cutting {own.order.corpus} into shards")
+            yield from _hire(own)
+            yield WorkOrder(own.worker, prepare_command(own.order, f"{own.worker}-{PREPARED_IN}"))
+        case InferOrder():
+            yield Note(own.local_id, "phase", f"plan: hashing {own.order.model_file}")
+            yield Keep(own.order.model_file, Purpose.MODEL, None)
+
+
+def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
+    """Offer what was prepared as blobs."""
+    own.prepared = prepared
+    for path in (*prepared.shards, prepared.holdout):
+        yield Keep(path, Purpose.SHARD, None)
+    yield Keep(prepared.initial, Purpose.MODEL, None)
+
+
+def kept(own: OwnJob, event: Kept, fingerprint: Digest, params: Params) -> Iterator[Effect]:
+    """A file of the order is a blob now; with the last one the job can be proposed."""
+    if own.merging is not None:
+        yield from own.merging.kept(event)
+    if own.propose is not None:
+        return
+    match own.order:
+        case TrainOrder() if own.prepared is not None:
+            files = (*own.prepared.shards, own.prepared.holdout, own.prepared.initial)
+            if event.path not in files:
+                return
+            own.kept[event.path] = event.blob
+            if all(path in own.kept for path in files):
+                manifest = train_manifest(own.order, own.prepared, own.kept)
+                propose = propose_train(own.order, manifest, own.prepared.parameters, params)
+                yield from _record(own, manifest, propose)
+        case InferOrder(model_file=path) if event.path == path:
+            generation = infer_manifest(own.order, event.blob, fingerprint)
+            yield from _record(own, generation, propose_infer(own.order, generation, params))
+        case _:
+            pass
+
+
+def _record(own: OwnJob, manifest: Manifest, propose: Propose) -> Iterator[Effect]:
+    """From here on the job survives a restart of this node."""
+    data = encode(manifest)
+    own.manifest, own.propose = manifest, propose
+    submitted_ms = own.submitted // MICROS_PER_MILLI
+    yield KeepData(data, Purpose.SHARD)
+    yield Store(
+        encode(OwnJobRecord(own.local_id, own.order, data, propose, submitted_ms)), sync=True
+    )
+
+
+def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect]:
+    """Load the job, then merge, measure and at last export what the rounds have made."""
+    if job.propose.kind == INFER:
+        return
+    if own.files is None or own.merging is None:
+        own.files, own.merging = JobFiles(job), Merging(job, own.worker)
+    yield from _hire(own)
+    if not own.files.ready:
+        if now >= own.retry_at:
+            own.retry_at = after(now, RETRY)
+            yield from own.files.missing(state)
+            yield Wake(own.retry_at)
+    elif not own.opening:
+        own.opening = True
+        assert isinstance(own.files.manifest, TrainManifest), "the kind was checked"
+        start = own.files.paths[own.files.manifest.initial]
+        yield WorkOrder(own.worker, own.files.open_job(start, Round(0), own.worker))
+    yield from own.merging.follow(state, now)
+    finished = own.merging.holding == job.propose.rounds
+    if finished and not own.exporting and isinstance(own.order, TrainOrder):
+        own.exporting = True
+        yield WorkOrder(own.worker, Export(own.order.output, provenance(own, job, state)))
+
+
+def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
+    """News of the own worker."""
+    match report:
+        case Prepared():
+            yield from keep_prepared(own, report)
+        case Opened():
+            yield from _loaded(own, report)
+        case Merged():
+            assert own.merging is not None, "it was told to merge"
+            own.merging.merged(report)
+            yield WorkOrder(own.worker, Evaluate())
+        case Evaluated():
+            yield from _evaluated(own, report)
+        case Exported():
+            own.output_files = report.files
+        case Failed(command=command, reason=reason):
+            yield from fail(own, f"{command}: {reason}", now)
+        case _:
+            pass  # Answers to questions that a requester does not ask.
+
+
+def _loaded(own: OwnJob, report: Opened) -> Iterator[Effect]:
+    assert own.merging is not None, "it was told to open"
+    assert own.files is not None, "it was told which files"
+    assert isinstance(own.files.manifest, TrainManifest), "only those are opened"
+    own.merging.opened(report, own.files.paths[own.files.manifest.initial])
+    yield WorkOrder(own.worker, Evaluate())
+
+
+def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
+    if report.round == 0:
+        own.holdout_before = report.loss_micronats
+    else:
+        times = own.rounds.get(Round(report.round - 1))
+        if times is not None:
+            times.holdout_micronats = report.loss_micronats
+    loss = format_millionths(report.loss_micronats, 3)
+    text = f"held-out loss after {report.round} rounds: {loss} nats a byte"
+    data: dict[str, Value] = {"round": report.round, "holdout_micronats": report.loss_micronats}
+    yield Note(own.local_id, "progress", text, data)
+
+
+def fetched(own: OwnJob, event: Fetched) -> None:
+    """A blob is here."""
+    if own.files is not None:
+        own.files.arrived(event)
+    if own.merging is not None:
+        own.merging.arrived(event)
+    own.retry_at = Instant(0)
+
+
+def exited(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:
+    """The worker died: bring up another and merge again from the start, a few times."""
+    own.hired = own.opening = own.exporting = False
+    own.restarts += 1
+    if own.merging is not None:
+        own.merging.restarted()
+    if own.propose is None or own.restarts > RESTARTS_MAX:
+        yield from fail(own, f"the worker died: {reason}", now)
+
+
+def provenance(own: OwnJob, job: Job, state: State) -> str:
+    """Where the model comes from, for whoever finds it later."""
+    record = {
+        "schema": "dpin.v1/provenance",
+        "job": job.id.hex(),
+        "name": own.order.name,
+        "requester": job.requester.hex(),
+        "manifest": job.propose.manifest.hex(),
+        "initial_state": job.propose.state_hash.hex(),
+        "final_state": own.merging.state_hash.hex()
+        if own.merging and own.merging.state_hash
+        else "",
+        "fingerprint": job.propose.fingerprint.hex(),
+        "rounds": [
+            {
+                "round": record.round,
+                "state_hash": record.state_hash.hex() if record.state_hash else None,
+                "updates": [
+                    {
+                        "provider": included.provider.hex(),
+                        "update": included.update.hex(),
+                        "steps": included.steps,
+                    }
+                    for included in record.included
+                ],
+            }
+            for record in job.rounds
+        ],
+        "verdicts": verdicts(job, state),
+    }
+    return msgspec.json.format(msgspec.json.encode(record)).decode()
+
+
+def fail(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:
+    """The job cannot go on."""
+    own.end(Stage.FAILED, reason, now)
+    yield Note(own.local_id, "end", f"failed: {reason}", {"state": "failed"})
+    yield from dismiss(own)
+
+
+def dismiss(own: OwnJob) -> Iterator[WorkEffect]:
+    """The worker is not needed any more."""
+    if own.hired:
+        own.hired = False
+        yield Dismiss(own.worker)
+
+
+def _hire(own: OwnJob) -> Iterator[WorkEffect]:
+    if not own.hired:
+        own.hired = True
+        yield Hire(own.worker)
