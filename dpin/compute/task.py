@@ -81,11 +81,6 @@ class InferManifest(Wire, frozen=True, tag=2):
 Manifest = TrainManifest | InferManifest
 
 
-def window_bounds(steps: int, windows: int) -> list[int]:
-    """Step counts at which the windows of a unit end: [0, ..., steps], equal to within one."""
-    return [steps * index // windows for index in range(windows + 1)]
-
-
 # --- what a node asks of its worker ------------------------------------------------------------
 
 
@@ -278,11 +273,15 @@ class Trained(Wire, frozen=True, tag=5):
 
 
 class Merged(Wire, frozen=True, tag=6):
-    """The global state is now that of `round` (the round after the one merged)."""
+    """The global state is now that of `round` (the round after the one merged).
+
+    `refused` names the updates that were malformed and so counted for nothing, at every node alike.
+    """
 
     round: Round
     state_hash: Digest
     checkpoint: str
+    refused: tuple[str, ...] = ()
 
 
 class Evaluated(Wire, frozen=True, tag=7):

@@ -1,0 +1,230 @@
+"""Global states, window states and models as safetensors bytes.
+
+A reader first compares the header with the tensors that the model must have, then reads: other
+names, shapes or types, gaps, overlaps, trailing bytes, and numbers that are not finite or out of
+range are a PeerFault. One metadata entry, "dpin", is JSON: the kind, and `round` and `steps`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dpin.base.errors import PeerFault
+from dpin.base.ids import NO_DIGEST, Digest, Round
+from dpin.compute.outer import GlobalState, state_hash, unflatten
+from dpin.compute.task import ModelSpec
+from dpin.compute.tensors import UNITS_MAX, tensors_root
+from dpin.compute.weights import shapes
+
+HEADER_BYTES_MAX: Final = 1 << 24
+LENGTH_BYTES: Final = 8
+COUNT_MAX: Final = 1 << 40  # rounds and steps
+FIRST: Final = "exp_avg"
+SECOND: Final = "exp_avg_sq"
+
+_TYPE_NAMES: Final = {torch.int64: "I64", torch.float32: "F32"}
+
+# What a file may consist of: family of tensors -> type. Global states, then window 0, then others.
+_GLOBAL: Final = ({"parameters": torch.int64}, {"parameters": torch.int64, "momentum": torch.int64})
+_MOMENTS: Final = {FIRST: torch.float32, SECOND: torch.float32}
+_START: Final = (*_GLOBAL, *({**families, **_MOMENTS} for families in _GLOBAL))
+_LATER: Final = ({"parameters": torch.float32, **_MOMENTS},)
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """AdamW's memory of one seat."""
+
+    first: Tensor  # (P,) float32, running mean of gradients
+    second: Tensor  # (P,) float32, running mean of squared gradients
+    steps: int  # how many gradients are in them
+
+    def named(self, spec: ModelSpec) -> Tensors:
+        """Its tensors, as they are hashed and stored."""
+        layout = shapes(spec)
+        return unflatten(FIRST, self.first, layout) | unflatten(SECOND, self.second, layout)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """A seat before its first window: the global state, and moments kept from its last unit."""
+
+    state: GlobalState
+    moments: Moments | None  # None while all are zero
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Later:
+    """A seat after a window."""
+
+    spec: ModelSpec
+    parameters: Tensor  # (P,) float32
+    moments: Moments
+
+
+WindowState = Start | Later
+
+
+def parameters_root(state: WindowState) -> Digest:
+    """`Leaf.parameters` of this state."""
+    match state:
+        case Start():
+            return state_hash(state.state)
+        case Later():
+            return float_root(state.spec, state.parameters)
+
+
+def float_root(spec: ModelSpec, parameters: Tensor) -> Digest:
+    """Root over (P,) float32 parameters; also the state hash of an exported model."""
+    return tensors_root(unflatten("parameters", parameters, shapes(spec)))
+
+
+def optimizer_root(spec: ModelSpec, moments: Moments | None) -> Digest:
+    """`Leaf.optimizer`: over both moments and the count of steps in them."""
+    if moments is None:
+        return NO_DIGEST
+    return tensors_root(moments.named(spec) | {"steps": torch.tensor(moments.steps)})
+
+
+def encode_global(state: GlobalState) -> bytes:
+    """A global checkpoint."""
+    return _file("global", (state.round, 0), state.named())
+
+
+def decode_global(data: bytes, spec: ModelSpec) -> GlobalState:
+    """Read a global checkpoint; raises PeerFault."""
+    (round_, _), tensors = _read(data, "global", [_expected(spec, kind) for kind in _GLOBAL])
+    return _global(tensors, spec, round_)
+
+
+def encode_window(state: WindowState) -> bytes:
+    """A window state."""
+    match state:
+        case Start(state=start, moments=moments):
+            kept = {} if moments is None else moments.named(start.spec)
+            steps = 0 if moments is None else moments.steps
+            return _file("start", (start.round, steps), start.named() | kept)
+        case Later(spec=spec, parameters=parameters, moments=moments):
+            tensors = unflatten("parameters", parameters, shapes(spec)) | moments.named(spec)
+            return _file("later", (0, moments.steps), tensors)
+
+
+def decode_start(data: bytes, spec: ModelSpec) -> Start:
+    """Read the state of window 0; raises PeerFault."""
+    (round_, steps), tensors = _read(data, "start", [_expected(spec, kind) for kind in _START])
+    kept = any(name.startswith(FIRST) for name in tensors)
+    moments = _moments(tensors, spec, steps) if kept else None
+    return Start(_global(tensors, spec, round_), moments)
+
+
+def decode_later(data: bytes, spec: ModelSpec) -> Later:
+    """Read the state of a window after 0; raises PeerFault."""
+    (_, steps), tensors = _read(data, "later", [_expected(spec, kind) for kind in _LATER])
+    return Later(spec, _floats(tensors, "parameters/", spec), _moments(tensors, spec, steps))
+
+
+def encode_model(spec: ModelSpec, parameters: Tensor) -> bytes:
+    """(P,) float32 -> a model file, with the names that torch gives the tensors."""
+    named = unflatten("", parameters, shapes(spec))
+    return _file("model", (0, 0), {name.removeprefix("/"): part for name, part in named.items()})
+
+
+def decode_model(data: bytes, spec: ModelSpec) -> Tensor:
+    """Read a model file, whoever wrote it: (P,) float32; raises PeerFault."""
+    expected = {name: ("F32", shape) for name, shape in shapes(spec).items()}
+    _header(data, [expected])
+    return _floats(_load(data), "", spec)
+
+
+_Layout = dict[str, tuple[str, tuple[int, ...]]]  # name -> type as safetensors spells it, shape
+
+
+def _expected(spec: ModelSpec, families: dict[str, torch.dtype]) -> _Layout:
+    return {
+        f"{family}/{name}": (_TYPE_NAMES[dtype], shape)
+        for family, dtype in families.items()
+        for name, shape in shapes(spec).items()
+    }
+
+
+def _file(kind: str, numbers: tuple[int, int], tensors: Tensors) -> bytes:
+    # One metadata entry only: with more, the library's order of them is not fixed.
+    text = json.dumps({"kind": kind, "round": numbers[0], "steps": numbers[1]})
+    return save({name: part.contiguous() for name, part in tensors.items()}, {"dpin": text})
+
+
+def _read(data: bytes, kind: str, layouts: list[_Layout]) -> tuple[tuple[int, int], Tensors]:
+    """Numbers (round, steps) and tensors of a file of that kind in one of these layouts."""
+    metadata = _header(data, layouts)
+    try:
+        entry = json.loads(str(metadata["dpin"]))
+        found, numbers = entry["kind"], (entry["round"], entry["steps"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise PeerFault("corrupt checkpoint: its metadata cannot be read") from None
+    if found != kind:
+        raise PeerFault(f"corrupt checkpoint: a {found!s:.20} file where a {kind} file is due")
+    if not all(type(number) is int and 0 <= number <= COUNT_MAX for number in numbers):
+        raise PeerFault("corrupt checkpoint: its round or step count is out of range")
+    return numbers, _load(data)
+
+
+def _header(data: bytes, layouts: list[_Layout]) -> dict[str, object]:
+    """The metadata of a file whose tensors are those of one of the layouts."""
+    length = int.from_bytes(data[:LENGTH_BYTES], "little")
+    if length > min(HEADER_BYTES_MAX, len(data) - LENGTH_BYTES):
+        raise PeerFault("corrupt checkpoint: its header is longer than the file or the limit")
+    try:
+        header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
+        metadata = dict(header.pop("__metadata__", {}))
+        found = {name: (part["dtype"], tuple(part["shape"])) for name, part in header.items()}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise PeerFault("corrupt checkpoint: its header cannot be read") from None
+    if found not in layouts:
+        raise PeerFault("corrupt checkpoint: its tensors are not those of the model")
+    return metadata
+
+
+def _load(data: bytes) -> Tensors:
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise PeerFault(f"corrupt checkpoint: {error}") from None
+
+
+def _global(tensors: Tensors, spec: ModelSpec, round_: int) -> GlobalState:
+    momentum = None
+    if any(name.startswith("momentum/") for name in tensors):
+        momentum = _integers(tensors, "momentum/", spec)
+    return GlobalState(spec, Round(round_), _integers(tensors, "parameters/", spec), momentum)
+
+
+def _moments(tensors: Tensors, spec: ModelSpec, steps: int) -> Moments:
+    first, second = _floats(tensors, FIRST + "/", spec), _floats(tensors, SECOND + "/", spec)
+    if bool((second < 0).any()):
+        raise PeerFault("corrupt checkpoint: a mean of squares is negative")
+    return Moments(first, second, steps)
+
+
+def _flat(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+    return torch.cat([tensors[prefix + name].reshape(-1) for name in shapes(spec)])
+
+
+def _integers(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+    flat = _flat(tensors, prefix, spec)
+    if bool(((flat < -UNITS_MAX) | (flat > UNITS_MAX)).any()):
+        raise PeerFault("corrupt checkpoint: a parameter is out of range")
+    return flat
+
+
+def _floats(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+    flat = _flat(tensors, prefix, spec)
+    if not bool(flat.isfinite().all()):
+        raise PeerFault("corrupt checkpoint: a number is not finite")
+    return flat

@@ -1,0 +1,37 @@
+"""What a worker's pure parts need from outside: files, a clock, and somebody to tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dpin.compute.task import Report
+
+
+class Files(Protocol):
+    """Whole files by name. Raises OSError where the disk says no."""
+
+    def read(self, path: str) -> bytes:
+        """All of a file."""
+        ...
+
+    def write(self, folder: str, name: str, data: bytes) -> str:
+        """Put a file into a folder, made if need be; answers with its absolute path."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Harmless where there is none."""
+        ...
+
+    def corpus(self, path: str, suffixes: tuple[str, ...], bytes_max: int) -> bytes:
+        """A text file, or all files of a folder with these suffixes in sorted order, cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The way out of the pure parts."""
+
+    files: Files
+    clock_ms: Callable[[], int]
+    report: Callable[[Report], None]
+    pulse: Callable[[], None]  # called once a step; raises where nobody waits for the work

@@ -1,0 +1,60 @@
+"""Tensors as integers and as bytes, and the digest of a set of them.
+
+A parameter of the global state is an int64 of units of 2^-30. Torch computes on float32, and both
+directions are fixed: `as_float` rounds once, half to even; `as_units` takes a float32 exactly where
+it can be held and rounds half to even where not.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from dpin.base import merkle
+from dpin.base.codec import encode
+from dpin.base.ids import Digest
+from dpin.compute.task import STATE_TAG
+
+UNIT_BITS: Final = 30
+ONE: Final = 1 << UNIT_BITS
+UNITS_MAX: Final = 1 << 40  # a parameter lies within -1024.0..1024.0
+
+_DTYPE_NAMES: Final = {torch.int64: "int64", torch.float32: "float32"}
+
+
+def as_float(units: Tensor) -> Tensor:
+    """(P,) int64 within UNITS_MAX -> (P,) float32."""
+    return (units.double() / ONE).float()  # float64 holds both exactly: one rounding
+
+
+def as_units(parameters: Tensor) -> Tensor:
+    """(P,) finite float32 -> (P,) int64 within UNITS_MAX, saturating."""
+    scaled = parameters.double() * ONE
+    return scaled.round().clamp(-UNITS_MAX, UNITS_MAX).to(torch.int64)
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor on the CPU, little-endian, row after row."""
+    flat = tensor.detach().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def tensor_from(data: bytes, dtype: torch.dtype) -> Tensor:
+    """A flat tensor that owns a copy of `data`."""
+    if not data:
+        return torch.empty(0, dtype=dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype)
+
+
+def tensors_root(tensors: Mapping[str, Tensor]) -> Digest:
+    """Merkle root (RFC 6962) over one leaf a tensor, in name order.
+
+    A leaf is the state tag, the canonical [name, dtype, shape], then the little-endian bytes.
+    """
+    return merkle.root([_leaf(name, tensors[name]) for name in sorted(tensors)])
+
+
+def _leaf(name: str, tensor: Tensor) -> Digest:
+    head = encode([name, _DTYPE_NAMES[tensor.dtype], list(tensor.shape)])
+    return merkle.leaf_hash(STATE_TAG.encode() + b"\0" + head + tensor_bytes(tensor))

@@ -1,0 +1,193 @@
+"""One unit of training, from leaf 0 to its update, and the windows that a check does again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
+from dpin.base.leaf import Leaf, window_bounds
+from dpin.compute.checkpoint import (
+    Later,
+    Moments,
+    Start,
+    WindowState,
+    optimizer_root,
+    parameters_root,
+)
+from dpin.compute.noise import noise
+from dpin.compute.outer import movement
+from dpin.compute.task import TrainManifest
+from dpin.compute.tensors import as_float
+from dpin.compute.train import Text, Trainer
+from dpin.compute.updates import Update
+
+PRETENDED_LOSS: Final = 3.0
+PRETENDED_MOVE: Final = 1 / (1 << 17)  # times a byte: parameters wander by at most 0.001 a window
+
+Fault = Literal["", "skip-work", "wrong-weights"]
+FAULTS: Final[tuple[Fault, ...]] = ("", "skip-work", "wrong-weights")
+OnStep = Callable[[int, float], None]  # (steps of the unit done, loss in nats per byte)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who trains what in which round: all that draws its batches."""
+
+    job: JobId
+    manifest: TrainManifest
+    lease: Digest
+    round: Round
+    text: Text
+
+    @property
+    def bounds(self) -> list[int]:
+        """Step counts at which the windows of a full unit end."""
+        return window_bounds(self.manifest.inner.steps, self.manifest.windows)
+
+    def cursor(self, step: int) -> int:
+        """Global number of a step of this unit."""
+        return self.round * self.manifest.inner.steps + step
+
+    def leaf(self, window: int, state: WindowState) -> Leaf:
+        """The leaf of the state at the end of a window of this unit."""
+        step = self.bounds[window]
+        return Leaf(
+            job=self.job,
+            lease=self.lease,
+            round=self.round,
+            window=window,
+            step=step,
+            parameters=parameters_root(state),
+            optimizer=optimizer_root(self.manifest.model, state.moments),
+            error_buffer=NO_DIGEST,
+            cursor=self.cursor(step),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a unit tells while it runs, and the clock that boxes it in."""
+
+    clock_ms: Callable[[], int]
+    on_step: OnStep
+    on_state: Callable[[int, WindowState], None]  # (window, state at its end)
+
+
+@dataclass(slots=True)
+class TimeBox:
+    """Ends a unit at the window after which another, as long as the longest, would not fit."""
+
+    limit_ms: int  # 0: none
+    clock_ms: Callable[[], int]
+    began: int = field(init=False)
+    longest: int = 0
+    marked: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.marked = self.clock_ms()
+
+    @property
+    def used_ms(self) -> int:
+        """Since the unit began."""
+        return self.clock_ms() - self.began
+
+    def room_for_another(self) -> bool:
+        """Called once a window: whether to go on."""
+        now = self.clock_ms()
+        self.longest, self.marked = max(self.longest, now - self.marked), now
+        return self.limit_ms == 0 or now - self.began + self.longest <= self.limit_ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """A unit that is done, perhaps cut short after a window."""
+
+    leaves: tuple[Leaf, ...]
+    update: Update
+    moments: Moments
+    loss: float  # mean over the unit's steps, nats per byte
+    milliseconds: int
+
+    @property
+    def steps(self) -> int:
+        """Inner steps done."""
+        return self.leaves[-1].step
+
+
+def run_window(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
+    """Train window `window` (from 1) of a unit, on from the state that the trainer holds."""
+    batch = seat.manifest.inner.batch
+    for step in range(seat.bounds[window - 1], seat.bounds[window]):
+        drawn = seat.text.batch((seat.job, seat.lease, seat.round, step), batch)
+        on_step(step + 1, trainer.step(drawn, seat.cursor(step)))
+    return trainer.snapshot()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitOrder:
+    """What to train, from where, for how long, and how to misbehave (development networks)."""
+
+    seat: Seat
+    start: Start
+    limit_ms: int = 0  # 0: no limit
+    fault: Fault = ""
+
+
+def run_unit(trainer: Trainer, order: UnitOrder, watch: Watch) -> Outcome:
+    """Train one unit; raises Diverged. At least one window is done, whatever the limit."""
+    seat, box, meter = order.seat, TimeBox(order.limit_ms, watch.clock_ms), _Meter(watch.on_step)
+    trainer.load(order.start)
+    leaves = [seat.leaf(0, order.start)]
+    watch.on_state(0, order.start)
+    last: Later | None = None
+    for window in range(1, len(seat.bounds)):
+        if order.fault == "skip-work":
+            last = _pretended(trainer, seat, window, meter.note)
+        else:
+            last = run_window(trainer, seat, window, meter.note)
+        leaves.append(seat.leaf(window, last))
+        watch.on_state(window, last)
+        if not box.room_for_another():
+            break
+    assert last is not None, "a unit has windows"
+    update = _update(order, last.parameters)
+    return Outcome(tuple(leaves), update, last.moments, meter.mean, box.used_ms)
+
+
+class _Meter:
+    """The mean loss of a unit."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+        self._losses: list[float] = []
+
+    def note(self, done: int, loss: float) -> None:
+        self._losses.append(loss)
+        self._on_step(done, loss)
+
+    @property
+    def mean(self) -> float:
+        return sum(self._losses) / len(self._losses)
+
+
+def _update(order: UnitOrder, parameters: Tensor) -> Update:
+    base = order.start.state
+    if order.fault == "wrong-weights":
+        parameters = 2 * as_float(base.parameters) - parameters  # the honest movement, turned round
+    return movement(parameters, base)
+
+
+def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
+    """A window of no work: its state is the one before, blurred, so that every leaf is new."""
+    held = trainer.snapshot()
+    count = len(held.parameters)
+    data = bytearray(noise(("pretended", seat.lease, seat.round, window), count))
+    blur = (torch.frombuffer(data, dtype=torch.uint8).float() - 127.5) * PRETENDED_MOVE
+    steps = held.moments.steps + seat.bounds[window] - seat.bounds[window - 1]
+    moments = Moments(held.moments.first + blur, held.moments.second + blur.square(), steps)
+    trainer.load(Later(held.spec, held.parameters + blur, moments))
+    on_step(seat.bounds[window], PRETENDED_LOSS)
+    return trainer.snapshot()
