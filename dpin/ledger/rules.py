@@ -46,9 +46,9 @@ def apply(book: Book, sender: NodeId, operation: Operation, transaction: Digest)
             case _:
                 assert_never(operation)
     except Refused as refused:
+        book.stirred.clear()
         return refused.reason
-    finally:
-        _settle_down(book)
+    _settle_down(book)
     return Reason.OK
 
 

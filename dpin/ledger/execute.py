@@ -1,0 +1,169 @@
+"""From the agreed order to the state: the same commits give the same state on every node."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.crypto import digest
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
+from dpin.base.units import LedgerMillis, MicroTokens, Tick
+from dpin.ledger import beacon, money, rules
+from dpin.ledger.accounts import Account, State
+from dpin.ledger.admission import Gate, Rejected, check_sender, use
+from dpin.ledger.book import Book, Kind
+from dpin.ledger.genesis import Founder, Genesis, chain_id
+from dpin.ledger.order import OrderedCommit, Receipt
+from dpin.ledger.receipts import ReceiptLog
+from dpin.ledger.roots import StateRoot
+from dpin.ledger.transactions import Register
+
+MIX_TAG: Final = "dpin/mix/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one commit did."""
+
+    height: int
+    receipts: tuple[Receipt, ...]  # in order: transactions, then what fell due
+    state_root: Digest | None  # every `root_every` commits
+
+
+@dataclass(slots=True)
+class _Known:
+    """The newest reveal of one validator that has been checked, and a chain it will change to."""
+
+    round: Round
+    value: Digest
+    next_round: Round = Round(-1)
+    next_value: Digest = NO_DIGEST
+
+    def accepts(self, round_: Round, value: Digest) -> bool:
+        """Whether this is the reveal of that round; if so, it is the newest now."""
+        if 0 <= self.next_round < round_:
+            self.round, self.value, self.next_round = self.next_round, self.next_value, Round(-1)
+        if not beacon.reveals(self.round, self.value, round_, value):
+            return False
+        self.round, self.value = round_, value
+        return True
+
+
+class Executor:
+    """The state of one network, moved by ordered commits and by nothing else."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.chain = chain_id(genesis)
+        self._book = Book(self.chain, genesis.params, birth(genesis))
+        self._gate = Gate(self.chain)
+        self._timestamp_ms = genesis.created_ms
+        self._authors = {founder.node: author for author, founder in enumerate(genesis.founders)}
+        self._reveals = [_Known(Round(0), founder.anchor) for founder in genesis.founders]
+        self._root = StateRoot()
+        self._book.changed.update((Kind.ACCOUNT, founder.node, 0) for founder in genesis.founders)
+        self.receipts = ReceiptLog()
+        money.check(self._book)
+
+    @property
+    def state(self) -> State:
+        """Everybody may read it; nobody else may write it."""
+        return self._book.state
+
+    @property
+    def mix(self) -> Digest:
+        """The newest draw that nobody could choose."""
+        return self._book.state.mix
+
+    @property
+    def has_deadlines(self) -> bool:
+        """Whether something will happen by itself, so that time must go on."""
+        return len(self._book.agenda) > 0
+
+    @property
+    def next_deadline(self) -> Tick | None:
+        """The tick of the first of it."""
+        return self._book.agenda.first
+
+    def check(self, data: bytes) -> str | None:
+        """Why this signed transaction cannot be applied now, in kebab-case; None if it may."""
+        try:
+            _, transaction = self._gate.read(data)
+            check_sender(self.state, transaction)
+        except Rejected as rejected:
+            return str(rejected)
+        return None
+
+    def apply(self, commit: OrderedCommit) -> Applied:
+        """Apply the next commit: time, mix, transactions, what fell due; in that order."""
+        assert commit.height == self.state.height + 1, "commits are applied in order"
+        self._book.receipts = []
+        self.state.height = commit.height
+        self._move_time(commit.timestamp_ms)
+        self._stir_mix(commit)
+        for data in commit.transactions:
+            self._transact(data, commit.leader_round)
+        rules.expire(self._book)
+        money.check(self._book)
+        for receipt in self._book.receipts:
+            self.receipts.append(receipt)
+        return Applied(commit.height, tuple(self._book.receipts), self._state_root())
+
+    def _move_time(self, timestamp_ms: int) -> None:
+        """C5: an outage stops the clock instead of letting every deadline pass at once."""
+        params, state = self._book.params, self.state
+        step = max(0, timestamp_ms - self._timestamp_ms)
+        self._timestamp_ms = max(self._timestamp_ms, timestamp_ms)
+        state.time = LedgerMillis(state.time + min(step, params.consensus.time_step_max_ms))
+        state.tick = Tick(state.time // params.tick_ms)
+
+    def _stir_mix(self, commit: OrderedCommit) -> None:
+        """A reveal that does not belong to its chain adds nothing."""
+        if self._reveals[commit.leader].accepts(commit.leader_round, commit.reveal):
+            self.state.mix = digest(MIX_TAG, self.state.mix + commit.reveal)
+
+    def _transact(self, data: bytes, leader_round: Round) -> None:
+        """Apply one transaction; one that may not be applied leaves no trace, a refused one does.
+
+        A refusal uses the sequence number: nobody may have it applied at a later, better time.
+        """
+        try:
+            identity, transaction = self._gate.read(data)
+            check_sender(self.state, transaction)
+        except Rejected:
+            return
+        self._gate.forget(data)
+        use(self._book.account(transaction.sender), transaction.sequence)
+        [operation], place = transaction.operations, len(self._book.receipts)
+        reason = rules.apply(self._book, transaction.sender, operation, identity)
+        receipt = Receipt(self.state.height, identity, int(reason), reason.word)
+        # Before the settlements that it brought about.
+        self._book.receipts.insert(place, receipt)
+        if isinstance(operation, Register) and not reason:
+            self._renew(transaction.sender, operation, leader_round)
+
+    def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
+        """A validator changes to another chain, from a round that is still to come."""
+        author = self._authors.get(sender)
+        ahead = register.anchor_round >= leader_round
+        if author is not None and register.anchor != NO_DIGEST and ahead:
+            known = self._reveals[author]
+            known.next_round, known.next_value = register.anchor_round, register.anchor
+
+    def _state_root(self) -> Digest | None:
+        if self.state.height % self._book.params.consensus.root_every:
+            return None
+        root = self._root.update(self.state, self._book.changed)
+        self._book.changed.clear()
+        return root
+
+
+def birth(genesis: Genesis) -> State:
+    """The state before the first commit: each founder has its grant, the reserve has the rest."""
+    granted = sum(founder.grant for founder in genesis.founders)
+    accounts = {founder.node: _founded(founder) for founder in genesis.founders}
+    mix = digest(MIX_TAG, encode(genesis))
+    reserve = MicroTokens(money.MAX_SUPPLY - granted)
+    return State(reserve, MicroTokens(0), accounts, mix=mix)
+
+
+def _founded(founder: Founder) -> Account:
+    return Account(free=founder.grant)
