@@ -1,0 +1,301 @@
+"""What a stranger tries on libp2p, and the node that stays alive and serves."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import libp2p.io.msgio
+import libp2p.io.utils
+import pytest
+import trio
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.io.exceptions import IncompleteReadError
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.pb.rpc_pb2 import RPC, Message
+from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.utils.varint import encode_varint_prefixed
+from multiaddr import Multiaddr
+
+from dpin.base.ids import NodeId
+from dpin.base.machine import PeerDown, PeerUp, Received
+from dpin.net import guards
+from dpin.net.budget import (
+    ANSWERS_PER_PEER_MAX,
+    BUFFERED_BYTES_MAX,
+    INBOUND_MESSAGES,
+    INBOUND_STREAMS,
+    PENDING_INBOUND_PER_IP_MAX,
+    STREAMS_PER_PEER_MAX,
+)
+from dpin.net.framing import frame
+from dpin.net.host import Host, HostOptions, open_host
+from dpin.net.network import CONTROL_BYTES_MAX, Misbehaved
+from dpin.net.switchboard import BLOB, CONTROL, node_of
+from tests.support.hosts import next_of, seed, until
+
+TOPIC = "news"
+LOCALHOST = Multiaddr("/ip4/127.0.0.1/tcp/0")
+Attack = tuple[Host, IHost]
+
+
+async def echo(_peer: NodeId, question: bytes) -> bytes:
+    return question
+
+
+@asynccontextmanager
+async def running(host: IHost) -> AsyncIterator[IHost]:
+    async with host.run([LOCALHOST]):
+        try:
+            yield host
+        finally:
+            await host.close()
+
+
+@asynccontextmanager
+async def attacked() -> AsyncIterator[Attack]:
+    """A host of ours, and a bare libp2p host that is connected to it."""
+    async with (
+        open_host(HostOptions(seed(1))) as victim,
+        running(guards.secure_host(seed(666), 256)) as stranger,
+    ):
+        victim.serve(echo)
+        await stranger.connect(info_from_p2p_addr(Multiaddr(victim.addresses[0])))
+        await next_of(victim, PeerUp)
+        yield victim, stranger
+
+
+async def opened(attack: Attack, protocol: str) -> INetStream:
+    victim, stranger = attack
+    peer = info_from_p2p_addr(Multiaddr(victim.addresses[0])).peer_id
+    return await stranger.new_stream(peer, [TProtocol(protocol)])
+
+
+async def still_serves(victim: Host) -> None:
+    """An honest node comes, is served, and goes."""
+    async with open_host(HostOptions(seed(2))) as honest:
+        await honest.dial(victim.addresses[0])
+        assert await honest.request(victim.node_id, b"alive?", 10) == b"alive?"
+        assert honest.send(victim.node_id, b"good")
+        received = await next_of(victim, Received)
+        assert (received.peer, received.payload) == (honest.node_id, b"good")
+
+
+async def test_six_bytes_of_garbage_on_a_gossip_stream_end_that_stream_only() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+        stream = await opened(attack, guards.MESHSUB)
+        await stream.write(b"\x05" + b"\xff" * 5)
+        blamed = await next_of(victim, Misbehaved)
+        assert blamed.peer == node_of(stranger.get_id().to_bytes())
+        await still_serves(victim)
+
+
+async def test_an_announcement_whose_key_cannot_be_parsed_ends_nothing() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        await victim.subscribe(TOPIC)
+        message = Message(
+            from_id=b"\x12\x20" + bytes(32),
+            seqno=bytes(8),
+            data=b"x",
+            topicIDs=[TOPIC],
+            signature=bytes(64),
+            key=b"\xff" * 9,
+        )
+        stream = await opened(attack, guards.MESHSUB)
+        rpc = RPC(publish=[message])
+        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await until(lambda: len(victim.errors) > 0)
+        await still_serves(victim)
+
+
+async def test_a_frame_above_the_limit_is_blamed_before_it_is_read() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        stream = await opened(attack, CONTROL)
+        await stream.write((CONTROL_BYTES_MAX + 1).to_bytes(4))
+        assert "at most" in (await next_of(victim, Misbehaved)).reason
+        await still_serves(victim)
+
+
+async def test_a_question_above_the_limit_is_blamed_before_it_is_read() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        stream = await opened(attack, BLOB)
+        await stream.write(b"\x7f\xff\xff\xff")
+        assert "at most" in (await next_of(victim, Misbehaved)).reason
+        await still_serves(victim)
+
+
+async def test_messages_over_the_budget_are_dropped_and_reported() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        stream = await opened(attack, CONTROL)
+        flood = frame(b"x") * (INBOUND_MESSAGES.burst * 2)
+        received = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.write, flood)
+            with trio.fail_after(20):
+                while not isinstance(event := await victim.events.receive(), Misbehaved):
+                    received += isinstance(event, Received)
+        assert "messages" in event.reason
+        assert INBOUND_MESSAGES.burst <= received < INBOUND_MESSAGES.burst * 2
+
+
+async def test_streams_over_the_budget_are_reset_and_reported() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+        connection = next(iter(stranger.get_network().connections.values()))[0]
+        with guards.Contained():
+            for _ in range(INBOUND_STREAMS.burst * 2):
+                await (await connection.muxed_conn.open_stream()).reset()
+        assert "streams" in (await next_of(victim, Misbehaved)).reason
+        await still_serves(victim)
+
+
+async def test_questions_over_the_budget_at_once_are_reported() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        with guards.Contained():
+            for _ in range(ANSWERS_PER_PEER_MAX + 1):
+                await opened(attack, BLOB)  # Nothing is asked: each waits for its question.
+        assert "at once" in (await next_of(victim, Misbehaved)).reason
+        await still_serves(victim)
+
+
+async def test_open_streams_of_one_peer_are_limited() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+        for _ in range(STREAMS_PER_PEER_MAX * 2):
+            with guards.Contained():
+                await opened(attack, guards.MESHSUB)
+        connection = next(iter(stranger.get_network().connections.values()))[0]
+        await until(lambda: len(connection.muxed_conn.streams) <= STREAMS_PER_PEER_MAX + 16)
+        await still_serves(victim)
+
+
+async def test_unread_data_is_bounded_by_closing_the_connection() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+
+        async def sleep(_peer: NodeId, question: bytes) -> bytes:
+            await trio.sleep(5 if question == b"sleep" else 0)
+            return question
+
+        victim.serve(sleep)
+        stream = await opened(attack, BLOB)
+        stream.muxed_stream.send_window = 1 << 40  # P2: nobody makes the writer keep to it.
+        await stream.write(frame(b"sleep"))
+        with guards.Contained():
+            for _ in range(BUFFERED_BYTES_MAX // (1 << 20) + 2):
+                await stream.write(bytes(1 << 20))
+        assert (await next_of(victim, PeerDown)).peer == node_of(stranger.get_id().to_bytes())
+        await still_serves(victim)
+
+
+async def test_a_host_that_offers_plaintext_only_is_refused() -> None:
+    key = create_new_key_pair(seed(666))
+    plain = new_host(
+        key_pair=key,
+        sec_opt={TProtocol(PLAINTEXT_PROTOCOL_ID): InsecureTransport(key)},
+        muxer_opt={TProtocol(YAMUX): Yamux},
+        transports=[TCP()],
+    )
+    guards.lift_resource_manager(plain)
+    async with open_host(HostOptions(seed(1))) as victim, running(plain) as stranger:
+        with pytest.raises(Exception, match="unable to connect"):
+            await stranger.connect(info_from_p2p_addr(Multiaddr(victim.addresses[0])))
+        assert victim.peers() == []
+
+
+async def test_after_600_inbound_connections_the_next_one_is_taken() -> None:
+    async with (
+        open_host(HostOptions(seed(1))) as victim,
+        running(guards.secure_host(seed(666), 256)) as stranger,
+    ):
+        victim.serve(echo)
+        info = info_from_p2p_addr(Multiaddr(victim.addresses[0]))
+        upgrader = stranger.get_network().upgrader
+        for _ in range(600):
+            raw = await TCP().dial(info.addrs[0])
+            secured = await upgrader.upgrade_security(raw, True, info.peer_id)
+            await upgrader.upgrade_connection(secured, info.peer_id)
+            await raw.close()
+        await still_serves(victim)
+
+
+async def test_silent_connections_from_one_address_leave_room_for_others() -> None:
+    async with open_host(HostOptions(seed(1))) as victim:
+        victim.serve(echo)
+        port = int(Multiaddr(victim.addresses[0]).value_for_protocol("tcp"))
+        sockets = [trio.socket.socket() for _ in range(300)]
+        try:
+            for silent in sockets:
+                await silent.bind(("127.0.0.2", 0))
+                await silent.connect(("127.0.0.1", port))
+            await still_serves(victim)
+            closed = 0
+            for silent in sockets:
+                with trio.move_on_after(0.001), guards.Contained():
+                    closed += await silent.recv(1) == b""
+            assert closed >= len(sockets) - 2 * PENDING_INBOUND_PER_IP_MAX
+        finally:
+            for silent in sockets:
+                silent.close()
+
+
+class OneByteAtATime:
+    async def read(self, _length: int) -> bytes:
+        return b"x"
+
+
+class Ended:
+    async def read(self, _length: int) -> bytes:
+        return b""
+
+
+async def test_a_frame_in_many_pieces_is_read_to_its_end() -> None:
+    guards.apply_once()
+    assert await libp2p.io.msgio.read_exactly(OneByteAtATime(), 500) == b"x" * 500
+    with pytest.raises(IncompleteReadError):
+        await libp2p.io.msgio.read_exactly(Ended(), 500)
+
+
+async def test_upstream_still_gives_up_after_a_hundred_pieces() -> None:
+    """When this fails, `guards.patient_reads` may go."""
+    with pytest.raises(IncompleteReadError):
+        await guards.read_exactly(OneByteAtATime(), 500)
+
+
+async def test_a_reader_wakes_when_its_own_side_resets_the_stream() -> None:
+    async with attacked() as attack:
+        stream = await opened(attack, guards.MESHSUB)
+        ended = trio.Event()
+
+        async def read() -> None:
+            with guards.Contained():
+                await stream.read(1)
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(0.05)
+            await stream.reset()
+            with trio.fail_after(2):
+                await ended.wait()
+
+
+async def test_libp2p_dials_nobody_of_its_own_accord() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+        info = info_from_p2p_addr(Multiaddr(victim.addresses[0]))
+        stranger.peerstore.add_addrs(info.peer_id, info.addrs, 600)
+        victim.disconnect(NodeId(node_of(stranger.get_id().to_bytes()) or b""))
+        await next_of(victim, PeerDown)
+        await trio.sleep(1)
+        assert victim.peers() == []
