@@ -1,0 +1,31 @@
+"""Which test runs which documented command. A command without a line here fails `test_docs`."""
+
+from typing import Final
+
+_FIRST_STEPS: Final = "tests/meta/test_pages_run.py::test_the_first_steps_of_the_readme_work"
+_TWO_MACHINES: Final = "tests/meta/test_pages_run.py::test_the_page_on_two_machines_works"
+
+TESTED: Final = {
+    ". .venv/bin/activate": _FIRST_STEPS,
+    "dpin init": _FIRST_STEPS,
+    "dpin net create home": _FIRST_STEPS,
+    "dpin node start --detach": _FIRST_STEPS,
+    "dpin node status": _FIRST_STEPS,
+    "dpin wallet": _FIRST_STEPS,
+    "dpin doctor": _FIRST_STEPS,
+    "dpin node stop": _FIRST_STEPS,
+    "DPIN_NETWORK__LISTEN=/ip4/0.0.0.0/tcp/4610 dpin node start --detach": _TWO_MACHINES,
+    "dpin net invite > invite.txt": _TWO_MACHINES,
+    'dpin net join "$(cat invite.txt)"': _TWO_MACHINES,
+    "dpin peers": _TWO_MACHINES,
+    "dpin net invite --grant 1500 --to NODE_ID": _TWO_MACHINES,
+    "dpin submit job.yaml --dry-run": _TWO_MACHINES,
+    "dpin submit job.yaml": _TWO_MACHINES,
+    "dpin jobs": _TWO_MACHINES,
+}
+
+# Not run by pytest, and why.
+EXEMPT: Final = {
+    "scripts/test": "it is what runs the tests",
+    "scripts/demo": "scripts/test ends with scripts/demo --short",
+}
