@@ -48,6 +48,13 @@ class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     memo: str = ""
 
 
+class InviteRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tokens to grant as decimal text, and the node id in hex that gets them."""
+
+    grant: str = ""
+    to: str = ""
+
+
 class Pictures(Protocol):
     """What a node shows. A job goes by any unambiguous prefix of its local or ledger id.
 

@@ -1,0 +1,246 @@
+"""Requests to commands, pictures to JSON. Every body says its schema, every error its fix.
+
+The API is for programs of this machine's user: it listens on loopback, and refuses what a web page
+could make a browser send (a foreign Host or Origin, a body that is not JSON).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dpin.base.errors import (
+    DpinError,
+    Misuse,
+    NoMatch,
+    NotFound,
+    OverBudget,
+    PeerFault,
+    Unavailable,
+)
+from dpin.node.control import (
+    Control,
+    InviteRequest,
+    RunRequest,
+    SubmitRequest,
+    TransferRequest,
+)
+from dpin.node.status import View
+
+BODY_BYTES_MAX: Final = 1 << 20
+SCHEMA: Final = "dpin.v1"
+HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
+
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_STATUSES: Final = {NotFound.code: 404, NoMatch.code: 409, OverBudget.code: 402}
+_CODES: Final = {404: "no-such-route", 405: "wrong-method", 413: "too-large", 415: "not-json"}
+
+
+def application(control: Control, more: Sequence[Route]) -> Starlette:
+    """The whole API over a running node; `more` are the routes that need a shell."""
+    return Starlette(
+        routes=[*_routes(control), *more],
+        middleware=[Middleware(LocalOnly)],
+        exception_handlers={
+            DpinError: _failed,
+            HTTPException: _refused,
+        },
+    )
+
+
+def body(schema: str, values: Mapping[str, object], status: int = 200) -> Response:
+    """A JSON answer of that schema."""
+    content = msgspec.json.encode({"schema": f"{SCHEMA}/{schema}", **values})
+    return Response(content, status_code=status, media_type="application/json")
+
+
+def error(status: int, code: str, message: str, fix: str = "") -> Response:
+    """An answer that says what is wrong and what to do."""
+    told = {"code": code, "message": message, "fix": fix}
+    return body("error", {"error": told}, status)
+
+
+async def read_body(request: Request, kind: type[T]) -> T:
+    """The request's JSON as a `kind`; raises Misuse, or HTTPException for what is no JSON."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise HTTPException(415, "send Content-Type: application/json")
+    data = bytearray()
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > BODY_BYTES_MAX:
+                raise HTTPException(413, f"a body has at most {BODY_BYTES_MAX} bytes")
+    try:
+        return msgspec.json.decode(bytes(data), type=kind)
+    except (ValueError, RecursionError) as problem:
+        raise Misuse(
+            f"the body is not a {kind.__name__}: {problem}", fix="see docs/api.md"
+        ) from None
+
+
+class LocalOnly:
+    """Passes what a program on this machine sends, and nothing that a web page can cause."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 to a foreign Host or Origin: DNS rebinding reaches loopback."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http" and not _is_local(Request(scope)):
+            refusal = error(403, "not-local", "this API answers programs on this machine only")
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Nothing to start or end here; a cancellation must pass as what it is."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_local(request: Request) -> bool:
+    hosts = request.headers.getlist("host")
+    origins = request.headers.getlist("origin")
+    return (
+        len(hosts) == 1
+        and _host(hosts[0]) in HOSTS
+        and all(_host(origin.removeprefix("http://")) in HOSTS for origin in origins)
+    )
+
+
+def _host(text: str) -> str:
+    """The host of "host:port"; an address of IP version 6 keeps its brackets."""
+    host, colon, port = text.rpartition(":")
+    return host if colon and port.isdecimal() else text
+
+
+def _failed(_request: Request, problem: Exception) -> Response:
+    match problem:
+        case Misuse():
+            status = _STATUSES.get(problem.code, 400)
+            return error(status, problem.code, str(problem), problem.fix)
+        case Unavailable():
+            return error(503, "unavailable", str(problem), "try again")
+        case PeerFault():
+            return error(502, "peer-fault", str(problem), "try again")
+        case _:
+            raise problem
+
+
+def _refused(_request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    code = _CODES.get(problem.status_code, "refused")
+    return error(problem.status_code, code, problem.detail, "see docs/api.md")
+
+
+def _view(schema: str, view: View, status: int = 200) -> Response:
+    values: dict[str, object] = msgspec.to_builtins(view)
+    return body(schema, values, status)
+
+
+def _views(schema: str, views: Sequence[View]) -> Response:
+    return body(schema, {schema: views})
+
+
+def _routes(control: Control) -> list[Route]:
+    return [*_picture_routes(control), *_job_routes(control), *_node_routes(control)]
+
+
+def _picture_routes(control: Control) -> list[Route]:
+    async def node(_request: Request) -> Response:
+        return _view("node", control.node())
+
+    async def peers(_request: Request) -> Response:
+        return _views("peers", control.peers())
+
+    async def jobs(_request: Request) -> Response:
+        return _views("jobs", control.jobs())
+
+    async def job(request: Request) -> Response:
+        return _view("job", control.job(request.path_params["job"]))
+
+    async def explain(request: Request) -> Response:
+        return _view("explain", control.explain(request.path_params["job"]))
+
+    async def receipts(request: Request) -> Response:
+        return _views("receipts", control.receipts(request.path_params["job"]))
+
+    async def doctor(_request: Request) -> Response:
+        return _views("checks", control.checks())
+
+    return [
+        Route("/api/v1/node", node),
+        Route("/api/v1/peers", peers),
+        Route("/api/v1/jobs", jobs),
+        Route("/api/v1/jobs/{job}", job),
+        Route("/api/v1/jobs/{job}/explain", explain),
+        Route("/api/v1/jobs/{job}/receipts", receipts),
+        Route("/api/v1/doctor", doctor),
+    ]
+
+
+def _job_routes(control: Control) -> list[Route]:
+    async def submit(request: Request) -> Response:
+        wanted = await read_body(request, SubmitRequest)
+        if request.query_params.get("dry_run", "0") not in {"", "0", "false"}:
+            return _view("plan", await control.plan(wanted))
+        return _view("submitted", await control.submit(wanted), 201)
+
+    async def run(request: Request) -> Response:
+        wanted = await read_body(request, RunRequest)
+        return _view("submitted", await control.run(wanted), 201)
+
+    async def cancel(request: Request) -> Response:
+        return _view("submitted", await control.cancel(request.path_params["job"]))
+
+    return [
+        Route("/api/v1/jobs", submit, methods=["POST"]),
+        Route("/api/v1/run", run, methods=["POST"]),
+        Route("/api/v1/jobs/{job}", cancel, methods=["DELETE"]),
+    ]
+
+
+def _node_routes(control: Control) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return body("health", {"ok": True})
+
+    async def transfer(request: Request) -> Response:
+        return _view("transfer", await control.transfer(await read_body(request, TransferRequest)))
+
+    async def invite(request: Request) -> Response:
+        wanted = await read_body(request, InviteRequest)
+        return _view("invite", await control.invite(wanted.grant, wanted.to))
+
+    async def drain(_request: Request) -> Response:
+        await control.drain()
+        return body("ok", {"ok": True}, 202)
+
+    async def stop(_request: Request) -> Response:
+        await control.stop()
+        return body("ok", {"ok": True}, 202)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
+        Route("/api/v1/network/invite", invite, methods=["POST"]),
+        Route("/api/v1/node/drain", drain, methods=["POST"]),
+        Route("/api/v1/node/stop", stop, methods=["POST"]),
+    ]

@@ -1,0 +1,261 @@
+"""A node that is only a picture of one: what the gateway, the client and the CLI are tested on."""
+
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import trio
+
+from dpin.base.errors import Misuse, NotFound, OverBudget
+from dpin.node import status as views
+from dpin.node.control import RunRequest, SubmitRequest, TransferRequest
+from dpin.node.jobfile import TrainJob, read_job
+
+Data = dict[str, str | float | None]
+NODE_ID = "ab" * 32
+NOW_MS = 1_700_000_000_000
+
+
+def node_view() -> views.NodeView:
+    return views.NodeView(
+        version="0.1.0",
+        name="cosy-otter",
+        node_id=NODE_ID,
+        network="garden",
+        chain="cd" * 32,
+        development=True,
+        state="online",
+        started_ms=NOW_MS,
+        api="http://127.0.0.1:1",
+        addresses=["/ip4/127.0.0.1/tcp/4610/p2p/12D3KooWExample"],
+        peers=3,
+        provides=True,
+        device=views.DeviceView(
+            name="cpu", kind="cpu", memory_bytes=8 << 30, fingerprint="ff" * 32, reason="no GPU"
+        ),
+        money=views.Money(free=9_000_500_000, stake=1_000_000_000, locked=0, sequence=4),
+        ledger=views.LedgerView(
+            height=120,
+            tick=600,
+            time_ms=NOW_MS,
+            round=240,
+            root="0a" * 32,
+            root_height=120,
+            validator=True,
+            signing=True,
+            committee=[NODE_ID],
+            tolerates=1,
+            transactions=77,
+            pending=0,
+        ),
+        traffic=msgspec.convert(
+            dict.fromkeys(views.Traffic.__struct_fields__, 1_000), views.Traffic
+        ),
+        serving=[],
+        offers_seen=5,
+        offers_taken=2,
+        offers_declined={"price": 2, "memory": 1},
+        warnings=["disputes are decided by two peers"],
+    )
+
+
+def peer_view(name: str, *, connected: bool = True) -> views.PeerView:
+    return views.PeerView(
+        node_id=name.encode().hex().ljust(64, "0"),
+        name=name,
+        address="/ip4/127.0.0.1/tcp/1",
+        connected=connected,
+        validator=True,
+        device="cpu",
+        provides=True,
+        free=10_000_000_000,
+        stake=0,
+        last_seen_ms=NOW_MS,
+        blame=0,
+        reason="",
+    )
+
+
+def job_view(name: str, *, state: str = "running", reason: str = "") -> views.JobView:
+    return views.JobView(
+        id="j-7f3a2c10",
+        ledger_id="7f" * 32,
+        name=name,
+        kind="train",
+        role="mine",
+        state=state,
+        reason=reason,
+        round=2,
+        rounds=2,
+        participants=3,
+        seats=3,
+        cost=390_000,
+        cost_max=1_500_000,
+        submitted_ms=NOW_MS,
+        finished_ms=None,
+    )
+
+
+def _entry(number: int, kind: str, text: str, data: Data) -> views.LogEntry:
+    return views.LogEntry(number=number, time_ms=NOW_MS + number, kind=kind, text=text, data=data)
+
+
+def train_log(state: str, reason: str) -> list[views.LogEntry]:
+    entries: list[tuple[str, str, Data]] = [
+        ("phase", "plan", {"phase": "plan", "state": "done"}),
+        ("phase", "match", {"phase": "match", "state": "done"}),
+        ("lease", "swift-yak took seat 0", {"provider": "swift-yak", "state": "running"}),
+        ("progress", "swift-yak step 10", {"provider": "swift-yak", "step": 10, "steps": 20}),
+        ("round", "round 1 of 2, loss 3.1", {"round": 1, "rounds": 2, "loss": 3.1}),
+        ("round", "round 2 of 2, loss 2.6", {"round": 2, "rounds": 2, "loss": 2.6}),
+        ("verify", "swift-yak round 2: agreed", {"provider": "swift-yak"}),
+        ("end", f"{state} {reason}".strip(), {"state": state, "reason": reason}),
+    ]
+    return [
+        _entry(number, kind, text, data)
+        for number, (kind, text, data) in enumerate(entries, start=1)
+    ]
+
+
+def generation_log() -> list[views.LogEntry]:
+    words = [_entry(number, "token", word, {}) for number, word in enumerate(["to ", "be\n"], 1)]
+    data: Data = {"state": "done", "tokens": 6, "tokens_per_second": 38, "first_token_ms": 410}
+    return [*words, _entry(3, "end", "done", data)]
+
+
+class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
+    """Answers from attributes that a test may set; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.end = ("done", "")
+        self.balance = 10_000_000_000
+        self.output = ""
+        self.entries: list[views.LogEntry] | None = None
+        self.stay_open = False
+        self.on_stop: Callable[[], None] = lambda: None
+        self.drained = False
+
+    def node(self) -> views.NodeView:
+        return node_view()
+
+    def peers(self) -> list[views.PeerView]:
+        return [peer_view("swift-yak"), peer_view("calm-ibis", connected=False)]
+
+    def jobs(self) -> list[views.JobView]:
+        return [job_view("tiny", state=self.end[0], reason=self.end[1])]
+
+    def _known(self, job: str) -> views.JobView:
+        view = self.jobs()[0]
+        if len(job) < 3 or not view.id.startswith(job):
+            raise NotFound(f"there is no job {job!r}", fix="dpin jobs")
+        return view
+
+    def job(self, job: str) -> views.JobDetail:
+        unit = views.UnitView(
+            round=1, state="PAID", reason="agreed", steps=20, paid=1_000, lost=0,
+            verifiers=["calm-ibis"], window=2,
+        )  # fmt: skip
+        return views.JobDetail(
+            job=self._known(job),
+            phases=[
+                views.PhaseView(
+                    name="plan", state="done", since_ms=NOW_MS, elapsed_ms=1_200, detail="3 nodes"
+                )
+            ],
+            leases=[
+                views.LeaseView(
+                    lease="11" * 32, provider=NODE_ID, name="swift-yak", seat=0, state="running",
+                    reason="", price=1_000, units=[unit],
+                )
+            ],
+            rounds=[
+                views.RoundView(
+                    round=1, participants=[NODE_ID], included=1, loss=3.1, holdout=2.9,
+                    tokens_per_second=9_800, started_ms=NOW_MS, train_ms=900, exchange_ms=50,
+                    state_hash="22" * 32,
+                )
+            ],
+            holdout_before=5.5,
+            holdout_after=2.6,
+            output=self.output or None,
+            files=["model.safetensors", "sub/receipts.json"],
+            verdicts={"agreed": 6},
+        )  # fmt: skip
+
+    def explain(self, job: str) -> views.ExplainView:
+        view = self._known(job)
+        return views.ExplainView(
+            job=view.id, state=view.state, summary="3 of 4 nodes decline", since_ms=NOW_MS,
+            providers_seen=4, bids=1,
+            declines=[
+                views.Decline(
+                    provider=NODE_ID, name="swift-yak", code="price", detail="asks 5, cap is 1",
+                    fix="--set limits.cost=500",
+                )
+            ],
+            next_step="retry in 5 s",
+        )  # fmt: skip
+
+    def receipts(self, job: str) -> list[views.ReceiptView]:
+        self._known(job)
+        return [
+            views.ReceiptView(
+                height=9, index=0, subject="33" * 32, code=0, detail="ok", log_size=10,
+                log_root="44" * 32, proof=["55" * 32], proof_ok=True,
+            )
+        ]  # fmt: skip
+
+    def checks(self) -> list[views.Check]:
+        return [
+            views.Check(name="clock", verdict="ok", detail="0.01 s from its peers", fix=""),
+            views.Check(name="peers", verdict="warn", detail="alone", fix="dpin net invite"),
+        ]
+
+    async def log(self, job: str, after: int) -> AsyncIterator[views.LogEntry]:
+        self._known(job)
+        for entry in self.entries if self.entries is not None else train_log(*self.end):
+            if entry.number > after:
+                yield entry
+        if self.stay_open:
+            await trio.sleep_forever()
+
+    async def plan(self, request: SubmitRequest) -> views.PlanView:
+        job = read_job(request.text, sets=request.sets)
+        assert isinstance(job, TrainJob)
+        return views.PlanView(
+            name=request.name, kind="train", seats=job.seats, rounds=job.rounds, steps=20,
+            windows=4, price_cap=1_000, cost_max=job.limits.cost, balance=self.balance,
+            parameters=400_000, providers=[peer_view("swift-yak")], warnings=["one is alone"],
+        )  # fmt: skip
+
+    async def submit(self, request: SubmitRequest) -> views.JobView:
+        self.asked.append(request)
+        job = read_job(request.text, sets=request.sets)
+        if job.limits.cost > self.balance:
+            raise OverBudget("the job may cost more than there is", fix="--set limits.cost=1")
+        return job_view(request.name, state="preparing")
+
+    async def run(self, request: RunRequest) -> views.JobView:
+        self.asked.append(request)
+        return job_view("run", state="preparing")
+
+    async def cancel(self, job: str) -> views.JobView:
+        self.asked.append(("cancel", job))
+        self.end = ("cancelled", "asked")
+        return self._known(job)
+
+    async def transfer(self, request: TransferRequest) -> views.TransferView:
+        self.asked.append(request)
+        if len(request.to) != 64:
+            raise Misuse("`to` is not a node id", fix="64 hex digits, from dpin peers --json")
+        return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
+
+    async def invite(self, grant: str, to: str) -> views.InviteView:
+        self.asked.append(("invite", grant, to))
+        return views.InviteView(network="garden", invite="dpin1:xyz", addresses=["/ip4/1.2.3.4"])
+
+    async def drain(self) -> None:
+        self.drained = True
+
+    async def stop(self) -> None:
+        self.on_stop()
