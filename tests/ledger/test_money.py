@@ -1,0 +1,71 @@
+"""Tokens move between accounts and are set aside; nothing else happens to them."""
+
+import msgspec
+import pytest
+
+from dpin.base.ids import NodeId
+from dpin.base.units import MicroTokens
+from dpin.ledger import money
+from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.transactions import MEMO_BYTES_MAX, Operation, Stake, Transfer, Unstake
+from tests.support.ledgers import JOB, PRICE, Ledger, lease_of, peopled, running
+
+NEW = NodeId(bytes([9]) * 32)
+GRANT = MicroTokens(10_000_000_000)
+
+
+def test_a_transfer_moves_free_tokens_and_opens_the_account_that_gets_them() -> None:
+    ledger, newcomer = Ledger("ann"), NEW
+    assert ledger.do("ann", Transfer(newcomer, MicroTokens(5), b"hello")) == "ok"
+    assert ledger.account("ann").free == GRANT - 5
+    assert ledger.state.accounts[newcomer].free == 5
+
+
+def test_a_transfer_to_oneself_changes_nothing_but_the_sequence() -> None:
+    ledger = Ledger("ann")
+    assert ledger.do("ann", Transfer(ledger.id("ann"), GRANT, b"")) == "ok"
+    assert ledger.account("ann").free == GRANT
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        (Transfer(NEW, MicroTokens(GRANT + 1), b""), "not-enough-free"),
+        (Transfer(NEW, MicroTokens(0), b""), "bad-field"),
+        (Transfer(NEW, MicroTokens(-1), b""), "bad-field"),
+        (Transfer(NodeId(bytes([9]) * 31), MicroTokens(1), b""), "bad-field"),
+        (Transfer(NEW, MicroTokens(1), bytes(MEMO_BYTES_MAX + 1)), "bad-field"),
+        (Stake(MicroTokens(GRANT + 1)), "not-enough-free"),
+        (Stake(MicroTokens(0)), "bad-field"),
+        (Stake(MicroTokens(-5)), "bad-field"),
+        (Unstake(MicroTokens(1)), "not-enough-stake"),
+        (Unstake(MicroTokens(-1)), "bad-field"),
+    ],
+)
+def test_a_refused_operation_names_its_reason_and_moves_nothing(
+    operation: Operation, reason: str
+) -> None:
+    ledger = Ledger("ann")
+    assert ledger.do("ann", operation) == reason
+    assert list(ledger.state.accounts) == [ledger.id("ann")]
+    assert (ledger.account("ann").free, ledger.account("ann").stake) == (GRANT, 0)
+
+
+def test_stake_comes_back_but_for_what_a_bond_holds() -> None:
+    ledger = peopled("req", "ann", "bob", "cat")
+    job = running(ledger, "req", "ann")
+    bond = lease_of(ledger, job, "ann").bond
+    assert bond == 5 * PRICE
+    stake = ledger.account("ann").stake
+    assert ledger.do("ann", Unstake(MicroTokens(stake - bond + 1))) == "not-enough-stake"
+    assert ledger.do("ann", Unstake(MicroTokens(stake - bond))) == "ok"
+    assert ledger.account("ann").stake == ledger.account("ann").locked == bond
+
+
+@pytest.mark.parametrize(
+    ("windows", "verifiers", "price", "fee"),
+    [(4, 2, 1_000, 1_500), (16, 2, 1_000, 375), (1, 1, 1_000, 3_000), (16, 1, 1, 1), (7, 2, 3, 3)],
+)
+def test_the_verifier_fee_is_rounded_up(windows: int, verifiers: int, price: int, fee: int) -> None:
+    terms = msgspec.structs.replace(JOB, windows=windows, verifiers=verifiers)
+    assert money.verifier_fee(DEVELOPMENT, terms, MicroTokens(price)) == fee
