@@ -5,6 +5,7 @@ have a deviation of 0.02, those that write into the stream 0.02 / sqrt(2 * layer
 of norms are one.
 """
 
+from functools import lru_cache
 from math import isqrt, prod
 from typing import Final
 
@@ -42,8 +43,9 @@ def loaded(spec: ModelSpec, parameters: Tensor) -> GPT:
     return model
 
 
+@lru_cache(maxsize=16)
 def shapes(spec: ModelSpec) -> Shapes:
-    """Name and shape of every tensor of the model, in name order."""
+    """Name and shape of every tensor of the model, in name order; not to be changed."""
     return {name: tuple(weight.shape) for name, weight in sorted(build(spec).named_parameters())}
 
 

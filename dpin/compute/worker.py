@@ -27,7 +27,7 @@ REPORTS_MAX: Final = 256  # then the child has to wait
 STDERR_LINES_MAX: Final = 20
 STDERR_LINE_BYTES_MAX: Final = 1000
 READ_BYTES: Final = 1 << 16
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 1.0
 # What a child may know of the node's surroundings: where programs, libraries and devices are.
 INHERITED: Final = (
     "PATH",

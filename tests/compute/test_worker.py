@@ -1,0 +1,152 @@
+"""Real worker processes: they work, fail politely, and never outlive their node."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from dpin.base.errors import Unavailable
+from dpin.base.ids import Round
+from dpin.compute.task import (
+    Contribution,
+    Evaluate,
+    Failed,
+    Merged,
+    MergeRound,
+    Opened,
+    Prepared,
+    Probe,
+    Probed,
+    Progress,
+    Report,
+    Trained,
+    TrainUnit,
+)
+from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from tests.support.training import CORPUS, lease, open_job, prepare
+
+pytestmark = pytest.mark.process
+
+WAIT_SECONDS = 60.0
+
+
+async def answer(worker: Worker) -> Report | Ended:
+    """The next report that is not of progress."""
+    with trio.fail_after(WAIT_SECONDS):
+        while isinstance(report := await worker.reports.receive(), Progress):
+            pass
+    return report
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def unit(limit_ms: int = 0, fault: str = "") -> TrainUnit:
+    return TrainUnit(lease(0), 0, Round(0), False, limit_ms, fault)
+
+
+async def test_a_worker_trains_merges_and_lives_on_after_a_command_that_fails(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "corpus.txt").write_bytes(CORPUS)
+    async with open_worker(WorkerOptions(tmp_path)) as worker:
+        await worker.send(Evaluate())
+        failed = await answer(worker)
+        assert failed == Failed("Evaluate", "Misuse: no job is open")
+        await worker.send(Probe())
+        probed = await answer(worker)
+        assert isinstance(probed, Probed)
+        assert probed.devices
+        await worker.send(prepare("made"))
+        prepared = await answer(worker)
+        assert isinstance(prepared, Prepared)
+        assert Path(prepared.initial) == tmp_path / "made" / "checkpoint-0.safetensors"
+        assert prepared.fingerprint == probed.fingerprint
+        await worker.send(open_job(prepared, "worker-1"))
+        assert await answer(worker) == Opened(Round(0), prepared.state_hash)
+        await worker.send(unit())
+        trained = await answer(worker)
+        assert isinstance(trained, Trained)
+        await worker.send(MergeRound(Round(0), (Contribution(trained.update, 8),)))
+        merged = await answer(worker)
+        assert isinstance(merged, Merged)
+        assert merged.round == 1
+        assert Path(merged.checkpoint).is_file()
+        await worker.stop()
+    assert not runs(worker.pid)
+
+
+async def test_a_killed_worker_is_reported_with_its_exit_code(tmp_path: Path) -> None:
+    async with open_worker(WorkerOptions(tmp_path)) as worker:
+        os.kill(worker.pid, signal.SIGKILL)
+        ended = await answer(worker)
+        assert ended == Ended(-signal.SIGKILL, ())
+        with pytest.raises(Unavailable):
+            await worker.send(Probe())
+
+
+async def test_the_last_words_of_a_worker_are_kept(tmp_path: Path) -> None:
+    # Too little address space for torch: the child dies at once, with a traceback.
+    async with open_worker(WorkerOptions(tmp_path, memory_bytes=1 << 20)) as worker:
+        ended = await answer(worker)
+    assert isinstance(ended, Ended)
+    assert ended.code != 0
+    assert 0 < len(ended.stderr) <= 20
+
+
+async def test_cancelling_the_node_leaves_no_worker_behind(tmp_path: Path) -> None:
+    with trio.move_on_after(0.2):
+        async with open_worker(WorkerOptions(tmp_path)) as worker:
+            await trio.sleep_forever()
+    assert not runs(worker.pid)
+
+
+async def test_a_worker_knows_nothing_of_the_nodes_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DPIN_SECRET", "swordfish")
+    async with open_worker(WorkerOptions(tmp_path)) as worker:
+        environment = Path(f"/proc/{worker.pid}/environ")
+        if not environment.exists():
+            pytest.skip("no /proc on this system")
+        with trio.fail_after(WAIT_SECONDS):
+            while not (known := environment.read_bytes()):
+                await trio.sleep(0.01)
+    assert b"swordfish" not in known
+    assert b"OMP_NUM_THREADS=1" in known
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has a worker and tells its pid."""
+    program = (
+        "import trio, pathlib\n"
+        "from dpin.compute.worker import *\n"
+        "async def main():\n"
+        f"    async with open_worker(WorkerOptions(pathlib.Path({str(tmp_path)!r}))) as worker:\n"
+        "        print(worker.pid, flush=True)\n"
+        "        await trio.sleep_forever()\n"
+        "trio.run(main)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_worker_ends_when_its_node_is_killed(parent: subprocess.Popen[bytes]) -> None:
+    assert parent.stdout is not None
+    pid = int(await trio.to_thread.run_sync(parent.stdout.readline))
+    parent.kill()
+    with trio.fail_after(WAIT_SECONDS):
+        while runs(pid):
+            await trio.sleep(0.05)
