@@ -1,6 +1,6 @@
 """Safety at every step, liveness at the end.
 
-The checks look at facts that the simulated nodes state beside their production effects: `Applied`
+The checks look at facts that the simulated nodes state beside their production effects: `Committed`
 for every commit, `Submitted` for every transaction, and at the blocks in what nodes send. Liars are
 left out: a check is told who is honest.
 """
@@ -19,12 +19,12 @@ Reader = Callable[[bytes], Sequence[tuple[NodeId, int, Digest]]]  # the blocks i
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class Committed:
     """A node has applied a commit of the log."""
 
     height: int
     commit: Digest
-    root: Digest  # of the state that it led to
+    state: Digest  # names the state that it led to
     supply: int  # all tokens of that state
     transactions: tuple[Digest, ...]  # those that took effect
 
@@ -46,7 +46,7 @@ class Agreement:
     def see(self, step: Step) -> str | None:
         """Compare a commit with the first one applied at its height."""
         node, effect = step.node, step.effect
-        if node not in self.honest or not isinstance(effect, Applied):
+        if node not in self.honest or not isinstance(effect, Committed):
             return None
         first = self.commits.setdefault(effect.height, effect.commit)
         if first == effect.commit:
@@ -55,18 +55,18 @@ class Agreement:
 
 
 @dataclass(slots=True)
-class Roots:
+class States:
     """At one height all honest nodes hold one state."""
 
     honest: frozenset[NodeId]
-    roots: dict[int, Digest] = field(default_factory=dict)
+    states: dict[int, Digest] = field(default_factory=dict)
 
     def see(self, step: Step) -> str | None:
-        """Compare a state root with the first one at its height."""
+        """Compare a state with the first one at its height."""
         node, effect = step.node, step.effect
-        if node not in self.honest or not isinstance(effect, Applied):
+        if node not in self.honest or not isinstance(effect, Committed):
             return None
-        if self.roots.setdefault(effect.height, effect.root) == effect.root:
+        if self.states.setdefault(effect.height, effect.state) == effect.state:
             return None
         return f"{short(node)} holds another state after commit {effect.height}"
 
@@ -85,7 +85,7 @@ class Continuity:
         if isinstance(effect, Booted):
             self.heights[node] = 0
             self.done[node] = set()
-        if node not in self.honest or not isinstance(effect, Applied):
+        if node not in self.honest or not isinstance(effect, Committed):
             return None
         if effect.height != self.heights[node] + 1:
             return f"{short(node)} applied commit {effect.height} after {self.heights[node]}"
@@ -105,7 +105,7 @@ class Conservation:
     def see(self, step: Step) -> str | None:
         """Count the tokens of a state."""
         node, effect = step.node, step.effect
-        if node not in self.honest or not isinstance(effect, Applied):
+        if node not in self.honest or not isinstance(effect, Committed):
             return None
         if effect.supply == self.supply:
             return None
@@ -163,7 +163,7 @@ class Progress:
                 self.submitted.setdefault(transaction, step.now)
             case Booted():
                 self.done[step.node] = set()
-            case Applied(transactions=done) if step.node in self.honest:
+            case Committed(transactions=done) if step.node in self.honest:
                 self.done[step.node].update(done)
                 for transaction in done:
                     self.first.setdefault(transaction, step.now)

@@ -10,10 +10,9 @@ from typing import Final
 
 from dpin.base.chance import Chance
 from dpin.base.ids import NodeId
-from dpin.base.machine import Machine, Received, Send, Store
+from dpin.base.machine import Received, Send, Store
 from dpin.base.units import MILLION, Instant
-
-AnyMachine = Machine[object, object]
+from dpin.sim.station import AnyMachine
 
 MEMORY_MAX: Final = 256  # messages that a replaying peer remembers
 JUNK_BYTES_MAX: Final = 2_000

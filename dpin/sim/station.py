@@ -10,6 +10,8 @@ from dpin.base.machine import Machine, PeerDown, PeerUp, Store
 from dpin.base.units import NEVER, Instant, Micros, after
 from dpin.sim.disk import Disk
 
+AnyMachine = Machine[object, object]  # what a world drives: it knows no machine's own words
+
 
 class Device(Protocol):
     """What stands beside one machine and performs its domain effects. Lost in a crash."""
@@ -23,7 +25,7 @@ class Device(Protocol):
 class Body:
     """A node that has just started: its machine, its device, and its first events."""
 
-    machine: Machine[object, object]
+    machine: AnyMachine
     device: Device
     first: Sequence[object] = ()
 

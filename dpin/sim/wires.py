@@ -20,7 +20,6 @@ from dpin.sim.timeline import Timeline
 NOTICE_MAX: Final = Micros(200_000)  # until an end knows that a connection stands or is gone
 
 Happen = Callable[[Station, int, object], None]  # to whom, in which life, what
-Note = Callable[[NodeId, object], None]  # who did what, for the record
 
 
 @dataclass(slots=True)
@@ -41,7 +40,6 @@ class Wires:
     network: Network
     notice: Chance
     happen: Happen
-    note: Note
     counts: Counts
 
     def tell(self) -> None:
@@ -53,11 +51,8 @@ class Wires:
                     look = partial(self._look, near, far)
                     self.timeline.at(after(self.timeline.now, wait), look)
 
-    def leave(self, source: Station, life: int, send: Send) -> None:
-        """A message leaves its sender, if that has lived so long."""
-        if source.body is None or source.life != life:
-            return  # It died before its records were durable.
-        self.note(source.node, send)
+    def leave(self, source: Station, send: Send) -> None:
+        """A message leaves its sender."""
         self.counts.sent += 1
         self.counts.bytes += len(send.payload)
         target = self.stations.get(send.peer)

@@ -4,8 +4,9 @@ The world drives the machines that production drives. It delivers what they send
 network, keeps what they store on simulated disks, wakes them by clocks that disagree, crashes them
 and starts them again. Equal seeds give equal histories, and `World.trace.digest` proves it.
 
-Law 1 as production keeps it: what a batch sends leaves when its synced records are durable; the
-machine goes on meanwhile. A crash before that moment leaves the record in doubt and nothing sent.
+Law 1: a batch that syncs is performed when its records are durable, while the machine goes on; a
+batch that does not sync may overtake it. A crash before that moment leaves the records in doubt and
+the rest of the batch undone.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from dpin.base.machine import Blame, Send, Store, Tick, Wake
 from dpin.base.units import MILLION, NEVER, Instant, Micros, after
 from dpin.sim.disk import FAST, Disk, DiskHabits
 from dpin.sim.network import LAN, LinkHabits, Network
-from dpin.sim.station import Body, Boot, Booted, Crashed, Refused, Station
+from dpin.sim.station import Boot, Booted, Crashed, Refused, Station
 from dpin.sim.timeline import Check, Step, Timeline, Trace, dice
 from dpin.sim.wires import Counts, Wires
 
@@ -53,7 +54,6 @@ class World:
             network=self.network,
             notice=dice(seed, "notice"),
             happen=self._happen,
-            note=self._record,
             counts=Counts(),
         )
 
@@ -124,26 +124,40 @@ class World:
     def _happen(self, station: Station, life: int, event: object) -> None:
         body = station.body
         if body is not None and station.life == life:
-            self._perform(station, body, body.machine.step(event, station.clock(self.timeline.now)))
+            self._perform(station, body.machine.step(event, station.clock(self.timeline.now)))
 
-    def _perform(self, station: Station, body: Body, effects: Sequence[object]) -> None:
-        now = self.timeline.now
-        time, leaving = station.clock(now), station.write(effects, now)
+    def _perform(self, station: Station, effects: Sequence[object]) -> None:
+        """Write and set the timer now; do the rest when what was written is durable."""
+        now, rest = self.timeline.now, list[object]()
         for effect in effects:
-            if not isinstance(effect, Send):  # What is sent is on record when it leaves.
-                self._record(station.node, effect)
+            match effect:
+                case Store():
+                    self._record(station.node, effect)
+                case Wake(at):
+                    self._record(station.node, effect)
+                    self._wake(station, at)
+                case _:
+                    rest.append(effect)
+        durable = station.write(effects, now)
+        if durable > now:
+            self.timeline.at(durable, partial(self._release, station, station.life, rest))
+        else:
+            self._release(station, station.life, rest)
+
+    def _release(self, station: Station, life: int, effects: Sequence[object]) -> None:
+        """Let a batch leave, unless its machine died before its records were durable."""
+        body, now = station.body, self.timeline.now
+        if body is None or station.life != life:
+            return
+        for effect in effects:
+            self._record(station.node, effect)
             match effect:
                 case Send():
-                    leave = partial(self.wires.leave, station, station.life, effect)
-                    self.timeline.at(leaving, leave)
-                case Wake(at):
-                    self._wake(station, at)
+                    self.wires.leave(station, effect)
                 case Blame():
                     self.blames.append((station.node, effect))
-                case Store():
-                    pass  # Written already.
                 case _:
-                    for delay, event in body.device.perform(effect, time):
+                    for delay, event in body.device.perform(effect, station.clock(now)):
                         happen = partial(self._happen, station, station.life, event)
                         self.timeline.at(after(now, delay), happen)
 

@@ -9,7 +9,7 @@ from dpin.base.crypto import digest
 from dpin.base.machine import Blame, Store
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.sim import checks
-from dpin.sim.checks import Applied
+from dpin.sim.checks import Committed
 from dpin.sim.network import BAD, LAN
 from dpin.sim.station import Body, Boot
 from dpin.sim.timeline import BEGINNING, Check
@@ -51,30 +51,30 @@ def bent(bend: Callable[[object], object]) -> Boot:
 
 def other_commit(effect: object) -> object:
     """Fork at height 3."""
-    if isinstance(effect, Applied) and effect.height == 3:
+    if isinstance(effect, Committed) and effect.height == 3:
         return replace(effect, commit=digest("toy", b"fork"))
     return effect
 
 
 def other_root(effect: object) -> object:
-    if isinstance(effect, Applied) and effect.height == 3:
-        return replace(effect, root=digest("toy", b"fork"))
+    if isinstance(effect, Committed) and effect.height == 3:
+        return replace(effect, state=digest("toy", b"fork"))
     return effect
 
 
 def skipped_height(effect: object) -> object:
-    if isinstance(effect, Applied) and effect.height >= 3:
+    if isinstance(effect, Committed) and effect.height >= 3:
         return replace(effect, height=effect.height + 1)
     return effect
 
 
 def repeated_transaction(effect: object) -> object:
     again = (digest("toy", b"0"),)
-    return replace(effect, transactions=again) if isinstance(effect, Applied) else effect
+    return replace(effect, transactions=again) if isinstance(effect, Committed) else effect
 
 
 def minted_token(effect: object) -> object:
-    return replace(effect, supply=SUPPLY + 1) if isinstance(effect, Applied) else effect
+    return replace(effect, supply=SUPPLY + 1) if isinstance(effect, Committed) else effect
 
 
 def unfair_blame(effect: object) -> object:
@@ -96,7 +96,7 @@ def played(boot: Boot, *some: Check) -> World:
 def everything() -> list[Check]:
     return [
         checks.Agreement(HONEST),
-        checks.Roots(HONEST),
+        checks.States(HONEST),
         checks.Continuity(HONEST),
         checks.Conservation(HONEST, SUPPLY),
         checks.Fairness(HONEST),
@@ -111,7 +111,7 @@ def test_a_sound_world_has_no_problem() -> None:
     ("bend", "check"),
     [
         (other_commit, checks.Agreement(HONEST)),
-        (other_root, checks.Roots(HONEST)),
+        (other_root, checks.States(HONEST)),
         (skipped_height, checks.Continuity(HONEST)),
         (repeated_transaction, checks.Continuity(HONEST)),
         (minted_token, checks.Conservation(HONEST, SUPPLY)),
@@ -126,7 +126,7 @@ def test_a_planted_bug_is_caught(bend: Callable[[object], object], check: Check)
 
 @pytest.mark.parametrize("bend", [other_commit, other_root, skipped_height, minted_token])
 def test_a_liar_is_not_held_to_the_rules(bend: Callable[[object], object]) -> None:
-    some: list[Check] = [checks.Agreement(frozenset({A})), checks.Roots(frozenset({A}))]
+    some: list[Check] = [checks.Agreement(frozenset({A})), checks.States(frozenset({A}))]
     assert played(bent(bend), *some).trace.problems == []
 
 

@@ -7,7 +7,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Received, Send, Store, Tick, Wake
 from dpin.base.units import Instant, Micros, after
-from dpin.sim.checks import Applied, Submitted
+from dpin.sim.checks import Committed, Submitted
 from dpin.sim.station import Body, Boot
 
 POLL = Micros(50_000)
@@ -54,10 +54,10 @@ class Keeper:
                 pass
         return [*effects, *self._ask(now)]
 
-    def _apply(self, data: bytes) -> Applied:
+    def _apply(self, data: bytes) -> Committed:
         self._log.append(data)
         seen = digest("toy-log", b"".join(self._log))
-        return Applied(len(self._log), seen, seen, SUPPLY, (digest("toy", data),))
+        return Committed(len(self._log), seen, seen, SUPPLY, (digest("toy", data),))
 
     def _ask(self, now: Instant) -> Sequence[object]:
         if self._me == node(0):

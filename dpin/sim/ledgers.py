@@ -1,0 +1,165 @@
+"""A replica and its state in a simulated world, stating as facts what the checks look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.errors import PeerFault
+from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
+from dpin.base.machine import PeerDown, PeerUp, Received, Tick
+from dpin.base.units import MICROS_PER_MILLI, Instant, Micros
+from dpin.ledger import money
+from dpin.ledger.accounts import State
+from dpin.ledger.beacon import TABLE_ENTRIES, Chain
+from dpin.ledger.blocks import read_block
+from dpin.ledger.execute import Applied, Executor
+from dpin.ledger.genesis import Genesis, chain_id, found
+from dpin.ledger.messages import BlockMessage, Blocks, Message
+from dpin.ledger.order import OrderedCommit
+from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.reasons import Reason
+from dpin.ledger.replica import Replica, Submit
+from dpin.sim.checks import Committed
+from dpin.sim.station import Body, Boot
+from dpin.sim.timeline import BEGINNING
+
+STATE_TAG: Final = "dpin/sim-state/v1"
+CHAIN: Final = Chain()
+STRIDES: Final = 4  # of a hash chain that are real here: 8,192 rounds, made in no time
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """A network before its first block, with everybody's secrets."""
+
+    genesis: Genesis
+    chain: ChainId
+    keys: tuple[SigningKey, ...]  # by author index
+    tables: tuple[bytes, ...]  # of the hash chains, by author index
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who runs a node: with a hash chain, a validator."""
+
+    key: SigningKey
+    table: bytes | None
+
+
+def secret(name: str, seed: int, owner: str) -> bytes:
+    """32 secret bytes of one owner in one simulation."""
+    return sha256(f"{name} {seed} {owner}".encode()).digest()
+
+
+def found_network(name: str, seed: int, members: int) -> Founding:
+    """A network of so many founders, all drawn from one seed."""
+    keys = [SigningKey(secret(name, seed, f"founder {i}")) for i in range(members)]
+    keys.sort(key=lambda key: key.node_id)
+    tables = [short_table(secret(name, seed, key.node_id.hex())) for key in keys]
+    anchors = {key.node_id: CHAIN.anchor(table) for key, table in zip(keys, tables, strict=True)}
+    genesis = found(name, BEGINNING // MICROS_PER_MILLI, anchors, DEVELOPMENT)
+    return Founding(genesis, chain_id(genesis), tuple(keys), tuple(tables))
+
+
+def short_table(end: bytes) -> bytes:
+    """The table of a chain of which only the first rounds are real: enough for a simulation."""
+    stride, values = Chain(CHAIN.stride), [end]
+    for _ in range(STRIDES - 1):
+        values.append(stride.anchor(stride.build(values[-1])))
+    return b"".join(reversed(values)) + bytes(ID_BYTES * (TABLE_ENTRIES - STRIDES))
+
+
+class Watched:
+    """An executor that keeps a fact of every commit until somebody takes it."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.facts: list[Committed] = []
+        self._inner = inner
+
+    @property
+    def mix(self) -> Digest:
+        """See dpin.ledger.order.Executor."""
+        return self._inner.mix
+
+    @property
+    def has_deadlines(self) -> bool:
+        """See dpin.ledger.order.Executor."""
+        return self._inner.has_deadlines
+
+    def check(self, transaction: bytes) -> str | None:
+        """See dpin.ledger.order.Executor."""
+        return self._inner.check(transaction)
+
+    def apply(self, commit: OrderedCommit) -> Applied:
+        """Apply a commit and note what it led to."""
+        applied = self._inner.apply(commit)
+        done = tuple(it.subject for it in applied.receipts if it.code == Reason.OK)
+        state = self._inner.state
+        self.facts.append(
+            Committed(
+                height=commit.height,
+                commit=commit.digest,
+                state=state_digest(state, applied.state_root),
+                supply=money.supply(state),
+                transactions=done,
+            )
+        )
+        return applied
+
+
+def state_digest(state: State, root: Digest | None) -> Digest:
+    """Names a state: its root, where there is one, and the money of every account."""
+    accounts = [
+        [node, account.free, account.stake, account.sequence_high, account.sequence_mask]
+        for node, account in sorted(state.accounts.items())
+    ]
+    return digest(STATE_TAG, encode([root, state.height, state.tick, state.mix, accounts]))
+
+
+class LedgerNode:
+    """A replica with its executor: the ledger's part of a node."""
+
+    def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
+        self._executor = Watched(Executor(founding.genesis))
+        self._replica = Replica(founding.genesis, owner.key, self._executor, owner.table, records)
+
+    def step(self, event: object, now: Instant) -> Sequence[object]:
+        """Feed the replica; add what was committed, by replaying the log or by this event."""
+        assert isinstance(event, Received | PeerUp | PeerDown | Tick | Submit), event
+        effects = self._replica.step(event, now)
+        facts, self._executor.facts = self._executor.facts, []
+        return [*effects, *facts]
+
+
+class NoDevice:
+    """A ledger has no device: what its replica reports needs nothing done."""
+
+    def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
+        """Do nothing."""
+        del effect, now
+        return ()
+
+
+def ledger_node(founding: Founding, owner: Owner) -> Boot:
+    """How a node with this key starts."""
+    return lambda records, _now: Body(LedgerNode(founding, owner, records), NoDevice())
+
+
+def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, int, Digest]]:
+    """Author, round and name of every block in a message of a replica; of junk, none."""
+    members = [key.node_id for key in founding.keys]
+    try:
+        message: Message = decode(Message, payload)
+        match message:
+            case BlockMessage(block):
+                found_blocks = [read_block(block)]
+            case Blocks(blocks):
+                found_blocks = [read_block(block) for block in blocks]
+            case _:
+                found_blocks = []
+    except PeerFault:
+        return []
+    return [(members[it.author], it.round, it.digest) for it in found_blocks]

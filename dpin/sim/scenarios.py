@@ -1,0 +1,131 @@
+"""Simulations by name. Each takes a seed, which decides every detail, and gives a report."""
+
+from collections.abc import Callable
+from typing import Final
+
+from dpin.base.errors import Misuse
+from dpin.base.ids import NodeId
+from dpin.base.units import Instant, Micros, after, seconds
+from dpin.sim.disk import FAST, SLOW
+from dpin.sim.faults import Babbler, Replayer, Twins, Withholder
+from dpin.sim.ledgers import LedgerNode
+from dpin.sim.network import BAD, LAN, WAN
+from dpin.sim.stage import MEMBERS, Lie, Report, Stage, since
+from dpin.sim.station import AnyMachine
+from dpin.sim.timeline import dice
+from dpin.sim.world import Habits
+
+SKEW: Final[Micros] = seconds(0.3)
+USUAL: Final = Habits(LAN, FAST, SKEW)
+TRANSFERS: Final = 60
+
+
+def quiet(seed: int) -> Report:
+    """Nothing goes wrong."""
+    stage = Stage("quiet", seed, USUAL)
+    stage.ask(TRANSFERS, since(1), since(12))
+    return stage.finish(since(13))
+
+
+def loss(seed: int) -> Report:
+    """One message in ten is lost, some come twice, most overtake others; disks are slow."""
+    stage = Stage("loss", seed, Habits(BAD, SLOW, SKEW))
+    stage.ask(TRANSFERS, since(1), since(15))
+    return stage.finish(since(18))
+
+
+def partition(seed: int) -> Report:
+    """Halves, then one cut off, then one that is silently not heard; a clock jumps meanwhile."""
+    stage = Stage("partition", seed, Habits(WAN, FAST, SKEW))
+    stage.ask(TRANSFERS, since(1), since(20))
+    world, at = stage.world, stage.world.timeline.at
+    a, b, c, d = stage.dice.chosen(stage.nodes, MEMBERS)
+    at(since(3), lambda: world.partition([a, b], [c, d]))
+    at(since(8), lambda: world.heal(WAN))
+    at(since(10), lambda: world.partition([a, b, c], [d]))
+    at(since(12), lambda: world.jump(b, seconds(-30)))
+    at(since(14), lambda: world.heal(WAN))
+    at(since(15), lambda: world.network.deafen(a, b))
+    at(since(15), lambda: world.network.deafen(a, c))
+    return stage.finish(since(22))
+
+
+def crash(seed: int) -> Report:
+    """Nodes crash at any moment and come back; in the middle, all of them at once."""
+    stage = Stage("crash", seed, Habits(LAN, SLOW, SKEW))
+    stage.ask(TRANSFERS, since(1), since(20))
+    for _ in range(8):
+        victim = stage.dice.chosen(stage.nodes, 1)[0]
+        _crash(stage, victim, Instant(since(2) + stage.dice.below(seconds(16))))
+    everybody = Instant(since(8) + stage.dice.below(seconds(4)))
+    for node in stage.nodes:
+        _crash(stage, node, everybody)
+    return stage.finish(since(22))
+
+
+def _crash(stage: Stage, node: NodeId, when: Instant) -> None:
+    """Crash a node, and start it within three seconds."""
+    back = after(when, Micros(1 + stage.dice.below(seconds(3))))
+    stage.world.timeline.at(when, lambda: stage.world.crash(node))
+    stage.world.timeline.at(back, lambda: stage.world.start(node))
+
+
+def byzantine(seed: int) -> Report:
+    """One of four lies: it equivocates, withholds, babbles or replays; the links are bad too."""
+    plan = dice(seed, "liar")
+    liar = plan.below(MEMBERS)
+    lie: Lie = plan.chosen([_equivocate, _withhold, _babble, _replay], 1)[0]
+    stage = Stage("byzantine", seed, USUAL, {liar: lie})
+    stage.ask(TRANSFERS, since(1), since(15))
+    return stage.finish(since(16))
+
+
+def _others(stage: Stage, index: int, count: int) -> frozenset[NodeId]:
+    others = [node for node in stage.nodes if node != stage.nodes[index]]
+    return frozenset(stage.dice.chosen(others, count))
+
+
+def _equivocate(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
+    second = LedgerNode(stage.founding, stage.owner(index), ())
+    return Twins(machine, second, _others(stage, index, 1))
+
+
+def _withhold(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
+    return Withholder(machine, _others(stage, index, 2))
+
+
+def _babble(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
+    del index
+    return Babbler(machine, stage.lies)
+
+
+def _replay(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
+    del index
+    return Replayer(machine, stage.lies)
+
+
+def join(seed: int) -> Report:
+    """A node that is no validator comes late, catches up, crashes, and catches up again."""
+    stage = Stage("join", seed, Habits(WAN, FAST, SKEW))
+    stage.ask(TRANSFERS, since(1), since(20))
+    stage.world.timeline.at(since(12), stage.join)
+    _crash(stage, stage.follower.node_id, Instant(since(13) + stage.dice.below(seconds(3))))
+    return stage.finish(since(22))
+
+
+_ALL: Final[dict[str, Callable[[int], Report]]] = {
+    "quiet": quiet,
+    "loss": loss,
+    "partition": partition,
+    "crash": crash,
+    "byzantine": byzantine,
+    "join": join,
+}
+NAMES: Final = tuple(_ALL)
+
+
+def run(name: str, seed: int) -> Report:
+    """Play one simulation; raises Misuse for a name that nobody gave."""
+    if name not in _ALL:
+        raise Misuse(f"there is no simulation {name!r}", fix=f"use one of: {', '.join(NAMES)}")
+    return _ALL[name](seed)

@@ -1,0 +1,147 @@
+"""A network of ledgers in a simulated world: who takes part, what clients ask, what is checked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
+from dpin.base.ids import NodeId
+from dpin.base.units import TOKEN, Instant, Micros, MicroTokens, after, seconds
+from dpin.ledger.money import MAX_SUPPLY
+from dpin.ledger.replica import Submit
+from dpin.ledger.transactions import SignedTransaction, Transfer, sign, transaction_id
+from dpin.sim import checks
+from dpin.sim.checks import Progress, Submitted
+from dpin.sim.ledgers import Founding, Owner, blocks_in, found_network, ledger_node, secret
+from dpin.sim.network import LAN
+from dpin.sim.station import AnyMachine, Body, Boot
+from dpin.sim.timeline import BEGINNING, Check, Step, dice
+from dpin.sim.world import Habits, World
+
+MEMBERS: Final = 4
+RETRY: Final[Micros] = seconds(3)  # until a client asks another node to do the same
+PATIENCE: Final[Micros] = seconds(20)  # from healing to the last commit of what was asked
+
+Lie = Callable[["Stage", int, AnyMachine], AnyMachine]  # makes a liar of a correct machine
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a simulation. Equal names and seeds give equal reports."""
+
+    name: str
+    seed: int
+    digest: str  # of all that happened
+    figures: dict[str, int]
+    problems: list[str]
+
+
+def since(value: float) -> Instant:
+    """So many seconds after the beginning."""
+    return after(BEGINNING, seconds(value))
+
+
+class Stage:
+    """Four validators, some of whom may lie; clients that want transfers; every check."""
+
+    def __init__(
+        self, name: str, seed: int, habits: Habits, lies: Mapping[int, Lie] | None = None
+    ) -> None:
+        self.founding: Founding = found_network(name, seed, MEMBERS)
+        self.nodes = [key.node_id for key in self.founding.keys]
+        self.honest = [node for i, node in enumerate(self.nodes) if i not in (lies or {})]
+        self.dice = dice(seed, "plan")  # who suffers what, and when
+        self.lies = dice(seed, "lies")
+        self.follower = SigningKey(secret(name, seed, "follower"))
+        followed = frozenset({*self.honest, self.follower.node_id})
+        self.progress = Progress(followed)
+        self.world = World(seed, habits, [*self._safety(followed), self.progress])
+        self._name, self._seed = name, seed
+        self._clients = dice(seed, "clients")
+        self._sequences = dict.fromkeys(self.nodes, 0)
+        for index in range(MEMBERS):
+            self.world.add(self.nodes[index], self._boot(index, (lies or {}).get(index)))
+
+    def _safety(self, honest: frozenset[NodeId]) -> list[Check]:
+        return [
+            checks.Agreement(honest),
+            checks.States(honest),
+            checks.Continuity(honest),
+            checks.Conservation(honest, MAX_SUPPLY),
+            checks.OneBlockARound(honest, partial(blocks_in, self.founding)),
+            checks.Fairness(honest),
+        ]
+
+    def owner(self, index: int) -> Owner:
+        """The founder of that index."""
+        return Owner(self.founding.keys[index], self.founding.tables[index])
+
+    def _boot(self, index: int, lie: Lie | None) -> Boot:
+        boot = ledger_node(self.founding, self.owner(index))
+        if lie is None:
+            return boot
+
+        def boot_liar(records: Sequence[bytes], now: Instant) -> Body:
+            body = boot(records, now)
+            return Body(lie(self, index, body.machine), body.device)
+
+        return boot_liar
+
+    def join(self) -> None:
+        """A node that is no validator comes, with an empty disk."""
+        self.honest.append(self.follower.node_id)
+        owner = Owner(self.follower, None)
+        self.world.add(self.follower.node_id, ledger_node(self.founding, owner))
+
+    def ask(self, count: int, start: Instant, end: Instant) -> None:
+        """Let clients want so many transfers between two moments."""
+        for _ in range(count):
+            when = Instant(start + self._clients.below(end - start))
+            self.world.timeline.at(when, self._want)
+
+    def _want(self) -> None:
+        """One founder wants to pay another."""
+        sender, receiver = self._clients.chosen(self.founding.keys, 2)
+        self._sequences[sender.node_id] += 1
+        amount = MicroTokens(1 + self._clients.below(TOKEN))
+        transfer = Transfer(receiver.node_id, amount, b"")
+        sequence = self._sequences[sender.node_id]
+        self._post(sign(sender, self.founding.chain, sequence, transfer))
+
+    def _post(self, signed: SignedTransaction) -> None:
+        """Hand a transaction to a living node; to another one later, until it is committed."""
+        now, identity = self.world.timeline.now, transaction_id(signed.transaction)
+        if identity in self.progress.first:
+            return
+        alive = [node for node in self.honest if self.world.stations[node].body is not None]
+        for node in self._clients.chosen(alive, 1):
+            self.world.trace.record(Step(now, node, Submitted(identity)))
+            self.world.inject(node, Submit(encode(signed)), now)
+        self.world.timeline.at(after(now, RETRY), partial(self._post, signed))
+
+    def finish(self, healed: Instant) -> Report:
+        """Heal all at that time; PATIENCE later everything must be done everywhere."""
+        self.world.run(healed)
+        self.world.heal(LAN)
+        for node in list(self.world.stations):
+            self.world.start(node)
+        self.world.run(after(healed, PATIENCE))
+        problems = list(self.world.trace.problems) or self.progress.missing(self.honest)
+        return Report(self._name, self._seed, self.world.trace.digest, self._figures(), problems)
+
+    def _figures(self) -> dict[str, int]:
+        latencies = self.progress.latencies() or [Micros(0)]
+        counts = self.world.wires.counts
+        return {
+            "simulated_ms": (self.world.timeline.now - BEGINNING) // 1_000,
+            "steps": self.world.timeline.steps,
+            "messages": counts.sent,
+            "message_bytes": counts.bytes,
+            "transactions": len(self.progress.submitted),
+            "committed": len(self.progress.first),
+            "latency_p50_ms": latencies[len(latencies) // 2] // 1_000,
+            "latency_max_ms": latencies[-1] // 1_000,
+            "blames": len(self.world.blames),
+        }
