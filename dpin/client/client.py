@@ -1,0 +1,237 @@
+"""The Python SDK: one node's HTTP API as typed calls.
+
+    from pathlib import Path
+    from dpin.client.client import Client
+
+    with Client() as node:
+        job = node.submit(Path("job.yaml"))
+        for entry in node.events(job.id):
+            print(entry.text)
+        node.wait(job.id)
+        node.fetch(job.id, Path("out"))
+
+It blocks and needs no event loop; it loads neither torch nor libp2p.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from dpin.base.errors import Misuse
+from dpin.client.connection import Connection, find_url
+from dpin.client.errors import ClientError, JobFailed, Unreachable
+from dpin.node.control import InviteRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.document import TEXT_CHARS_MAX
+from dpin.node.home import Home
+from dpin.node.jobfile import read_job
+from dpin.node.status import (
+    Check,
+    ExplainView,
+    InviteView,
+    JobDetail,
+    JobView,
+    LogEntry,
+    NodeView,
+    PeerView,
+    PlanView,
+    ReceiptView,
+    TransferView,
+)
+
+DONE: Final = "done"
+POLL_SECONDS: Final = 0.3
+ENDED: Final = (DONE, "failed", "cancelled")
+
+
+class _Ok(msgspec.Struct):
+    ok: bool
+
+
+class _Pictures:
+    """What a node shows. A job goes by any unambiguous prefix of its id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def node(self) -> NodeView:
+        """The node itself."""
+        return self._connection.get("/api/v1/node", NodeView)
+
+    def peers(self) -> list[PeerView]:
+        """Everybody it knows."""
+        return self._connection.get_list("/api/v1/peers", "peers", PeerView)
+
+    def jobs(self) -> list[JobView]:
+        """Its own jobs and those it serves, newest first."""
+        return self._connection.get_list("/api/v1/jobs", "jobs", JobView)
+
+    def job(self, job: str) -> JobDetail:
+        """One job, whole."""
+        return self._connection.get(_path(job), JobDetail)
+
+    def explain(self, job: str) -> ExplainView:
+        """Why a job stands where it stands."""
+        return self._connection.get(_path(job, "/explain"), ExplainView)
+
+    def receipts(self, job: str) -> list[ReceiptView]:
+        """What the ledger has done about a job, with proofs."""
+        return self._connection.get_list(_path(job, "/receipts"), "receipts", ReceiptView)
+
+    def checks(self) -> list[Check]:
+        """What the node knows of its own health."""
+        return self._connection.get_list("/api/v1/doctor", "checks", Check)
+
+    def events(self, job: str, after: int = 0) -> Iterator[LogEntry]:
+        """Entries of a job's log numbered above `after`, as they come, until the job has ended."""
+        for item in self._connection.log(_path(job, "/log"), after):
+            if isinstance(item, LogEntry):
+                yield item
+
+    def log(self, job: str, after: int = 0) -> list[LogEntry]:
+        """The entries of a job's log that are there now."""
+        entries: list[LogEntry] = []
+        for item in self._connection.log(_path(job, "/log"), after):
+            if not isinstance(item, LogEntry):
+                break
+            entries.append(item)
+        return entries
+
+
+class _Commands:
+    """What a node does when asked."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def plan(self, request: SubmitRequest) -> PlanView:
+        """Say what a job would do, without doing it."""
+        return self._connection.post("/api/v1/jobs?dry_run=1", request, PlanView)
+
+    def submit(self, job: Path | SubmitRequest) -> JobView:
+        """Start a job from its file, or from a request; returns at once."""
+        request = job if isinstance(job, SubmitRequest) else request_from(job)
+        return self._connection.post("/api/v1/jobs", request, JobView)
+
+    def run(self, request: RunRequest) -> JobView:
+        """Start one generation; its text comes as events of kind "token"."""
+        return self._connection.post("/api/v1/run", request, JobView)
+
+    def cancel(self, job: str) -> JobView:
+        """End a job; what was done is paid."""
+        return self._connection.delete(_path(job), JobView)
+
+    def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens; returns when the ledger has committed it."""
+        return self._connection.post("/api/v1/wallet/transfer", request, TransferView)
+
+    def invite(self, request: InviteRequest) -> InviteView:
+        """One line for the next machine."""
+        return self._connection.post("/api/v1/network/invite", request, InviteView)
+
+    def drain(self) -> None:
+        """Finish what runs, take nothing new."""
+        self._connection.post("/api/v1/node/drain", {}, _Ok)
+
+    def stop(self) -> None:
+        """End the node cleanly."""
+        self._connection.get("/healthz", _Ok)
+        with suppress(Unreachable):  # It may be gone before its answer is out.
+            self._connection.post("/api/v1/node/stop", {}, _Ok)
+
+
+class Client(_Pictures, _Commands):
+    """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
+
+    def __init__(self, home: Home | None = None, url: str = "") -> None:
+        super().__init__(Connection(url or find_url(home)))
+
+    def __enter__(self) -> Self:
+        """Use it for a while."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        self._connection.close()
+
+    @property
+    def url(self) -> str:
+        """Where the node answers."""
+        return self._connection.url
+
+    def wait(self, job: str, seconds: float | None = None) -> JobDetail:
+        """Wait for a job's end; raises JobFailed for a bad one, ClientError when time is up."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while (detail := self.job(job)).job.state not in ENDED:
+            if deadline is not None and time.monotonic() > deadline:
+                raise ClientError(
+                    "timed-out", f"{detail.job.id} is {detail.job.state} still", "wait longer"
+                )
+            time.sleep(POLL_SECONDS)
+        if detail.job.state != DONE:
+            raise JobFailed(detail.job.id, detail.job.state, detail.job.reason)
+        return detail
+
+    def fetch(self, job: str, folder: Path | None = None) -> list[Path]:
+        """Copy a job's result into `folder`; without one, say where it lies."""
+        detail = self.job(job)
+        if detail.output is None or not detail.files:
+            raise ClientError(
+                "no-result",
+                f"{detail.job.id} is {detail.job.state} and has no result yet",
+                f"dpin status {detail.job.id}",
+            )
+        root = Path(detail.output)
+        if folder is None or folder.resolve() == root.resolve():
+            return [root / name for name in detail.files]
+        return [_copy(root, folder, name) for name in detail.files]
+
+
+def request_from(path: Path, sets: Sequence[str] = (), name: str = "") -> SubmitRequest:
+    """Read a job file and check it here, so that errors come with file and line, at once."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(TEXT_CHARS_MAX + 1)
+    except OSError as problem:
+        raise Misuse(
+            f"{path}: {problem.strerror}", fix="name the job file: dpin submit FILE"
+        ) from None
+    except UnicodeDecodeError:
+        raise Misuse(f"{path} is not text in UTF-8", fix="name a job file, as YAML") from None
+    job = read_job(text, str(path), sets)
+    folder = str(path.resolve().parent)
+    return SubmitRequest(
+        text=text, folder=folder, sets=list(sets), name=name or job.name or path.stem
+    )
+
+
+def _path(job: str, rest: str = "") -> str:
+    if not job.replace("-", "").isalnum() or not job.isascii():
+        raise ClientError("not-found", f"{job[:40]!r} is not a job's id", "dpin jobs")
+    return f"/api/v1/jobs/{job}{rest}"
+
+
+def _copy(root: Path, folder: Path, name: str) -> Path:
+    source, target = root / name, folder / name
+    if not source.resolve().is_relative_to(root.resolve()):
+        raise ClientError("bad-name", f"{name!r} lies outside of the job's folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f"{target.name}.part")
+        shutil.copyfile(source, beside)
+        beside.replace(target)
+    except OSError as problem:
+        raise ClientError(
+            "disk", f"{target}: {problem.strerror}", "choose another folder"
+        ) from None
+    return target
