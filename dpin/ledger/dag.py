@@ -142,6 +142,7 @@ class Dag:
     def __init__(self, genesis: Sequence[Vertex], committee: Committee, gc_depth: int) -> None:
         self.gc_round = Round(-1)
         self.highest = Round(0)
+        self.newest = [Round(0) for _ in committee.members]  # highest round of each author
         self.equivocators: set[int] = set()
         self.waiting = Waiting(len(committee))
         self._committee = committee
@@ -234,6 +235,7 @@ class Dag:
         twins.append(vertex)
         entry.blocks.append(vertex)
         self.highest = max(self.highest, vertex.round)
+        self.newest[vertex.author] = max(self.newest[vertex.author], vertex.round)
 
     def collect(self, limit: Round) -> list[Vertex]:
         """Move gc_round up to `limit`; return the blocks that are accepted because of it."""
@@ -245,23 +247,25 @@ class Dag:
             accepted += self._accept(self.waiting.arrived(link))
         return accepted
 
-    def held(self, start: Reference) -> Iterator[Vertex]:
-        """Accepted blocks from `start` on, in order of (round, author, digest)."""
-        first = (start.author, start.digest)
-        for number in range(max(1, start.round), self.highest + 1):
-            for vertex in sorted(self.at(Round(number)), key=_place):
-                if number > start.round or _place(vertex) >= first:
-                    yield vertex
 
-    def names(self, start: Round, limit: int) -> list[Digest]:
-        """Names of at most `limit` known blocks of round `start` and above, lowest rounds first."""
-        late = [entry.vertex.digest for entry in self.waiting if entry.vertex.round >= start]
-        names: list[Digest] = []
-        for number in range(max(1, start), self.highest + 1):
-            names += [vertex.digest for vertex in self.at(Round(number))]
-            if len(names) >= limit:
-                break
-        return [*names, *late][:limit]
+def blocks_from(dag: Dag, start: Reference) -> Iterator[Vertex]:
+    """Accepted blocks from `start` on, in order of (round, author, digest)."""
+    first = (start.author, start.digest)
+    for number in range(max(1, start.round), dag.highest + 1):
+        for vertex in sorted(dag.at(Round(number)), key=_place):
+            if number > start.round or _place(vertex) >= first:
+                yield vertex
+
+
+def names_from(dag: Dag, start: Round, limit: int) -> list[Digest]:
+    """Names of at most `limit` known blocks of round `start` and above, lowest rounds first."""
+    names: list[Digest] = []
+    for number in range(max(1, start), dag.highest + 1):
+        names += [vertex.digest for vertex in dag.at(Round(number))]
+        if len(names) >= limit:
+            break
+    late = [entry.vertex.digest for entry in dag.waiting if entry.vertex.round >= start]
+    return [*names, *late][:limit]
 
 
 def _place(vertex: Vertex) -> tuple[int, Digest]:

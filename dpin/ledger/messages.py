@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from dpin.base.codec import Wire
+from dpin.base.codec import Wire, decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, Round
 from dpin.ledger.blocks import Header, Reference
@@ -79,8 +79,9 @@ Message = (
 )
 
 
-def check_limits(message: Message) -> None:
-    """Raise PeerFault for lists that are longer than any honest node sends."""
+def read_message(payload: bytes) -> Message:
+    """Decode a message; raises PeerFault, also for lists longer than any honest node sends."""
+    message: Message = decode(Message, payload)
     match message:
         case AskBlocks(references) if len(references) > REFERENCES_MAX:
             raise PeerFault(f"asked for {len(references)} blocks at once")
@@ -89,4 +90,4 @@ def check_limits(message: Message) -> None:
         case Blocks(blocks) if len(blocks) > BLOCKS_MAX:
             raise PeerFault(f"sent {len(blocks)} blocks at once")
         case _:
-            pass
+            return message

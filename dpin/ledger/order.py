@@ -30,6 +30,20 @@ class Receipt(Wire, frozen=True):
     detail: str  # "ok", or why not; for a settlement its state, reason and amounts
 
 
+class Done(Protocol):
+    """What came of a commit."""
+
+    @property
+    def receipts(self) -> Sequence[Receipt]:
+        """In order: transactions, then what fell due."""
+        ...
+
+    @property
+    def state_root(self) -> Digest | None:
+        """Every so many commits."""
+        ...
+
+
 class Executor(Protocol):
     """What acts on the order: the state machine, as the replica drives it."""
 
@@ -43,8 +57,8 @@ class Executor(Protocol):
         """Whether something fires by itself as ledger time goes on."""
         ...
 
-    def apply(self, commit: OrderedCommit) -> tuple[Sequence[Receipt], Digest | None]:
-        """Act on a commit: its receipts, and every so many commits the state root."""
+    def apply(self, commit: OrderedCommit) -> Done:
+        """Act on the next commit."""
         ...
 
     def check(self, transaction: bytes) -> str | None:

@@ -1,0 +1,125 @@
+"""From blocks to the log: accept, decide, order. No network, no clock, no execution.
+
+`Core.next_commit` gives one commit at a time, because the order inside a commit depends on the mix
+that the commit before it leaves behind (M11).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpin.base.ids import Digest, NodeId
+from dpin.base.units import Instant
+from dpin.ledger.blocks import Rules, Vertex, genesis_blocks
+from dpin.ledger.commit import (
+    BEFORE_ALL,
+    CommitRecord,
+    CommitRule,
+    Decision,
+    Slot,
+    commit_digest,
+    commit_time,
+    decided,
+    gc_limit,
+    linearise,
+    ordered,
+)
+from dpin.ledger.committee import first_committee
+from dpin.ledger.dag import Dag, Offered
+from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.order import OrderedCommit
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One more commit, and what it did to the DAG."""
+
+    commit: OrderedCommit
+    accepted: Sequence[Vertex]  # blocks that need not wait for their ancestors any more
+    fallen: Sequence[Vertex]  # blocks whose transactions can never commit
+
+
+class Core:
+    """The DAG and the order found in it so far."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        chain = chain_id(genesis)
+        committee = first_committee(genesis, chain)
+        self.rules = Rules(chain, committee, genesis.params.consensus)
+        self.dag = Dag(genesis_blocks(genesis, chain), committee, genesis.params.consensus.gc_depth)
+        self.height = 0
+        self._rule = CommitRule(committee, committee.leaders)
+        self._last: Slot = BEFORE_ALL
+        self._digest = Digest(chain)
+        self._time_ms = genesis.created_ms
+        self._committed: set[Digest] = set()
+        self._unfinished: dict[Digest, Vertex] = {}  # accepted, with transactions, not committed
+        self._decisions: deque[Decision] = deque()
+        self._changed = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether transactions in accepted blocks, anybody's, wait to be committed (M10)."""
+        return bool(self._unfinished)
+
+    def offer(self, vertex: Vertex, sender: NodeId, now: Instant) -> Offered:
+        """Take a valid block."""
+        offered = self.dag.offer(vertex, sender, now)
+        self._note(offered.accepted)
+        return offered
+
+    def _note(self, accepted: Sequence[Vertex]) -> None:
+        for vertex in accepted:
+            self._changed = True
+            if vertex.block.body:
+                self._unfinished[vertex.digest] = vertex
+
+    def next_commit(self, mix: Digest) -> Ordered | None:
+        """The next commit, if one is decided; `mix` is that after the commit before it."""
+        if not self._decisions and self._changed:
+            self._changed = False
+            self._decisions.extend(decided(self._rule.decide(self.dag, self._last)))
+        while self._decisions:
+            decision = self._decisions.popleft()
+            self._last = decision.slot
+            if decision.block is not None:
+                return self._commit(decision.block, mix)
+        return None
+
+    def _commit(self, leader: Vertex, mix: Digest) -> Ordered:
+        committee = self.rules.committee
+        limit = gc_limit(leader, self.rules.consensus.gc_depth)
+        found = linearise(self.dag, leader, self._committed, limit)
+        blocks = ordered(found, mix, len(committee))
+        self._time_ms = commit_time(self.dag, leader, committee, self._time_ms)
+        self.height += 1
+        references = tuple(block.reference for block in blocks)
+        record = CommitRecord(
+            self.height, self._digest, leader.reference, references, self._time_ms
+        )
+        self._digest = commit_digest(record)
+        for block in blocks:
+            self._committed.add(block.digest)
+            self._unfinished.pop(block.digest, None)
+        accepted = self.dag.collect(limit)
+        self._note(accepted)
+        return Ordered(self._commit_of(leader, blocks), accepted, self._fall())
+
+    def _commit_of(self, leader: Vertex, blocks: Sequence[Vertex]) -> OrderedCommit:
+        return OrderedCommit(
+            height=self.height,
+            leader_round=leader.round,
+            leader=leader.author,
+            reveal=leader.block.header.reveal,
+            timestamp_ms=self._time_ms,
+            digest=self._digest,
+            transactions=[tx for block in blocks for tx in block.block.body],
+        )
+
+    def _fall(self) -> list[Vertex]:
+        """Forget the transactions of blocks that no later commit can take."""
+        limit = self.dag.gc_round
+        fallen = [vertex for vertex in self._unfinished.values() if vertex.round <= limit]
+        for vertex in fallen:
+            del self._unfinished[vertex.digest]
+        return fallen
