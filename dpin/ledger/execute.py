@@ -83,11 +83,11 @@ class Executor:
         """The tick of the first of it."""
         return self._book.agenda.first
 
-    def check(self, data: bytes) -> str | None:
+    def check(self, transaction: bytes) -> str | None:
         """Why this signed transaction cannot be applied now, in kebab-case; None if it may."""
         try:
-            _, transaction = self._gate.read(data)
-            check_sender(self.state, transaction)
+            _, read = self._gate.read(transaction)
+            check_sender(self.state, read)
         except Rejected as rejected:
             return str(rejected)
         return None
