@@ -27,6 +27,7 @@ from multiaddr import Multiaddr
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.net import guards
+from dpin.net.address import PEER_ID_PREFIX, node_of
 from dpin.net.budget import (
     CONNECTIONS_MAX,
     EVENTS_MAX,
@@ -35,7 +36,7 @@ from dpin.net.contained import Contained, one_line, root_of
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
 from dpin.net.network import CONTROL_BYTES_MAX, Event, Handler, Traffic
-from dpin.net.switchboard import BLOB, CONTROL, PEER_ID_PREFIX, Intake, Switchboard, node_of
+from dpin.net.switchboard import BLOB, CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
 

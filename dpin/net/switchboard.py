@@ -8,8 +8,9 @@ from typing import Final, Protocol
 import trio
 
 from dpin.base.errors import Unavailable
-from dpin.base.ids import ID_BYTES, NodeId
+from dpin.base.ids import NodeId
 from dpin.net import guards
+from dpin.net.address import node_of
 from dpin.net.budget import CONNECTIONS_MAX, INBOUND_STREAMS, TRACKED_PEERS_MAX, Budget
 from dpin.net.contained import Contained, one_line
 from dpin.net.exchange import Exchange
@@ -18,7 +19,6 @@ from dpin.net.network import Event, Traffic
 
 CONTROL: Final = "/dpin/control/1"
 BLOB: Final = "/dpin/blob/1"
-PEER_ID_PREFIX: Final = bytes.fromhex("002408011220")  # identity hash of an Ed25519 public key
 LINK_SECONDS: Final = 2.0
 LINKS_MAX: Final = 2 * CONNECTIONS_MAX  # those whose leave is not yet taken included
 ERRORS_KEPT: Final = 50
@@ -53,13 +53,6 @@ class PeerStream(Stream, Protocol):
     """A stream that knows whose it is."""
 
     muxed_conn: Muxed
-
-
-def node_of(peer_id: bytes) -> NodeId | None:
-    """The key inside a libp2p peer id; None where it is not an Ed25519 one."""
-    if len(peer_id) != len(PEER_ID_PREFIX) + ID_BYTES or not peer_id.startswith(PEER_ID_PREFIX):
-        return None
-    return NodeId(peer_id[len(PEER_ID_PREFIX) :])
 
 
 class Switchboard:

@@ -24,6 +24,7 @@ from multiaddr import Multiaddr
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.net import guards
+from dpin.net.address import node_of
 from dpin.net.budget import (
     ANSWERS_PER_PEER_MAX,
     BUFFERED_BYTES_MAX,
@@ -35,7 +36,7 @@ from dpin.net.budget import (
 from dpin.net.framing import frame
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.network import CONTROL_BYTES_MAX, Misbehaved
-from dpin.net.switchboard import BLOB, CONTROL, node_of
+from dpin.net.switchboard import BLOB, CONTROL
 from tests.support.hosts import next_of, seed, until
 
 TOPIC = "news"

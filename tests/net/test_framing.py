@@ -1,0 +1,44 @@
+"""Frames survive every way of cutting the stream."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpin.base.errors import PeerFault
+from dpin.net.framing import FrameDecoder, frame
+
+LIMIT = 64
+bodies = st.lists(st.binary(max_size=LIMIT), max_size=8)
+
+
+@given(bodies, st.lists(st.integers(0, 600), max_size=20))
+def test_frames_come_out_whole_and_in_order_under_every_split(
+    sent: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(map(frame, sent))
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    decoder = FrameDecoder(LIMIT)
+    received = [body for start, end in pairwise(places) for body in decoder.feed(stream[start:end])]
+    assert received == sent
+    assert decoder.pending == 0
+
+
+@given(bodies)
+def test_frames_come_out_byte_by_byte(sent: list[bytes]) -> None:
+    decoder = FrameDecoder(LIMIT)
+    stream = b"".join(map(frame, sent))
+    assert [body for byte in stream for body in decoder.feed(bytes([byte]))] == sent
+
+
+def test_a_frame_above_the_limit_is_a_fault_before_its_body_comes() -> None:
+    with pytest.raises(PeerFault, match="65 bytes"):
+        list(FrameDecoder(LIMIT).feed((LIMIT + 1).to_bytes(4)))
+
+
+def test_the_frames_before_a_fault_are_delivered() -> None:
+    bodies_of = FrameDecoder(LIMIT).feed(frame(b"good") + b"\xff" * 4)
+    assert next(bodies_of) == b"good"
+    with pytest.raises(PeerFault):
+        next(bodies_of)
