@@ -1,8 +1,7 @@
 """A node's folder: its key, its network, its data. Nobody else knows where things lie."""
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import msgspec
 import platformdirs
 
 from dpin.base.codec import encode
-from dpin.base.crypto import SEED_BYTES
+from dpin.base.crypto import SEED_BYTES, digest
 from dpin.base.errors import Misuse, PeerFault, Unavailable
+from dpin.ledger.beacon import Chain
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.genesis import read as read_genesis
 from dpin.node.invite import ADDRESSES_MAX, INVITE_BYTES_MAX, Invite
@@ -27,6 +27,7 @@ _OTHERS: Final = 0o077
 _RUNNING_BYTES_MAX: Final = 4_096
 _BEACON_BYTES_MAX: Final = 1 << 24
 
+BEACON_TAG: Final = "dpin/beacon/v1"
 NO_NETWORK_FIX: Final = "dpin net create NAME, or: dpin net join INVITE"
 
 
@@ -143,6 +144,15 @@ def write_beacon(home: Home, table: bytes) -> None:
     _replace(home.beacon, table)
 
 
+def ensure_beacon(home: Home, seed: bytes, progress: Callable[[int], None] | None = None) -> bytes:
+    """The table of the hash chain of reveals; made from the key where it is missing (seconds)."""
+    table = read_beacon(home)
+    if table is None:
+        table = Chain().build(digest(BEACON_TAG, seed), progress)
+        write_beacon(home, table)
+    return table
+
+
 def read_beacon(home: Home) -> bytes | None:
     """The table of the hash chain of reveals, or None: it can be made again from the key."""
     try:
@@ -202,25 +212,6 @@ def clear_running(home: Home) -> None:
     """Say that no node runs."""
     with _disk(home.running):
         home.running.unlink(missing_ok=True)
-
-
-@contextmanager
-def held(home: Home) -> Iterator[None]:
-    """Hold the home; raises Misuse where another process does. The system frees it at exit."""
-    with _disk(home.lock):
-        handle = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            running = read_running(home)
-            who = f" (pid {running.pid}, {running.api})" if running else ""
-            raise Misuse(
-                f"a node runs in {home.root} already{who}", fix=_with_home(home, "node stop")
-            ) from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _with_home(home: Home, command: str) -> str:

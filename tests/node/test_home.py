@@ -7,6 +7,7 @@ import pytest
 
 from dpin.base.errors import Misuse, Unavailable
 from dpin.base.ids import Digest, NodeId
+from dpin.ledger.beacon import Chain
 from dpin.ledger.genesis import found
 from dpin.ledger.params import DEVELOPMENT
 from dpin.node import home as homes
@@ -98,15 +99,6 @@ def test_a_damaged_genesis_is_a_clear_error(home: homes.Home) -> None:
         homes.read_network(home)
 
 
-def test_a_second_process_on_one_home_is_refused_and_the_first_frees_it(home: homes.Home) -> None:
-    homes.write_running(home, Running(42, "http://127.0.0.1:1", 0, "0"))
-    taken = r"already \(pid 42"
-    with homes.held(home), pytest.raises(Misuse, match=taken), homes.held(home):
-        raise AssertionError
-    with homes.held(home):
-        pass
-
-
 def test_what_a_node_says_of_itself_is_read_back_and_rubbish_is_nobody(home: homes.Home) -> None:
     assert homes.read_running(home) is None
     said = Running(1, "http://127.0.0.1:2", 3, "0.1.0")
@@ -123,6 +115,15 @@ def test_the_beacon_table_may_be_missing(home: homes.Home) -> None:
     assert homes.read_beacon(home) is None
     homes.write_beacon(home, b"table")
     assert homes.read_beacon(home) == b"table"
+
+
+def test_a_lost_beacon_table_is_made_again_from_the_key(
+    home: homes.Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(homes, "Chain", lambda: Chain(1 << 12))
+    table = homes.ensure_beacon(home, b"s" * 32)
+    home.beacon.unlink()
+    assert homes.ensure_beacon(home, b"s" * 32) == table == homes.read_beacon(home)
 
 
 def test_a_file_swollen_beyond_all_measure_is_refused(home: homes.Home) -> None:
