@@ -13,7 +13,6 @@ from dpin.base.ids import Round
 from dpin.compute.outer import (
     GlobalState,
     initial_state,
-    mean_movement,
     merge,
     movement,
     state_hash,
@@ -34,7 +33,9 @@ VECTOR = st.lists(st.integers(-(1 << 35), 1 << 35), min_size=COUNT, max_size=COU
 
 def small_vectors(seed: int) -> Tensor:
     """(COUNT,) int64 that differ from seed to seed."""
-    return torch.tensor([(seed * 7919 + index * 104729) % 2_000_003 - 10**6 for index in range(COUNT)])
+    return torch.tensor(
+        [(seed * 7919 + index * 104729) % 2_000_003 - 10**6 for index in range(COUNT)]
+    )
 
 
 UPDATES = st.lists(
@@ -68,7 +69,9 @@ def naive_merge(state: GlobalState, outer: OuterSpec, parts: list[tuple[Update, 
 
 @settings(max_examples=25, deadline=None)
 @given(UPDATES, st.sampled_from([QUICK, SHORT, OuterSpec(700_000, 900_000, nesterov=False)]))
-def test_a_merge_is_what_plain_integers_give(parts: list[tuple[Update, int]], outer: OuterSpec) -> None:
+def test_a_merge_is_what_plain_integers_give(
+    parts: list[tuple[Update, int]], outer: OuterSpec
+) -> None:
     state = initial_state(SMALLEST, b"seed")
     for _ in range(2):
         want = naive_merge(state, outer, parts)
@@ -79,12 +82,16 @@ def test_a_merge_is_what_plain_integers_give(parts: list[tuple[Update, int]], ou
 
 @settings(max_examples=25, deadline=None)
 @given(UPDATES, st.randoms(use_true_random=False))
-def test_the_order_of_updates_does_not_matter(parts: list[tuple[Update, int]], dice: object) -> None:
+def test_the_order_of_updates_does_not_matter(
+    parts: list[tuple[Update, int]], dice: object
+) -> None:
     state = initial_state(SMALLEST, b"seed")
     shuffled = list(parts)
     dice.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
     hashes = {
-        state_hash(merge(state, SHORT, [update for update, _ in order], [steps for _, steps in order]))
+        state_hash(
+            merge(state, SHORT, [update for update, _ in order], [steps for _, steps in order])
+        )
         for order in (parts, parts[::-1], shuffled)
     }
     assert len(hashes) == 1
@@ -113,14 +120,16 @@ def test_an_update_that_is_far_too_large_counts_as_much_as_the_median() -> None:
     honest = [quantise(small_vectors(seed)) for seed in range(2)]
     huge = quantise(small_vectors(9) * 1000)
     factors = clip_factors([*honest, huge])
-    assert sorted(factors)[-1] == 10**6
+    assert max(factors) == 10**6
     assert factors[2] < 1_100
     median = sorted(norm(update) for update in (*honest, huge))[1]
     assert abs(norm(huge) * factors[2] // 10**6 - median) <= median // 500
 
 
 def test_with_two_updates_nothing_is_clipped() -> None:
-    assert clip_factors([quantise(small_vectors(0)), quantise(small_vectors(1) * 1000)]) == [10**6] * 2
+    assert (
+        clip_factors([quantise(small_vectors(0)), quantise(small_vectors(1) * 1000)]) == [10**6] * 2
+    )
 
 
 def test_a_round_without_contributions_keeps_the_parameters() -> None:
@@ -137,10 +146,10 @@ def test_parameters_saturate_at_their_range() -> None:
 
 
 @pytest.mark.parametrize(
-    "outer",
-    [OuterSpec(0, 0, False), OuterSpec(2_000_001, 0, False), OuterSpec(1, -1, True), OuterSpec(1, 950_001, True)],
+    ("rate", "momentum"), [(0, 0), (2_000_001, 0), (1_000_000, -1), (1_000_000, 950_001)]
 )
-def test_an_outer_step_that_could_leave_the_integers_is_refused(outer: OuterSpec) -> None:
+def test_an_outer_step_that_could_leave_the_integers_is_refused(rate: int, momentum: int) -> None:
+    outer = OuterSpec(rate, momentum, nesterov=True)
     with pytest.raises(Misuse):
         merge(initial_state(SMALLEST, b"seed"), outer, [], [])
 

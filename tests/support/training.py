@@ -26,7 +26,7 @@ TINY_INNER: Final = InnerSpec(
 )
 JOB: Final = JobId(b"j" * 32)
 SEATS: Final = 3
-CORPUS: Final = b"def answer(question):\n    return 42 if question else None\n\n" * 100
+CORPUS: Final = b"".join(b"def answer_%d():\n    return %d\n\n" % (i, i * i) for i in range(200))
 
 
 def lease(seat: int) -> Digest:
@@ -118,5 +118,3 @@ def open_job(prepared: Prepared, folder: str, outer: OuterSpec = QUICK) -> OpenJ
         round=Round(0),
         folder=folder,
     )
-
-
