@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dpin.base.ids import Digest, NodeId, short
 from dpin.base.machine import Blame, Send
 from dpin.base.units import Instant, Micros
+from dpin.ledger.replica import Silenced
 from dpin.sim.station import Booted
 from dpin.sim.timeline import Step
 
@@ -145,6 +146,19 @@ class Fairness:
         if effect.peer not in self.honest:
             return None
         return f"{short(node)} blames {short(effect.peer)}: {effect.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A validator whose disk kept its promises is never silenced: it had said nothing it forgot."""
+
+    honest: frozenset[NodeId]
+
+    def see(self, step: Step) -> str | None:
+        """Look for validators that gave up signing."""
+        if step.node not in self.honest or not isinstance(step.effect, Silenced):
+            return None
+        return f"{short(step.node)}: {step.effect.reason}"
 
 
 @dataclass(slots=True)

@@ -10,33 +10,34 @@ from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Babbler, Replayer, Twins, Withholder
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.network import BAD, LAN, WAN
-from dpin.sim.stage import MEMBERS, Lie, Report, Stage, since
+from dpin.sim.stage import MEMBERS, Cast, Lie, Report, Stage, since
 from dpin.sim.station import AnyMachine
 from dpin.sim.timeline import dice
 from dpin.sim.world import Habits
 
 SKEW: Final[Micros] = seconds(0.3)
 USUAL: Final = Habits(LAN, FAST, SKEW)
+STURDY: Final = Habits(LAN, SLOW, SKEW)
 TRANSFERS: Final = 60
 
 
 def quiet(seed: int) -> Report:
     """Nothing goes wrong."""
-    stage = Stage("quiet", seed, USUAL)
+    stage = Stage("quiet", seed, USUAL, Cast())
     stage.ask(TRANSFERS, since(1), since(12))
     return stage.finish(since(13))
 
 
 def loss(seed: int) -> Report:
     """One message in ten is lost, some come twice, most overtake others; disks are slow."""
-    stage = Stage("loss", seed, Habits(BAD, SLOW, SKEW))
+    stage = Stage("loss", seed, Habits(BAD, SLOW, SKEW), Cast())
     stage.ask(TRANSFERS, since(1), since(15))
     return stage.finish(since(18))
 
 
 def partition(seed: int) -> Report:
     """Halves, then one cut off, then one that is silently not heard; a clock jumps meanwhile."""
-    stage = Stage("partition", seed, Habits(WAN, FAST, SKEW))
+    stage = Stage("partition", seed, Habits(WAN, FAST, SKEW), Cast())
     stage.ask(TRANSFERS, since(1), since(20))
     world, at = stage.world, stage.world.timeline.at
     a, b, c, d = stage.dice.chosen(stage.nodes, MEMBERS)
@@ -52,7 +53,12 @@ def partition(seed: int) -> Report:
 
 def crash(seed: int) -> Report:
     """Nodes crash at any moment and come back; in the middle, all of them at once."""
-    stage = Stage("crash", seed, Habits(LAN, SLOW, SKEW))
+    return crashing(seed, STURDY)
+
+
+def crashing(seed: int, habits: Habits) -> Report:
+    """`crash` with other habits."""
+    stage = Stage("crash", seed, habits, Cast())
     stage.ask(TRANSFERS, since(1), since(20))
     for _ in range(8):
         victim = stage.dice.chosen(stage.nodes, 1)[0]
@@ -63,6 +69,31 @@ def crash(seed: int) -> Report:
     return stage.finish(since(22))
 
 
+def alone(seed: int) -> Report:
+    """A network of one validator, which crashes again and again."""
+    stage = Stage("alone", seed, STURDY, Cast(members=1))
+    stage.ask(TRANSFERS, since(1), since(12))
+    for _ in range(6):
+        _crash(stage, stage.nodes[0], Instant(since(1) + stage.dice.below(seconds(11))))
+    return stage.finish(since(16))
+
+
+def amnesia(seed: int) -> Report:
+    """A validator comes back with an old copy of its log: it must not sign again."""
+    victim = dice(seed, "victim").below(MEMBERS)
+    stage = Stage("amnesia", seed, USUAL, Cast(forgetful=[victim]))
+    stage.ask(TRANSFERS, since(1), since(14))
+    world, node = stage.world, stage.nodes[victim]
+
+    def lose_records() -> None:
+        world.crash(node)
+        world.stations[node].disk.go_back(stage.dice.below(20))
+
+    world.timeline.at(since(6), lose_records)
+    world.timeline.at(Instant(since(6) + stage.dice.below(seconds(4))), lambda: world.start(node))
+    return stage.finish(since(16))
+
+
 def _crash(stage: Stage, node: NodeId, when: Instant) -> None:
     """Crash a node, and start it within three seconds."""
     back = after(when, Micros(1 + stage.dice.below(seconds(3))))
@@ -71,11 +102,11 @@ def _crash(stage: Stage, node: NodeId, when: Instant) -> None:
 
 
 def byzantine(seed: int) -> Report:
-    """One of four lies: it equivocates, withholds, babbles or replays; the links are bad too."""
+    """One of four lies: it equivocates, withholds, babbles or replays."""
     plan = dice(seed, "liar")
     liar = plan.below(MEMBERS)
     lie: Lie = plan.chosen([_equivocate, _withhold, _babble, _replay], 1)[0]
-    stage = Stage("byzantine", seed, USUAL, {liar: lie})
+    stage = Stage("byzantine", seed, USUAL, Cast(lies={liar: lie}))
     stage.ask(TRANSFERS, since(1), since(15))
     return stage.finish(since(16))
 
@@ -106,7 +137,7 @@ def _replay(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
 
 def join(seed: int) -> Report:
     """A node that is no validator comes late, catches up, crashes, and catches up again."""
-    stage = Stage("join", seed, Habits(WAN, FAST, SKEW))
+    stage = Stage("join", seed, Habits(WAN, FAST, SKEW), Cast())
     stage.ask(TRANSFERS, since(1), since(20))
     stage.world.timeline.at(since(12), stage.join)
     _crash(stage, stage.follower.node_id, Instant(since(13) + stage.dice.below(seconds(3))))
@@ -118,6 +149,8 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "loss": loss,
     "partition": partition,
     "crash": crash,
+    "alone": alone,
+    "amnesia": amnesia,
     "byzantine": byzantine,
     "join": join,
 }

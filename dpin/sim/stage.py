@@ -1,7 +1,7 @@
 """A network of ledgers in a simulated world: who takes part, what clients ask, what is checked."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -43,26 +43,36 @@ def since(value: float) -> Instant:
     return after(BEGINNING, seconds(value))
 
 
-class Stage:
-    """Four validators, some of whom may lie; clients that want transfers; every check."""
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who takes part: how many validators, who of them lies and how, whose log gets lost."""
 
-    def __init__(
-        self, name: str, seed: int, habits: Habits, lies: Mapping[int, Lie] | None = None
-    ) -> None:
-        self.founding: Founding = found_network(name, seed, MEMBERS)
+    members: int = MEMBERS
+    lies: Mapping[int, Lie] = field(default_factory=dict)
+    forgetful: Collection[int] = ()
+
+
+class Stage:
+    """Validators, clients that want transfers, and every check."""
+
+    def __init__(self, name: str, seed: int, habits: Habits, cast: Cast) -> None:
+        self.founding: Founding = found_network(name, seed, cast.members)
         self.nodes = [key.node_id for key in self.founding.keys]
-        self.honest = [node for i, node in enumerate(self.nodes) if i not in (lies or {})]
+        self.honest = [node for i, node in enumerate(self.nodes) if i not in cast.lies]
         self.dice = dice(seed, "plan")  # who suffers what, and when
         self.lies = dice(seed, "lies")
         self.follower = SigningKey(secret(name, seed, "follower"))
         followed = frozenset({*self.honest, self.follower.node_id})
+        sound = followed - {self.nodes[index] for index in cast.forgetful}
         self.progress = Progress(followed)
-        self.world = World(seed, habits, [*self._safety(followed), self.progress])
+        self.world = World(
+            seed, habits, [*self._safety(followed), checks.Voice(sound), self.progress]
+        )
         self._name, self._seed = name, seed
         self._clients = dice(seed, "clients")
         self._sequences = dict.fromkeys(self.nodes, 0)
-        for index in range(MEMBERS):
-            self.world.add(self.nodes[index], self._boot(index, (lies or {}).get(index)))
+        for index in range(cast.members):
+            self.world.add(self.nodes[index], self._boot(index, cast.lies.get(index)))
 
     def _safety(self, honest: frozenset[NodeId]) -> list[Check]:
         return [
@@ -102,11 +112,12 @@ class Stage:
             self.world.timeline.at(when, self._want)
 
     def _want(self) -> None:
-        """One founder wants to pay another."""
-        sender, receiver = self._clients.chosen(self.founding.keys, 2)
+        """One founder wants to pay somebody."""
+        [sender] = self._clients.chosen(self.founding.keys, 1)
+        [receiver] = self._clients.chosen([*self.nodes, self.follower.node_id], 1)
         self._sequences[sender.node_id] += 1
         amount = MicroTokens(1 + self._clients.below(TOKEN))
-        transfer = Transfer(receiver.node_id, amount, b"")
+        transfer = Transfer(receiver, amount, b"")
         sequence = self._sequences[sender.node_id]
         self._post(sign(sender, self.founding.chain, sequence, transfer))
 

@@ -65,6 +65,7 @@ class Station:
     body: Body | None = None
     life: int = 0
     tick_at: Instant = NEVER  # world time of the next Tick
+    performed_at: Instant = Instant(0)  # world time until which batches wait for the disk
     peers: dict[NodeId, int] = field(default_factory=dict)  # believed connected: in which life
 
     def meet(self, peer: NodeId, life: int) -> list[PeerUp | PeerDown]:
@@ -83,9 +84,14 @@ class Station:
         """What the node takes the time to be."""
         return after(now, self.offset)
 
+    def queue(self, ready: Instant) -> Instant:
+        """When a batch is performed that could be at `ready`: not before those that came first."""
+        self.performed_at = max(self.performed_at, ready)
+        return self.performed_at
+
     def write(self, effects: Sequence[object], now: Instant) -> Instant:
-        """Append what a batch stores; returns when the batch may leave."""
+        """Append what a batch stores; returns when what it syncs is durable: or long ago."""
         stores = [effect for effect in effects if isinstance(effect, Store)]
         for store in stores:
             self.disk.append(store.record)
-        return self.disk.sync(now) if any(store.sync for store in stores) else now
+        return self.disk.sync(now) if any(store.sync for store in stores) else Instant(0)

@@ -4,9 +4,9 @@ The world drives the machines that production drives. It delivers what they send
 network, keeps what they store on simulated disks, wakes them by clocks that disagree, crashes them
 and starts them again. Equal seeds give equal histories, and `World.trace.digest` proves it.
 
-Law 1: a batch that syncs is performed when its records are durable, while the machine goes on; a
-batch that does not sync may overtake it. A crash before that moment leaves the records in doubt and
-the rest of the batch undone.
+Law 1 as production keeps it: a batch is performed when all that was synced up to then is durable,
+one batch after the other. The machine goes on meanwhile. A crash before that moment leaves the
+records in doubt and the rest of the batch undone.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,7 @@ class Habits:
     link: LinkHabits = LAN
     disk: DiskHabits = FAST
     skew_max: Micros = Micros(0)  # a node's clock is off by at most this, either way
+    overtaking: bool = False  # a driver's bug: batches that sync nothing overtake those that do
 
 
 class World:
@@ -90,6 +91,7 @@ class World:
         self._record(node, Crashed(station.life))
         station.body = None
         station.tick_at = NEVER
+        station.performed_at = Instant(0)
         station.peers.clear()
         station.disk.crash(self.timeline.now)
         self.wires.tell()
@@ -127,25 +129,24 @@ class World:
             self._perform(station, body.machine.step(event, station.clock(self.timeline.now)))
 
     def _perform(self, station: Station, effects: Sequence[object]) -> None:
-        """Write and set the timer now; do the rest when what was written is durable."""
-        now, rest = self.timeline.now, list[object]()
+        """Write and set the timer now; do the rest when all that was synced so far is durable."""
+        now = self.timeline.now
         for effect in effects:
-            match effect:
-                case Store():
-                    self._record(station.node, effect)
-                case Wake(at):
-                    self._record(station.node, effect)
-                    self._wake(station, at)
-                case _:
-                    rest.append(effect)
-        durable = station.write(effects, now)
-        if durable > now:
-            self.timeline.at(durable, partial(self._release, station, station.life, rest))
+            if isinstance(effect, Store | Wake):
+                self._record(station.node, effect)
+            if isinstance(effect, Wake):
+                self._wake(station, effect.at)
+        ready = station.write(effects, now)
+        if not self._habits.overtaking:
+            ready = station.queue(ready)
+        rest = [effect for effect in effects if not isinstance(effect, Store | Wake)]
+        if ready >= now:
+            self.timeline.at(ready, partial(self._release, station, station.life, rest))
         else:
             self._release(station, station.life, rest)
 
     def _release(self, station: Station, life: int, effects: Sequence[object]) -> None:
-        """Let a batch leave, unless its machine died before its records were durable."""
+        """Perform the rest of a batch, unless its machine died before its records were durable."""
         body, now = station.body, self.timeline.now
         if body is None or station.life != life:
             return

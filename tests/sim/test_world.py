@@ -75,13 +75,20 @@ def test_a_synced_batch_leaves_when_its_records_are_durable() -> None:
     assert far.kinds(Received) == [Received(A, b"block")]
 
 
-def test_a_batch_without_a_sync_overtakes_one_that_waits() -> None:
+def heard_in_order(habits: Habits) -> list[object]:
     first = [Store(b"block", sync=True), Send(B, b"block")]
-    world, _, far = pair(Habits(disk=HALF_SECOND), first=first, second=[Send(B, b"hello")])
+    world, _, far = pair(habits, first=first, second=[Send(B, b"hello")])
     world.inject(A, Post(b"first"), later(1))
     world.inject(A, Post(b"second"), later(1.1))
     world.run(later(2))
-    assert far.kinds(Received) == [Received(A, b"hello"), Received(A, b"block")]
+    return far.kinds(Received)
+
+
+def test_a_batch_without_a_sync_waits_behind_one_that_syncs() -> None:
+    link = LinkHabits(Micros(1), Micros(1))
+    order = [Received(A, b"block"), Received(A, b"hello")]
+    assert heard_in_order(Habits(link, HALF_SECOND)) == order
+    assert heard_in_order(Habits(link, HALF_SECOND, overtaking=True)) == order[::-1]
 
 
 def test_a_crash_before_the_sync_sends_nothing() -> None:
