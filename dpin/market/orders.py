@@ -1,6 +1,7 @@
 """What a requester orders, after its job file has been read and checked."""
 
 from dpin.base.codec import Wire
+from dpin.base.ids import Digest
 from dpin.base.units import MicroTokens
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
@@ -33,6 +34,7 @@ class InferOrder(Wire, frozen=True, tag=2):
     name: str
     model_file: str
     config: ModelSpec
+    state_hash: Digest  # of the model; NO_DIGEST where its folder does not say
     prompt: bytes
     tokens: int
     temperature_ppm: int

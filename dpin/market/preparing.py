@@ -1,5 +1,7 @@
 """From an order to a manifest and a proposal: pure arithmetic over what was prepared."""
 
+import msgspec
+
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Digest
@@ -54,11 +56,11 @@ def train_manifest(order: TrainOrder, prepared: Prepared, kept: dict[str, BlobId
 
 
 def infer_manifest(order: InferOrder, model: BlobId, fingerprint: Digest) -> InferManifest:
-    """One generation; the model's file names the state it starts from."""
+    """One generation, once the model is a blob."""
     return InferManifest(
         model=model,
         config=order.config,
-        state_hash=Digest(model),
+        state_hash=order.state_hash,
         prompt=order.prompt,
         tokens=order.tokens,
         temperature_ppm=order.temperature_ppm,
@@ -116,8 +118,7 @@ def manifest_id(manifest: Manifest) -> BlobId:
 
 def _priced(draft: Propose, budget: int, params: Params) -> Propose:
     cap = price_cap_for(params, draft, budget)
-    values = {name: getattr(draft, name) for name in draft.__struct_fields__}
-    return Propose(**values | {"price_cap": cap})
+    return msgspec.structs.replace(draft, price_cap=cap)
 
 
 def parameters_of(model: ModelSpec) -> int:

@@ -1,0 +1,68 @@
+"""News of a running node: what the driver posts, and who waits to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from dpin.base.errors import Unavailable
+from dpin.base.units import Instant
+from dpin.ledger.replica import Applied
+from dpin.ledger.wishes import Outcome
+from dpin.market.story import Note
+from dpin.node.joblog import JobLog
+from dpin.node.panorama import Seen
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Somebody who waits for the outcome of a wish."""
+
+    done: trio.Event = field(default_factory=trio.Event)
+    outcome: Outcome | None = None
+
+
+class Bulletin:
+    """What the driver tells the desk, and wakes those who wait for news."""
+
+    def __init__(self, now: Callable[[], Instant]) -> None:
+        self._now = now
+        self.log = JobLog()
+        self.seen = Seen()
+        self.stopped = trio.Event()
+        self._changed = trio.Event()
+        self._waiting: dict[str, _Waiting] = {}
+
+    def take(self, effect: Note | Outcome | Applied) -> None:
+        """Something that people may want to know."""
+        match effect:
+            case Note():
+                self.log.add(effect, self._now())
+            case Outcome(key=key):
+                waiting = self._waiting.get(key)
+                if waiting is not None:
+                    waiting.outcome = effect
+                    waiting.done.set()
+            case Applied(commit=commit, state_root=root):
+                self.seen.applied(commit, root)
+
+    def moved(self) -> None:
+        """An event has been handled: whoever waits may look again."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def change(self) -> None:
+        """Wait until something may have changed."""
+        await self._changed.wait()
+
+    async def outcome(self, key: str, seconds: float) -> Outcome:
+        """Wait for the outcome of a wish; raises Unavailable when it takes too long."""
+        waiting = self._waiting[key] = _Waiting()
+        try:
+            with trio.move_on_after(seconds):
+                await waiting.done.wait()
+        finally:
+            del self._waiting[key]
+        if waiting.outcome is None:
+            raise Unavailable(f"the ledger has not decided within {seconds:.0f} seconds")
+        return waiting.outcome

@@ -1,0 +1,247 @@
+"""Where people and programs are served: a running node as `Control`.
+
+Answers come from what the machines hold; commands become events for them. Nothing is decided here.
+"""
+
+from collections.abc import AsyncIterator
+from secrets import token_hex
+from typing import Final
+
+import trio
+
+from dpin.base.errors import Misuse
+from dpin.base.ids import ID_BYTES, Digest, NodeId
+from dpin.base.units import (
+    MicroTokens,
+    format_tokens,
+    parse_tokens,
+)
+from dpin.ledger.receipts import ReceiptLog, proven
+from dpin.ledger.settlement import unit_subject
+from dpin.ledger.transactions import MEMO_BYTES_MAX, Transfer
+from dpin.ledger.wishes import OK, Wish
+from dpin.market.orders import Order
+from dpin.market.ownjob import OwnJob
+from dpin.market.provider import Drain
+from dpin.market.requester import Abandon, Start
+from dpin.node.bulletin import Bulletin
+from dpin.node.control import RunRequest, SubmitRequest, TransferRequest
+from dpin.node.invite import Invite, write_invite
+from dpin.node.jobfile import read_job
+from dpin.node.panorama import Panorama
+from dpin.node.peer import Peer
+from dpin.node.pictures import Gallery
+from dpin.node.planning import order_of, plan_of, run_order
+from dpin.node.status import (
+    Check,
+    ExplainView,
+    InviteView,
+    JobDetail,
+    JobView,
+    LogEntry,
+    NodeView,
+    PeerView,
+    PlanView,
+    ReceiptView,
+    TransferView,
+)
+from dpin.node.surroundings import Surroundings
+
+TRANSFER_SECONDS: Final = 15.0
+
+
+class Window:
+    """What a running node shows; see dpin.node.control.Pictures for what each method promises."""
+
+    def __init__(self, peer: Peer, around: Surroundings, bulletin: Bulletin) -> None:
+        self._peer = peer
+        self._around = around
+        self._bulletin = bulletin
+
+    @property
+    def _gallery(self) -> Gallery:
+        return Gallery(self._peer, self._around.now())
+
+    @property
+    def _panorama(self) -> Panorama:
+        return Panorama(self._peer, self._bulletin.seen, self._around)
+
+    def node(self) -> NodeView:
+        """The node itself."""
+        return self._panorama.node(self._gallery.serving())
+
+    def peers(self) -> list[PeerView]:
+        """Everybody it knows."""
+        return self._panorama.peers()
+
+    def jobs(self) -> list[JobView]:
+        """Own jobs and those served."""
+        return self._gallery.jobs()
+
+    def job(self, job: str) -> JobDetail:
+        """One job."""
+        gallery = self._gallery
+        return gallery.detail(gallery.own(job))
+
+    def explain(self, job: str) -> ExplainView:
+        """Why it stands where it stands."""
+        gallery = self._gallery
+        return gallery.explain(gallery.own(job))
+
+    def receipts(self, job: str) -> list[ReceiptView]:
+        """Proofs."""
+        own = self._gallery.own(job)
+        log = self._peer.executor.receipts
+        return [self._receipt(index) for index in sorted(_receipts_of(own, log))]
+
+    def checks(self) -> list[Check]:
+        """Health."""
+        return self._panorama.checks()
+
+    async def log(self, job: str, after: int) -> AsyncIterator[LogEntry]:
+        """The story, as it goes on."""
+        own = self._gallery.own(job)
+        while True:
+            entries = self._bulletin.log.after(own.local_id, after)
+            for entry in entries:
+                after = entry.number
+                yield entry
+            if own.stage.ended and not self._bulletin.log.after(own.local_id, after):
+                return
+            if not entries:
+                await self._bulletin.change()
+
+    def _receipt(self, index: int) -> ReceiptView:
+        log = self._peer.executor.receipts
+        receipt, size, root = log[index], len(log), log.root
+        proof = log.prove(index)
+        return ReceiptView(
+            height=receipt.height,
+            index=index,
+            subject=receipt.subject.hex(),
+            code=receipt.code,
+            detail=receipt.detail,
+            log_size=size,
+            log_root=root.hex(),
+            proof=[step.hex() for step in proof],
+            proof_ok=proven(receipt, (index, size), proof, root),
+        )
+
+
+class Desk(Window):
+    """A running node; see dpin.node.control.Commands for what each method promises."""
+
+    async def plan(self, request: SubmitRequest) -> PlanView:
+        """A dry run."""
+        order = await self._order(request)
+        providers = [view for view in self.peers() if view.provides]
+        return plan_of(order, self._peer, providers)
+
+    async def submit(self, request: SubmitRequest) -> JobView:
+        """Start a job."""
+        return await self._start(await self._order(request))
+
+    async def run(self, request: RunRequest) -> JobView:
+        """Start a generation."""
+        return await self._start(await run_order(request, self._around.home))
+
+    async def _order(self, request: SubmitRequest) -> Order:
+        spec = read_job(request.text, "job.yaml", request.sets)
+        return await order_of(spec, request.folder, request.name)
+
+    async def _start(self, order: Order) -> JobView:
+        account = self._peer.state.accounts.get(self._peer.key.node_id)
+        free = account.free if account else MicroTokens(0)
+        if order.budget > free:
+            raise Misuse(
+                f"the job may cost {format_tokens(order.budget)}, "
+                f"this node has {format_tokens(free)}",
+                fix="lower limits.cost, or have tokens sent to this node: dpin wallet",
+            )
+        local_id = f"j-{token_hex(4)}"
+        await self._around.tell(Start(local_id, order))
+        while local_id not in self._peer.requester.jobs:
+            await self._bulletin.change()
+        return self._gallery.job_view(self._peer.requester.jobs[local_id])
+
+    async def cancel(self, job: str) -> JobView:
+        """End a job."""
+        own = self._gallery.own(job)
+        if own.stage.ended:
+            raise Misuse(f"{own.local_id} has ended: {own.stage.value}")
+        await self._around.tell(Abandon(own.local_id))
+        while not own.cancelled:
+            await self._bulletin.change()
+        return self._gallery.job_view(own)
+
+    async def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens."""
+        memo = request.memo.encode()
+        if len(memo) > MEMO_BYTES_MAX:
+            raise Misuse(f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken")
+        amount = parse_tokens(request.amount)
+        return await self._pay(Transfer(_node_id(request.to), amount, memo))
+
+    async def _pay(self, transfer: Transfer) -> TransferView:
+        key = f"transfer:{token_hex(8)}"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._around.tell, Wish(key, transfer))
+            outcome = await self._bulletin.outcome(key, TRANSFER_SECONDS)
+        if outcome.detail != OK:
+            raise Misuse(f"the ledger refused: {outcome.detail}", fix="see: dpin wallet")
+        account = self._peer.state.accounts[self._peer.key.node_id]
+        return TransferView(
+            transaction=outcome.transaction.hex(),
+            height=outcome.height,
+            detail=outcome.detail,
+            free=account.free,
+        )
+
+    async def invite(self, grant: str, to: str) -> InviteView:
+        """A line for the next machine."""
+        if grant:
+            if not to:
+                raise Misuse(
+                    "a grant needs the newcomer's node id",
+                    fix="dpin net invite --grant 100 --to NODE_ID (dpin init prints it)",
+                )
+            await self._pay(Transfer(_node_id(to), parse_tokens(grant), b"grant"))
+        addresses = tuple(self._around.host.addresses[:8])
+        genesis = self._peer.genesis
+        return InviteView(
+            network=genesis.name,
+            invite=write_invite(Invite(genesis, addresses)),
+            addresses=list(addresses),
+        )
+
+    async def drain(self) -> None:
+        """Take nothing new."""
+        await self._around.tell(Drain())
+
+    async def stop(self) -> None:
+        """End the node."""
+        self._bulletin.stopped.set()
+
+
+def _receipts_of(own: OwnJob, log: ReceiptLog) -> set[int]:
+    """Where a job's own transaction and its units' settlements stand in the log."""
+    if own.job is None:
+        return set()
+    found = set(log.of(Digest(own.job.id)))
+    for record in own.job.rounds:
+        for lease in record.roster:
+            found.update(log.of(unit_subject(lease, record.round)))
+    return found
+
+
+def _node_id(text: str) -> NodeId:
+    try:
+        node = bytes.fromhex(text)
+    except ValueError:
+        node = b""
+    if len(node) != ID_BYTES:
+        raise Misuse(
+            f"{text!r} is not a node id",
+            fix="paste the 64 hexadecimal digits that dpin init prints",
+        )
+    return NodeId(node)

@@ -1,0 +1,390 @@
+"""The only loop: feed the peer machine, perform its effects. The one place where shells meet.
+
+Law 1 lives here: records are appended as they come; what a batch with a sync Store wants to do
+outside waits until the writer has made the log durable. The loop itself never waits for the disk.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import structlog
+import trio
+
+from dpin.base.crypto import SigningKey, check_edge_cases
+from dpin.base.errors import Misuse, PeerFault, Unavailable
+from dpin.base.ids import NodeId, short
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
+from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
+from dpin.compute.task import Probe as ProbeCommand
+from dpin.compute.task import Probed
+from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
+from dpin.ledger.replica import Applied, Silenced
+from dpin.ledger.wishes import Outcome
+from dpin.market.engagement import Fault
+from dpin.market.provider import Choice, Probe
+from dpin.market.story import Note
+from dpin.net.address import node_in
+from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, LearntAddresses
+from dpin.net.discovery import Effect as DiscoveryEffect
+from dpin.net.discovery import Event as DiscoveryEvent
+from dpin.net.discovery import Start as DiscoveryStart
+from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.net.host import Host, HostOptions, open_host
+from dpin.net.network import Found, Gossip, Misbehaved
+from dpin.net.peers import Peers
+from dpin.node.bulletin import Bulletin
+from dpin.node.clock import Clock
+from dpin.node.control import Control
+from dpin.node.courier import Courier
+from dpin.node.desk import Desk
+from dpin.node.fields import parse_size
+from dpin.node.foreman import Foreman, ask_once
+from dpin.node.home import Home, read_beacon, read_key, read_network
+from dpin.node.names import name_of
+from dpin.node.peer import Effect, Event, Peer, PeerOptions
+from dpin.node.presence import PRESENCE_EVERY, Presence, announce, heard, topic_of
+from dpin.node.settings import Settings
+from dpin.node.surroundings import Surroundings
+from dpin.storage.blobs import BlobStore
+from dpin.storage.log import Log
+from dpin.storage.wanted import (
+    Allow,
+    Discard,
+    Fetch,
+    Fetched,
+    Keep,
+    KeepData,
+    Kept,
+    Missing,
+    StoreEffect,
+)
+
+INBOX_MAX: Final = 4_096
+BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
+REMEMBER_EVERY_SECONDS: Final = 30.0
+
+Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Silenced
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """One node to run."""
+
+    home: Home
+    settings: Settings
+    fault: str  # "" or a misbehaviour, for development networks
+    version: str
+
+
+async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[None]]) -> None:
+    """Run a node until it is told to stop; `ready` is called once, when it can be asked things.
+
+    Raises Misuse for a home that cannot be run, Unavailable where disk or network give up.
+    """
+    check_edge_cases()
+    home, settings = options.home, options.settings
+    key = SigningKey(read_key(home))
+    invite = read_network(home)
+    choice = choice_of(options, key, development=invite.genesis.params.development)
+    async with AsyncExitStack() as stack:
+        ledger_log, replay = await Log.open(home.ledger_log)
+        stack.push_async_callback(ledger_log.close)
+        if replay.dropped_bytes:
+            log.warning("log-tail-cut", bytes=replay.dropped_bytes)
+        store = BlobStore(home.blobs, parse_size(settings.share.disk))
+        host = await stack.enter_async_context(
+            open_host(HostOptions(read_key(home), settings.network.listen, settings.network.mdns))
+        )
+        peer = Peer(PeerOptions(key, invite.genesis, read_beacon(home), replay.records, choice))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        node = Node(options, peer, Shells(host, ledger_log, store), nursery)
+        node.start((*invite.addresses, *settings.network.bootstrap))
+        await ready(node.desk)
+        await node.bulletin.stopped.wait()
+        nursery.cancel_scope.cancel()
+
+
+def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Choice:
+    """The operator's choices that the market reads; raises Misuse for a fault out of place."""
+    if options.fault and not development:
+        raise Misuse(
+            "--fault is for development networks; this one is not",
+            fix="leave --fault out, or make one: dpin net create NAME --preset development",
+        )
+    settings = options.settings
+    return Choice(
+        name=settings.node.name or name_of(key.node_id),
+        provides=settings.share.provide,
+        price=parse_tokens(settings.jobs.min_price),
+        stake=parse_tokens(settings.jobs.stake),
+        leases_max=settings.share.max_jobs,
+        fault=Fault(options.fault),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shells:
+    """Network and disk of one node."""
+
+    host: Host
+    log: Log
+    store: BlobStore
+
+
+class Node:
+    """A running node: the machines, the shells, and the tasks between them."""
+
+    def __init__(
+        self, options: NodeOptions, peer: Peer, shells: Shells, nursery: trio.Nursery
+    ) -> None:
+        self._options = options
+        self._peer = peer
+        self._shells = shells
+        self._nursery = nursery
+        self._clock = Clock()
+        self._tell, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
+        self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
+        self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
+        self._courier = Courier(nursery, shells.host, shells.store, self._told)
+        self._discovery: Discovery | None = None
+        surroundings = Surroundings(
+            home=options.home,
+            settings=options.settings,
+            version=options.version,
+            host=shells.host,
+            courier=self._courier,
+            now=self._clock.now,
+            tell=self._tell.send,
+        )
+        self.bulletin = Bulletin(self._clock.now)
+        self._seen = self.bulletin.seen
+        self.desk = Desk(peer, surroundings, self.bulletin)
+
+    def start(self, bootstrap: Sequence[str]) -> None:
+        """Begin all tasks."""
+        founders = self._peer.genesis.founders
+        start = DiscoveryStart(
+            me=self._peer.key.node_id,
+            mine=tuple(self._shells.host.addresses),
+            bootstrap=tuple(bootstrap),
+            validators=tuple(founder.node for founder in founders),
+            seed=self._clock.now().to_bytes(8),
+        )
+        self._discovery = Discovery(start, _remembered(self._options.home))
+        for task in (self._loop, self._write, self._listen, self._discover, self._probe):
+            self._nursery.start_soon(task)
+        self._nursery.start_soon(self._announce)
+        self._nursery.start_soon(self._remember)
+
+    # --- the loop ---
+
+    async def _loop(self) -> None:
+        """Events in, effects out; wakes itself when a machine has asked for it."""
+        wake = Instant(0)
+        while True:
+            event: Event = Tick()
+            now = self._clock.now()
+            with trio.move_on_after(max(0, wake - now) / MICROS_PER_SECOND) as waiting:
+                event = await self._inbox.receive()
+            if waiting.cancelled_caught:
+                wake = NEVER
+            effects = self._peer.step(event, self._clock.now())
+            wake = min([wake, *(effect.at for effect in effects if isinstance(effect, Wake))])
+            self._perform([effect for effect in effects if not isinstance(effect, Wake)])
+            self.bulletin.moved()
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        """Append now; act now, or when what must be durable is."""
+        stores = [effect for effect in effects if isinstance(effect, Store)]
+        others = [effect for effect in effects if not isinstance(effect, Store)]
+        if stores:
+            self._shells.log.append([store.record for store in stores])
+        if any(store.sync for store in stores):
+            self._batches.send_nowait(others)
+        else:
+            self._act(others)
+
+    async def _write(self) -> None:
+        """Make the log durable, then do what waited for it: one sync for all that wait."""
+        async for batch in self._durable:
+            batches = [batch]
+            while True:
+                try:
+                    batches.append(self._durable.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            await self._shells.log.sync()
+            for effects in batches:
+                self._act(effects)
+
+    def _act(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(peer, payload):
+                    self._shells.host.send(peer, payload)
+                case Blame(peer, reason):
+                    self._blame(peer, reason)
+                case Store() | Wake():
+                    raise AssertionError("these were taken out before")
+                case _:
+                    self._act_here(effect)
+
+    def _act_here(self, effect: Local) -> None:
+        match effect:
+            case Hire() | Order() | Dismiss():
+                self._foreman.perform(effect)
+            case Fetch() | Keep() | KeepData() | Allow() | Discard():
+                self._courier.perform(effect)
+            case Note() | Outcome() | Applied():
+                self.bulletin.take(effect)
+            case Silenced(reason):
+                log.error("signing-stopped", reason=reason)
+                self._seen.warnings.append(f"this validator signs no more: {reason}")
+            case _:
+                assert_never(effect)
+
+    async def _told(self, event: Fetched | Kept | Missing | Blame) -> None:
+        """What the courier has to say."""
+        if isinstance(event, Blame):
+            self._blame(event.peer, event.reason)
+        else:
+            await self._tell.send(event)
+
+    # --- the network ---
+
+    async def _listen(self) -> None:
+        """Network events to the machines that want them."""
+        await self._shells.host.subscribe(topic_of(self._peer.chain))
+        while True:
+            try:
+                event = await self._shells.host.events.receive()
+            except trio.EndOfChannel:
+                raise Unavailable(
+                    "the network stopped: " + "; ".join(self._shells.host.errors)
+                ) from None
+            match event:
+                case PeerUp() | PeerDown():
+                    log.info("peer", peer=short(event.peer), up=isinstance(event, PeerUp))
+                    self._find(event)
+                    await self._tell.send(event)
+                case Received():
+                    await self._received(event)
+                case Gossip(peer, _, payload):
+                    self._heard(peer, payload)
+                case Found(address):
+                    self._find(LearntAddresses((address,)))
+                case Misbehaved(peer, reason):
+                    self._blame(peer, reason)
+                case _:
+                    assert_never(event)
+        raise Unavailable("the network stopped: " + "; ".join(self._shells.host.errors))
+
+    async def _received(self, event: Received) -> None:
+        """Peer exchange is for discovery, all else for the machines."""
+        try:
+            envelope = open_envelope(self._peer.chain, event.payload)
+        except PeerFault as fault:
+            self._blame(event.peer, str(fault))
+            return
+        if envelope.service == Service.PEERS:
+            self._find(Received(event.peer, envelope.body))
+        else:
+            await self._tell.send(event)
+
+    def _heard(self, peer: NodeId, payload: bytes) -> None:
+        try:
+            signer, presence = heard(self._peer.chain, payload)
+        except PeerFault as fault:
+            self._blame(peer, str(fault))
+            return
+        mine = tuple(address for address in presence.addresses if node_in(address) == signer)
+        self._find(LearntAddresses(mine))
+        met = self._seen.met(signer)
+        met.presence, met.seen = presence, self._clock.now()
+
+    def _blame(self, peer: NodeId, reason: str) -> None:
+        log.warning("peer-blamed", peer=short(peer), reason=reason)
+        met = self._seen.met(peer)
+        met.blames, met.reason = met.blames + 1, reason
+        self._find(Blamed(peer))
+
+    def _find(self, event: DiscoveryEvent) -> None:
+        assert self._discovery is not None, "tasks begin after discovery"
+        for effect in self._discovery.step(event, self._clock.now()):
+            self._discovered(effect)
+
+    def _discovered(self, effect: DiscoveryEffect) -> None:
+        match effect:
+            case Dial(address):
+                self._nursery.start_soon(self._dial, address)
+            case Drop(peer):
+                self._shells.host.disconnect(peer)
+            case Send(peer, body):
+                payload = wrap(self._peer.chain, Service.PEERS, body)
+                self._shells.host.send(peer, payload)
+            case Wake(at):
+                self._nursery.start_soon(self._find_at, at)
+            case Blame(peer, reason):
+                log.warning("peer-blamed", peer=short(peer), reason=reason)
+            case _:
+                assert_never(effect)
+
+    async def _find_at(self, at: Instant) -> None:
+        await trio.sleep(max(0, at - self._clock.now()) / MICROS_PER_SECOND)
+        self._find(Tick())
+
+    async def _discover(self) -> None:
+        self._find(Tick())
+
+    async def _dial(self, address: str) -> None:
+        try:
+            await self._shells.host.dial(address)
+        except Unavailable as error:
+            log.debug("dial-failed", address=address, reason=str(error))
+            self._find(DialFailed(address, str(error)))
+
+    async def _announce(self) -> None:
+        """Presence by gossip, at most once per half a minute."""
+        host = self._shells.host
+        presence = Presence(
+            self._peer.choice.name, self._options.version, tuple(host.addresses[:4])
+        )
+        while True:
+            payload = announce(self._peer.key, self._peer.chain, presence)
+            await host.publish(topic_of(self._peer.chain), payload)
+            await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
+
+    async def _remember(self) -> None:
+        """The last good peers, for the next start."""
+        while True:
+            await trio.sleep(REMEMBER_EVERY_SECONDS)
+            assert self._discovery is not None, "tasks begin after discovery"
+            data = self._discovery.peers.remembered()
+            await trio.Path(self._options.home.peers).write_bytes(data)
+
+    # --- the device ---
+
+    async def _probe(self) -> None:
+        """Ask a short-lived worker what devices there are; the node is online meanwhile."""
+        try:
+            report = await ask_once(self._options.home.worker, ProbeCommand())
+        except Unavailable as error:
+            self._seen.no_device = str(error)
+            return
+        if isinstance(report, Probed):
+            self._seen.probed = report
+            await self._tell.send(Probe(report))
+        else:
+            self._seen.no_device = f"the probe failed: {report}"
+
+
+def _remembered(home: Home) -> Peers:
+    """The peers of the last run; a damaged file is a start without them."""
+    peers = Peers()
+    with suppress(FileNotFoundError, PeerFault):
+        peers.recall(home.peers.read_bytes())
+    return peers

@@ -1,0 +1,114 @@
+"""Worker processes: hired, given orders, dismissed, as the machines ask."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, assert_never
+
+import trio
+
+from dpin.base.errors import Unavailable
+from dpin.compute.task import Command, Report
+from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkEffect, WorkerId
+from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+
+ORDERS_MAX: Final = 1_024  # to one worker, not yet taken
+Tell = Callable[[Reported | Exited], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Hand:
+    """One hired worker."""
+
+    orders: trio.MemorySendChannel[Command]
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Foreman:
+    """All workers of this node; they end with the nursery."""
+
+    def __init__(self, nursery: trio.Nursery, folder: Path, tell: Tell) -> None:
+        self._nursery = nursery
+        self._folder = folder
+        self._tell = tell
+        self._hands: dict[WorkerId, _Hand] = {}
+
+    def perform(self, effect: WorkEffect) -> None:
+        """Do what a machine asks; what comes of it is told later."""
+        match effect:
+            case Hire(worker):
+                self._hire(worker)
+            case Order(worker, command):
+                self._order(worker, command)
+            case Dismiss(worker):
+                hand = self._hands.pop(worker, None)
+                if hand is not None:
+                    hand.scope.cancel()
+            case _:
+                assert_never(effect)
+
+    def _hire(self, worker: WorkerId) -> None:
+        if worker in self._hands:
+            return
+        send, receive = trio.open_memory_channel[Command](ORDERS_MAX)
+        hand = self._hands[worker] = _Hand(send)
+        self._nursery.start_soon(self._employ, worker, hand, receive)
+
+    def _order(self, worker: WorkerId, command: Command) -> None:
+        hand = self._hands.get(worker)
+        if hand is None:
+            return  # It has just died: its machine hears of that and starts again.
+        try:
+            hand.orders.send_nowait(command)
+        except trio.WouldBlock:
+            raise AssertionError(f"{worker} was given more than {ORDERS_MAX} orders") from None
+
+    async def _employ(
+        self, worker: WorkerId, hand: _Hand, orders: trio.MemoryReceiveChannel[Command]
+    ) -> None:
+        reason = ""
+        with hand.scope:
+            try:
+                async with open_worker(WorkerOptions(self._folder)) as child:
+                    reason = await self._oversee(worker, child, orders)
+            except Unavailable as error:
+                reason = str(error)
+        if self._hands.get(worker) is hand:
+            del self._hands[worker]
+            await self._tell(Exited(worker, reason))
+
+    async def _oversee(
+        self, worker: WorkerId, child: Worker, orders: trio.MemoryReceiveChannel[Command]
+    ) -> str:
+        """Pass orders in and reports out until the child has ended; returns its last words."""
+        last = "it ended without a word"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_orders, child, orders)
+            async for report in child.reports:
+                match report:
+                    case Ended(code, stderr):
+                        last = stderr[-1] if stderr else f"exit code {code}"
+                    case _:
+                        await self._tell(Reported(worker, report))
+            nursery.cancel_scope.cancel()
+        return last
+
+
+async def _pass_orders(child: Worker, orders: trio.MemoryReceiveChannel[Command]) -> None:
+    async for command in orders:
+        try:
+            await child.send(command)
+        except Unavailable:
+            return  # `Ended` says why.
+
+
+async def ask_once(folder: Path, command: Command) -> Report:
+    """One question to a short-lived worker; raises Unavailable where it does not answer."""
+    async with open_worker(WorkerOptions(folder)) as child:
+        await child.send(command)
+        async for report in child.reports:
+            if isinstance(report, Ended):
+                words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
+                raise Unavailable(f"the worker ended: {words}")
+            return report
+    raise Unavailable("the worker ended without a word")

@@ -1,0 +1,94 @@
+"""From a job file that has been read to an order that the market takes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from dpin.base.crypto import digest
+from dpin.base.errors import Misuse
+from dpin.base.ids import ID_BYTES, NO_DIGEST, Digest
+from dpin.compute.task import WINDOWS_MIN, ModelSpec
+from dpin.market.orders import InferOrder, TrainOrder
+from dpin.node.jobfile import InferenceJob, TrainJob
+
+SEED_TAG: Final = "dpin/seed/v1"
+WINDOW_MS: Final = 60_000  # S = max(4, ceil(unit_time / 60 s))
+WINDOWS_MAX: Final = 16
+MODEL_FILE: Final = "model.safetensors"
+CONFIG_FILE: Final = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Absolute names of what a job file names relative to its folder."""
+
+    source: str  # the corpus, or the model's folder
+    output: str
+
+
+class _Model(msgspec.Struct, frozen=True):
+    layers: int
+    heads: int
+    width: int
+    context: int
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """The part of a model directory's config.json that a generation needs."""
+
+    model: _Model
+    state_hash: str = ""
+
+
+def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
+    """A training order; a unit has one window a minute, and at least four."""
+    windows = min(WINDOWS_MAX, job.inner.steps, max(WINDOWS_MIN, -(-unit_ms // WINDOW_MS)))
+    return TrainOrder(
+        name=job.name,
+        corpus=places.source,
+        suffixes=job.data.suffixes,
+        bytes_max=job.data.bytes_max,
+        holdout_ppm=job.data.holdout_ppm,
+        model=job.model,
+        inner=job.inner,
+        outer=job.outer,
+        seats=job.seats,
+        rounds=job.rounds,
+        windows=windows,
+        quorum=0,
+        memory_bytes=job.memory_bytes,
+        budget=job.limits.cost,
+        output=places.output,
+        seed=_seed(job.seed),
+    )
+
+
+def infer_order(job: InferenceJob, places: Places, config: str, memory_bytes: int) -> InferOrder:
+    """An inference order; raises Misuse where `config` describes no model of ours."""
+    try:
+        read = msgspec.json.decode(config, type=_Config)
+        state_hash = bytes.fromhex(read.state_hash)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Misuse(
+            f"{places.source}/{CONFIG_FILE} does not describe a dpin model: {error}",
+            fix="name a folder that `dpin fetch` has written",
+        ) from None
+    model = read.model
+    return InferOrder(
+        name=job.name,
+        model_file=f"{places.source}/{MODEL_FILE}",
+        config=ModelSpec(model.layers, model.heads, model.width, model.context),
+        state_hash=Digest(state_hash) if len(state_hash) == ID_BYTES else NO_DIGEST,
+        prompt=job.prompt,
+        tokens=job.tokens,
+        temperature_ppm=job.temperature_ppm,
+        seed=_seed(job.seed),
+        memory_bytes=memory_bytes,
+        budget=job.limits.cost,
+        output=places.output,
+    )
+
+
+def _seed(number: int) -> Digest:
+    return digest(SEED_TAG, str(number).encode())

@@ -1,0 +1,256 @@
+"""Views of the node itself and of its peers, with what it knows of its own health."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.ids import Digest, NodeId
+from dpin.base.units import MICROS_PER_MILLI, Instant
+from dpin.compute.task import Probed
+from dpin.ledger.accounts import Account
+from dpin.ledger.order import OrderedCommit
+from dpin.market.story import name_of
+from dpin.net.peers import KNOWN_MAX
+from dpin.node.home import read_running
+from dpin.node.peer import Peer
+from dpin.node.presence import Presence
+from dpin.node.status import (
+    Check,
+    DeviceView,
+    LedgerView,
+    Money,
+    NodeView,
+    PeerView,
+    ServingView,
+    Traffic,
+)
+from dpin.node.surroundings import Surroundings
+from dpin.storage.wanted import Purpose
+
+WARNINGS_MAX: Final = 16
+
+
+@dataclass(slots=True)
+class Met:
+    """What is known of one peer besides the ledger."""
+
+    presence: Presence | None = None
+    seen: Instant = Instant(0)
+    blames: int = 0
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What this node has noticed since it started."""
+
+    started: Instant = Instant(0)
+    probed: Probed | None = None
+    no_device: str = ""
+    peers: dict[NodeId, Met] = field(default_factory=dict)
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_MAX))
+    root: Digest | None = None
+    root_height: int = 0
+    round: int = 0
+    transactions: int = 0
+
+    def applied(self, commit: OrderedCommit, root: Digest | None) -> None:
+        """A commit was executed."""
+        self.round = commit.leader_round
+        self.transactions += len(commit.transactions)
+        if root is not None:
+            self.root, self.root_height = root, commit.height
+
+    def met(self, peer: NodeId) -> Met:
+        """The notes on one peer; of too many, the oldest make room."""
+        found = self.peers.get(peer)
+        if found is None:
+            if len(self.peers) == KNOWN_MAX:
+                del self.peers[next(iter(self.peers))]
+            found = self.peers[peer] = Met()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Panorama:
+    """All views of one node but those of its jobs."""
+
+    peer: Peer
+    seen: Seen
+    around: Surroundings
+
+    def node(self, serving: list[ServingView]) -> NodeView:
+        """The node itself."""
+        peer, seen = self.peer, self.seen
+        offers = peer.provider.offers
+        running = read_running(self.around.home)
+        return NodeView(
+            version=self.around.version,
+            name=peer.choice.name,
+            node_id=self._me.hex(),
+            network=peer.genesis.name,
+            chain=peer.chain.hex(),
+            development=peer.params.development,
+            state=self._state,
+            started_ms=seen.started // MICROS_PER_MILLI,
+            api=running.api if running else "",
+            addresses=list(self.around.host.addresses),
+            peers=len(self.around.host.peers()),
+            provides=peer.choice.provides,
+            device=self._device,
+            money=_money(peer.state.accounts.get(self._me) or Account()),
+            ledger=self._ledger,
+            traffic=self._traffic,
+            serving=serving,
+            offers_seen=offers.seen,
+            offers_taken=offers.taken,
+            offers_declined=dict(offers.declined),
+            warnings=[check.detail for check in self.checks() if check.verdict != "ok"],
+        )
+
+    def peers(self) -> list[PeerView]:
+        """Everybody that the ledger or the network knows, this node left out."""
+        connected = set(self.around.host.peers())
+        known = {*connected, *self.seen.peers, *self._registered()}
+        return [self._peer_view(node, connected) for node in sorted(known - {self._me})]
+
+    def checks(self) -> list[Check]:
+        """What the running node knows of its own health."""
+        return [
+            self._check_device(),
+            self._check_peers(),
+            self._check_committee(),
+            *(
+                Check(name="node", verdict="warn", detail=text, fix="")
+                for text in self.seen.warnings
+            ),
+        ]
+
+    @property
+    def _me(self) -> NodeId:
+        return self.peer.key.node_id
+
+    @property
+    def _state(self) -> str:
+        if self.peer.provider.draining:
+            return "draining"
+        return "online" if self.around.host.peers() else "alone"
+
+    @property
+    def _device(self) -> DeviceView | None:
+        probed = self.seen.probed
+        if probed is None:
+            return None
+        device = probed.devices[0]
+        return DeviceView(
+            name=device.name,
+            kind=device.kind,
+            memory_bytes=device.memory_bytes,
+            fingerprint=probed.fingerprint_text,
+            reason=probed.reason,
+        )
+
+    @property
+    def _ledger(self) -> LedgerView:
+        peer, state = self.peer, self.peer.state
+        members = [founder.node for founder in peer.genesis.founders]
+        return LedgerView(
+            height=state.height,
+            tick=state.tick,
+            time_ms=state.time,
+            round=self.seen.round,
+            root=self.seen.root.hex() if self.seen.root else None,
+            root_height=self.seen.root_height,
+            validator=self._me in members,
+            signing=peer.replica.engine.may_sign,
+            committee=[name_of(state, member) for member in members],
+            tolerates=(len(members) - 1) // 3,
+            transactions=self.seen.transactions,
+            pending=len(peer.replica.engine.mempool),
+        )
+
+    @property
+    def _traffic(self) -> Traffic:
+        counted = self.around.host.traffic().values()
+        came, went = self.around.courier.bytes_in, self.around.courier.bytes_out
+        return Traffic(
+            control_in=sum(peer.control_in for peer in counted),
+            control_out=sum(peer.control_out for peer in counted),
+            gossip_in=sum(peer.gossip_in for peer in counted),
+            gossip_out=sum(peer.gossip_out for peer in counted),
+            shards_in=came[Purpose.SHARD],
+            shards_out=went[Purpose.SHARD],
+            updates_in=came[Purpose.UPDATE],
+            updates_out=went[Purpose.UPDATE],
+            checks_in=came[Purpose.CHECK],
+            checks_out=went[Purpose.CHECK],
+            models_in=came[Purpose.MODEL],
+            models_out=went[Purpose.MODEL],
+        )
+
+    def _registered(self) -> list[NodeId]:
+        accounts = self.peer.state.accounts
+        return [node for node in sorted(accounts) if accounts[node].registration is not None]
+
+    def _peer_view(self, node: NodeId, connected: set[NodeId]) -> PeerView:
+        account = self.peer.state.accounts.get(node) or Account()
+        met = self.seen.peers.get(node, Met())
+        registration, presence = account.registration, met.presence
+        name = presence.name if presence else name_of(self.peer.state, node)
+        return PeerView(
+            node_id=node.hex(),
+            name=registration.name if registration else name,
+            address=presence.addresses[0] if presence and presence.addresses else "",
+            connected=node in connected,
+            validator=any(founder.node == node for founder in self.peer.genesis.founders),
+            device=registration.device if registration else "",
+            provides=registration.provides if registration else False,
+            free=account.free,
+            stake=account.stake,
+            last_seen_ms=met.seen // MICROS_PER_MILLI,
+            blame=met.blames,
+            reason=met.reason,
+        )
+
+    def _check_device(self) -> Check:
+        probed = self.seen.probed
+        if self.seen.no_device:
+            return Check(
+                name="device",
+                verdict="fail" if self.peer.choice.provides else "warn",
+                detail=self.seen.no_device,
+                fix="install torch: pip install 'dpin[compute]'",
+            )
+        if probed is None:
+            return Check(name="device", verdict="ok", detail="being probed", fix="")
+        detail = f"{probed.devices[0].name}: {probed.reason}"
+        return Check(name="device", verdict="ok", detail=detail, fix="")
+
+    def _check_peers(self) -> Check:
+        count = len(self.around.host.peers())
+        alone = len(self.peer.genesis.founders) > 1 and count == 0
+        return Check(
+            name="peers",
+            verdict="warn" if alone else "ok",
+            detail=f"{count} peers connected",
+            fix="check that another node of the network runs, and its address" if alone else "",
+        )
+
+    def _check_committee(self) -> Check:
+        members = len(self.peer.genesis.founders)
+        tolerates = (members - 1) // 3
+        return Check(
+            name="committee",
+            verdict="ok" if tolerates else "warn",
+            detail=f"{members} validators tolerate {tolerates} faulty ones",
+            fix="" if tolerates else "a network of four or more tolerates one",
+        )
+
+
+def _money(account: Account) -> Money:
+    return Money(
+        free=account.free,
+        stake=account.stake,
+        locked=account.locked,
+        sequence=account.sequence_high,
+    )

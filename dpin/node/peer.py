@@ -1,0 +1,270 @@
+"""The whole node as one machine: replica, market and verification, joined.
+
+What production drives with real shells, the simulator drives with a fake world. An inner machine's
+domain effect is another's event; `step` runs until only outside effects remain.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, assert_never
+
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.errors import PeerFault
+from dpin.base.ids import ChainId, NodeId
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
+from dpin.base.units import Instant
+from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
+from dpin.ledger.accounts import State
+from dpin.ledger.execute import Executor
+from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.replica import Applied, Refused, Replica, Silenced, Submit
+from dpin.ledger.replica import Effect as ReplicaEffect
+from dpin.ledger.wishes import Follow, Outcome, Wish, Wishes
+from dpin.market.messages import (
+    AskCheckpoint,
+    BidMessage,
+    CheckpointOffer,
+    Decline,
+    Heartbeat,
+    MarketMessage,
+    Text,
+)
+from dpin.market.orders import OwnJobRecord
+from dpin.market.provider import Choice, Drain, Probe, Provider, ToProvider
+from dpin.market.provider import Effect as ProviderEffect
+from dpin.market.requester import Abandon, Requester, Start, ToRequester
+from dpin.market.requester import Effect as RequesterEffect
+from dpin.market.story import Note
+from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.storage.wanted import Fetched, Kept, Missing, StoreEffect, StoreEvent
+from dpin.verify.defender import Asked, Defender, Produced
+from dpin.verify.defender import Effect as DefenderEffect
+from dpin.verify.messages import AskOpening, NoOpening, Opening, VerifyMessage
+from dpin.verify.verifier import Effect as VerifierEffect
+from dpin.verify.verifier import Told, Verifier
+
+STEPS_MAX: Final = 100_000  # of inner machines for one outside event; more is a loop
+
+
+class Owner(IntEnum):
+    """Whose a log record is; its first byte."""
+
+    LEDGER = 1
+    OWN_JOB = 2
+    PRODUCED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """What a node is made of."""
+
+    key: SigningKey
+    genesis: Genesis
+    beacon: bytes | None  # table of the hash chain, for a validator
+    records: Sequence[bytes]  # the log as it was found
+    choice: Choice
+
+
+Event = (
+    Received
+    | PeerUp
+    | PeerDown
+    | Tick
+    | Probe
+    | Drain
+    | Start
+    | Abandon
+    | Wish
+    | StoreEvent
+    | WorkEvent
+)
+Effect = (
+    Send | Store | Wake | Blame | Note | Outcome | Applied | Silenced | StoreEffect | WorkEffect
+)
+_Inner = Effect | Wish | Refused | Produced
+_Task = Probe | Drain | Start | Abandon | StoreEvent | WorkEvent
+
+
+class Peer:
+    """One node. `replica`, `executor`, `provider` and `requester` may be read, never written."""
+
+    def __init__(self, options: PeerOptions) -> None:
+        self.chain: ChainId = chain_id(options.genesis)
+        self.key = options.key
+        self.executor = Executor(options.genesis)
+        me, params = options.key.node_id, options.genesis.params
+        self.params = params
+        self.genesis = options.genesis
+        self.choice = options.choice
+        own: dict[Owner, list[bytes]] = {owner: [] for owner in Owner}
+        for record in options.records:
+            own[Owner(record[0])].append(record[1:])
+        self.replica = Replica(
+            options.genesis, options.key, self.executor, options.beacon, own[Owner.LEDGER]
+        )
+        self.wishes = Wishes(options.key, self.chain)
+        secret = options.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
+        self.verifier = Verifier(me, secret)
+        self.defender = Defender(me)
+        self.provider = Provider(options.key, self.chain, params, options.choice)
+        self.requester = Requester(me, self.chain, params)
+        for body in own[Owner.OWN_JOB]:
+            self.requester.restore(decode(OwnJobRecord, body))
+        for body in own[Owner.PRODUCED]:
+            self.defender.step(decode(Produced, body))
+
+    def step(self, event: Event, now: Instant) -> list[Effect]:
+        """See dpin.base.machine.Machine."""
+        pending: deque[_Inner] = deque(self._take(event, now))
+        outside: list[Effect] = []
+        for _ in range(STEPS_MAX):
+            if not pending:
+                return outside
+            pending.extend(self._pass_on(pending.popleft(), outside, now))
+        raise AssertionError(f"{event} keeps the machines busy for ever")
+
+    @property
+    def state(self) -> State:
+        """What the ledger knows; to be read."""
+        return self.executor.state
+
+    # --- from outside to the machines ---
+
+    def _take(self, event: Event, now: Instant) -> Iterator[_Inner]:
+        match event:
+            case Received(peer, payload):
+                yield from self._received(peer, payload, now)
+            case PeerUp() | PeerDown():
+                yield from self._ledger(self.replica.step(event, now))
+                yield from self._market(self.requester.step(event, now))
+            case Tick():
+                yield from self._ledger(self.replica.step(event, now))
+                yield from self._follow(now)
+            case Wish():
+                yield event
+            case _:
+                yield from self._task(event, now)
+
+    def _task(self, event: _Task, now: Instant) -> Iterator[_Inner]:
+        """An event that only market and verification know."""
+        match event:
+            case Drain():
+                yield from self._market(self.provider.step(event, now))
+            case Probe():
+                yield from self._market(self.provider.step(event, now))
+                yield from self._market(self.requester.step(event, now))
+            case Start() | Abandon():
+                yield from self._market(self.requester.step(event, now))
+            case Fetched() | Kept() | Missing() | Reported() | Exited():
+                if isinstance(event, Fetched | Kept | Missing):
+                    yield from self._verify(self.defender.step(event))
+                yield from self._verify(self.verifier.step(event, now))
+                yield from self._market(self.provider.step(event, now))
+                yield from self._market(self.requester.step(event, now))
+            case _:
+                assert_never(event)
+
+    def _received(self, peer: NodeId, payload: bytes, now: Instant) -> Iterator[_Inner]:
+        try:
+            envelope = open_envelope(self.chain, payload)
+            match envelope.service:
+                case Service.LEDGER:
+                    yield from self._ledger(self.replica.step(Received(peer, envelope.body), now))
+                case Service.MARKET:
+                    message: MarketMessage = decode(MarketMessage, envelope.body)
+                    yield from self._market(self._to_market(peer, message, now))
+                case Service.VERIFY:
+                    question: VerifyMessage = decode(VerifyMessage, envelope.body)
+                    yield from self._verify(self._to_verify(peer, question, now))
+                case Service.PEERS:
+                    pass  # For discovery, which the driver runs beside this machine.
+        except PeerFault as fault:
+            yield Blame(peer, str(fault))
+
+    def _to_market(
+        self, peer: NodeId, message: MarketMessage, now: Instant
+    ) -> Iterator[ProviderEffect | RequesterEffect]:
+        match message:
+            case CheckpointOffer():
+                yield from self.provider.step(ToProvider(peer, message), now)
+            case AskCheckpoint():
+                yield from self.provider.step(ToProvider(peer, message), now)
+                yield from self.requester.step(ToRequester(peer, message), now)
+            case BidMessage() | Decline() | Heartbeat() | Text():
+                yield from self.requester.step(ToRequester(peer, message), now)
+            case _:
+                assert_never(message)
+
+    def _to_verify(
+        self, peer: NodeId, message: VerifyMessage, now: Instant
+    ) -> Iterator[VerifierEffect | DefenderEffect]:
+        match message:
+            case AskOpening():
+                yield from self.defender.step(Asked(peer, message))
+            case Opening():
+                yield from self.verifier.step(Told(peer, message), now)
+            case NoOpening():
+                pass  # The verifier asks again until its time is over.
+            case _:
+                assert_never(message)
+
+    # --- from machine to machine, and out ---
+
+    def _pass_on(self, effect: _Inner, outside: list[Effect], now: Instant) -> Iterator[_Inner]:
+        match effect:
+            case Wish():
+                submission = self.wishes.wish(effect, self.state, now)
+                if submission is not None:
+                    yield from self._ledger(self.replica.step(Submit(submission.data), now))
+            case Applied(receipts=receipts):
+                outside.append(effect)
+                yield from self.wishes.settled(receipts, now)
+                yield from self._follow(now)
+            case Refused(id=identity, reason=reason):
+                outcome = self.wishes.refused(identity, reason, now)
+                if outcome is not None:
+                    yield outcome
+            case Outcome():
+                outside.append(effect)
+                yield from self._market(self.requester.step(effect, now))
+            case Produced():
+                self.defender.step(effect)
+                outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
+            case _:
+                outside.append(effect)
+
+    def _follow(self, now: Instant) -> Iterator[_Inner]:
+        """Let everybody compare the ledger with what is done."""
+        follow = Follow(self.state)
+        yield from self._verify(self.defender.step(follow))
+        yield from self._verify(self.verifier.step(follow, now))
+        yield from self._market(self.provider.step(follow, now))
+        yield from self._market(self.requester.step(follow, now))
+
+    def _ledger(self, effects: Iterable[ReplicaEffect]) -> Iterator[_Inner]:
+        return self._wrapped(Service.LEDGER, Owner.LEDGER, effects)
+
+    def _market(self, effects: Iterable[ProviderEffect | RequesterEffect]) -> Iterator[_Inner]:
+        return self._wrapped(Service.MARKET, Owner.OWN_JOB, effects)
+
+    def _verify(self, effects: Iterable[VerifierEffect | DefenderEffect]) -> Iterator[_Inner]:
+        return self._wrapped(Service.VERIFY, Owner.PRODUCED, effects)
+
+    def _wrapped(
+        self, service: Service, owner: Owner, effects: Iterable[_Inner]
+    ) -> Iterator[_Inner]:
+        for effect in effects:
+            match effect:
+                case Send(peer, body):
+                    yield Send(peer, wrap(self.chain, service, body))
+                case Store():
+                    yield _owned(owner, effect)
+                case _:
+                    yield effect
+
+
+def _owned(owner: Owner, store: Store) -> Store:
+    return Store(bytes([owner]) + store.record, sync=store.sync)

@@ -1,0 +1,144 @@
+"""From a job file to an order, and from an order to what it would cost."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from dpin.base.errors import Misuse
+from dpin.base.ids import NO_BLOB, NO_DIGEST
+from dpin.base.units import MILLION, Ppm, parse_tokens, seconds
+from dpin.compute.task import InferManifest, TrainManifest
+from dpin.ledger.transactions import Propose
+from dpin.market.offers import cost_max, expected_unit_ms
+from dpin.market.orders import InferOrder, Order, TrainOrder
+from dpin.market.preparing import parameters_of, propose_infer, propose_train
+from dpin.node.control import RunRequest
+from dpin.node.home import Home
+from dpin.node.jobfile import InferenceJob, JobSpec, Limits, TrainJob
+from dpin.node.ordering import CONFIG_FILE, MODEL_FILE, Places, infer_order, train_order
+from dpin.node.peer import Peer
+from dpin.node.status import PeerView, PlanView
+
+CONFIG_BYTES_MAX: Final = 64 * 1024
+INFER_MEMORY_BYTES: Final = 256 << 20
+RUN_SECONDS: Final = 600
+
+
+async def order_of(spec: JobSpec, folder: str, name: str) -> Order:
+    """The order that a job file describes; raises Misuse where it names what is not there."""
+    order = await _train(spec, folder) if isinstance(spec, TrainJob) else await _infer(spec, folder)
+    return _named(order, name) if name else order
+
+
+async def _train(job: TrainJob, folder: str) -> TrainOrder:
+    places = Places(_under(folder, job.data.path), _under(folder, job.output))
+    if not await trio.Path(places.source).exists():
+        raise Misuse(f"data.path: there is no {places.source}", fix="name a text file or a folder")
+    unit_ms = expected_unit_ms(parameters_of(job.model), _draft(job))
+    return train_order(job, places, unit_ms)
+
+
+async def _infer(job: InferenceJob, folder: str) -> InferOrder:
+    places = Places(_under(folder, job.model), _under(folder, job.output))
+    return infer_order(job, places, await _config(places.source), INFER_MEMORY_BYTES)
+
+
+async def run_order(request: RunRequest, home: Home) -> InferOrder:
+    """The order of one `dpin run`."""
+    job = InferenceJob(
+        name=f"run {request.model}",
+        model=request.model,
+        prompt=request.prompt.encode(),
+        tokens=request.tokens,
+        temperature_ppm=Ppm(round(request.temperature * MILLION)),
+        limits=Limits(parse_tokens(request.max_cost), seconds(RUN_SECONDS)),
+        output=str(home.jobs),
+        seed=request.seed,
+    )
+    return await _infer(job, "")
+
+
+def _under(folder: str, name: str) -> str:
+    return str(Path(folder) / Path(name).expanduser())
+
+
+async def _config(source: str) -> str:
+    folder = trio.Path(source)
+    for name in (MODEL_FILE, CONFIG_FILE):
+        if not await (folder / name).exists():
+            raise Misuse(
+                f"{source} is not a model directory: it has no {name}",
+                fix="name a folder that `dpin fetch` has written",
+            )
+    data = await (folder / CONFIG_FILE).read_bytes()
+    return data[:CONFIG_BYTES_MAX].decode("utf-8", "replace")
+
+
+def _named(order: Order, name: str) -> Order:
+    return msgspec.structs.replace(order, name=name)
+
+
+def _draft(job: TrainJob | TrainOrder) -> TrainManifest:
+    """The job's manifest as far as it is known before anything was prepared."""
+    return TrainManifest(
+        model=job.model,
+        inner=job.inner,
+        outer=job.outer,
+        seats=job.seats,
+        rounds=job.rounds,
+        windows=job.windows if isinstance(job, TrainOrder) else 1,
+        shards=(),
+        holdout=NO_BLOB,
+        initial=NO_BLOB,
+        state_hash=NO_DIGEST,
+        fingerprint=NO_DIGEST,
+    )
+
+
+def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
+    """What the order would do and cost, without doing it."""
+    propose, parameters = _proposal(order, peer)
+    account = peer.state.accounts.get(peer.key.node_id)
+    warnings = []
+    if len(providers) < propose.seats:
+        warnings.append(f"{propose.seats} seats, but {len(providers)} providers are known")
+    if propose.price_cap == 0:
+        warnings.append("limits.cost is too low for a single unit")
+    if account is None or account.free < order.budget:
+        warnings.append("limits.cost is more than the balance")
+    return PlanView(
+        name=order.name,
+        kind="train" if isinstance(order, TrainOrder) else "inference",
+        seats=propose.seats,
+        rounds=propose.rounds,
+        steps=propose.steps,
+        windows=propose.windows,
+        price_cap=propose.price_cap,
+        cost_max=cost_max(peer.params, propose),
+        balance=account.free if account else 0,
+        parameters=parameters,
+        providers=providers,
+        warnings=warnings,
+    )
+
+
+def _proposal(order: Order, peer: Peer) -> tuple[Propose, int]:
+    parameters = parameters_of(order.model if isinstance(order, TrainOrder) else order.config)
+    match order:
+        case TrainOrder():
+            draft = _draft(order)
+            return propose_train(order, draft, parameters, peer.params), parameters
+        case InferOrder():
+            generation = InferManifest(
+                model=NO_BLOB,
+                config=order.config,
+                state_hash=order.state_hash,
+                prompt=order.prompt,
+                tokens=order.tokens,
+                temperature_ppm=order.temperature_ppm,
+                seed=order.seed,
+                fingerprint=NO_DIGEST,
+            )
+            return propose_infer(order, generation, peer.params), parameters
