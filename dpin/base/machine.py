@@ -2,7 +2,7 @@
 
 A machine never waits, reads a clock, rolls dice or touches a device. Whoever drives it performs its
 effects in order, and makes every `Store(sync=True)` of a batch durable before any other effect of
-that batch leaves the node.
+that batch, or of a later one, leaves the node.
 """
 
 from collections.abc import Sequence

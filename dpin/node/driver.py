@@ -1,7 +1,8 @@
 """The only loop: feed the peer machine, perform its effects. The one place where shells meet.
 
 Law 1 lives here: records are appended as they come; what a batch with a sync Store wants to do
-outside waits until the writer has made the log durable. The loop itself never waits for the disk.
+outside waits until the writer has made the log durable, and later batches wait behind it: else one
+of them could serve an own block that a crash may still take back. The loop never waits for the disk.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -148,6 +149,7 @@ class Node:
         self._clock = Clock()
         self._tell, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
+        self._waiting = 0  # batches handed to the writer and not acted on
         self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
         self._courier = Courier(nursery, shells.host, shells.store, self._told)
         self._discovery: Discovery | None = None
@@ -203,7 +205,8 @@ class Node:
         others = [effect for effect in effects if not isinstance(effect, Store)]
         if stores:
             self._shells.log.append([store.record for store in stores])
-        if any(store.sync for store in stores):
+        if self._waiting or any(store.sync for store in stores):
+            self._waiting += 1
             self._batches.send_nowait(others)
         else:
             self._act(others)
@@ -220,6 +223,7 @@ class Node:
             await self._shells.log.sync()
             for effects in batches:
                 self._act(effects)
+            self._waiting -= len(batches)
 
     def _act(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
