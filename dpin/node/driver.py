@@ -2,7 +2,7 @@
 
 Law 1 lives here: records are appended as they come; what a batch with a sync Store wants to do
 outside waits until the writer has made the log durable, and later batches wait behind it: else one
-of them could serve an own block that a crash may still take back. The loop never waits for the disk.
+of them could serve an own block that a crash may still take back. The loop itself never waits.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
