@@ -14,7 +14,7 @@ TESTED: Final = {
     "dpin wallet": _FIRST_STEPS,
     "dpin doctor": _FIRST_STEPS,
     "dpin node stop": _FIRST_STEPS,
-    "DPIN_NETWORK__LISTEN=/ip4/0.0.0.0/tcp/4610 dpin node start --detach": _TWO_MACHINES,
+    "dpin node start --detach --listen /ip4/0.0.0.0/tcp/4610": _TWO_MACHINES,
     "dpin net invite > invite.txt": _TWO_MACHINES,
     'dpin net join "$(cat invite.txt)"': _TWO_MACHINES,
     "dpin peers": _TWO_MACHINES,

@@ -36,6 +36,7 @@ class Machine:
             [*self.prefix, "/bin/sh", "-euc", commands],
             cwd=self.folder,
             env=self._environment(),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=BLOCK_SECONDS_MAX,
