@@ -36,6 +36,7 @@ class Rate:
 INBOUND_BYTES: Final = Rate(burst=64 << 20, per_second=32 << 20)
 INBOUND_MESSAGES: Final = Rate(burst=8192, per_second=4096)
 INBOUND_STREAMS: Final = Rate(burst=512, per_second=256)
+COMPLAINTS: Final = Rate(burst=20, per_second=2)  # about one peer, so that they fill no queue
 GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over all topics
 
 

@@ -25,8 +25,8 @@ from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
 from dpin.base.errors import Unavailable
-from dpin.base.ids import NodeId
-from dpin.net import guards
+from dpin.base.ids import NodeId, short
+from dpin.net import guards, mdns
 from dpin.net.address import PEER_ID_PREFIX, node_of
 from dpin.net.budget import (
     CONNECTIONS_MAX,
@@ -35,7 +35,7 @@ from dpin.net.budget import (
 from dpin.net.contained import Contained, one_line, root_of
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
-from dpin.net.network import CONTROL_BYTES_MAX, Event, Handler, Traffic
+from dpin.net.network import CONTROL_BYTES_MAX, Event, Found, Handler, Traffic
 from dpin.net.switchboard import BLOB, CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
@@ -277,8 +277,20 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
             await stack.enter_async_context(background_trio_service(service))
             guards.contain_tasks(service, inside.board.note)
         host = Host(inside)
+        if options.mdns:
+            nursery.start_soon(_find_neighbours, host, send)
         started(host)
         await host.stopping.wait()
+
+
+async def _find_neighbours(host: Host, events: trio.MemorySendChannel[Event]) -> None:
+    """Multicast DNS; where it does not work, nothing is found and one line is kept."""
+
+    async def tell(address: str) -> None:
+        await events.send(Found(address))
+
+    with Contained(lambda error: host.errors.append(one_line(error))):
+        await mdns.discover(short(host.node_id), host.addresses, tell)
 
 
 def _assemble(

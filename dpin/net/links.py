@@ -15,6 +15,7 @@ from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.base.units import MICROS_PER_SECOND, Instant
 from dpin.net.budget import (
+    COMPLAINTS,
     INBOUND_BYTES,
     INBOUND_MESSAGES,
     OUTBOX_BYTES_MAX,
@@ -79,6 +80,7 @@ class Wiring:
     traffic: Callable[[NodeId], Traffic]
     messages: Budget
     bytes_in: Budget
+    complaints: Budget
 
     @classmethod
     def with_budgets(
@@ -89,13 +91,14 @@ class Wiring:
         traffic: Callable[[NodeId], Traffic],
     ) -> "Wiring":
         """A wiring with the budgets of `dpin.net.budget`."""
-        messages, bytes_in = Budget(INBOUND_MESSAGES), Budget(INBOUND_BYTES)
-        return cls(open_stream, drop, events, traffic, messages, bytes_in)
+        budgets = Budget(INBOUND_MESSAGES), Budget(INBOUND_BYTES), Budget(COMPLAINTS)
+        return cls(open_stream, drop, events, traffic, *budgets)
 
     def complain(self, peer: NodeId, reason: str) -> None:
-        """Report a peer; silently not, where the node has more events than it takes."""
-        with Contained():
-            self.events.send_nowait(Misbehaved(peer, reason))
+        """Report a peer; silently not where that has just been said often, or nobody listens."""
+        if self.complaints.charge(peer, 1, clock()):
+            with Contained():
+                self.events.send_nowait(Misbehaved(peer, reason))
 
 
 class Outbox:

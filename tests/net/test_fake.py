@@ -74,7 +74,7 @@ async def test_a_cut_line_parts_and_can_be_healed() -> None:
 
 async def test_an_announcement_reaches_hundreds_through_others() -> None:
     async with open_world() as world:
-        hosts = [world.join(node(number)) for number in range(300)]
+        hosts = [world.join(node(number)) for number in range(200)]
         for host, following in pairwise(hosts):
             await host.dial(following.addresses[0])
             await following.subscribe("news")

@@ -1,7 +1,9 @@
 """What a stranger tries on libp2p, and the node that stays alive and serves."""
 
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 import libp2p.io.msgio
 import libp2p.io.utils
@@ -28,6 +30,7 @@ from dpin.net.address import node_of
 from dpin.net.budget import (
     ANSWERS_PER_PEER_MAX,
     BUFFERED_BYTES_MAX,
+    COMPLAINTS,
     INBOUND_MESSAGES,
     INBOUND_STREAMS,
     PENDING_INBOUND_PER_IP_MAX,
@@ -48,6 +51,13 @@ async def echo(_peer: NodeId, question: bytes) -> bytes:
     return question
 
 
+async def listen(stream: INetStream) -> None:
+    """Take what comes: a host that does not would be dropped."""
+    with guards.Contained():
+        while await stream.read(1 << 16):
+            pass
+
+
 @asynccontextmanager
 async def running(host: IHost) -> AsyncIterator[IHost]:
     async with host.run([LOCALHOST]):
@@ -65,6 +75,7 @@ async def attacked() -> AsyncIterator[Attack]:
         running(guards.secure_host(seed(666), 256)) as stranger,
     ):
         victim.serve(echo)
+        stranger.set_stream_handler(TProtocol(CONTROL), listen)
         await stranger.connect(info_from_p2p_addr(Multiaddr(victim.addresses[0])))
         await next_of(victim, PeerUp)
         yield victim, stranger
@@ -148,13 +159,25 @@ async def test_messages_over_the_budget_are_dropped_and_reported() -> None:
         assert INBOUND_MESSAGES.burst <= received < INBOUND_MESSAGES.burst * 2
 
 
+async def test_a_flood_of_faults_fills_no_queue() -> None:
+    async with attacked() as attack:
+        victim, _ = attack
+        for _ in range(COMPLAINTS.burst * 2):
+            await (await opened(attack, CONTROL)).write(b"\xff" * 4)
+        with trio.move_on_after(1):
+            for reported in count(1):
+                await next_of(victim, Misbehaved)
+        assert reported <= COMPLAINTS.burst + 10 * COMPLAINTS.per_second
+        await still_serves(victim)
+
+
 async def test_streams_over_the_budget_are_reset_and_reported() -> None:
     async with attacked() as attack:
         victim, stranger = attack
-        connection = next(iter(stranger.get_network().connections.values()))[0]
-        with guards.Contained():
-            for _ in range(INBOUND_STREAMS.burst * 2):
-                await (await connection.muxed_conn.open_stream()).reset()
+        muxed = next(iter(stranger.get_network().connections.values()))[0].muxed_conn
+        numbers = range(10_001, 10_001 + 4 * INBOUND_STREAMS.burst, 2)
+        opening = (struct.pack("!BBHII", 0, 1, 1, number, 0) for number in numbers)
+        await muxed.secured_conn.write(b"".join(opening))
         assert "streams" in (await next_of(victim, Misbehaved)).reason
         await still_serves(victim)
 
@@ -289,6 +312,24 @@ async def test_a_reader_wakes_when_its_own_side_resets_the_stream() -> None:
             await stream.reset()
             with trio.fail_after(2):
                 await ended.wait()
+
+
+async def test_small_reads_send_no_frames() -> None:
+    async with attacked() as attack:
+        stream = await opened(attack, BLOB)
+        await stream.write(frame(bytes(1000)))
+        connection = stream.muxed_conn
+        frames: list[bytes] = []
+        plain = connection._write_frame
+
+        async def write_frame(data: bytes) -> None:
+            frames.append(data)
+            await plain(data)
+
+        connection._write_frame = write_frame
+        for _ in range(1004):
+            assert len(await stream.read(1)) == 1
+        assert len(frames) <= 2  # A ping of libp2p's own may fall in between.
 
 
 async def test_libp2p_dials_nobody_of_its_own_accord() -> None:
