@@ -32,7 +32,10 @@ def settle() -> None:
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.use_deterministic_algorithms(mode=True)
+    # Means use_deterministic_algorithms(True), which would import the compiler: seconds a process.
+    torch.set_deterministic_debug_mode("error")
+    # Nothing here reads memory before it is written, so none need be filled first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def found_devices() -> tuple[tuple[Device, ...], str]:
