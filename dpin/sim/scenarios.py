@@ -18,7 +18,7 @@ from dpin.sim.world import Habits
 SKEW: Final[Micros] = seconds(0.3)
 USUAL: Final = Habits(LAN, FAST, SKEW)
 STURDY: Final = Habits(LAN, SLOW, SKEW)
-TRANSFERS: Final = 60
+TRANSFERS: Final = 40
 
 
 def quiet(seed: int) -> Report:

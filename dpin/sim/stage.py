@@ -45,11 +45,15 @@ def since(value: float) -> Instant:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who takes part: how many validators, who of them lies and how, whose log gets lost."""
+    """Who takes part: how many validators, who of them lies and how, whose log gets lost.
+
+    `watch` are further checks.
+    """
 
     members: int = MEMBERS
     lies: Mapping[int, Lie] = field(default_factory=dict)
     forgetful: Collection[int] = ()
+    watch: Sequence[Check] = ()
 
 
 class Stage:
@@ -66,7 +70,7 @@ class Stage:
         sound = followed - {self.nodes[index] for index in cast.forgetful}
         self.progress = Progress(followed)
         self.world = World(
-            seed, habits, [*self._safety(followed), checks.Voice(sound), self.progress]
+            seed, habits, [*self._safety(followed), checks.Voice(sound), self.progress, *cast.watch]
         )
         self._name, self._seed = name, seed
         self._clients = dice(seed, "clients")

@@ -35,7 +35,7 @@ class Habits:
     link: LinkHabits = LAN
     disk: DiskHabits = FAST
     skew_max: Micros = Micros(0)  # a node's clock is off by at most this, either way
-    overtaking: bool = False  # a driver's bug: batches that sync nothing overtake those that do
+    overtaking: bool = False  # a driver's bug: messages do not wait for earlier batches
 
 
 class World:
@@ -136,14 +136,19 @@ class World:
                 self._record(station.node, effect)
             if isinstance(effect, Wake):
                 self._wake(station, effect.at)
-        ready = station.write(effects, now)
-        if not self._habits.overtaking:
-            ready = station.queue(ready)
+        durable = station.write(effects, now)
         rest = [effect for effect in effects if not isinstance(effect, Store | Wake)]
-        if ready >= now:
-            self.timeline.at(ready, partial(self._release, station, station.life, rest))
+        if self._habits.overtaking:
+            sends = [effect for effect in rest if isinstance(effect, Send)]
+            rest = [effect for effect in rest if not isinstance(effect, Send)]
+            self._release_at(max(durable, now), station, sends)
+        self._release_at(station.queue(durable), station, rest)
+
+    def _release_at(self, when: Instant, station: Station, effects: Sequence[object]) -> None:
+        if when >= self.timeline.now and effects:
+            self.timeline.at(when, partial(self._release, station, station.life, effects))
         else:
-            self._release(station, station.life, rest)
+            self._release(station, station.life, effects)
 
     def _release(self, station: Station, life: int, effects: Sequence[object]) -> None:
         """Perform the rest of a batch, unless its machine died before its records were durable."""

@@ -3,16 +3,29 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dpin.base.codec import encode
 from dpin.base.errors import Misuse
-from dpin.sim.scenarios import NAMES, run
+from dpin.base.ids import Digest, NodeId
+from dpin.base.units import Instant, Micros
+from dpin.ledger.replica import Silenced
+from dpin.sim.checks import Committed
+from dpin.sim.disk import DiskHabits
+from dpin.sim.network import LAN
+from dpin.sim.scenarios import NAMES, SKEW, USUAL, crashing, run
+from dpin.sim.stage import Cast, Stage, since
+from dpin.sim.station import AnyMachine, Body
+from dpin.sim.timeline import Step
+from dpin.sim.world import Habits
 
 KEPT = [line.split() for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()]
-SEEDS = range(1, 4)
+SEEDS = range(1, 3)
 PRINT = "from dpin.sim.scenarios import run; print(run('crash', 5).digest)"
 
 
@@ -54,3 +67,102 @@ def test_a_name_that_nobody_gave_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(Misuse, match="no simulation 'war'") as refused:
         run("war", 1)
     assert "quiet" in refused.value.fix
+
+
+def everyone_forgets(stage: Stage) -> None:
+    for node in stage.nodes:
+        stage.world.crash(node)
+        stage.world.stations[node].disk.go_back(0)
+    for node in stage.nodes:
+        stage.world.start(node)
+
+
+def test_a_network_that_loses_all_its_synced_records_is_caught() -> None:
+    stage = Stage("crash", 1, USUAL, Cast())
+    stage.ask(20, since(1), since(8))
+    stage.world.timeline.at(since(5), lambda: everyone_forgets(stage))
+    problems = stage.finish(since(10)).problems
+    assert problems[0].startswith(("Agreement", "OneBlockARound"))
+
+
+class Forking:
+    """A replica whose fifth commit is another one."""
+
+    def __init__(self, inner: AnyMachine) -> None:
+        self._inner = inner
+
+    def step(self, event: object, now: Instant) -> Sequence[object]:
+        effects = self._inner.step(event, now)
+        return [self._bent(effect) for effect in effects]
+
+    def _bent(self, effect: object) -> object:
+        if isinstance(effect, Committed) and effect.height == 5:
+            return replace(effect, commit=Digest(bytes(32)))
+        return effect
+
+
+def test_a_replica_that_forks_is_caught() -> None:
+    stage = Stage("quiet", 1, USUAL, Cast())
+    station = stage.world.stations[stage.nodes[2]]
+    assert station.body is not None
+    station.body = Body(Forking(station.body.machine), station.body.device)
+    stage.ask(20, since(1), since(8))
+    problems = stage.finish(since(10)).problems
+    assert problems[0].startswith("Agreement")
+
+
+def test_what_is_asked_too_late_to_be_done_is_missing() -> None:
+    stage = Stage("quiet", 1, USUAL, Cast())
+    stage.ask(20, since(1), since(8))
+    stage.world.timeline.at(since(10.1), partial(cut_off, stage))
+    stage.ask(3, since(10.2), since(11))
+    problems = stage.finish(since(10)).problems
+    assert problems[0].startswith("Progress: 3 of 23 transactions are missing")
+
+
+def cut_off(stage: Stage) -> None:
+    """The first validator hears nothing any more."""
+    for other in stage.nodes[1:]:
+        stage.world.network.deafen(other, stage.nodes[0])
+
+
+VERY_SLOW = DiskHabits(Micros(50_000), Micros(400_000))
+
+
+def test_a_driver_whose_messages_overtake_a_sync_is_caught() -> None:
+    """A block that was served before it was durable silences its author after a crash."""
+    hasty = [crashing(seed, Habits(LAN, VERY_SLOW, SKEW, overtaking=True)) for seed in (1, 4)]
+    assert any(problem.startswith("Voice") for report in hasty for problem in report.problems)
+    orderly = [crashing(seed, Habits(LAN, VERY_SLOW, SKEW)) for seed in (1, 4)]
+    assert all(report.problems == [] for report in orderly)
+
+
+class Silences:
+    """A check that finds nothing and remembers who fell silent."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeId] = []
+
+    def see(self, step: Step) -> str | None:
+        if isinstance(step.effect, Silenced):
+            self.nodes.append(step.node)
+        return None
+
+
+def test_a_validator_with_an_old_log_falls_silent_and_follows() -> None:
+    silences = Silences()
+    stage = Stage("amnesia", 1, USUAL, Cast(forgetful=[0], watch=[silences]))
+    stage.ask(20, since(1), since(8))
+    node, world = stage.nodes[0], stage.world
+    world.timeline.at(since(4), lambda: world.crash(node))
+    world.timeline.at(since(4), lambda: world.stations[node].disk.go_back(3))
+    world.timeline.at(since(5), lambda: world.start(node))
+    assert stage.finish(since(10)).problems == []
+    assert silences.nodes == [node]
+
+
+def test_liars_are_seen_through() -> None:
+    """Over some seeds every lie is told, and junk is blamed on nobody but the liar."""
+    reports = [run("byzantine", seed) for seed in (3, 6)]
+    assert all(report.problems == [] for report in reports)
+    assert any(report.figures["blames"] for report in reports)
