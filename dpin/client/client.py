@@ -24,7 +24,7 @@ from typing import Final, Self
 import msgspec
 
 from dpin.base.errors import Misuse
-from dpin.client.connection import Connection, find_url
+from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import InviteRequest, RunRequest, SubmitRequest, TransferRequest
 from dpin.node.document import TEXT_CHARS_MAX
@@ -87,11 +87,22 @@ class _Pictures:
         """What the node knows of its own health."""
         return self._connection.get_list("/api/v1/doctor", "checks", Check)
 
+
+class _Logs:
+    """What a job tells as it goes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
     def events(self, job: str, after: int = 0) -> Iterator[LogEntry]:
         """Entries of a job's log numbered above `after`, as they come, until the job has ended."""
+        return (entry for entry in self.watch(job, after) if entry is not None)
+
+    def watch(self, job: str, after: int = 0) -> Iterator[LogEntry | None]:
+        """As `events`, and None about twice a second while nothing happens."""
         for item in self._connection.log(_path(job, "/log"), after):
-            if isinstance(item, LogEntry):
-                yield item
+            if not isinstance(item, Closed):
+                yield item if isinstance(item, LogEntry) else None
 
     def log(self, job: str, after: int = 0) -> list[LogEntry]:
         """The entries of a job's log that are there now."""
@@ -145,7 +156,7 @@ class _Commands:
             self._connection.post("/api/v1/node/stop", {}, _Ok)
 
 
-class Client(_Pictures, _Commands):
+class Client(_Pictures, _Logs, _Commands):
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:

@@ -1,5 +1,6 @@
 """A node's folder: its key, its network, its data. Nobody else knows where things lie."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from dpin.node.settings import CONFIG_CHARS_MAX
 _PRIVATE: Final = 0o600
 _FOLDER: Final = 0o700
 _OTHERS: Final = 0o077
+_PID_BYTES_MAX: Final = 20
 _RUNNING_BYTES_MAX: Final = 4_096
 _BEACON_BYTES_MAX: Final = 1 << 24
 
@@ -69,7 +71,7 @@ def home_in(root: Path, config: Path) -> Home:
         genesis=root / "genesis",
         bootstrap=root / "bootstrap",
         running=root / "node.json",
-        lock=root / "lock",
+        lock=root / "node.lock",
         ledger_log=root / "ledger.log",
         jobs=root / "jobs",
         blobs=root / "blobs",
@@ -212,6 +214,28 @@ def clear_running(home: Home) -> None:
     """Say that no node runs."""
     with _disk(home.running):
         home.running.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold the home; raises Misuse where another process does. The system frees it at exit."""
+    with _disk(home.lock):
+        handle = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, _PID_BYTES_MAX).decode(errors="replace").strip()
+        os.close(handle)
+        raise Misuse(
+            f"another node uses this folder: pid {holder or 'unknown'} ({home.root})",
+            fix=f"{_with_home(home, 'node stop')}, or use another --home",
+        ) from None
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
 
 
 def _with_home(home: Home, command: str) -> str:

@@ -99,6 +99,14 @@ def test_a_damaged_genesis_is_a_clear_error(home: homes.Home) -> None:
         homes.read_network(home)
 
 
+def test_a_second_process_on_one_home_is_refused_and_the_first_frees_it(home: homes.Home) -> None:
+    taken = rf"another node uses this folder: pid {os.getpid()}"
+    with homes.held(home), pytest.raises(Misuse, match=taken), homes.held(home):
+        raise AssertionError
+    with homes.held(home):
+        pass
+
+
 def test_what_a_node_says_of_itself_is_read_back_and_rubbish_is_nobody(home: homes.Home) -> None:
     assert homes.read_running(home) is None
     said = Running(1, "http://127.0.0.1:2", 3, "0.1.0")

@@ -1,0 +1,111 @@
+"""`python -m dpin`: the commands, and the one process in which node and HTTP server meet."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from dpin.base.errors import DpinError
+from dpin.node import home as homes
+from dpin.node.settings import Layers, Settings, resolve
+
+NODE_COMMAND: Final = "_node"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the command line of a node process says."""
+
+    home: str | None
+    fault: str
+    settings: dict[str, object]
+
+
+def main() -> int:
+    """Run a node for `_node`, else a command; returns the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[:1] != [NODE_COMMAND]:
+        from dpin.cli.app import run
+
+        return run(arguments)
+    return run_process(parse_flags(arguments[1:]))
+
+
+def parse_flags(arguments: Sequence[str]) -> Flags:
+    """Read `[--home DIR] [--fault NAME] [--set section.key=value]...`."""
+    parser = argparse.ArgumentParser(prog=f"dpin {NODE_COMMAND}")
+    parser.add_argument("--home")
+    parser.add_argument("--fault", default="")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    read = parser.parse_args(arguments)
+    pairs = (text.partition("=") for text in read.set)
+    return Flags(read.home, read.fault, {key: value for key, _, value in pairs})
+
+
+def run_process(flags: Flags) -> int:
+    """Run a node until it stops; an error on purpose is one sentence and its fix."""
+    import trio
+
+    from dpin.cli.exits import ExitCode, tell_known
+
+    code = ExitCode.OK
+    try:
+        trio.run(run_node_with_api, flags)
+    except* DpinError as problems:
+        for problem in _leaves(problems):
+            assert isinstance(problem, DpinError)
+            code = tell_known(problem)
+    return code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions of a group and of the groups in it."""
+    found: list[BaseException] = []
+    for problem in group.exceptions:
+        found += _leaves(problem) if isinstance(problem, BaseExceptionGroup) else [problem]
+    return found
+
+
+async def run_node_with_api(flags: Flags) -> None:
+    """Run the node of a home, and its API; SIGINT or SIGTERM stops both cleanly."""
+    from dpin.cli.service import set_up_logs
+
+    home = homes.locate(flags.home, os.environ)
+    text = homes.read_config(home)
+    settings = resolve(Layers(text, str(home.config), os.environ, flags.settings)).settings
+    set_up_logs(settings.log)
+    homes.prepare(home)
+    homes.ensure_beacon(home, homes.read_key(home))
+    with homes.held(home):
+        homes.clear_running(home)  # What a killed node left behind.
+        try:
+            await _run(home, settings, flags.fault)
+        finally:
+            homes.clear_running(home)
+
+
+async def _run(home: homes.Home, settings: Settings, fault: str) -> None:
+    """Run the node; once it can be asked things, serve them."""
+    import trio
+
+    from dpin.cli.service import announce, stop_at_signal
+    from dpin.gateway.server import serve
+    from dpin.node.control import Control
+    from dpin.node.driver import NodeOptions, run_node
+
+    async with trio.open_nursery() as nursery:
+
+        async def ready(control: Control) -> None:
+            port: int = await nursery.start(serve, control, settings.api.port)
+            announce(home, control, port)
+            nursery.start_soon(stop_at_signal, control)
+
+        await run_node(NodeOptions(home, settings, fault, version("dpin")), ready)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

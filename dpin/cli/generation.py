@@ -1,0 +1,72 @@
+"""A text as it is generated: bytes to stdout the moment they come."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+from dpin.cli.exits import ExitCode, exit_of_job
+from dpin.cli.link import show_values
+from dpin.cli.options import say
+from dpin.client.client import Client
+from dpin.node.control import RunRequest
+from dpin.node.status import JobDetail, LogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """How a generation ended."""
+
+    code: ExitCode
+    speed: str
+
+
+def follow_generation(node: Client, request: RunRequest, *, json: bool) -> Generated:
+    """Start one and print its text until it has ended; Ctrl-C ends it."""
+    started = time.monotonic()
+    job = node.run(request).id
+    text, first = bytearray(), 0.0
+    try:
+        for entry in node.events(job):
+            if entry.kind != "token":
+                continue
+            first = first or time.monotonic() - started
+            text += _bytes(entry)
+            if not json:
+                sys.stdout.buffer.write(_bytes(entry))
+                sys.stdout.buffer.flush()
+    except KeyboardInterrupt:
+        node.cancel(job)
+        say(f"\ncancelled {job}")
+        return Generated(ExitCode.INTERRUPTED, "")
+    detail = node.job(job)
+    return _ended(detail, bytes(text), (first, time.monotonic() - started), json=json)
+
+
+def _ended(detail: JobDetail, text: bytes, times: tuple[float, float], *, json: bool) -> Generated:
+    job, (first, whole) = detail.job, times
+    rate = len(text) / (whole - first) if whole > first else 0.0
+    if json:
+        values = {
+            "job": job.id,
+            "state": job.state,
+            "reason": job.reason,
+            "text": text.decode(errors="replace"),
+            "bytes": text.hex(),
+            "first_token_seconds": round(first, 3),
+            "tokens_per_second": round(rate, 1),
+            "cost": job.cost,
+        }
+        show_values("generation", values)
+    elif text:
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+    if job.state != "done":
+        say(f"error[job-failed]: {job.id} {job.state}: {job.reason}\n  fix: dpin explain {job.id}")
+    speed = f"{rate:.1f} tok/s, TTFT {first:.2f} s, {job.participants} nodes"
+    return Generated(exit_of_job(job.state, job.reason), speed)
+
+
+def _bytes(entry: LogEntry) -> bytes:
+    """The bytes as they were made; the text of an entry may have replaced broken characters."""
+    code = entry.data.get("bytes")
+    return bytes.fromhex(code) if isinstance(code, str) else entry.text.encode()

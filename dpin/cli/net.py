@@ -1,0 +1,122 @@
+"""Networks: founding, joining, inviting."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, group, say, show
+
+net = group("Found a network, join one, invite others.")
+
+
+@net.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and hyphens.")],
+    *,
+    validator: Annotated[
+        list[str] | None,
+        typer.Option("--validator", metavar="CARD", help="Another's `dpin init` card; repeatable."),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Rules of the network: development or public.")
+    ] = "development",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Found a network with this node, and those of the cards, as its validators.
+
+    One validator, or at least four. Prints an invite for them; it names no address yet.
+    """
+    from dpin.base.crypto import SigningKey
+    from dpin.cli.founding import check_name
+    from dpin.cli.link import home_of
+    from dpin.ledger.beacon import Chain
+    from dpin.ledger.genesis import found
+    from dpin.ledger.params import preset as params_of
+    from dpin.node import home as homes
+    from dpin.node.invite import Invite, read_card
+
+    place = home_of(home)
+    seed = homes.read_key(place)
+    table = homes.ensure_beacon(place, seed)
+    members = {SigningKey(seed).node_id: Chain().anchor(table)}
+    for card in map(read_card, validator or []):
+        members[card.node] = card.anchor
+    genesis = found(check_name(name), int(time.time() * 1000), members, params_of(preset))
+    invite = Invite(genesis, ())
+    homes.write_network(place, invite)
+    _tell("created", invite, json=json)
+    if not json:
+        say("next:  dpin node start, then: dpin net invite")
+
+
+@net.command()
+def join(
+    invite: Annotated[str, typer.Argument(metavar="INVITE", help="The line, or - for stdin.")],
+    *,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make this node part of the network of an invite. Needs no connection."""
+    from dpin.cli.link import home_of
+    from dpin.node import home as homes
+    from dpin.node.invite import INVITE_CHARS_MAX, read_invite
+
+    place = home_of(home)
+    homes.read_key(place)
+    read = read_invite(sys.stdin.read(INVITE_CHARS_MAX) if invite == "-" else invite)
+    homes.write_network(place, read)
+    _tell("joined", read, json=json)
+    if not json:
+        say("next:  dpin node start")
+
+
+@net.command()
+def invite(
+    *,
+    grant: Annotated[str, typer.Option(metavar="TOKENS", help="Send tokens along.")] = "",
+    to: Annotated[str, typer.Option(metavar="NODE", help="Who gets them: a node's id.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print one line for the next machine: `dpin net join LINE` there."""
+    from dpin.base.errors import Misuse
+    from dpin.cli.link import connect, show_view
+    from dpin.node.control import InviteRequest
+
+    if bool(grant) != bool(to):
+        raise Misuse("a grant needs both an amount and a node", fix="--grant 100 --to NODE_ID")
+    with connect(home) as node:
+        view = node.invite(InviteRequest(grant=grant, to=to))
+    if json:
+        show_view("invite", view)
+        return
+    if grant:
+        say(f"sent {grant} tokens to {to}")
+    show(view.invite)
+
+
+@net.command(name="show")
+def show_network(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show the network that this node belongs to."""
+    from dpin.cli.link import home_of
+    from dpin.node import home as homes
+
+    _tell("network", homes.read_network(home_of(home)), json=json)
+
+
+def _tell(schema: str, invite: "object", *, json: bool) -> None:
+    from dpin.cli.founding import network_text, network_values
+    from dpin.cli.link import show_values
+    from dpin.node.invite import Invite
+
+    assert isinstance(invite, Invite)
+    if json:
+        show_values(schema, network_values(invite))
+    elif schema == "created":
+        say(network_text(invite))
+        show(str(network_values(invite)["invite"]))
+    else:
+        show(network_text(invite))

@@ -1,0 +1,86 @@
+"""The node of this machine: start, look, drain, stop."""
+
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, group, say, show
+
+node = group("Start and stop the node of this machine.")
+
+
+@node.command()
+def start(
+    *,
+    home: HomeOption = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    provide: Annotated[
+        bool | None, typer.Option("--provide/--no-provide", help="Take jobs of others.")
+    ] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="As /ip4/0.0.0.0/tcp/4610.")
+    ] = None,
+    bootstrap: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Whom to dial first; repeatable.")
+    ] = None,
+    api_port: Annotated[int | None, typer.Option(help="Of the HTTP API; 0: a free one.")] = None,
+    fault: Annotated[
+        str, typer.Option(help="skip-work, wrong-weights or vanish, to try the checks.")
+    ] = "",
+    log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+) -> None:
+    """Run the node, until Ctrl-C or `dpin node stop`. On no terminal it logs JSON lines."""
+    from dpin.cli import process
+    from dpin.cli.link import home_of
+
+    flags: dict[str, object] = {
+        "node.name": name,
+        "share.provide": provide,
+        "network.listen": ",".join(listen) if listen else None,
+        "network.bootstrap": ",".join(bootstrap) if bootstrap else None,
+        "api.port": api_port,
+        "log.format": log_format,
+    }
+    place = home_of(home)
+    process.check(place, flags, fault)
+    words = process.command(home, flags, fault)
+    if detach:
+        running = process.start_detached(place, words)
+        say(f"the node runs (pid {running.pid}), its log is {process.log_path(place)}")
+        show(running.api)
+    else:
+        process.become(words)
+
+
+@node.command()
+def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show the node: network, ledger, tokens, work."""
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.pictures import node_text
+
+    with connect(home) as client:
+        view = client.node()
+    show_view("node", view) if json else show(node_text(view))
+
+
+@node.command()
+def stop(*, home: HomeOption = None) -> None:
+    """End the node cleanly, and wait until it has ended."""
+    from dpin.cli import process
+    from dpin.cli.link import connect, home_of
+
+    with connect(home) as client:
+        client.stop()
+    process.wait_until_gone(home_of(home))
+    say("the node has stopped")
+
+
+@node.command()
+def drain(*, home: HomeOption = None) -> None:
+    """Take no new work, and finish what runs."""
+    from dpin.cli.link import connect
+
+    with connect(home) as client:
+        client.drain()
+    say("the node takes nothing new; once it is idle: dpin node stop")

@@ -1,0 +1,219 @@
+"""Views as text for people."""
+
+import time
+
+from dpin.base.units import format_tokens
+from dpin.cli.options import table
+from dpin.node.status import (
+    Check,
+    ExplainView,
+    JobDetail,
+    JobView,
+    LogEntry,
+    NodeView,
+    PeerView,
+    PlanView,
+    ReceiptView,
+)
+
+_ID_SHOWN = 8
+
+
+def since(milliseconds: int) -> str:
+    """How long ago, in the largest unit that fits."""
+    return length(max(0, int(time.time() * 1000) - milliseconds))
+
+
+def length(milliseconds: int) -> str:
+    """A length of time: 9s, 12m, 3h, 2d."""
+    seconds = milliseconds // 1000
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def node_text(node: NodeView) -> str:
+    """What `dpin node status` shows."""
+    money, ledger = node.money, node.ledger
+    declined = ", ".join(f"{count} {code}" for code, count in sorted(node.offers_declined.items()))
+    rows = [
+        ("node", f"{node.name}  {node.state} {since(node.started_ms)}"),
+        ("id", node.node_id),
+        ("network", _network(node)),
+        ("peers", f"{node.peers}   api {node.api}"),
+        ("addresses", "  ".join(node.addresses) or "-"),
+        ("ledger", f"height {ledger.height}  {ledger.transactions} transactions  {_vote(node)}"),
+        ("root", f"{ledger.root_height}:{ledger.root or '-'}"),
+        ("tokens", f"{format_tokens(money.free)} free  {format_tokens(money.stake)} at stake  "
+                   f"{format_tokens(money.locked)} locked"),
+        ("device", _device(node)),
+        ("offers", f"{node.offers_seen} seen  {node.offers_taken} taken  declined {declined or 0}"),
+    ]  # fmt: skip
+    rows += [("serving", f"{item.role} {item.job} round {item.round} step {item.step}/{item.steps} "
+                         f"{item.tokens_per_second} tok/s") for item in node.serving]  # fmt: skip
+    rows += [("warning", warning) for warning in node.warnings]
+    return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _network(node: NodeView) -> str:
+    chain = (node.chain or "")[:_ID_SHOWN]
+    purpose = "  for development: its tokens are worthless" if node.development else ""
+    return f"{node.network or '-'} ({chain}){purpose}"
+
+
+def _device(node: NodeView) -> str:
+    return f"{node.device.name} ({node.device.reason})" if node.device else "not known yet"
+
+
+def _vote(node: NodeView) -> str:
+    ledger = node.ledger
+    if not ledger.validator:
+        return "observer"
+    signing = "signing" if ledger.signing else "not signing"
+    return f"validator, {signing}, 1 of {len(ledger.committee)}, tolerates {ledger.tolerates}"
+
+
+def overview_text(node: NodeView, jobs: list[JobView]) -> str:
+    """What `dpin status` shows."""
+    state = f"{node.name} {node.state} {since(node.started_ms)}  {node.peers} peers"
+    money = f"balance {format_tokens(node.money.free)}  serving {len(node.serving)}"
+    return f"node   {state}  api {node.api}\nmine   {money}\n\n{jobs_text(jobs)}"
+
+
+def jobs_text(jobs: list[JobView]) -> str:
+    """What `dpin jobs` shows, newest first."""
+    if not jobs:
+        return "no jobs yet; try: dpin submit examples/job.yaml"
+    heads = ("JOB", "NAME", "KIND", "ROLE", "STATE", "ROUND", "NODES", "COST", "AGE", "REASON")
+    return table(heads, [_job_row(job) for job in jobs])
+
+
+def _job_row(job: JobView) -> tuple[str, ...]:
+    rounds = f"{job.round}/{job.rounds}" if job.rounds else "-"
+    nodes = f"{job.participants}/{job.seats}"
+    cost = f"{format_tokens(job.cost)} of {format_tokens(job.cost_max)}"
+    head = (job.id, job.name, job.kind, job.role, job.state)
+    return (*head, rounds, nodes, cost, since(job.submitted_ms), job.reason)
+
+
+def job_text(detail: JobDetail) -> str:
+    """What `dpin status JOB` shows."""
+    parts = [jobs_text([detail.job]), phases_text(detail)]
+    if detail.leases:
+        heads = ("SEAT", "PROVIDER", "STATE", "PRICE", "UNITS", "PAID", "LOST", "REASON")
+        parts.append(table(heads, [
+            (str(lease.seat), lease.name, lease.state, format_tokens(lease.price),
+             str(len(lease.units)), format_tokens(sum(unit.paid for unit in lease.units)),
+             format_tokens(sum(unit.lost for unit in lease.units)), lease.reason)
+            for lease in detail.leases
+        ]))  # fmt: skip
+    if detail.rounds:
+        heads = ("ROUND", "NODES", "INCLUDED", "LOSS", "HELD OUT", "TOK/S", "TRAIN", "EXCHANGE")
+        parts.append(table(heads, [
+            (str(item.round), str(len(item.participants)), str(item.included), _loss(item.loss),
+             _loss(item.holdout), str(item.tokens_per_second), f"{item.train_ms / 1000:.1f}s",
+             f"{item.exchange_ms / 1000:.1f}s")
+            for item in detail.rounds
+        ]))  # fmt: skip
+    parts.append(result_text(detail))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def phases_text(detail: JobDetail) -> str:
+    """The phases of a job, one a line."""
+    marks = {"done": "ok", "running": "..", "failed": "!!"}
+    return "\n".join(
+        f"[{marks.get(phase.state, '  ')}] {phase.name:<8}"
+        f"{phase.elapsed_ms / 1000:>7.1f}s  {phase.detail}".rstrip()
+        for phase in detail.phases
+    )
+
+
+def result_text(detail: JobDetail) -> str:
+    """Loss, cost, verdicts, and where the result lies."""
+    job = detail.job
+    verdicts = ", ".join(f"{count} {name}" for name, count in sorted(detail.verdicts.items()))
+    words = [f"cost {format_tokens(job.cost)}"]
+    if detail.holdout_before is not None:
+        words.insert(0, f"loss {_loss(detail.holdout_before)} -> {_loss(detail.holdout_after)}")
+    if verdicts:
+        words.append(f"checks: {verdicts}")
+    if detail.output is not None and detail.files:
+        words.append(f"-> {detail.output} ({', '.join(detail.files)})")
+    return "  ".join(words)
+
+
+def explain_text(explain: ExplainView) -> str:
+    """What `dpin explain` shows."""
+    lines = [
+        f"{explain.job} is {explain.state} since {since(explain.since_ms)}: {explain.summary}",
+        f"{explain.providers_seen} providers seen, {explain.bids} bids",
+    ]
+    lines += [
+        f"  {item.name:<16} {item.code:<12} {item.detail}"
+        + (f"  -> try: {item.fix}" if item.fix else "")
+        for item in explain.declines
+    ]
+    return "\n".join([*lines, f"next: {explain.next_step}"] if explain.next_step else lines)
+
+
+def plan_text(plan: PlanView) -> str:
+    """What `dpin submit --dry-run` shows."""
+    rows = [
+        ("job", f"{plan.name}  {plan.kind}  {plan.parameters:,} parameters"),
+        ("work", f"{plan.rounds} rounds of {plan.steps} steps on {plan.seats} nodes"),
+        ("cost", f"at most {format_tokens(plan.cost_max)}, {format_tokens(plan.price_cap)} a unit; "
+                 f"you have {format_tokens(plan.balance)}"),
+        ("nodes", ", ".join(peer.name for peer in plan.providers) or "none known"),
+    ]  # fmt: skip
+    rows += [("warning", warning) for warning in plan.warnings]
+    return "\n".join(f"{name:<8} {text}" for name, text in rows)
+
+
+def peers_text(peers: list[PeerView]) -> str:
+    """What `dpin peers` shows."""
+    heads = ("NODE", "NAME", "STATE", "ROLE", "DEVICE", "TOKENS", "STAKE", "SEEN", "NOTE")
+    rows = [
+        (peer.node_id[:_ID_SHOWN], peer.name, "connected" if peer.connected else "away",
+         _role(peer), peer.device or "-", format_tokens(peer.free), format_tokens(peer.stake),
+         since(peer.last_seen_ms), peer.reason)
+        for peer in peers
+    ]  # fmt: skip
+    return table(heads, rows) if rows else "no peers known; on the other machine: dpin net join"
+
+
+def _role(peer: PeerView) -> str:
+    roles = [("validator", peer.validator), ("provider", peer.provides)]
+    return "+".join(name for name, holds in roles if holds) or "member"
+
+
+def receipts_text(receipts: list[ReceiptView]) -> str:
+    """What `dpin receipts` shows."""
+    heads = ("COMMIT", "INDEX", "SUBJECT", "CODE", "PROOF", "DETAIL")
+    rows = [
+        (str(item.height), str(item.index), item.subject[:_ID_SHOWN], str(item.code),
+         "ok" if item.proof_ok else "BAD", item.detail)
+        for item in receipts
+    ]  # fmt: skip
+    return table(heads, rows) if rows else "no receipts yet"
+
+
+def checks_text(checks: list[Check]) -> str:
+    """What `dpin doctor` shows."""
+    lines: list[str] = []
+    for check in checks:
+        lines.append(f"{check.verdict.upper():<5} {check.name:<10} {check.detail}")
+        if check.fix and check.verdict != "ok":
+            lines.append(f"      fix: {check.fix}")
+    return "\n".join(lines)
+
+
+def entry_text(entry: LogEntry) -> str:
+    """One line of a job's log."""
+    clock = time.strftime("%H:%M:%S", time.localtime(entry.time_ms / 1000))
+    return f"{clock} {entry.kind:<8} {entry.text}"

@@ -1,0 +1,106 @@
+"""Node processes: starting one, waiting for it, ending it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from dpin.base.errors import Misuse, Unavailable
+from dpin.client.errors import ClientError
+from dpin.node.home import Home, Running, read_config, read_key, read_network, read_running
+from dpin.node.settings import Layers, resolve
+
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+FAULTS: Final = ("skip-work", "wrong-weights", "vanish")
+_POLL_SECONDS: Final = 0.05
+_ERROR_LINES: Final = 12
+
+
+def check(home: Home, flags: Mapping[str, object], fault: str) -> None:
+    """Raise Misuse here, with the flag's name, for what the node would refuse."""
+    resolve(Layers(read_config(home), str(home.config), os.environ, flags))
+    read_key(home)
+    network = read_network(home)
+    if fault and fault not in FAULTS:
+        raise Misuse(f"there is no fault {fault!r}", fix=f"one of: {', '.join(FAULTS)}")
+    if fault and not network.genesis.params.development:
+        raise Misuse(
+            f"{network.genesis.name!r} is no development network: no faults on purpose",
+            fix="try them in: dpin sim up --nodes 5",
+        )
+
+
+def command(folder: str | None, flags: Mapping[str, object], fault: str) -> list[str]:
+    """The words that start the node process."""
+    words = [sys.executable, "-m", "dpin", "_node"]
+    words += ["--home", folder] if folder is not None else []
+    words += ["--fault", fault] if fault else []
+    for key, value in flags.items():
+        if value is not None:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words += ["--set", f"{key}={text}"]
+    return words
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """Turn this process into the node: same terminal, same signals, same exit status."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], list(words))  # noqa: S606  # This very Python, with words of our own.
+
+
+def log_path(home: Home) -> Path:
+    """Where a detached node logs."""
+    return home.root / "node.log"
+
+
+def start_detached(home: Home, words: Sequence[str]) -> Running:
+    """Start a node that outlives its terminal; returns when it answers."""
+    process = spawn(home, words)
+    return wait_until_up(home, process)
+
+
+def spawn(home: Home, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a node process that logs into its home."""
+    with log_path(home).open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  # This very Python, with words of our own.
+            list(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def wait_until_up(home: Home, process: "subprocess.Popen[bytes]") -> Running:
+    """What the node says of itself once it answers; raises ClientError with its last words."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        running = read_running(home)
+        if running is not None and running.pid == process.pid:
+            return running
+        time.sleep(_POLL_SECONDS)
+    if process.poll() is None:
+        process.terminate()
+        raise ClientError("timed-out", "the node did not start in time", f"see {log_path(home)}")
+    raise _died(home)
+
+
+def _died(home: Home) -> ClientError:
+    lines = log_path(home).read_text(errors="replace").splitlines()
+    at = max((at for at, line in enumerate(lines) if line.startswith("error[")), default=None)
+    if at is None:
+        last = "\n".join(lines[-_ERROR_LINES:])
+        return ClientError("node-died", f"the node ended at its start:\n{last}", "dpin doctor")
+    code, _, message = lines[at].removeprefix("error[").partition("]: ")
+    fix = lines[at + 1].partition("fix: ")[2] if at + 1 < len(lines) else ""
+    return ClientError(code, message, fix)
+
+
+def wait_until_gone(home: Home) -> None:
+    """Wait until no node runs on this home; raises Unavailable when it takes too long."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while read_running(home) is not None:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the node of {home.root} has not ended in {STOP_SECONDS:.0f} s")
+        time.sleep(_POLL_SECONDS)

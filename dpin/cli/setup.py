@@ -1,0 +1,79 @@
+"""Making a node: its key and its config."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, say, show
+
+
+def init(
+    *,
+    name: Annotated[str, typer.Option(help="A name for people; else one from the key.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a node: its key and a commented config. Prints its card, which founds networks.
+
+    Again on the same home, it makes what is missing and prints the card once more.
+    """
+    from dpin.base.crypto import SigningKey
+    from dpin.cli.link import home_of, show_values
+    from dpin.ledger.beacon import CHAIN_LENGTH, Chain
+    from dpin.node import home as homes
+    from dpin.node.invite import Card, write_card
+    from dpin.node.names import name_of
+    from dpin.node.settings import Layers, config_text, resolve
+
+    place = home_of(home)
+    homes.prepare(place)
+    seed = homes.read_key(place) if place.key.exists() else homes.create_key(place)
+    node = SigningKey(seed).node_id
+    if not homes.read_config(place):
+        chosen = name or (name_of(node) if yes else _asked(name_of(node)))
+        text = config_text(chosen)
+        resolve(Layers(text, str(place.config)))
+        homes.write_config(place, text)
+    progress = _Progress(CHAIN_LENGTH)
+    table = homes.ensure_beacon(place, seed, progress.see)
+    progress.end()
+    card = write_card(Card(node, Chain().anchor(table)))
+    settings = resolve(Layers(homes.read_config(place), str(place.config))).settings
+    called = settings.node.name or name_of(node)
+    if json:
+        values = {"name": called, "node_id": node.hex(), "home": str(place.root), "card": card}
+        show_values("init", {**values, "config": str(place.config)})
+        return
+    say(f"{called}  {node.hex()}\nhome   {place.root}\nconfig {place.config}")
+    say(f"keep a copy of {place.key}: whoever loses it loses the node's tokens and name")
+    say(
+        "next:  dpin net create NAME, or: dpin net join INVITE\ncard, for whoever founds a network:"
+    )
+    show(card)
+
+
+def _asked(default: str) -> str:
+    if not sys.stdin.isatty():
+        return default
+    return str(typer.prompt("A name for this node", default=default, err=True))
+
+
+class _Progress:
+    """One line on a terminal while something takes seconds."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = -1
+
+    def see(self, done: int) -> None:
+        percent = done * 100 // self._total
+        if sys.stderr.isatty() and percent != self._shown:
+            self._shown = percent
+            sys.stderr.write(f"\rmaking the chain of reveals {percent} %")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._shown >= 0:
+            sys.stderr.write("\r\x1b[K")

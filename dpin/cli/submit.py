@@ -1,0 +1,91 @@
+"""Giving work away: jobs from a file, and single generations."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, SetOption, say, show
+
+
+def submit(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="A job file, as YAML.")] = "",
+    *,
+    sets: SetOption = None,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
+    attach: Annotated[str, typer.Option(metavar="JOB", help="Follow a job again.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Start a job and follow it; the exit status is the job's. Ctrl-C leaves it running."""
+    from dpin.base.errors import Misuse
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.pictures import plan_text
+    from dpin.client.client import request_from
+
+    if bool(file) == bool(attach):
+        raise Misuse("name a job file, or a job to follow", fix="dpin submit job.yaml")
+    request = request_from(Path(file), sets or [], name) if file else None
+    with connect(home) as node:
+        if request is None:
+            _follow(node, node.job(attach).job.id, json=json)
+        elif dry_run:
+            plan = node.plan(request)
+            show_view("plan", plan) if json else show(plan_text(plan))
+        else:
+            job = node.submit(request)
+            if not detach:
+                say(f"{job.id} {job.name}")
+                _follow(node, job.id, json=json)
+            elif json:
+                show_view("submitted", job)
+            else:
+                show(job.id)
+
+
+def _follow(node: object, job: str, *, json: bool) -> None:
+    from dpin.cli.follow import follow
+    from dpin.cli.link import show_view
+    from dpin.client.client import Client
+
+    assert isinstance(node, Client)
+    code = follow(node, job)
+    if json:
+        show_view("job", node.job(job))
+    raise typer.Exit(code)
+
+
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model's folder.")],
+    prompt: Annotated[str, typer.Argument(metavar="TEXT", help="What it continues.")],
+    *,
+    tokens: Annotated[int, typer.Option(min=1, help="Bytes to generate.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, max=10, help="0 is greedy.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    max_cost: Annotated[str, typer.Option(metavar="TOKENS", help="At most.")] = "10",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say how fast it was.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Continue a text with a model, on a provider; the text comes as it is made."""
+    from dpin.base.units import parse_tokens
+    from dpin.cli.generation import follow_generation
+    from dpin.cli.link import connect
+    from dpin.node.control import RunRequest
+
+    parse_tokens(max_cost)
+    request = RunRequest(
+        model=str(Path(model).resolve()),
+        prompt=prompt,
+        tokens=tokens,
+        temperature=temperature,
+        seed=seed,
+        max_cost=max_cost,
+    )
+    with connect(home) as node:
+        result = follow_generation(node, request, json=json)
+    if verbose:
+        say(result.speed)
+    raise typer.Exit(result.code)
