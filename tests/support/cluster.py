@@ -13,8 +13,10 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, ChainId, Digest, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant, Micros, MicroTokens, after, seconds
+from dpin.ledger.blocks import read_block
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.mempool import identify
+from dpin.ledger.messages import BlockMessage, read_message
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.replica import Applied, Event, Refused, Replica, Silenced, Submit
@@ -88,6 +90,7 @@ class Place:
     executor: FakeExecutor = field(default_factory=FakeExecutor)
     wake: Instant = NEVER
     effects: list[object] = field(default_factory=list)  # since the start, but Store and Wake
+    fuse: int | None = None  # effects until it crashes
 
 
 class Cluster:
@@ -103,7 +106,7 @@ class Cluster:
         self.loss_percent = 0
         self.cut: Callable[[NodeId, NodeId], bool] = lambda _from, _to: False
         self.sent = 0
-        self.latency = LATENCY
+        self.blocks_sent: dict[tuple[int, int], set[Digest]] = {}  # by round and author
         self._chance = Chance(seed.to_bytes(8))
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
         self._order = count()
@@ -146,7 +149,16 @@ class Cluster:
         replica = place.replica
         if replica is None:
             return
-        for effect in replica.step(event, self.now):
+        effects = replica.step(event, self.now)
+        # Law 1: what a batch stores is durable before anything else of it happens.
+        stores = [effect for effect in effects if isinstance(effect, Store)]
+        for effect in [*stores, *(one for one in effects if not isinstance(one, Store))]:
+            if place.fuse == 0:
+                place.fuse = None
+                self.crash(self.nodes.index(node))
+                return
+            if place.fuse is not None:
+                place.fuse -= 1
             self._perform(node, place, effect)
 
     def _perform(self, node: NodeId, place: Place, effect: object) -> None:
@@ -166,9 +178,13 @@ class Cluster:
 
     def _send(self, node: NodeId, peer: NodeId, payload: bytes) -> None:
         self.sent += 1
+        message = read_message(payload)
+        if isinstance(message, BlockMessage):
+            block = read_block(message.block)
+            self.blocks_sent.setdefault((block.round, block.author), set()).add(block.digest)
         if self.cut(node, peer) or self._chance.below(100) < self.loss_percent:
             return
-        delay = Micros(self.latency + self._chance.below(self.latency))
+        delay = Micros(LATENCY + self._chance.below(LATENCY))
         self._at(after(self.now, delay), lambda: self.feed(peer, Received(node, payload)))
 
     def _tick(self, node: NodeId) -> None:
