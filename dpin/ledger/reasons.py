@@ -21,7 +21,6 @@ class Reason(IntEnum):
     UNKNOWN_JOB = 120
     NOT_THE_REQUESTER = 121
     JOB_CLOSED = 122  # ended, cancelled, or past its last round
-    JOB_EXISTS = 123
     NO_OPEN_SEAT = 124
     NO_FITTING_BID = 125
     TOO_MANY_LEASES = 126
