@@ -123,7 +123,7 @@ class Discovery:
         self._answered: dict[NodeId, Instant] = {}
         self._ask_at = Instant(0)
         self._wake_at = Instant(0)
-        self._learn(start.bootstrap)
+        _learn(peers, start.me, start.bootstrap)
         self._bootstrap = [n for n in map(node_in, start.bootstrap) if n is not None]
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
@@ -142,7 +142,7 @@ class Discovery:
             case Received(peer, payload):
                 return self._exchange(peer, payload, now)
             case LearntAddresses(addresses):
-                self._learn(addresses)
+                _learn(self.peers, self._start.me, addresses)
             case DialFailed(address):
                 self._failed(address, now)
             case Blamed(peer):
@@ -204,14 +204,8 @@ class Discovery:
             return [Blame(peer, "told of peers without being asked")]
         if len(others) > TOLD_MAX or any(node_in(address) is None for address in others):
             return [Blame(peer, "told of peers at what are no addresses")]
-        self._learn(others)
+        _learn(self.peers, self._start.me, others)
         return []
-
-    def _learn(self, addresses: Iterable[str]) -> None:
-        for address in addresses:
-            node = node_in(address)
-            if node is not None and node != self._start.me:
-                self.peers.learn(node, address)
 
     def _failed(self, address: str, now: Instant) -> None:
         node = node_in(address)
@@ -293,3 +287,10 @@ class Discovery:
             return []
         self._wake_at = soonest
         return [Wake(soonest)]
+
+
+def _learn(peers: Peers, me: NodeId, addresses: Iterable[str]) -> None:
+    for address in addresses:
+        node = node_in(address)
+        if node is not None and node != me:
+            peers.learn(node, address)

@@ -157,6 +157,13 @@ class _Reading:
         self.done = trio.Event()
 
 
+async def _supersede(older: Sequence[_Reading]) -> None:
+    for reading in older:
+        await quiet_reset(reading.stream)
+        with trio.move_on_after(SUPERSEDE_SECONDS):
+            await reading.done.wait()
+
+
 class Link:
     """Everything between this node and one peer, from its first connection to its last."""
 
@@ -253,18 +260,12 @@ class Link:
         self._readings.append(reading)
         try:
             with reading.scope:
-                await self._supersede(older)
+                await _supersede(older)
                 await self._announced.wait()
                 await self._read_all(stream)
         finally:
             self._readings.remove(reading)
             reading.done.set()
-
-    async def _supersede(self, older: Sequence[_Reading]) -> None:
-        for reading in older:
-            await quiet_reset(reading.stream)
-            with trio.move_on_after(SUPERSEDE_SECONDS):
-                await reading.done.wait()
 
     async def _read_all(self, stream: Stream) -> None:
         decoder = FrameDecoder(CONTROL_BYTES_MAX)

@@ -333,11 +333,12 @@ async def test_small_reads_send_no_frames() -> None:
 
 
 async def test_libp2p_dials_nobody_of_its_own_accord() -> None:
-    async with attacked() as attack:
-        victim, stranger = attack
-        info = info_from_p2p_addr(Multiaddr(victim.addresses[0]))
-        stranger.peerstore.add_addrs(info.peer_id, info.addrs, 600)
-        victim.disconnect(NodeId(node_of(stranger.get_id().to_bytes()) or b""))
-        await next_of(victim, PeerDown)
-        await trio.sleep(1)
-        assert victim.peers() == []
+    async with (
+        open_host(HostOptions(seed(1))) as heard_of,
+        running(guards.secure_host(seed(666), 256)) as host,
+    ):
+        info = info_from_p2p_addr(Multiaddr(heard_of.addresses[0]))
+        host.get_peerstore().add_addrs(info.peer_id, info.addrs, 600)
+        await host.get_network().auto_connector.maybe_connect()
+        await trio.sleep(0.5)
+        assert heard_of.peers() == []
