@@ -13,7 +13,6 @@ class Reason(IntEnum):
 
     OK = 0
     # An account's own.
-    UNKNOWN_ACCOUNT = 100
     BAD_FIELD = 101  # a number out of its range, or an id that is not 32 bytes long
     NOT_ENOUGH_FREE = 102
     NOT_ENOUGH_STAKE = 103  # what bonds hold cannot be taken back
