@@ -29,8 +29,8 @@ STDERR: Final = 2
 NANOS_PER_MILLI: Final = 1_000_000
 
 
-class ParentGone(Exception):
-    """The node has closed the pipe or is dead."""
+class ParentGone(BaseException):
+    """The node has closed the pipe or is dead: no command's error, it ends the process."""
 
 
 class Disk:

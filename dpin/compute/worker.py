@@ -53,7 +53,7 @@ class WorkerOptions:
 
     folder: Path
     nice: int = 10
-    memory_bytes: int = 0  # of address space; 0: no limit
+    memory_bytes: int = 0  # of address space, which torch alone needs 4 GiB of; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,6 +341,14 @@ def test_what_cannot_be_done_is_reported_and_the_session_lives_on() -> None:
     bench.unit()
 
 
+def test_a_bug_in_one_command_does_not_cost_the_others() -> None:
+    bench = Bench()
+    del bench.session._held._trainer  # type: ignore[union-attr]
+    assert "AttributeError" in bench.fail(Evaluate())
+    bench.do(bench.opening, Opened)
+    bench.do(Evaluate(), Evaluated)
+
+
 def test_a_corrupt_checkpoint_or_manifest_opens_no_job() -> None:
     bench = Bench()
     held = bench.desk.files.held

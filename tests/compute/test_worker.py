@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from dpin.base.errors import Unavailable
 from dpin.base.ids import Round
@@ -18,6 +19,7 @@ from dpin.compute.task import (
     Failed,
     Merged,
     MergeRound,
+    ModelSpec,
     Opened,
     Prepared,
     Probe,
@@ -96,12 +98,28 @@ async def test_a_killed_worker_is_reported_with_its_exit_code(tmp_path: Path) ->
 
 
 async def test_the_last_words_of_a_worker_are_kept(tmp_path: Path) -> None:
-    # Too little address space for torch: the child dies at once, with a traceback.
-    async with open_worker(WorkerOptions(tmp_path, memory_bytes=1 << 20)) as worker:
+    async with open_worker(WorkerOptions(tmp_path)) as worker:
+        assert worker._process.stdin is not None
+        await worker._process.stdin.send_all(b"\0\0\0\1?")
         ended = await answer(worker)
     assert isinstance(ended, Ended)
-    assert ended.code != 0
-    assert 0 < len(ended.stderr) <= 20
+    assert ended.code == 1
+    assert "PeerFault" in ended.stderr[-1]
+    assert len(ended.stderr) <= 20
+
+
+async def test_a_command_that_needs_more_memory_than_allowed_fails_alone(tmp_path: Path) -> None:
+    large = replace(
+        prepare("made"), model=ModelSpec(layers=1, heads=1, width=1 << 15, context=1 << 16)
+    )
+    (tmp_path / "corpus.txt").write_bytes(CORPUS * 200)
+    async with open_worker(WorkerOptions(tmp_path, memory_bytes=8 << 30)) as worker:
+        await worker.send(large)
+        failed = await answer(worker)
+        assert isinstance(failed, Failed)
+        assert "alloc" in failed.reason or "Memory" in failed.reason
+        await worker.send(prepare("made"))
+        assert isinstance(await answer(worker), Prepared)
 
 
 async def test_cancelling_the_node_leaves_no_worker_behind(tmp_path: Path) -> None:
