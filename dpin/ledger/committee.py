@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -13,7 +14,7 @@ SEED_TAG: Final = "dpin/leader-seed/v1"
 _LEADER_PREFIX: Final = b"dpin/leader/v1\0"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Committee:
     """Members in the order of their author index, with their weights."""
 
@@ -24,17 +25,17 @@ class Committee:
     def __len__(self) -> int:
         return len(self.members)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """The weight of all."""
         return sum(self.weights)
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """The least weight of which any two holders share a correct member, below 1/3 faulty."""
         return 2 * self.total // 3 + 1
 
-    @property
+    @cached_property
     def honest(self) -> int:
         """The least weight among whose holders one is correct, below 1/3 faulty."""
         return self.total - self.quorum + 1
