@@ -40,6 +40,7 @@ def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish |
         signed
         for provider, signed in sorted(own.supply.bids.items())
         if not holds_live_lease(state, job, provider) and signed.bid.until > state.tick
+        if provider not in own.lost
     ]
     if not seats or not bids:
         own.supply.first_at = None if not bids else own.supply.first_at
@@ -77,6 +78,7 @@ def stops(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | 
         beat = own.beats.setdefault(lease_id, Beat(None, now))
         gone = _gone_at(own, lease, beat)
         if now >= gone:
+            own.supply.bids.pop(lease.provider, None)  # Who is there bids again, within seconds.
             yield Wish(f"stop:{lease_id.hex()}", Stop(lease_id))
         else:
             yield Wake(gone)

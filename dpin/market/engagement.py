@@ -21,25 +21,23 @@ from dpin.compute.task import (
     Trained,
     TrainUnit,
 )
-from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
+from dpin.compute.work import Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.ledger.transactions import INFER, Commit, Have, Ready
 from dpin.ledger.wishes import Wish
+from dpin.market.loading import Loading
 from dpin.market.merging import Merging
 from dpin.market.messages import (
-    AskCheckpoint,
-    CheckpointOffer,
     Decline,
     Heartbeat,
     Reason,
     Text,
 )
-from dpin.storage.wanted import Allow, Fetch, Fetched, Keep, Kept, Purpose
+from dpin.storage.wanted import Allow, Fetch, Keep, Kept, Purpose
 from dpin.verify.commitment import commit_of, generation_leaves
 from dpin.verify.defender import Produced
 from dpin.verify.jobfiles import JobFiles
 
-RETRY: Final = seconds(1)
 BEAT: Final = seconds(1)
 RESTARTS_MAX: Final = 2
 MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
@@ -66,29 +64,37 @@ class Engagement:
     lease: Lease
     fault: Fault
     tick_ms: int
-    files: JobFiles = field(init=False)
-    worker: WorkerId = field(init=False)
-    merging: Merging = field(init=False)
-    hired: bool = False
+    loading: Loading = field(init=False)
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
     step: int = 0
     steps: int = 0
     loss_micronats: int = 0
     tokens_per_second: int = 0
-    _opening: str = ""  # checkpoint that the worker was told to load
-    _checkpoint: tuple[Round, BlobId] | None = None
     _ordered: Round = Round(-1)
     _trained: dict[Round, Trained] = field(default_factory=dict)
     _commits: dict[Round, Commit] = field(default_factory=dict)
     _offset: int = 0
-    _retry_at: Instant = Instant(0)
     _beat_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
-        self.files = JobFiles(self.job)
-        self.worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
-        self.merging = Merging(self.job, self.worker)
+        worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
+        self.loading = Loading(self.job, self.lease.provider, worker)
+
+    @property
+    def files(self) -> JobFiles:
+        """The job's files."""
+        return self.loading.files
+
+    @property
+    def worker(self) -> WorkerId:
+        """The worker of this lease."""
+        return self.loading.worker
+
+    @property
+    def merging(self) -> Merging:
+        """The global state in the worker."""
+        return self.loading.merging
 
     # --- following the ledger ---
 
@@ -99,7 +105,8 @@ class Engagement:
         if self.failed or self.files.fault:
             yield from self._give_up(now)
             return
-        yield from self._prepare(state, now)
+        yield from self.loading.prepare(state, now)
+        yield from self._ready()
         yield from self.merging.follow(state, now)
         record = self.job.current
         if record is not None:
@@ -107,58 +114,10 @@ class Engagement:
             yield from self._exchange(record, state)
         yield from self._beat(now)
 
-    def _prepare(self, state: State, now: Instant) -> Iterator[Effect]:
-        if not self.hired:
-            self.hired = True
-            yield Hire(self.worker)
-        if not self.files.ready or self._start() is None:
-            if now >= self._retry_at:
-                self._retry_at = after(now, RETRY)
-                yield from self.files.missing(state)
-                yield from self._seek_checkpoint(state)
-                yield Wake(self._retry_at)
-            return
-        if self.lease.state == LeaseState.AWARDED:
-            # The worker may still be loading: its time is in the unit's deadline.
+    def _ready(self) -> Iterator[Effect]:
+        """The worker may still be loading: its time is in the unit's deadline."""
+        if self.lease.state == LeaseState.AWARDED and self.loading.start is not None:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
-        start = self._start()
-        if (
-            start is not None
-            and not self._opening
-            and not isinstance(self.files.manifest, InferManifest)
-        ):
-            round_, self._opening = start
-            yield Order(self.worker, self.files.open_job(self._opening, round_, self.worker))
-
-    def _start(self) -> tuple[Round, str] | None:
-        """The round and the file that this worker starts from, once the file is here."""
-        manifest = self.files.manifest
-        if manifest is None:
-            return None
-        if isinstance(manifest, InferManifest):
-            return Round(0), self.files.paths.get(manifest.model, "")
-        if self._checkpoint is not None:
-            round_, blob = self._checkpoint
-            path = self.merging.paths.get(blob)
-            return None if path is None else (round_, path)
-        if not self._late:
-            return Round(0), self.files.paths.get(manifest.initial, "")
-        return None
-
-    @property
-    def _late(self) -> bool:
-        """Whether rounds were closed before this lease: its start is somebody's checkpoint."""
-        return any(record.closed for record in self.job.rounds)
-
-    def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
-        if self.job.propose.kind == INFER or not self._late:
-            return
-        sources = [peer for peer in self.files.sources(state) if peer != self.lease.provider]
-        if self._checkpoint is None:
-            for peer in sources:
-                yield Send(peer, encode(AskCheckpoint(self.job.id)))
-        else:
-            yield Fetch(self._checkpoint[1], tuple(sources), Purpose.MODEL)
 
     def _work(self, record: RoundRecord, state: State) -> Iterator[Effect]:
         """Order the unit of the current round; commit it when it is done."""
@@ -244,18 +203,6 @@ class Engagement:
 
     # --- what comes in ---
 
-    def fetched(self, event: Fetched) -> None:
-        """A blob is here."""
-        self.files.arrived(event)
-        self.merging.arrived(event)
-        self._retry_at = Instant(0)
-
-    def offered(self, offer: CheckpointOffer) -> None:
-        """Somebody holds the job's state; the first offer is taken."""
-        if self._checkpoint is None and self._late and 0 <= offer.round <= len(self.job.rounds):
-            self._checkpoint = (offer.round, offer.blob)
-            self._retry_at = Instant(0)
-
     def kept(self, event: Kept) -> Iterator[Effect]:
         """A file of ours has a blob id now: an update can be committed, a checkpoint offered."""
         for round_, trained in self._trained.items():
@@ -268,7 +215,7 @@ class Engagement:
         """News of the own worker."""
         match report:
             case Opened():
-                self.merging.opened(report, self._opening)
+                self.merging.opened(report, self.loading.opening)
             case Merged():
                 self.merging.merged(report)
             case Progress():
@@ -299,14 +246,8 @@ class Engagement:
 
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
-        self.hired, self._opening, self._ordered = False, "", Round(-1)
-        self.merging.restarted()
+        self.loading.restarted()
+        self._ordered = Round(-1)
         self.restarts += 1
         if self._commits or self.restarts > RESTARTS_MAX:
             self.failed = f"the worker died: {reason}"
-
-    def dismiss(self) -> Iterator[WorkEffect]:
-        """The lease has ended."""
-        if self.hired:
-            self.hired = False
-            yield Dismiss(self.worker)

@@ -128,7 +128,7 @@ class Provider:
             if isinstance(message, AskCheckpoint):
                 yield from engagement.merging.asked(peer)
             else:
-                engagement.offered(message)
+                engagement.loading.offered(message)
 
     # --- following the ledger ---
 
@@ -142,7 +142,7 @@ class Provider:
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
-            yield from self.engagements.pop(lease_id).dismiss()
+            yield from self.engagements.pop(lease_id).loading.dismiss()
         for engagement in self.engagements.values():
             yield from engagement.follow(state, now)
         if self._probed is None:
@@ -230,7 +230,7 @@ def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> It
         case Exited(worker, reason) if worker == engagement.worker:
             engagement.exited(reason)
         case Fetched():
-            engagement.fetched(event)
+            engagement.loading.fetched(event)
         case Kept():
             yield from engagement.kept(event)
         case Reported() | Exited() | Missing() | Tick():

@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from dpin.base.codec import decode, encode
-from dpin.base.crypto import digest, verify
-from dpin.base.ids import NO_DIGEST, BlobId, ChainId, JobId, NodeId
+from dpin.base.codec import decode
+from dpin.base.crypto import digest
+from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Tick
 from dpin.base.units import MICROS_PER_MILLI, Instant, format_tokens
 from dpin.compute.task import OUTPUT_TAG, Manifest, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
 from dpin.ledger.accounts import Job, JobState, State
 from dpin.ledger.params import Params
-from dpin.ledger.transactions import BID_TAG, INFER, Cancel
+from dpin.ledger.transactions import INFER, Cancel, Propose
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import OK, Follow, Outcome, Wish
 from dpin.market import workshop
-from dpin.market.awarding import awards, keep_bid, stops
-from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Text
-from dpin.market.orders import InferOrder, Order, OwnJobRecord
-from dpin.market.ownjob import Beat, OwnJob, Stage
+from dpin.market.awarding import awards, stops
+from dpin.market.mail import Mail, Message
+from dpin.market.orders import Order, OwnJobRecord
+from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
@@ -32,9 +32,6 @@ from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 JOBS_MAX: Final = 256  # own jobs kept in memory; the oldest ended ones go first
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256
-
-
-Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +78,11 @@ class Requester:
 
     def __init__(self, me: NodeId, chain: ChainId, params: Params) -> None:
         self._me = me
-        self._chain = chain
         self._params = params
         self._probed: Probed | None = None
         self._state: State | None = None
         self.jobs: dict[str, OwnJob] = {}
+        self._mail = Mail(self.jobs, chain)
 
     def restore(self, record: OwnJobRecord) -> None:
         """A job that was under way before a restart."""
@@ -114,7 +111,7 @@ class Requester:
             case Probe(probed):
                 self._probed = probed
             case ToRequester(peer, message):
-                yield from self._told(peer, message, now)
+                yield from self._mail.told(peer, message, self._state, now)
             case Outcome():
                 yield from self._outcome(event, now)
             case PeerUp() | PeerDown():
@@ -133,7 +130,7 @@ class Requester:
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
         if own.job is None and own.propose is not None:
-            own.job = self._find(own, state)
+            own.job = self._find(own.propose, state)
         if own.job is None:
             if own.cancelled:
                 own.end(Stage.CANCELLED, "before it was funded", now)
@@ -151,21 +148,12 @@ class Requester:
         yield from tell(own, state, now)
         yield from self._finish(own, job, state, now)
 
-    def _find(self, own: OwnJob, state: State) -> Job | None:
+    def _find(self, propose: Propose, state: State) -> Job | None:
         """The ledger's side of an own job; two equal proposals are two jobs."""
         claimed = {other.job.id for other in self.jobs.values() if other.job is not None}
-        for job_id in sorted(state.live_jobs):
-            job = state.jobs[job_id]
-            mine = job.requester == self._me and job.propose == own.propose
-            if mine and job_id not in claimed:
-                return job
-        return self._find_ended(own, state, claimed)
-
-    def _find_ended(self, own: OwnJob, state: State, claimed: set[JobId]) -> Job | None:
-        """A job that ended while this node was down."""
         for job in state.jobs.values():
-            mine = job.requester == self._me and job.propose == own.propose
-            if mine and job.id not in claimed and job.state.ended:
+            mine = job.requester == self._me and job.propose == propose
+            if mine and job.id not in claimed:
                 return job
         return None
 
@@ -222,73 +210,6 @@ class Requester:
             yield Note(own.local_id, "end", text, {"state": "done"})
 
     # --- what comes in ---
-
-    def _told(self, peer: NodeId, message: Message, now: Instant) -> Iterator[Effect]:
-        match message:
-            case BidMessage():
-                yield from self._offered(peer, message, now)
-            case Decline():
-                self._declined(peer, message)
-            case Heartbeat():
-                self._beat(peer, message, now)
-            case Text():
-                yield from self._text(peer, message, now)
-            case AskCheckpoint(job=job):
-                own = self._own(job)
-                if own is not None and own.merging is not None:
-                    yield from own.merging.asked(peer)
-            case _:
-                assert_never(message)
-
-    def _own(self, job: JobId) -> OwnJob | None:
-        return next((own for own in self.jobs.values() if own.ledger_id == job), None)
-
-    def _offered(self, peer: NodeId, message: BidMessage, now: Instant) -> Iterator[Effect]:
-        bid, signature = message.signed.bid, message.signed.signature
-        what = digest(BID_TAG, encode(bid))
-        if bid.provider != peer or not verify(peer, BID_TAG, self._chain, what, signature):
-            yield Blame(peer, "sent a bid that it did not sign")
-            return
-        own = self._own(bid.job)
-        if own is not None:
-            keep_bid(own, message.signed, now)
-
-    def _declined(self, peer: NodeId, message: Decline) -> None:
-        own = self._own(message.job)
-        if own is not None and len(own.supply.declines) < DECLINES_MAX:
-            own.supply.declines[peer] = message
-            own.supply.bids.pop(peer, None)
-
-    def _beat(self, peer: NodeId, beat: Heartbeat, now: Instant) -> None:
-        assert self._state is not None, "leases come from a state"
-        lease = self._state.leases.get(beat.lease)
-        if lease is None or lease.provider != peer:
-            return
-        own = self._own(lease.job)
-        if own is None:
-            return
-        own.beats[lease.id] = Beat(beat, now)
-        times = own.rounds.get(beat.round)
-        if times is not None and beat.loss_micronats > 0:
-            times.loss_micronats = beat.loss_micronats
-            rates = (held.heartbeat for held in own.beats.values())
-            times.tokens_per_second = sum(
-                heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None
-            )
-
-    def _text(self, peer: NodeId, message: Text, now: Instant) -> Iterator[Effect]:
-        assert self._state is not None, "leases come from a state"
-        lease = self._state.leases.get(message.lease)
-        own = self._own(lease.job) if lease is not None and lease.provider == peer else None
-        if own is None or not isinstance(own.order, InferOrder):
-            return
-        if message.offset != len(own.text) or len(own.text) + len(message.data) > TEXT_BYTES_MAX:
-            return  # Out of order: the digest at the end would not match anyway.
-        if not own.text:
-            own.first_text = now
-        own.text += message.data
-        shown = message.data.decode("utf-8", "replace")
-        yield Note(own.local_id, "token", shown, {"bytes": message.data.hex()})
 
     def _outcome(self, outcome: Outcome, now: Instant) -> Iterator[Effect]:
         what, _, local_id = outcome.key.partition(":")

@@ -6,7 +6,7 @@ of them could serve an own block that a crash may still take back. The loop itse
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -14,9 +14,8 @@ import structlog
 import trio
 
 from dpin.base.crypto import SigningKey, check_edge_cases
-from dpin.base.errors import Misuse, PeerFault, Unavailable
-from dpin.base.ids import NodeId, short
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
+from dpin.base.errors import Misuse, Unavailable
+from dpin.base.machine import Blame, Send, Store, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
@@ -26,15 +25,7 @@ from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
 from dpin.market.story import Note
-from dpin.net.address import node_in
-from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, LearntAddresses
-from dpin.net.discovery import Effect as DiscoveryEffect
-from dpin.net.discovery import Event as DiscoveryEvent
-from dpin.net.discovery import Start as DiscoveryStart
-from dpin.net.envelope import Service, open_envelope, wrap
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.network import Found, Gossip, Misbehaved
-from dpin.net.peers import Peers
 from dpin.node.bulletin import Bulletin
 from dpin.node.clock import Clock
 from dpin.node.control import Control
@@ -44,8 +35,8 @@ from dpin.node.fields import parse_size
 from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import Home, read_beacon, read_key, read_network
 from dpin.node.names import name_of
+from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
-from dpin.node.presence import PRESENCE_EVERY, Presence, announce, heard, topic_of
 from dpin.node.settings import Settings
 from dpin.node.surroundings import Surroundings
 from dpin.storage.blobs import BlobStore
@@ -64,7 +55,6 @@ from dpin.storage.wanted import (
 
 INBOX_MAX: Final = 4_096
 BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
-REMEMBER_EVERY_SECONDS: Final = 30.0
 
 Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Silenced
 
@@ -152,7 +142,6 @@ class Node:
         self._waiting = 0  # batches handed to the writer and not acted on
         self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
         self._courier = Courier(nursery, shells.host, shells.store, self._told)
-        self._discovery: Discovery | None = None
         surroundings = Surroundings(
             home=options.home,
             settings=options.settings,
@@ -164,23 +153,26 @@ class Node:
         )
         self.bulletin = Bulletin(self._clock.now)
         self._seen = self.bulletin.seen
+        self._seen.started = self._clock.now()
         self.desk = Desk(peer, surroundings, self.bulletin)
 
     def start(self, bootstrap: Sequence[str]) -> None:
         """Begin all tasks."""
         founders = self._peer.genesis.founders
-        start = DiscoveryStart(
-            me=self._peer.key.node_id,
-            mine=tuple(self._shells.host.addresses),
-            bootstrap=tuple(bootstrap),
+        me = Self(
+            key=self._peer.key,
+            chain=self._peer.chain,
+            name=self._peer.choice.name,
+            version=self._options.version,
             validators=tuple(founder.node for founder in founders),
-            seed=self._clock.now().to_bytes(8),
+            bootstrap=tuple(bootstrap),
         )
-        self._discovery = Discovery(start, _remembered(self._options.home))
-        for task in (self._loop, self._write, self._listen, self._discover, self._probe):
+        home, host = self._options.home, self._shells.host
+        ties = Ties(host, home, self._seen, self._clock.now, self._tell.send)
+        self._around = Neighbourhood(me, ties, self._nursery)
+        self._around.start()
+        for task in (self._loop, self._write, self._probe):
             self._nursery.start_soon(task)
-        self._nursery.start_soon(self._announce)
-        self._nursery.start_soon(self._remember)
 
     # --- the loop ---
 
@@ -231,7 +223,7 @@ class Node:
                 case Send(peer, payload):
                     self._shells.host.send(peer, payload)
                 case Blame(peer, reason):
-                    self._blame(peer, reason)
+                    self._around.blame(peer, reason)
                 case Store() | Wake():
                     raise AssertionError("these were taken out before")
                 case _:
@@ -254,121 +246,9 @@ class Node:
     async def _told(self, event: Fetched | Kept | Missing | Blame) -> None:
         """What the courier has to say."""
         if isinstance(event, Blame):
-            self._blame(event.peer, event.reason)
+            self._around.blame(event.peer, event.reason)
         else:
             await self._tell.send(event)
-
-    # --- the network ---
-
-    async def _listen(self) -> None:
-        """Network events to the machines that want them."""
-        await self._shells.host.subscribe(topic_of(self._peer.chain))
-        while True:
-            try:
-                event = await self._shells.host.events.receive()
-            except trio.EndOfChannel:
-                raise Unavailable(
-                    "the network stopped: " + "; ".join(self._shells.host.errors)
-                ) from None
-            match event:
-                case PeerUp() | PeerDown():
-                    log.info("peer", peer=short(event.peer), up=isinstance(event, PeerUp))
-                    self._find(event)
-                    await self._tell.send(event)
-                case Received():
-                    await self._received(event)
-                case Gossip(peer, _, payload):
-                    self._heard(peer, payload)
-                case Found(address):
-                    self._find(LearntAddresses((address,)))
-                case Misbehaved(peer, reason):
-                    self._blame(peer, reason)
-                case _:
-                    assert_never(event)
-        raise Unavailable("the network stopped: " + "; ".join(self._shells.host.errors))
-
-    async def _received(self, event: Received) -> None:
-        """Peer exchange is for discovery, all else for the machines."""
-        try:
-            envelope = open_envelope(self._peer.chain, event.payload)
-        except PeerFault as fault:
-            self._blame(event.peer, str(fault))
-            return
-        if envelope.service == Service.PEERS:
-            self._find(Received(event.peer, envelope.body))
-        else:
-            await self._tell.send(event)
-
-    def _heard(self, peer: NodeId, payload: bytes) -> None:
-        try:
-            signer, presence = heard(self._peer.chain, payload)
-        except PeerFault as fault:
-            self._blame(peer, str(fault))
-            return
-        mine = tuple(address for address in presence.addresses if node_in(address) == signer)
-        self._find(LearntAddresses(mine))
-        met = self._seen.met(signer)
-        met.presence, met.seen = presence, self._clock.now()
-
-    def _blame(self, peer: NodeId, reason: str) -> None:
-        log.warning("peer-blamed", peer=short(peer), reason=reason)
-        met = self._seen.met(peer)
-        met.blames, met.reason = met.blames + 1, reason
-        self._find(Blamed(peer))
-
-    def _find(self, event: DiscoveryEvent) -> None:
-        assert self._discovery is not None, "tasks begin after discovery"
-        for effect in self._discovery.step(event, self._clock.now()):
-            self._discovered(effect)
-
-    def _discovered(self, effect: DiscoveryEffect) -> None:
-        match effect:
-            case Dial(address):
-                self._nursery.start_soon(self._dial, address)
-            case Drop(peer):
-                self._shells.host.disconnect(peer)
-            case Send(peer, body):
-                payload = wrap(self._peer.chain, Service.PEERS, body)
-                self._shells.host.send(peer, payload)
-            case Wake(at):
-                self._nursery.start_soon(self._find_at, at)
-            case Blame(peer, reason):
-                log.warning("peer-blamed", peer=short(peer), reason=reason)
-            case _:
-                assert_never(effect)
-
-    async def _find_at(self, at: Instant) -> None:
-        await trio.sleep(max(0, at - self._clock.now()) / MICROS_PER_SECOND)
-        self._find(Tick())
-
-    async def _discover(self) -> None:
-        self._find(Tick())
-
-    async def _dial(self, address: str) -> None:
-        try:
-            await self._shells.host.dial(address)
-        except Unavailable as error:
-            log.debug("dial-failed", address=address, reason=str(error))
-            self._find(DialFailed(address, str(error)))
-
-    async def _announce(self) -> None:
-        """Presence by gossip, at most once per half a minute."""
-        host = self._shells.host
-        presence = Presence(
-            self._peer.choice.name, self._options.version, tuple(host.addresses[:4])
-        )
-        while True:
-            payload = announce(self._peer.key, self._peer.chain, presence)
-            await host.publish(topic_of(self._peer.chain), payload)
-            await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
-
-    async def _remember(self) -> None:
-        """The last good peers, for the next start."""
-        while True:
-            await trio.sleep(REMEMBER_EVERY_SECONDS)
-            assert self._discovery is not None, "tasks begin after discovery"
-            data = self._discovery.peers.remembered()
-            await trio.Path(self._options.home.peers).write_bytes(data)
 
     # --- the device ---
 
@@ -384,11 +264,3 @@ class Node:
             await self._tell.send(Probe(report))
         else:
             self._seen.no_device = f"the probe failed: {report}"
-
-
-def _remembered(home: Home) -> Peers:
-    """The peers of the last run; a damaged file is a start without them."""
-    peers = Peers()
-    with suppress(FileNotFoundError, PeerFault):
-        peers.recall(home.peers.read_bytes())
-    return peers

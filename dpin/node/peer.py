@@ -204,10 +204,8 @@ class Peer:
         match message:
             case AskOpening():
                 yield from self.defender.step(Asked(peer, message))
-            case Opening():
+            case Opening() | NoOpening():
                 yield from self.verifier.step(Told(peer, message), now)
-            case NoOpening():
-                pass  # The verifier asks again until its time is over.
             case _:
                 assert_never(message)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dpin.base.codec import encode
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round
-from dpin.base.leaf import Leaf, leaf_path, leaf_root
+from dpin.base.leaf import Leaf, leaf_path, leaves_root
 from dpin.ledger.transactions import Commit, LeafPath, OpenLeaf
 
 
@@ -19,7 +19,7 @@ def commit_of(leaves: Sequence[Leaf], update: BlobId) -> Commit:
     return Commit(
         lease=first.lease,
         round=first.round,
-        root=leaf_root(leaves),
+        root=leaves_root(leaves),
         leaves=len(leaves),
         steps=last.step,
         first=opened(leaves, 0),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from dpin.base.codec import encode
+from dpin.base.codec import Wire, encode
 from dpin.base.ids import NO_BLOB, BlobId, NodeId
 from dpin.base.leaf import Leaf, leaf_path
 from dpin.base.machine import Send
@@ -22,8 +22,7 @@ from dpin.verify.messages import AskOpening, NoOpening, Opening
 WAITING_MAX: Final = 64  # questions that wait for a file to be hashed
 
 
-@dataclass(frozen=True, slots=True)
-class Produced:
+class Produced(Wire, frozen=True):
     """A unit that our worker has finished: its leaves, and the state file behind each.
 
     A generation has no files: its verifiers start from the model itself.

@@ -16,7 +16,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, NodeId
 from dpin.base.leaf import Leaf, leaf_digest, opened
 from dpin.base.machine import Blame, Send, Tick, Wake
-from dpin.base.units import Instant, after
+from dpin.base.units import Instant, after, seconds
 from dpin.compute.task import (
     CheckUpdate,
     CheckWindow,
@@ -28,16 +28,18 @@ from dpin.compute.task import (
     WindowChecked,
 )
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkerId, WorkEvent
-from dpin.ledger.accounts import Job, Seat, State, Unit, UnitKey, UnitState
+from dpin.ledger.accounts import Job, JobState, Seat, State, Unit, UnitKey, UnitState
 from dpin.ledger.transactions import VerifyCommit, VerifyReveal, seal
 from dpin.ledger.views import live_units
 from dpin.ledger.wishes import Follow, Wish
 from dpin.storage.wanted import Fetch, Fetched, Kept, Missing, Purpose, StoreEvent
 from dpin.verify.bench import RETRY, Bench
 from dpin.verify.commitment import generation_leaves
-from dpin.verify.messages import AskOpening, Opening
+from dpin.verify.messages import AskOpening, NoOpening, Opening
 
 SALT_TAG: Final = "dpin/salt/v1"
+RETRY_SOON: Final = seconds(0.2)
+WARM_MAX: Final = 2  # jobs that a node loads before it has a seat in them
 ACCUSE_TICKS: Final = 4  # before a deadline, what was not delivered counts as withheld
 
 
@@ -46,7 +48,7 @@ class Told:
     """A verify message that concerns this machine."""
 
     peer: NodeId
-    message: Opening
+    message: Opening | NoOpening
 
 
 Event = Follow | Told | StoreEvent | WorkEvent | Tick
@@ -95,14 +97,14 @@ class Verifier:
             case Follow(state):
                 self._state = state
             case Told(peer, message):
-                effects += self._told(peer, message)
+                effects += self._told(peer, message, now)
             case Fetched():
                 self._fetched(event)
-            case Reported(worker, report):
-                self._reported(worker, report)
-            case Exited(worker):
-                self._exited(worker)
-            case Missing() | Kept() | Tick():
+            case Missing(blob):
+                self._missing(blob, now)
+            case Reported() | Exited():
+                self._worked(event)
+            case Kept() | Tick():
                 pass
             case _:
                 assert_never(event)
@@ -116,6 +118,7 @@ class Verifier:
         mine = dict(_seats_of(state, self._me))
         for key in [key for key in self._checks if key not in mine]:
             del self._checks[key]
+        yield from self._warm_up(state, now)
         for key, (job, unit, seat) in mine.items():
             check = self._checks.get(key)
             if check is None:
@@ -130,6 +133,22 @@ class Verifier:
                 yield from self._judge(check, unit, state, now)
         for job_id in [j for j in self._benches if j not in state.live_jobs]:
             yield from self._benches.pop(job_id).dismiss()
+
+    def _warm_up(self, state: State, now: Instant) -> Iterator[Effect]:
+        """Load what this node may be seated for: a check has seconds, loading torch takes some."""
+        account = state.accounts.get(self._me)
+        registration = account.registration if account is not None else None
+        if registration is None:
+            return
+        for job_id in sorted(state.live_jobs):
+            job = state.jobs[job_id]
+            fits = job.propose.fingerprint == registration.fingerprint
+            if not fits or job.requester == self._me or job.state != JobState.RUNNING:
+                continue
+            if job_id not in self._benches and len(self._benches) < WARM_MAX:
+                self._benches[job_id] = Bench(job)
+            if job_id in self._benches:
+                yield from self._benches[job_id].prepare(state, now)
 
     def _find(self, check: _Check, unit: Unit, state: State, now: Instant) -> Iterator[Effect]:
         """Compute the checked window, then seal what was found."""
@@ -204,17 +223,26 @@ class Verifier:
 
     # --- what comes in ---
 
-    def _told(self, peer: NodeId, message: Opening) -> Iterator[Effect]:
+    def _told(self, peer: NodeId, message: Opening | NoOpening, now: Instant) -> Iterator[Effect]:
         check = self._checks.get((message.lease, message.round))
-        if check is None or message.final in check.openings:
+        if check is None or peer != check.provider or message.final in check.openings:
+            return
+        if isinstance(message, NoOpening):
+            # Most often its ledger is a moment behind ours, and does not know of the seat yet.
+            check.retry_at = min(check.retry_at, after(now, RETRY_SOON))
+            yield Wake(check.retry_at)
             return
         assert self._state is not None, "checks come from a state"
-        unit = self._state.units[message.lease, message.round]
-        if peer != check.provider or not _proves(message, unit):
+        if not _proves(message, self._state.units[message.lease, message.round]):
             yield Blame(peer, "sent an opening that its commit does not hold")
             return
         check.openings[message.final] = message
         check.retry_at = Instant(0)
+
+    def _missing(self, blob: BlobId, now: Instant) -> None:
+        for check in self._checks.values():
+            if any(blob in _blobs(opening) for opening in check.openings.values()):
+                check.retry_at = min(check.retry_at, after(now, RETRY_SOON))
 
     def _fetched(self, event: Fetched) -> None:
         for bench in self._benches.values():
@@ -223,6 +251,13 @@ class Verifier:
             for opening in check.openings.values():
                 if event.blob in _blobs(opening):
                     check.paths[event.blob] = event.path
+
+    def _worked(self, event: WorkEvent) -> None:
+        match event:
+            case Reported(worker, report):
+                self._reported(worker, report)
+            case Exited(worker):
+                self._exited(worker)
 
     def _reported(self, worker: WorkerId, report: Report) -> None:
         match report:

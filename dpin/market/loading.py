@@ -1,0 +1,115 @@
+"""What a lease needs before its first unit: a worker, the job's files, a state to start from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.ids import BlobId, NodeId, Round
+from dpin.base.machine import Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import InferManifest
+from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
+from dpin.ledger.accounts import Job, State
+from dpin.ledger.transactions import INFER
+from dpin.market.merging import Merging
+from dpin.market.messages import AskCheckpoint, CheckpointOffer
+from dpin.storage.wanted import Fetch, Fetched, Purpose
+from dpin.verify.jobfiles import JobFiles
+
+RETRY: Final = seconds(1)
+
+Effect = Send | Wake | Fetch | WorkEffect
+
+
+@dataclass(slots=True)
+class Loading:
+    """Brings one worker to the state in which its provider may say that it is ready."""
+
+    job: Job
+    provider: NodeId
+    worker: WorkerId
+    files: JobFiles = field(init=False)
+    merging: Merging = field(init=False)
+    hired: bool = False
+    opening: str = ""  # checkpoint that the worker was told to load
+    _checkpoint: tuple[Round, BlobId] | None = None
+    _retry_at: Instant = Instant(0)
+
+    def __post_init__(self) -> None:
+        self.files = JobFiles(self.job)
+        self.merging = Merging(self.job, self.worker)
+
+    def prepare(self, state: State, now: Instant) -> Iterator[Effect]:
+        """Hire, fetch, load; harmless to repeat."""
+        if not self.hired:
+            self.hired = True
+            yield Hire(self.worker)
+        start = self.start
+        if start is None:
+            yield from self._fetch(state, now)
+        elif not self.opening and not isinstance(self.files.manifest, InferManifest):
+            round_, self.opening = start
+            yield Order(self.worker, self.files.open_job(self.opening, round_, self.worker))
+
+    @property
+    def start(self) -> tuple[Round, str] | None:
+        """The round and the file that the worker starts from, once all files are here."""
+        manifest = self.files.manifest
+        if manifest is None or not self.files.ready:
+            return None
+        if isinstance(manifest, InferManifest):
+            return Round(0), self.files.paths[manifest.model]
+        if not self._late:
+            return Round(0), self.files.paths[manifest.initial]
+        if self._checkpoint is None:
+            return None
+        round_, blob = self._checkpoint
+        path = self.merging.paths.get(blob)
+        return None if path is None else (round_, path)
+
+    @property
+    def _late(self) -> bool:
+        """Whether rounds were closed before this lease: its start is somebody's checkpoint."""
+        return any(record.closed for record in self.job.rounds)
+
+    def _fetch(self, state: State, now: Instant) -> Iterator[Effect]:
+        if now < self._retry_at:
+            return
+        self._retry_at = after(now, RETRY)
+        yield from self.files.missing(state)
+        yield from self._seek_checkpoint(state)
+        yield Wake(self._retry_at)
+
+    def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
+        if self.job.propose.kind == INFER or not self._late:
+            return
+        sources = [peer for peer in self.files.sources(state) if peer != self.provider]
+        if self._checkpoint is None:
+            for peer in sources:
+                yield Send(peer, encode(AskCheckpoint(self.job.id)))
+        else:
+            yield Fetch(self._checkpoint[1], tuple(sources), Purpose.MODEL)
+
+    def offered(self, offer: CheckpointOffer) -> None:
+        """Somebody holds the job's state; the first offer is taken."""
+        if self._checkpoint is None and self._late and 0 <= offer.round <= len(self.job.rounds):
+            self._checkpoint = (offer.round, offer.blob)
+            self._retry_at = Instant(0)
+
+    def fetched(self, event: Fetched) -> None:
+        """A blob is here."""
+        self.files.arrived(event)
+        self.merging.arrived(event)
+        self._retry_at = Instant(0)
+
+    def restarted(self) -> None:
+        """The worker is gone: another must be hired and told again."""
+        self.hired, self.opening = False, ""
+        self.merging.restarted()
+
+    def dismiss(self) -> Iterator[WorkEffect]:
+        """The lease has ended."""
+        if self.hired:
+            self.hired = False
+            yield Dismiss(self.worker)

@@ -1,0 +1,102 @@
+"""What providers send a requester: offers, refusals, signs of life, text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, assert_never
+
+from dpin.base.codec import encode
+from dpin.base.crypto import digest, verify
+from dpin.base.ids import ChainId, JobId, NodeId
+from dpin.base.machine import Blame
+from dpin.base.units import Instant
+from dpin.ledger.accounts import State
+from dpin.ledger.transactions import BID_TAG
+from dpin.market.awarding import keep_bid
+from dpin.market.merging import Effect as MergingEffect
+from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Text
+from dpin.market.orders import InferOrder
+from dpin.market.ownjob import Beat, OwnJob
+from dpin.market.story import Note
+
+TEXT_BYTES_MAX: Final = 1 << 20
+DECLINES_MAX: Final = 256  # of one job
+
+Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint
+Effect = Blame | Note | MergingEffect
+
+
+class Mail:
+    """Reads messages into the own jobs that they are about."""
+
+    def __init__(self, jobs: Mapping[str, OwnJob], chain: ChainId) -> None:
+        self._jobs = jobs
+        self._chain = chain
+
+    def told(
+        self, peer: NodeId, message: Message, state: State | None, now: Instant
+    ) -> Iterator[Effect]:
+        """Take one message; `state` is None until the ledger has been read."""
+        match message:
+            case BidMessage():
+                yield from self._offered(peer, message, now)
+            case Decline():
+                self._declined(peer, message)
+            case Heartbeat():
+                self._beat(peer, message, state, now)
+            case Text():
+                yield from self._text(peer, message, state, now)
+            case AskCheckpoint(job=job):
+                own = self._own(job)
+                if own is not None and own.merging is not None:
+                    yield from own.merging.asked(peer)
+            case _:
+                assert_never(message)
+
+    def _own(self, job: JobId) -> OwnJob | None:
+        return next((own for own in self._jobs.values() if own.ledger_id == job), None)
+
+    def _offered(self, peer: NodeId, message: BidMessage, now: Instant) -> Iterator[Effect]:
+        bid, signature = message.signed.bid, message.signed.signature
+        what = digest(BID_TAG, encode(bid))
+        if bid.provider != peer or not verify(peer, BID_TAG, self._chain, what, signature):
+            yield Blame(peer, "sent a bid that it did not sign")
+            return
+        own = self._own(bid.job)
+        if own is not None:
+            keep_bid(own, message.signed, now)
+
+    def _declined(self, peer: NodeId, message: Decline) -> None:
+        own = self._own(message.job)
+        if own is not None and len(own.supply.declines) < DECLINES_MAX:
+            own.supply.declines[peer] = message
+            own.supply.bids.pop(peer, None)
+
+    def _beat(self, peer: NodeId, beat: Heartbeat, state: State | None, now: Instant) -> None:
+        lease = state.leases.get(beat.lease) if state is not None else None
+        if lease is None or lease.provider != peer:
+            return
+        own = self._own(lease.job)
+        if own is None:
+            return
+        own.beats[lease.id] = Beat(beat, now)
+        times = own.rounds.get(beat.round)
+        if times is not None and beat.loss_micronats > 0:
+            times.loss_micronats = beat.loss_micronats
+            rates = (held.heartbeat for held in own.beats.values())
+            times.tokens_per_second = sum(
+                heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None
+            )
+
+    def _text(
+        self, peer: NodeId, message: Text, state: State | None, now: Instant
+    ) -> Iterator[Effect]:
+        lease = state.leases.get(message.lease) if state is not None else None
+        own = self._own(lease.job) if lease is not None and lease.provider == peer else None
+        if own is None or not isinstance(own.order, InferOrder):
+            return
+        if message.offset != len(own.text) or len(own.text) + len(message.data) > TEXT_BYTES_MAX:
+            return  # Out of order: the digest at the end would not match anyway.
+        if not own.text:
+            own.first_text = now
+        own.text += message.data
+        shown = message.data.decode("utf-8", "replace")
+        yield Note(own.local_id, "token", shown, {"bytes": message.data.hex()})

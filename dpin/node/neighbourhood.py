@@ -1,0 +1,188 @@
+"""A node among others: network events go to who reads them, and somebody is always dialled."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import structlog
+import trio
+
+from dpin.base.crypto import SigningKey
+from dpin.base.errors import PeerFault, Unavailable
+from dpin.base.ids import ChainId, NodeId, short
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
+from dpin.base.units import MICROS_PER_SECOND, Instant
+from dpin.net.address import node_in
+from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, LearntAddresses, Start
+from dpin.net.discovery import Effect as DiscoveryEffect
+from dpin.net.discovery import Event as DiscoveryEvent
+from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.net.host import Host
+from dpin.net.network import Found, Gossip, Misbehaved
+from dpin.net.peers import Peers
+from dpin.node.home import Home
+from dpin.node.panorama import Seen
+from dpin.node.presence import PRESENCE_EVERY, Presence, announce, heard, topic_of
+
+REMEMBER_EVERY_SECONDS: Final = 30.0
+
+log = structlog.get_logger()
+Tell = Callable[[PeerUp | PeerDown | Received], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What a node says of itself."""
+
+    key: SigningKey
+    chain: ChainId
+    name: str
+    version: str
+    validators: tuple[NodeId, ...]
+    bootstrap: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What a neighbourhood is tied to."""
+
+    host: Host
+    home: Home
+    seen: Seen
+    now: Callable[[], Instant]
+    tell: Tell
+
+
+class Neighbourhood:
+    """Discovery and presence, and the way of every network event to its reader."""
+
+    def __init__(self, me: Self, ties: Ties, nursery: trio.Nursery) -> None:
+        self._me = me
+        self._ties = ties
+        self._host = ties.host
+        self._now = ties.now
+        self._nursery = nursery
+        start = Start(
+            me=me.key.node_id,
+            mine=tuple(ties.host.addresses),
+            bootstrap=me.bootstrap,
+            validators=me.validators,
+            seed=ties.now().to_bytes(8),
+        )
+        self._discovery = Discovery(start, _remembered(ties.home))
+
+    def start(self) -> None:
+        """Begin all tasks; the network's end raises Unavailable out of the nursery."""
+        for task in (self._listen, self._announce, self._remember):
+            self._nursery.start_soon(task)
+        self._find(Tick())
+
+    async def _listen(self) -> None:
+        """Network events to the machines that want them."""
+        await self._host.subscribe(topic_of(self._me.chain))
+        while True:
+            try:
+                event = await self._host.events.receive()
+            except trio.EndOfChannel:
+                raise Unavailable(f"the network stopped: {'; '.join(self._host.errors)}") from None
+            match event:
+                case PeerUp() | PeerDown():
+                    log.info("peer", peer=short(event.peer), up=isinstance(event, PeerUp))
+                    self._find(event)
+                    await self._ties.tell(event)
+                case Received():
+                    await self._received(event)
+                case Gossip(peer, _, payload):
+                    self._heard(peer, payload)
+                case Found(address):
+                    self._find(LearntAddresses((address,)))
+                case Misbehaved(peer, reason):
+                    self.blame(peer, reason)
+                case _:
+                    assert_never(event)
+
+    async def _received(self, event: Received) -> None:
+        """Peer exchange is for discovery, all else for the machines."""
+        try:
+            envelope = open_envelope(self._me.chain, event.payload)
+        except PeerFault as fault:
+            self.blame(event.peer, str(fault))
+            return
+        if envelope.service == Service.PEERS:
+            self._find(Received(event.peer, envelope.body))
+        else:
+            await self._ties.tell(event)
+
+    def _heard(self, peer: NodeId, payload: bytes) -> None:
+        try:
+            signer, presence = heard(self._me.chain, payload)
+        except PeerFault as fault:
+            self.blame(peer, str(fault))
+            return
+        mine = tuple(address for address in presence.addresses if node_in(address) == signer)
+        self._find(LearntAddresses(mine))
+        met = self._ties.seen.met(signer)
+        met.presence, met.seen = presence, self._now()
+
+    def blame(self, peer: NodeId, reason: str) -> None:
+        """A peer broke a rule, as a machine or the network says."""
+        log.warning("peer-blamed", peer=short(peer), reason=reason)
+        met = self._ties.seen.met(peer)
+        met.blames, met.reason = met.blames + 1, reason
+        self._find(Blamed(peer))
+
+    def _find(self, event: DiscoveryEvent) -> None:
+        for effect in self._discovery.step(event, self._now()):
+            self._discovered(effect)
+
+    def _discovered(self, effect: DiscoveryEffect) -> None:
+        match effect:
+            case Dial(address):
+                self._nursery.start_soon(self._dial, address)
+            case Drop(peer):
+                self._host.disconnect(peer)
+            case Send(peer, body):
+                payload = wrap(self._me.chain, Service.PEERS, body)
+                self._host.send(peer, payload)
+            case Wake(at):
+                self._nursery.start_soon(self._find_at, at)
+            case Blame(peer, reason):
+                log.warning("peer-blamed", peer=short(peer), reason=reason)
+            case _:
+                assert_never(effect)
+
+    async def _find_at(self, at: Instant) -> None:
+        await trio.sleep(max(0, at - self._now()) / MICROS_PER_SECOND)
+        self._find(Tick())
+
+    async def _dial(self, address: str) -> None:
+        try:
+            await self._host.dial(address)
+        except Unavailable as error:
+            log.debug("dial-failed", address=address, reason=str(error))
+            self._find(DialFailed(address, str(error)))
+
+    async def _announce(self) -> None:
+        """Presence by gossip, at most once per half a minute."""
+        host = self._host
+        presence = Presence(self._me.name, self._me.version, tuple(host.addresses[:4]))
+        while True:
+            payload = announce(self._me.key, self._me.chain, presence)
+            await host.publish(topic_of(self._me.chain), payload)
+            await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
+
+    async def _remember(self) -> None:
+        """The last good peers, for the next start."""
+        while True:
+            await trio.sleep(REMEMBER_EVERY_SECONDS)
+            data = self._discovery.peers.remembered()
+            await trio.Path(self._ties.home.peers).write_bytes(data)
+
+
+def _remembered(home: Home) -> Peers:
+    """The peers of the last run; a damaged file is a start without them."""
+    peers = Peers()
+    with suppress(FileNotFoundError, PeerFault):
+        peers.recall(home.peers.read_bytes())
+    return peers
