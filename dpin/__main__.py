@@ -10,7 +10,7 @@ from typing import Final
 
 from dpin.base.errors import DpinError
 from dpin.node import home as homes
-from dpin.node.settings import Layers, Settings, resolve
+from dpin.node.settings import Settings
 
 NODE_COMMAND: Final = "_node"
 
@@ -71,11 +71,11 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 async def run_node_with_api(flags: Flags) -> None:
     """Run the node of a home, and its API; SIGINT or SIGTERM stops both cleanly."""
+    from dpin.cli.process import check
     from dpin.cli.service import set_up_logs
 
     home = homes.locate(flags.home, os.environ)
-    text = homes.read_config(home)
-    settings = resolve(Layers(text, str(home.config), os.environ, flags.settings)).settings
+    settings = check(home, flags.settings, flags.fault)
     set_up_logs(settings.log)
     homes.prepare(home)
     homes.ensure_beacon(home, homes.read_key(home))

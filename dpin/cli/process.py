@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from dpin.base.errors import Misuse, Unavailable
 from dpin.client.errors import ClientError
 from dpin.node.home import Home, Running, read_config, read_key, read_network, read_running
-from dpin.node.settings import Layers, resolve
+from dpin.node.settings import Layers, Settings, resolve
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 30.0
@@ -20,11 +20,17 @@ _POLL_SECONDS: Final = 0.05
 _ERROR_LINES: Final = 12
 
 
-def check(home: Home, flags: Mapping[str, object], fault: str) -> None:
-    """Raise Misuse here, with the flag's name, for what the node would refuse."""
-    resolve(Layers(read_config(home), str(home.config), os.environ, flags))
+def check(home: Home, flags: Mapping[str, object], fault: str) -> Settings:
+    """The settings of this start; raises Misuse for whatever a node could not run on."""
+    settings = resolve(Layers(read_config(home), str(home.config), os.environ, flags)).settings
     read_key(home)
     network = read_network(home)
+    wanted, joined = settings.network.network, network.genesis.name
+    if wanted not in {"", joined}:
+        raise Misuse(
+            f"network.network is {wanted!r}, and this node belongs to {joined!r}",
+            fix=f"take it out of {home.config}, or use the home that joined {wanted!r}",
+        )
     if fault and fault not in FAULTS:
         raise Misuse(f"there is no fault {fault!r}", fix=f"one of: {', '.join(FAULTS)}")
     if fault and not network.genesis.params.development:
@@ -32,6 +38,7 @@ def check(home: Home, flags: Mapping[str, object], fault: str) -> None:
             f"{network.genesis.name!r} is no development network: no faults on purpose",
             fix="try them in: dpin sim up --nodes 5",
         )
+    return settings
 
 
 def command(folder: str | None, flags: Mapping[str, object], fault: str) -> list[str]:

@@ -1,0 +1,289 @@
+"""The commands, against a fake node behind the real HTTP server."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dpin.cli import follow
+from dpin.cli.app import run
+from dpin.client.client import Client
+from dpin.node.control import RunRequest, TransferRequest
+from dpin.node.status import LogEntry
+from tests.support.api_server import api_server
+from tests.support.fake_control import NODE_ID, FakeControl, generation_log
+
+JOB = "j-7f3a2c10"
+Printed = pytest.CaptureFixture[str]
+SCHEMAS = {
+    "status": "status",
+    f"status {JOB}": "job",
+    "jobs": "jobs",
+    f"explain {JOB}": "explain",
+    f"receipts {JOB}": "receipts",
+    f"cancel {JOB}": "submitted",
+    "peers": "peers",
+    "doctor": "checks",
+    "node status": "node",
+    "wallet": "wallet",
+    "wallet show": "wallet",
+    f"wallet send {NODE_ID} 1.5": "transfer",
+    "net invite": "invite",
+    f"net invite --grant 5 --to {NODE_ID}": "invite",
+    "version": "version",
+    "config show": "config",
+    f"fetch {JOB}": "files",
+}
+
+
+@pytest.fixture
+def control() -> FakeControl:
+    return FakeControl()
+
+
+@pytest.fixture(autouse=True)
+def api(control: FakeControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    control.output = str(tmp_path / "made")
+    with api_server(control) as url:
+        monkeypatch.setenv("DPIN_API", url)
+        monkeypatch.setenv("DPIN_HOME", str(tmp_path / "home"))
+        yield url
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text("type: train\ndata: {path: corpus}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(("words", "schema"), SCHEMAS.items())
+def test_json_goes_to_stdout_alone_and_names_its_schema(
+    words: str, schema: str, capsys: Printed
+) -> None:
+    assert run([*words.split(), "--json"]) in {0, 1}
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["schema"] == f"dpin.v1/{schema}"
+    assert not printed.err
+
+
+@pytest.mark.parametrize("words", SCHEMAS)
+def test_without_json_people_can_read_it(words: str, capsys: Printed) -> None:
+    run(words.split())
+    printed = capsys.readouterr()
+    text = printed.out + printed.err
+    assert text.strip()
+    assert "{" not in text
+    assert "error[" not in text
+
+
+def test_status_of_a_job_shows_phases_providers_rounds_and_where_the_result_lies(
+    capsys: Printed,
+) -> None:
+    assert run(["status", JOB]) == 0
+    shown = capsys.readouterr().out
+    for part in ("[ok] plan", "swift-yak", "2.900", "loss 5.500 -> 2.600", "model.safetensors"):
+        assert part in shown
+
+
+def test_what_the_node_refuses_keeps_its_code(capsys: Printed, job_file: str) -> None:
+    assert run(["explain", "j-none"]) == 4
+    assert "error[not-found]: there is no job 'j-none'\n  fix: dpin jobs" in capsys.readouterr().err
+    assert run(["wallet", "send", "short", "1"]) == 2
+    assert run(["wallet", "send", NODE_ID, "1.0000001"]) == 2
+    assert run(["net", "invite", "--grant", "5"]) == 2
+    assert run(["submit", job_file, "--set", "limits.cost=99999"]) == 9
+    assert "error[over-budget]" in capsys.readouterr().err
+
+
+def test_no_node_is_status_five(
+    capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run(["jobs", "--home", str(tmp_path / "other")]) == 5
+    assert "  fix: dpin node start\n" in capsys.readouterr().err
+    monkeypatch.setenv("DPIN_API", "http://127.0.0.1:9")
+    assert run(["jobs"]) == 5
+    assert "error[unreachable]: no node answers" in capsys.readouterr().err
+
+
+def test_a_job_is_planned_and_not_started(
+    control: FakeControl, capsys: Printed, job_file: str
+) -> None:
+    assert run(["submit", job_file, "--dry-run", "--set", "args.rounds=3"]) == 0
+    assert "3 rounds of 20 steps" in capsys.readouterr().out
+    assert run(["submit", job_file, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "dpin.v1/plan"
+    assert control.asked == []
+
+
+def test_a_job_is_followed_to_its_end_and_gives_its_status(
+    control: FakeControl, capsys: Printed, job_file: str
+) -> None:
+    assert run(["submit", job_file]) == 0
+    told = capsys.readouterr()
+    assert not told.out
+    lines = told.err.splitlines()
+    assert lines[0] == f"{JOB} tiny"
+    assert [line.split()[1] for line in lines[1:9]] == [
+        "phase", "phase", "lease", "progress", "round", "round", "verify", "end",
+    ]  # fmt: skip
+    assert lines[-1].startswith("done  loss 5.500 -> 2.600  cost 0.39")
+    control.end = ("failed", "expired")
+    assert run(["submit", job_file]) == 6
+    assert f"fix: dpin explain {JOB}" in capsys.readouterr().err
+
+
+def test_detached_only_the_id_is_printed(capsys: Printed, job_file: str) -> None:
+    assert run(["submit", job_file, "--detach", "--name", "mine"]) == 0
+    assert capsys.readouterr() == (f"{JOB}\n", "")
+    assert run(["submit", job_file, "--detach", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == JOB
+
+
+def test_a_job_is_taken_up_again_after_a_broken_terminal(
+    control: FakeControl, capsys: Printed
+) -> None:
+    assert run(["submit", "--attach", "j-7f3a"]) == 0
+    assert run(["submit", "--attach", "j-7f3a", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "dpin.v1/job"
+    control.end = ("failed", "the check failed: disagreed")
+    assert run(["submit", "--attach", "j-7f3a"]) == 8
+
+
+def test_a_node_that_forgot_the_log_is_asked_until_the_job_has_ended(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.entries = []
+    control.end = ("running", "")
+
+    def later(_: float) -> None:
+        control.end = ("done", "")
+
+    monkeypatch.setattr(time, "sleep", later)
+    assert run(["submit", "--attach", JOB]) == 0
+
+
+def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, job_file: str, control: FakeControl
+) -> None:
+    def interrupted(*_: object) -> Iterator[LogEntry | None]:
+        yield None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "watch", interrupted)
+    assert run(["submit", job_file]) == 130
+    assert f"dpin submit --attach {JOB} | dpin cancel {JOB}" in capsys.readouterr().err
+    assert len(control.asked) == 1
+
+
+def test_on_a_terminal_it_is_one_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, job_file: str
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(follow, "DRAW_SECONDS", 0.0)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert run(["submit", job_file]) == 0
+    shown = capsys.readouterr().err
+    for part in ("[ok] plan", "round 2/2 [####################]", "loss 2.900", "Ctrl-C detaches"):
+        assert part in shown
+
+
+def test_progress_is_throttled_where_nobody_watches(capsys: Printed) -> None:
+    step = LogEntry(number=1, time_ms=0, kind="progress", text="step", data={})
+    screen = follow.Lines()
+    for _ in range(5):
+        screen.see(Client(url="http://127.0.0.1:9"), JOB, step)
+    assert capsys.readouterr().err.count("step") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["submit"], "name a job file"),
+        (["submit", "none.yaml"], "none.yaml: No such file"),
+        (["submit", "BAD"], "bad.yaml:3: unknown key 'rouns' in args"),
+        (["submit", "BAD", "--attach", JOB], "name a job file"),
+    ],
+)
+def test_a_bad_job_file_is_status_two_and_reaches_no_node(
+    words: list[str], where: str, tmp_path: Path, capsys: Printed, control: FakeControl
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("type: train\nargs:\n  rouns: 3\n")
+    assert run([str(bad) if word == "BAD" else word for word in words]) == 2
+    assert where in capsys.readouterr().err
+    assert control.asked == []
+
+
+def test_logs_are_lines_or_json_lines(capsys: Printed) -> None:
+    assert run(["logs", JOB]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("end      done")
+    assert run(["logs", JOB, "-f", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(1, 9))
+
+
+def test_a_result_is_copied_where_it_is_wanted(tmp_path: Path, capsys: Printed) -> None:
+    made = tmp_path / "made"
+    (made / "sub").mkdir(parents=True)
+    (made / "model.safetensors").write_text("weights")
+    (made / "sub" / "receipts.json").write_text("{}")
+    assert run(["fetch", JOB, "-o", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == str(tmp_path / "out" / "model.safetensors")
+    assert (tmp_path / "out" / "sub" / "receipts.json").read_text() == "{}"
+
+
+def test_a_text_streams_to_stdout_and_its_speed_to_stderr(
+    control: FakeControl, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    control.entries = generation_log()
+    control.entries[0].data["bytes"] = b"to \xff".hex()
+    words = ["run", str(tmp_path), "prompt", "--tokens", "6", "--seed", "3", "--verbose"]
+    assert run(words) == 0
+    printed = capsysbinary.readouterr()
+    assert printed.out == b"to \xffbe\n\n"
+    assert b"tok/s, TTFT" in printed.err
+    asked = control.asked[0]
+    assert isinstance(asked, RunRequest)
+    assert (asked.model, asked.tokens, asked.seed) == (str(tmp_path), 6, 3)
+
+
+def test_a_text_as_json_holds_its_bytes(control: FakeControl, capsys: Printed) -> None:
+    control.entries = generation_log()
+    control.end = ("failed", "expired")
+    assert run(["run", "model", "prompt", "--json"]) == 6
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["text"] == "to be\n"
+    assert "error[job-failed]" in printed.err
+
+
+def test_ctrl_c_ends_a_generation(control: FakeControl, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> Iterator[LogEntry]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "events", interrupted)
+    assert run(["run", "model", "prompt"]) == 130
+    assert control.asked[-1] == ("cancel", JOB)
+
+
+def test_sent_tokens_and_their_memo_reach_the_node(control: FakeControl) -> None:
+    assert run(["wallet", "send", NODE_ID, "1,000.5", "--memo", "thanks"]) == 0
+    assert control.asked == [TransferRequest(to=NODE_ID, amount="1,000.5", memo="thanks")]
+
+
+def test_doctor_fails_without_a_key_and_says_how_to_get_one(capsys: Printed) -> None:
+    assert run(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL  key" in shown
+    assert "fix: dpin init" in shown
+
+
+def test_stop_and_drain_reach_the_node(control: FakeControl, capsys: Printed) -> None:
+    assert run(["node", "drain"]) == 0
+    assert run(["node", "stop"]) == 0
+    assert control.drained
+    assert "the node has stopped" in capsys.readouterr().err
