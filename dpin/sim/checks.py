@@ -25,9 +25,17 @@ class Committed:
 
     height: int
     commit: Digest
-    state: Digest  # names the state that it led to
-    supply: int  # all tokens of that state
     transactions: tuple[Digest, ...]  # those that took effect
+    state: Digest | None  # names the state that it led to, where that was seen
+    supply: int | None  # all tokens of that state
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A node has begun with a log that had led to this commit before."""
+
+    height: int
+    transactions: tuple[Digest, ...]  # those that took effect in all commits up to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,8 @@ class States:
         node, effect = step.node, step.effect
         if node not in self.honest or not isinstance(effect, Committed):
             return None
+        if effect.state is None:
+            return None
         if self.states.setdefault(effect.height, effect.state) == effect.state:
             return None
         return f"{short(node)} holds another state after commit {effect.height}"
@@ -86,6 +96,9 @@ class Continuity:
         if isinstance(effect, Booted):
             self.heights[node] = 0
             self.done[node] = set()
+        if isinstance(effect, Recovered):
+            self.heights[node] = effect.height
+            self.done[node] = set(effect.transactions)
         if node not in self.honest or not isinstance(effect, Committed):
             return None
         if effect.height != self.heights[node] + 1:
@@ -108,7 +121,7 @@ class Conservation:
         node, effect = step.node, step.effect
         if node not in self.honest or not isinstance(effect, Committed):
             return None
-        if effect.supply == self.supply:
+        if effect.supply is None or effect.supply == self.supply:
             return None
         return f"{short(node)} counts {effect.supply - self.supply:+} tokens at {effect.height}"
 
@@ -177,6 +190,8 @@ class Progress:
                 self.submitted.setdefault(transaction, step.now)
             case Booted():
                 self.done[step.node] = set()
+            case Recovered(transactions=done):
+                self.done[step.node].update(done)
             case Committed(transactions=done) if step.node in self.honest:
                 self.done[step.node].update(done)
                 for transaction in done:

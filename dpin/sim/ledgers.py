@@ -102,9 +102,9 @@ class Watched:
             Committed(
                 height=commit.height,
                 commit=commit.digest,
+                transactions=done,
                 state=state_digest(state, applied.state_root),
                 supply=money.supply(state),
-                transactions=done,
             )
         )
         return applied

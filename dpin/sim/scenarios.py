@@ -8,6 +8,7 @@ from dpin.base.ids import NodeId
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Babbler, Replayer, Twins, Withholder
+from dpin.sim.jobs import cheat, jobs
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.network import BAD, LAN, WAN
 from dpin.sim.stage import MEMBERS, Cast, Lie, Report, Stage, since
@@ -153,6 +154,8 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "amnesia": amnesia,
     "byzantine": byzantine,
     "join": join,
+    "jobs": jobs,
+    "cheat": cheat,
 }
 NAMES: Final = tuple(_ALL)
 

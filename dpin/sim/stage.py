@@ -43,6 +43,18 @@ def since(value: float) -> Instant:
     return after(BEGINNING, seconds(value))
 
 
+def safety(honest: frozenset[NodeId], read: checks.Reader) -> list[Check]:
+    """All that must hold for honest nodes at every step."""
+    return [
+        checks.Agreement(honest),
+        checks.States(honest),
+        checks.Continuity(honest),
+        checks.Conservation(honest, MAX_SUPPLY),
+        checks.OneBlockARound(honest, read),
+        checks.Fairness(honest),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Cast:
     """Who takes part: how many validators, who of them lies and how, whose log gets lost.
@@ -70,23 +82,20 @@ class Stage:
         sound = followed - {self.nodes[index] for index in cast.forgetful}
         self.progress = Progress(followed)
         self.world = World(
-            seed, habits, [*self._safety(followed), checks.Voice(sound), self.progress, *cast.watch]
+            seed,
+            habits,
+            [
+                *safety(followed, partial(blocks_in, self.founding)),
+                checks.Voice(sound),
+                self.progress,
+                *cast.watch,
+            ],
         )
         self._name, self._seed = name, seed
         self._clients = dice(seed, "clients")
         self._sequences = dict.fromkeys(self.nodes, 0)
         for index in range(cast.members):
             self.world.add(self.nodes[index], self._boot(index, cast.lies.get(index)))
-
-    def _safety(self, honest: frozenset[NodeId]) -> list[Check]:
-        return [
-            checks.Agreement(honest),
-            checks.States(honest),
-            checks.Continuity(honest),
-            checks.Conservation(honest, MAX_SUPPLY),
-            checks.OneBlockARound(honest, partial(blocks_in, self.founding)),
-            checks.Fairness(honest),
-        ]
 
     def owner(self, index: int) -> Owner:
         """The founder of that index."""
@@ -148,15 +157,20 @@ class Stage:
 
     def _figures(self) -> dict[str, int]:
         latencies = self.progress.latencies() or [Micros(0)]
-        counts = self.world.wires.counts
-        return {
-            "simulated_ms": (self.world.timeline.now - BEGINNING) // 1_000,
-            "steps": self.world.timeline.steps,
-            "messages": counts.sent,
-            "message_bytes": counts.bytes,
+        return figures_of(self.world) | {
             "transactions": len(self.progress.submitted),
             "committed": len(self.progress.first),
             "latency_p50_ms": latencies[len(latencies) // 2] // 1_000,
             "latency_max_ms": latencies[-1] // 1_000,
-            "blames": len(self.world.blames),
         }
+
+
+def figures_of(world: World) -> dict[str, int]:
+    """What a simulation took."""
+    return {
+        "simulated_ms": (world.timeline.now - BEGINNING) // 1_000,
+        "steps": world.timeline.steps,
+        "messages": world.wires.counts.sent,
+        "message_bytes": world.wires.counts.bytes,
+        "blames": len(world.blames),
+    }

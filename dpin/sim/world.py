@@ -141,14 +141,12 @@ class World:
         if self._habits.overtaking:
             sends = [effect for effect in rest if isinstance(effect, Send)]
             rest = [effect for effect in rest if not isinstance(effect, Send)]
-            self._release_at(max(durable, now), station, sends)
-        self._release_at(station.queue(durable), station, rest)
-
-    def _release_at(self, when: Instant, station: Station, effects: Sequence[object]) -> None:
-        if when >= self.timeline.now and effects:
-            self.timeline.at(when, partial(self._release, station, station.life, effects))
+            self.timeline.at(durable, partial(self._release, station, station.life, sends))
+        ready = station.queue(durable)
+        if ready >= now:
+            self.timeline.at(ready, partial(self._release, station, station.life, rest))
         else:
-            self._release(station, station.life, effects)
+            self._release(station, station.life, rest)
 
     def _release(self, station: Station, life: int, effects: Sequence[object]) -> None:
         """Perform the rest of a batch, unless its machine died before its records were durable."""

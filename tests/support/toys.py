@@ -57,7 +57,7 @@ class Keeper:
     def _apply(self, data: bytes) -> Committed:
         self._log.append(data)
         seen = digest("toy-log", b"".join(self._log))
-        return Committed(len(self._log), seen, seen, SUPPLY, (digest("toy", data),))
+        return Committed(len(self._log), seen, (digest("toy", data),), seen, SUPPLY)
 
     def _ask(self, now: Instant) -> Sequence[object]:
         if self._me == node(0):

@@ -1,0 +1,111 @@
+"""Blob stores of simulated nodes: files by path, blobs by content, who may read what.
+
+Files outlive a crash of their node. A blob travels whole, at once, from any source that holds it,
+lets the asker read it, and can be reached.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.blob import blob_id, manifest_of
+from dpin.base.chance import Chance
+from dpin.base.ids import BlobId, NodeId
+from dpin.base.units import Micros, seconds
+from dpin.storage.wanted import (
+    SMALL_BYTES_MAX,
+    Allow,
+    Discard,
+    Fetch,
+    Fetched,
+    Keep,
+    KeepData,
+    Kept,
+    Missing,
+    Purpose,
+    StoreEffect,
+    StoreEvent,
+)
+
+HASHING: Final[Micros] = seconds(0.01)
+PATIENCE: Final[Micros] = seconds(0.3)  # until nobody has a blob
+TRANSFER_MAX: Final = 200_000  # microseconds
+
+Readers = frozenset[NodeId] | None  # None: everybody
+Later = Sequence[tuple[Micros, StoreEvent]]
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What one node holds."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    blobs: dict[BlobId, bytes] = field(default_factory=dict)
+    readers: dict[BlobId, Readers] = field(default_factory=dict)
+
+    def keep(self, data: bytes, readers: Readers) -> BlobId:
+        """Make a blob of these bytes."""
+        blob = blob_id(manifest_of(data))
+        self.blobs[blob] = data
+        self.allow(blob, readers)
+        return blob
+
+    def allow(self, blob: BlobId, readers: Readers) -> None:
+        """Let more peers read; what everybody may read stays so."""
+        before = self.readers.get(blob, frozenset())
+        self.readers[blob] = None if readers is None or before is None else before | readers
+
+    def shows(self, blob: BlobId, peer: NodeId) -> bool:
+        """Whether the peer gets this blob from here."""
+        readers = self.readers.get(blob, frozenset())
+        return blob in self.blobs and (readers is None or peer in readers)
+
+
+class Depot:
+    """The stores of all nodes, and the ways between them."""
+
+    def __init__(self, reach: Callable[[NodeId, NodeId], bool], chance: Chance) -> None:
+        self._reach = reach
+        self._chance = chance
+        self._shelves: dict[NodeId, Shelf] = {}
+
+    def shelf(self, node: NodeId) -> Shelf:
+        """What a node holds."""
+        return self._shelves.setdefault(node, Shelf())
+
+    def perform(self, node: NodeId, effect: StoreEffect) -> Later:
+        """Do what a node's machine asks of its store."""
+        shelf = self.shelf(node)
+        match effect:
+            case Fetch():
+                return [self._fetch(node, effect)]
+            case Keep(path, _, readers):
+                return [(HASHING, Kept(path, shelf.keep(shelf.files[path], readers)))]
+            case KeepData(data):
+                shelf.keep(data, None)
+            case Allow(blob, readers):
+                shelf.allow(blob, readers)
+            case Discard(paths):
+                for path in paths:
+                    shelf.files.pop(path, None)
+        return []
+
+    def _fetch(self, node: NodeId, wanted: Fetch) -> tuple[Micros, StoreEvent]:
+        shelf, blob = self.shelf(node), wanted.blob
+        if blob not in shelf.blobs:
+            data = self._found(node, wanted)
+            if data is None:
+                return PATIENCE, Missing(blob, "nobody has it")
+            shelf.keep(data, frozenset() if wanted.purpose == Purpose.CHECK else None)
+        data, path = shelf.blobs[blob], blob.hex()
+        shelf.files[path] = data
+        wait = Micros(1_000 + self._chance.below(TRANSFER_MAX))
+        return wait, Fetched(blob, path, data if len(data) <= SMALL_BYTES_MAX else b"")
+
+    def _found(self, node: NodeId, wanted: Fetch) -> bytes | None:
+        """The blob from the first source that gives it."""
+        for source in wanted.sources:
+            shelf = self.shelf(source)
+            if source != node and self._reach(source, node) and shelf.shows(wanted.blob, node):
+                return shelf.blobs[wanted.blob]
+        return None

@@ -1,0 +1,151 @@
+"""Whole nodes that train: a job from its order to its model, with what may go wrong on the way."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+
+from dpin.base.ids import NodeId, short
+from dpin.base.units import Instant, MicroTokens, after, seconds
+from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+from dpin.ledger.accounts import UnitState
+from dpin.market.engagement import Fault
+from dpin.market.orders import TrainOrder
+from dpin.market.ownjob import Stage as JobStage
+from dpin.market.provider import Choice
+from dpin.market.requester import Start
+from dpin.sim.checks import Voice
+from dpin.sim.depot import Depot
+from dpin.sim.ledgers import Owner, found_network
+from dpin.sim.peers import PeerNode, peer_blocks_in, peer_node
+from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
+from dpin.sim.timeline import dice
+from dpin.sim.world import Habits, World
+
+JOB: Final = "j-simulated"
+STAKE: Final = MicroTokens(2_000_000_000)
+PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
+
+
+class Works:
+    """A requester and three providers, all of them validators, and one job of so many seats."""
+
+    def __init__(self, name: str, seed: int, seats: int, faults: Mapping[int, Fault]) -> None:
+        self.founding = found_network(name, seed, MEMBERS)
+        self.nodes = [key.node_id for key in self.founding.keys]
+        self.dice = dice(seed, "plan")
+        honest = frozenset(self.nodes)  # A provider's fault is its worker's: its ledger is honest.
+        read = partial(peer_blocks_in, self.founding)
+        self.world = World(
+            seed, Habits(skew_max=seconds(0.2)), [*safety(honest, read), Voice(honest)]
+        )
+        self.depot = Depot(self._reach, dice(seed, "depot"))
+        self._name, self._seed = name, seed
+        for index, (key, table) in enumerate(
+            zip(self.founding.keys, self.founding.tables, strict=True)
+        ):
+            choice = _choice(index, faults.get(index, Fault.NONE))
+            boot = peer_node(self.founding, Owner(key, table), choice, self.depot)
+            self.world.add(key.node_id, boot)
+        self.suspects: set[NodeId] = {self.nodes[index] for index in faults}
+        self.world.inject(self.nodes[0], Start(JOB, _order(seats)), since(8))
+
+    def _reach(self, source: NodeId, target: NodeId) -> bool:
+        alive = self.world.stations[source].body is not None
+        return alive and self.world.network.passes((source, target))
+
+    def node(self, index: int) -> PeerNode:
+        """The machine of a node that runs."""
+        body = self.world.stations[self.nodes[index]].body
+        assert body is not None, "it runs"
+        assert isinstance(body.machine, PeerNode), "nothing else was added"
+        return body.machine
+
+    def crash(self, node: NodeId, when: Instant, back: Instant) -> None:
+        """A node crashes and starts again; what it cannot show meanwhile counts against it."""
+        self.suspects.add(node)
+        self.world.timeline.at(when, partial(self.world.crash, node))
+        self.world.timeline.at(back, partial(self.world.start, node))
+
+    def finish(self, calm: Instant) -> Report:
+        """Play until the job has ended, at most PATIENCE after the last fault."""
+        self.world.run(calm)
+        while self.world.timeline.now < after(calm, PATIENCE) and not self.world.trace.problems:
+            if self.node(0).peer.requester.jobs[JOB].stage.ended:
+                break
+            self.world.run(after(self.world.timeline.now, seconds(1)))
+        problems = self.world.trace.problems or self._missing()
+        figures = figures_of(self.world) | self.units()
+        digest = self.world.trace.digest
+        return Report(self._name, self._seed, digest, figures, list(problems))
+
+    def units(self) -> dict[str, int]:
+        """How many units ended how."""
+        states = self.node(0).peer.state.units.values()
+        counts = Counter(unit.state for unit in states)
+        return {f"units_{state.name.lower()}": counts[state] for state in UnitState}
+
+    def slashed(self) -> list[NodeId]:
+        """Providers that were convicted, once a conviction."""
+        state = self.node(0).peer.state
+        units = [unit for unit in state.units.values() if unit.state == UnitState.SLASHED]
+        return [state.leases[unit.lease].provider for unit in units]
+
+    def _missing(self) -> list[str]:
+        own = self.node(0).peer.requester.jobs[JOB]
+        if own.stage != JobStage.DONE:
+            return [f"the job is {own.stage.value}: {own.reason or 'it takes too long'}"]
+        innocent = [node for node in self.slashed() if node not in self.suspects]
+        return [f"{short(node)} was slashed for nothing" for node in innocent]
+
+
+def _order(seats: int) -> TrainOrder:
+    return TrainOrder(
+        name="simulated",
+        corpus="corpus",
+        suffixes=(".txt",),
+        bytes_max=1_000_000,
+        holdout_ppm=50_000,
+        model=ModelSpec(1, 1, 16, 32),
+        inner=InnerSpec(1_000, 0, 0, 4, 20),
+        outer=OuterSpec(1_000_000, 0, nesterov=False),
+        seats=seats,
+        rounds=4,
+        windows=4,
+        quorum=0,
+        memory_bytes=1 << 20,
+        budget=MicroTokens(1_000_000_000),
+        output="model",
+        seed=bytes(32),
+    )
+
+
+def _choice(index: int, fault: Fault) -> Choice:
+    return Choice(
+        name=f"node-{index}",
+        provides=index > 0,
+        price=MicroTokens(10_000_000 + (index if fault == Fault.NONE else 0)),
+        stake=STAKE,
+        leases_max=1,
+        fault=fault,
+    )
+
+
+def jobs(seed: int) -> Report:
+    """A job is trained while one of its providers crashes and comes back."""
+    works = Works("jobs", seed, 2, {})
+    victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
+    when = after(since(14), seconds(works.dice.below(100) / 10))
+    works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
+    return works.finish(since(30))
+
+
+def cheat(seed: int) -> Report:
+    """One provider skips its work or sends wrong weights, and is convicted; the job goes on."""
+    chance = dice(seed, "cheat")
+    [fault] = chance.chosen([Fault.SKIP_WORK, Fault.WRONG_WEIGHTS], 1)
+    works = Works("cheat", seed, 3, {1: fault})
+    report = works.finish(since(30))
+    if not report.problems and works.nodes[1] not in works.slashed():
+        report.problems.append("the cheat was not slashed")
+    return report

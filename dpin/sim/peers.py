@@ -1,0 +1,113 @@
+"""Whole nodes in a simulated world: the production machine, pretended blob stores and workers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dpin.base.errors import PeerFault
+from dpin.base.ids import Digest, NodeId
+from dpin.base.units import Instant, Micros, after
+from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
+from dpin.ledger import money
+from dpin.ledger.order import Receipt
+from dpin.ledger.reasons import Reason
+from dpin.ledger.replica import Applied
+from dpin.market.provider import Choice, Probe
+from dpin.net.envelope import Service, open_envelope
+from dpin.node.peer import Event, Peer, PeerOptions
+from dpin.sim.checks import Committed, Recovered
+from dpin.sim.depot import Depot
+from dpin.sim.ledgers import Founding, Owner, blocks_in, state_digest
+from dpin.sim.station import Body, Boot
+from dpin.sim.workers import PROBED, PretendWorker
+from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
+
+
+class PeerNode:
+    """The production machine; `peer` may be read. It states as facts what the checks look at."""
+
+    def __init__(self, options: PeerOptions) -> None:
+        self.peer = Peer(options)
+
+    def step(self, event: object, now: Instant) -> Sequence[object]:
+        """Feed the node; add what was committed."""
+        assert isinstance(event, Event), event
+        effects = self.peer.step(event, now)
+        applied = [effect for effect in effects if isinstance(effect, Applied)]
+        return [*effects, *(self._fact(one, last=one is applied[-1]) for one in applied)]
+
+    def _fact(self, applied: Applied, *, last: bool) -> Committed | Recovered:
+        """The state is seen after the last commit of a step only."""
+        executor, height = self.peer.executor, applied.commit.height
+        if applied.replayed:
+            log = executor.receipts
+            return Recovered(height, _done([log[index] for index in range(len(log))], height))
+        return Committed(
+            height=height,
+            commit=applied.commit.digest,
+            transactions=_done(applied.receipts, height),
+            state=state_digest(executor.state, applied.state_root) if last else None,
+            supply=money.supply(executor.state) if last else None,
+        )
+
+
+def _done(receipts: Sequence[Receipt], height: int) -> tuple[Digest, ...]:
+    """Transactions that took effect; a settlement's subject is a unit's and may come again."""
+    return tuple(
+        receipt.subject
+        for receipt in receipts
+        if receipt.code == Reason.OK and receipt.detail == Reason.OK.word
+        if receipt.height <= height
+    )
+
+
+@dataclass(slots=True)
+class PeerDevice:
+    """Blob store and workers of one node. The files outlive it, the workers do not."""
+
+    node: NodeId
+    depot: Depot
+    workers: dict[WorkerId, PretendWorker] = field(default_factory=dict)
+    busy: dict[WorkerId, Instant] = field(default_factory=dict)
+
+    def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
+        """Do what the node asks of its store and its workers; the rest is for people."""
+        match effect:
+            case Fetch() | Keep() | KeepData() | Allow() | Discard():
+                return self.depot.perform(self.node, effect)
+            case Hire(worker):
+                files = self.depot.shelf(self.node).files
+                self.workers.setdefault(worker, PretendWorker(worker, files))
+            case Order() if effect.worker in self.workers:
+                return [self._ordered(effect, now)]
+            case Dismiss(worker):
+                self.workers.pop(worker, None)
+            case _:
+                pass
+        return []
+
+    def _ordered(self, order: Order, now: Instant) -> tuple[Micros, object]:
+        """A worker does its commands one after the other."""
+        took, report = self.workers[order.worker].perform(order.command)
+        done = after(max(now, self.busy.get(order.worker, now)), took)
+        self.busy[order.worker] = done
+        return Micros(done - now), Reported(order.worker, report)
+
+
+def peer_node(founding: Founding, owner: Owner, choice: Choice, depot: Depot) -> Boot:
+    """How a whole node with this key starts."""
+
+    def boot(records: Sequence[bytes], _now: Instant) -> Body:
+        options = PeerOptions(owner.key, founding.genesis, owner.table, records, choice)
+        device = PeerDevice(owner.key.node_id, depot)
+        return Body(PeerNode(options), device, [Probe(PROBED)])
+
+    return boot
+
+
+def peer_blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, int, Digest]]:
+    """As `blocks_in`, for what whole nodes send."""
+    try:
+        envelope = open_envelope(founding.chain, payload)
+    except PeerFault:
+        return []
+    return blocks_in(founding, envelope.body) if envelope.service == Service.LEDGER else []

@@ -1,0 +1,188 @@
+"""A worker process without torch: the same commands and reports, digests in place of tensors.
+
+A state is a digest; a window of training hashes it on; an update names the states between which it
+leads; a merge hashes the updates together. So honest workers agree to the bit, and work that was
+not done shows.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.blob import blob_id, manifest_of
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import digest
+from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
+from dpin.base.leaf import Leaf, leaf_digest, window_bounds
+from dpin.base.units import Micros, seconds
+from dpin.compute import task
+from dpin.compute.task import Command, Report, TrainManifest
+
+FINGERPRINT: Final = digest("dpin/sim-class/v1", b"")
+PROBED: Final = task.Probed(
+    (task.Device("simulated", "cpu", 8 << 30),), FINGERPRINT, "simulated", "there is no other"
+)
+LOAD: Final[Micros] = seconds(1)
+TRAIN: Final[Micros] = seconds(2)
+QUICK: Final[Micros] = seconds(0.2)
+FIRST_LOSS: Final = 5_500_000
+WRONG: Final = "wrong-weights"
+LAZY: Final = "skip-work"
+
+
+def global_file(state: Digest) -> bytes:
+    """A checkpoint of the global state."""
+    return b"global" + state
+
+
+def window_file(leaf: Leaf) -> bytes:
+    """The state at the end of a window."""
+    return b"window" + leaf.parameters + leaf.optimizer
+
+
+def update_file(first: Leaf, last: Leaf) -> bytes:
+    """The update between the two ends of a unit."""
+    return b"update" + first.parameters + last.parameters
+
+
+def trained_leaf(manifest: TrainManifest, leaf: Leaf, fault: str) -> Leaf:
+    """The leaf one window on; with LAZY, one that took no work."""
+    step = window_bounds(manifest.inner.steps, manifest.windows)[leaf.window + 1]
+    parameters = digest("dpin/sim-window/v1", encode([leaf, fault == LAZY]))
+    return Leaf(
+        job=leaf.job,
+        lease=leaf.lease,
+        round=leaf.round,
+        window=leaf.window + 1,
+        step=step,
+        parameters=parameters,
+        optimizer=digest("dpin/sim-optimizer/v1", parameters),
+        error_buffer=NO_DIGEST,
+        cursor=leaf.round * manifest.inner.steps + step,
+    )
+
+
+@dataclass(slots=True)
+class Held:
+    """A job that a worker has open."""
+
+    job: JobId
+    manifest: TrainManifest
+    state: Digest
+    round: Round
+    checkpoint: str
+    optimizers: dict[Digest, Digest] = field(default_factory=dict)  # by lease
+
+
+class PretendWorker:
+    """One worker; `files` are those of its node."""
+
+    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+        self._name = name
+        self._files = files
+        self._held: Held | None = None
+
+    def perform(self, command: Command) -> tuple[Micros, Report]:
+        """Do one command: how long it takes, and what comes of it."""
+        match command:
+            case task.Prepare():
+                return LOAD, self._prepare(command)
+            case task.OpenJob():
+                return LOAD, self._open(command)
+            case task.Probe() | task.Generate() | task.Measure():
+                return QUICK, task.Failed(type(command).__name__, "not simulated")
+            case _ if self._held is None:
+                return QUICK, task.Failed(type(command).__name__, "no job is open")
+            case _:
+                return self._perform_open(command, self._held)
+
+    def _perform_open(
+        self,
+        command: task.TrainUnit
+        | task.MergeRound
+        | task.Evaluate
+        | task.CheckWindow
+        | task.CheckUpdate
+        | task.Export,
+        held: Held,
+    ) -> tuple[Micros, Report]:
+        match command:
+            case task.TrainUnit():
+                return TRAIN, self._train(command, held)
+            case task.MergeRound():
+                return QUICK, self._merge(command, held)
+            case task.Evaluate():
+                return QUICK, task.Evaluated(held.round, FIRST_LOSS // (1 + held.round))
+            case task.CheckWindow():
+                return QUICK, self._check_window(command, held)
+            case task.CheckUpdate():
+                return QUICK, self._check_update(command)
+            case task.Export(folder=folder):
+                self._files[f"{folder}/model"] = global_file(held.state)
+                return QUICK, task.Exported(folder, (f"{folder}/model",))
+
+    def _write(self, name: str, data: bytes) -> str:
+        path = f"{self._name}/{name}"
+        self._files[path] = data
+        return path
+
+    def _prepare(self, command: task.Prepare) -> task.Prepared:
+        state = digest("dpin/sim-birth/v1", encode([command.seed, command.model]))
+        shards = [self._write(f"shard-{i}", b"shard %d" % i) for i in range(command.shards)]
+        return task.Prepared(
+            shards=tuple(shards),
+            holdout=self._write("holdout", b"holdout"),
+            initial=self._write("initial", global_file(state)),
+            state_hash=state,
+            parameters=1_000,
+            fingerprint=FINGERPRINT,
+        )
+
+    def _open(self, command: task.OpenJob) -> task.Opened:
+        manifest = decode(TrainManifest, command.manifest)
+        state = Digest(self._files[command.checkpoint].removeprefix(b"global"))
+        self._held = Held(command.job, manifest, state, command.round, command.checkpoint)
+        return task.Opened(command.round, state)
+
+    def _train(self, command: task.TrainUnit, held: Held) -> task.Trained:
+        before = NO_DIGEST if command.fresh_optimizer else held.optimizers[command.lease]
+        cursor = command.round * held.manifest.inner.steps
+        leaf = Leaf(
+            held.job, command.lease, command.round, 0, 0, held.state, before, NO_DIGEST, cursor
+        )
+        leaves = [leaf]
+        for _ in range(held.manifest.windows):
+            leaves.append(trained_leaf(held.manifest, leaves[-1], command.fault))
+        held.optimizers[command.lease] = leaves[-1].optimizer
+        name = f"{command.lease.hex()}-{command.round}"
+        update = update_file(leaf, leaves[-1]) + (b"!" if command.fault == WRONG else b"")
+        return task.Trained(
+            lease=command.lease,
+            round=command.round,
+            leaves=tuple(leaves),
+            states=tuple(self._write(f"{name}-{it.window}", window_file(it)) for it in leaves),
+            update=self._write(f"{name}-update", update),
+            base=held.checkpoint,
+            loss_micronats=FIRST_LOSS // (1 + command.round),
+            tokens=held.manifest.inner.steps,
+            milliseconds=TRAIN // 1_000,
+        )
+
+    def _merge(self, command: task.MergeRound, held: Held) -> task.Merged:
+        parts = [[self._files[it.update], it.steps] for it in command.contributions]
+        held.state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
+        held.round = Round(command.round + 1)
+        held.checkpoint = self._write(f"round-{held.round}", global_file(held.state))
+        return task.Merged(held.round, held.state, held.checkpoint)
+
+    def _check_window(self, command: task.CheckWindow, held: Held) -> task.WindowChecked:
+        leaf = command.opened
+        found = leaf_digest(trained_leaf(held.manifest, leaf, ""))
+        good = self._files[command.state] == window_file(leaf)
+        return task.WindowChecked(leaf, good, found, QUICK // 1_000)
+
+    def _check_update(self, command: task.CheckUpdate) -> task.UpdateChecked:
+        first, last = command.first, command.last
+        good = self._files[command.base] == global_file(first.parameters)
+        good = good and self._files[command.final] == window_file(last)
+        update = blob_id(manifest_of(update_file(first, last)))
+        return task.UpdateChecked(last, good, update)
