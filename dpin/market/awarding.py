@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from dpin.base.ids import NodeId
 from dpin.base.machine import Wake
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.ledger.accounts import Job, Lease, LeaseState, State
@@ -91,8 +90,3 @@ def _gone_at(own: OwnJob, lease: Lease, beat: Beat) -> Instant:
     silent = after(beat.at, Micros(SILENCE_PATIENCE))
     since = own.lost.get(lease.provider)
     return silent if since is None else min(silent, after(since, Micros(DOWN_PATIENCE)))
-
-
-def forget(own: OwnJob, provider: NodeId) -> None:
-    """A connection is back."""
-    own.lost.pop(provider, None)

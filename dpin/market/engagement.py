@@ -8,7 +8,7 @@ from typing import Final
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Round
 from dpin.base.machine import Send, Wake
-from dpin.base.units import Instant, after, seconds
+from dpin.base.units import Instant
 from dpin.compute.task import (
     Generate,
     Generated,
@@ -27,18 +27,13 @@ from dpin.ledger.transactions import INFER, Commit, Have, Ready
 from dpin.ledger.wishes import Wish
 from dpin.market.loading import Loading
 from dpin.market.merging import Merging
-from dpin.market.messages import (
-    Decline,
-    Heartbeat,
-    Reason,
-    Text,
-)
+from dpin.market.messages import Text
+from dpin.market.pulse import Pulse
 from dpin.storage.wanted import Allow, Fetch, Keep, Kept, Purpose
 from dpin.verify.commitment import commit_of, generation_leaves
 from dpin.verify.defender import Produced
 from dpin.verify.jobfiles import JobFiles
 
-BEAT: Final = seconds(1)
 RESTARTS_MAX: Final = 2
 MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
 HAVE_MARGIN_TICKS: Final = 5  # before the exchange ends, say what is held even if not all is
@@ -65,21 +60,18 @@ class Engagement:
     fault: Fault
     tick_ms: int
     loading: Loading = field(init=False)
+    pulse: Pulse = field(init=False)
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
-    step: int = 0
-    steps: int = 0
-    loss_micronats: int = 0
-    tokens_per_second: int = 0
     _ordered: Round = Round(-1)
     _trained: dict[Round, Trained] = field(default_factory=dict)
     _commits: dict[Round, Commit] = field(default_factory=dict)
     _offset: int = 0
-    _beat_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
         worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
         self.loading = Loading(self.job, self.lease.provider, worker)
+        self.pulse = Pulse(self.job, self.lease)
 
     @property
     def files(self) -> JobFiles:
@@ -103,7 +95,7 @@ class Engagement:
         if self.fault == Fault.VANISH and self.lease.state == LeaseState.RUNNING:
             return
         if self.failed or self.files.fault:
-            yield from self._give_up(now)
+            yield from self.pulse.give_up(self.failed or self.files.fault, now)
             return
         yield from self.loading.prepare(state, now)
         yield from self._ready()
@@ -112,7 +104,7 @@ class Engagement:
         if record is not None:
             yield from self._work(record, state)
             yield from self._exchange(record, state)
-        yield from self._beat(now)
+        yield from self.pulse.beat(self.phase, now)
 
     def _ready(self) -> Iterator[Effect]:
         """The worker may still be loading: its time is in the unit's deadline."""
@@ -166,32 +158,6 @@ class Engagement:
             name = f"have:{self.lease.id.hex()}:{record.round}:{len(held)}"
             yield Wish(name, Have(self.lease.id, record.round, tuple(held)))
 
-    def _give_up(self, now: Instant) -> Iterator[Effect]:
-        """Tell the requester, who ends the lease; its deadline would, later."""
-        if now < self._beat_at or self.lease.stopped:
-            return
-        self._beat_at = after(now, BEAT)
-        reason = self.failed or self.files.fault
-        yield Send(self.job.requester, encode(Decline(self.job.id, Reason.FAULTY, reason)))
-        yield Wake(self._beat_at)
-
-    def _beat(self, now: Instant) -> Iterator[Effect]:
-        if now < self._beat_at:
-            return
-        self._beat_at = after(now, BEAT)
-        current = self.job.current
-        beat = Heartbeat(
-            lease=self.lease.id,
-            round=current.round if current else Round(0),
-            phase=self.phase,
-            step=self.step,
-            steps=self.steps,
-            loss_micronats=self.loss_micronats,
-            tokens_per_second=self.tokens_per_second,
-        )
-        yield Send(self.job.requester, encode(beat))
-        yield Wake(self._beat_at)
-
     @property
     def phase(self) -> str:
         """What this engagement is doing, for people."""
@@ -219,9 +185,7 @@ class Engagement:
             case Merged():
                 self.merging.merged(report)
             case Progress():
-                self.step, self.steps = report.step, report.steps
-                self.loss_micronats = report.loss_micronats
-                self.tokens_per_second = report.tokens_per_second
+                self.pulse.progress(report)
             case Trained():
                 self._trained[report.round] = report
                 yield Produced(report.leaves, report.states, report.base)
@@ -241,7 +205,7 @@ class Engagement:
             self.job.id, self.lease.id, manifest.state_hash, report.output, manifest.tokens
         )
         self._commits[Round(0)] = commit_of(leaves, BlobId(report.output))
-        self.tokens_per_second = report.tokens * 1_000 // max(1, report.milliseconds)
+        self.pulse.tokens_per_second = report.tokens * 1_000 // max(1, report.milliseconds)
         yield Produced(leaves, (), "")
 
     def exited(self, reason: str) -> None:

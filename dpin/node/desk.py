@@ -81,12 +81,12 @@ class Window:
     def job(self, job: str) -> JobDetail:
         """One job."""
         gallery = self._gallery
-        return gallery.detail(gallery.own(job))
+        return gallery.portrait(gallery.own(job)).detail()
 
     def explain(self, job: str) -> ExplainView:
         """Why it stands where it stands."""
         gallery = self._gallery
-        return gallery.explain(gallery.own(job))
+        return gallery.portrait(gallery.own(job)).explain()
 
     def receipts(self, job: str) -> list[ReceiptView]:
         """Proofs."""
@@ -162,7 +162,7 @@ class Desk(Window):
         await self._around.tell(Start(local_id, order))
         while local_id not in self._peer.requester.jobs:
             await self._bulletin.change()
-        return self._gallery.job_view(self._peer.requester.jobs[local_id])
+        return self._gallery.portrait(self._peer.requester.jobs[local_id]).summary()
 
     async def cancel(self, job: str) -> JobView:
         """End a job."""
@@ -172,7 +172,7 @@ class Desk(Window):
         await self._around.tell(Abandon(own.local_id))
         while not own.cancelled:
             await self._bulletin.change()
-        return self._gallery.job_view(own)
+        return self._gallery.portrait(own).summary()
 
     async def transfer(self, request: TransferRequest) -> TransferView:
         """Send tokens."""

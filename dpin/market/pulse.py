@@ -1,0 +1,60 @@
+"""Signs of life of one lease: what its provider tells the requester while it works, or gives up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.ids import Round
+from dpin.base.machine import Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import Progress
+from dpin.ledger.accounts import Job, Lease
+from dpin.market.messages import Decline, Heartbeat, Reason
+
+BEAT: Final = seconds(1)
+
+
+@dataclass(slots=True)
+class Pulse:
+    """How far the worker of a lease is, as last heard."""
+
+    job: Job
+    lease: Lease
+    step: int = 0
+    steps: int = 0
+    loss_micronats: int = 0
+    tokens_per_second: int = 0
+    _beat_at: Instant = Instant(0)
+
+    def progress(self, report: Progress) -> None:
+        """The worker is under way."""
+        self.step, self.steps = report.step, report.steps
+        self.loss_micronats = report.loss_micronats
+        self.tokens_per_second = report.tokens_per_second
+
+    def beat(self, phase: str, now: Instant) -> Iterator[Send | Wake]:
+        """A heartbeat, once per BEAT."""
+        if now < self._beat_at:
+            return
+        self._beat_at = after(now, BEAT)
+        current = self.job.current
+        beat = Heartbeat(
+            lease=self.lease.id,
+            round=current.round if current else Round(0),
+            phase=phase,
+            step=self.step,
+            steps=self.steps,
+            loss_micronats=self.loss_micronats,
+            tokens_per_second=self.tokens_per_second,
+        )
+        yield Send(self.job.requester, encode(beat))
+        yield Wake(self._beat_at)
+
+    def give_up(self, reason: str, now: Instant) -> Iterator[Send | Wake]:
+        """Tell the requester, who ends the lease; its deadline would, later."""
+        if now < self._beat_at or self.lease.stopped:
+            return
+        self._beat_at = after(now, BEAT)
+        yield Send(self.job.requester, encode(Decline(self.job.id, Reason.FAULTY, reason)))
+        yield Wake(self._beat_at)

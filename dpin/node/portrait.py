@@ -1,0 +1,231 @@
+"""Views of one own job, built from what the machines know. Nothing here changes anything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dpin.base.ids import Digest, NodeId
+from dpin.base.units import MICROS_PER_MILLI, MILLION, Instant
+from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit
+from dpin.ledger.transactions import TRAIN
+from dpin.ledger.views import job_cost, live_leases, open_seats
+from dpin.market.messages import Reason
+from dpin.market.offers import cost_max
+from dpin.market.orders import TrainOrder
+from dpin.market.ownjob import OwnJob, RoundTimes, Stage
+from dpin.market.story import name_of, verdicts
+from dpin.node.peer import Peer
+from dpin.node.status import (
+    Decline,
+    ExplainView,
+    JobDetail,
+    JobView,
+    LeaseView,
+    PhaseView,
+    RoundView,
+    UnitView,
+)
+
+FIXES = {
+    Reason.PRICE: "raise limits.cost, or lower args.rounds",
+    Reason.MEMORY: "lower resources.memory",
+    Reason.BUSY: "wait, or let more nodes join",
+    Reason.STAKE: "the provider must stake more: it needs tokens",
+    Reason.FINGERPRINT: "providers and requester need the same torch build and device kind",
+    Reason.FAULTY: "another provider takes its place",
+    Reason.DRAINING: "wait for another provider",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """One own job at one moment."""
+
+    peer: Peer
+    now: Instant
+    own: OwnJob
+
+    @property
+    def state(self) -> State:
+        """The ledger's state."""
+        return self.peer.state
+
+    def summary(self) -> JobView:
+        """The job in a list."""
+        own = self.own
+        job, propose = own.job, own.propose
+        params = self.peer.params
+        current = job.current if job else None
+        train = own.order if isinstance(own.order, TrainOrder) else None
+        return JobView(
+            id=own.local_id,
+            ledger_id=job.id.hex() if job else None,
+            name=own.order.name,
+            kind="train" if train else "inference",
+            role="mine",
+            state=own.stage.value,
+            reason=own.reason,
+            round=(current.round if current else len(job.rounds)) if job else 0,
+            rounds=train.rounds if train else 1,
+            participants=len(current.roster) if current else 0,
+            seats=train.seats if train else 1,
+            cost=job_cost(self.state, job) if job else 0,
+            cost_max=cost_max(params, propose) if propose else own.order.budget,
+            submitted_ms=own.submitted // MICROS_PER_MILLI,
+            finished_ms=own.finished // MICROS_PER_MILLI if own.finished else None,
+        )
+
+    def detail(self) -> JobDetail:
+        """The job, whole."""
+        own = self.own
+        job = own.job
+        order = own.order
+        return JobDetail(
+            job=self.summary(),
+            phases=[self._phase_view(index) for index in range(len(own.phases))],
+            leases=[self._lease_view(self.state.leases[lease]) for lease in job.leases]
+            if job
+            else [],
+            rounds=[self._round_view(record) for record in job.rounds] if job else [],
+            holdout_before=nats(own.holdout_before),
+            holdout_after=nats(own.holdout_after),
+            output=order.output if isinstance(order, TrainOrder) else None,
+            files=list(own.output_files),
+            verdicts=verdicts(job, self.state) if job else {},
+        )
+
+    def _phase_view(self, index: int) -> PhaseView:
+        own = self.own
+        phase = own.phases[index]
+        ended = phase.ended if phase.ended is not None else self.now
+        running = "failed" if own.stage == Stage.FAILED else "running"
+        return PhaseView(
+            name=phase.name,
+            state="done" if phase.ended is not None and not own.reason else running,
+            since_ms=phase.began // MICROS_PER_MILLI,
+            elapsed_ms=(ended - phase.began) // MICROS_PER_MILLI,
+            detail=phase.detail,
+        )
+
+    def _lease_view(self, lease: Lease) -> LeaseView:
+        return LeaseView(
+            lease=lease.id.hex(),
+            provider=lease.provider.hex(),
+            name=name_of(self.state, lease.provider),
+            seat=lease.seat,
+            state="stopped" if lease.stopped else lease.state.name.lower(),
+            reason=lease.reason,
+            price=lease.price,
+            units=[self._unit_view(unit) for unit in units_of(self.state, lease)],
+        )
+
+    def _unit_view(self, unit: Unit) -> UnitView:
+        return UnitView(
+            round=unit.round,
+            state=unit.state.name.lower(),
+            reason=unit.reason,
+            steps=unit.commit.steps if unit.commit else 0,
+            paid=unit.paid,
+            lost=unit.lost,
+            verifiers=[name_of(self.state, seat.verifier) for seat in unit.seats],
+            window=unit.window,
+        )
+
+    def _round_view(self, record: RoundRecord) -> RoundView:
+        times = self.own.rounds.get(record.round, RoundTimes(self.now))
+        exchange = times.exchange if times.exchange is not None else self.now
+        closed = times.closed if times.closed is not None else self.now
+        return RoundView(
+            round=record.round,
+            participants=[self._who(lease) for lease in record.roster],
+            included=len(record.included),
+            loss=nats(times.loss_micronats or None),
+            holdout=nats(times.holdout_micronats),
+            tokens_per_second=times.tokens_per_second,
+            started_ms=times.began // MICROS_PER_MILLI,
+            train_ms=max(0, exchange - times.began) // MICROS_PER_MILLI,
+            exchange_ms=max(0, closed - exchange) // MICROS_PER_MILLI,
+            state_hash=record.state_hash.hex() if record.state_hash else None,
+        )
+
+    def _who(self, lease: Digest) -> str:
+        return name_of(self.state, self.state.leases[lease].provider)
+
+    def explain(self) -> ExplainView:
+        """Why the job stands where it stands."""
+        own = self.own
+        declines = [
+            Decline(
+                provider=node.hex(),
+                name=name_of(self.state, node),
+                code=decline.code,
+                detail=decline.detail,
+                fix=FIXES.get(Reason(decline.code), "") if decline.code in set(Reason) else "",
+            )
+            for node, decline in sorted(own.supply.declines.items())
+        ]
+        since = own.phases[-1].began if own.phases else own.submitted
+        summary, next_step = self._why(len(declines))
+        return ExplainView(
+            job=own.local_id,
+            state=own.stage.value,
+            summary=summary,
+            since_ms=since // MICROS_PER_MILLI,
+            providers_seen=len(others(self.peer)),
+            bids=len(own.supply.bids),
+            declines=declines,
+            next_step=next_step,
+        )
+
+    def _why(self, declines: int) -> tuple[str, str]:
+        own, job = self.own, self.own.job
+        if own.stage.ended:
+            return own.reason or own.stage.value, ""
+        if job is None:
+            return "the data are being prepared and the job funded", "wait"
+        missing = open_seats(self.state, job)
+        if missing:
+            seen, bids = len(others(self.peer)), len(own.supply.bids)
+            summary = (
+                f"{missing} of {job.propose.seats} seats are open: {seen} providers known, "
+                f"{bids} offer, {declines} decline"
+            )
+            wait = "it is awarded as soon as enough offer; `declines` says why others do not"
+            return summary, wait
+        live = [lease for found, lease in live_leases(self.state) if found.id == job.id]
+        waiting = [lease for lease in live if lease.state == LeaseState.AWARDED]
+        if waiting:
+            names = ", ".join(name_of(self.state, lease.provider) for lease in waiting)
+            return f"{names} fetch the data and load the model", "wait"
+        current = job.current
+        if current is not None:
+            return f"round {current.round + 1} of {job.propose.rounds} is under way", "wait"
+        return "the last units are being checked", "wait"
+
+
+def units_of(state: State, lease: Lease) -> Iterator[Unit]:
+    """The units of a lease, in order of rounds."""
+    for record in state.jobs[lease.job].rounds:
+        unit = state.units.get((lease.id, record.round))
+        if unit is not None:
+            yield unit
+
+
+def others(peer: Peer) -> list[NodeId]:
+    """Everybody who has registered to take jobs, but for this node."""
+    me, state = peer.key.node_id, peer.state
+    return [node for node in sorted(state.accounts) if node != me and _provides(state, node)]
+
+
+def _provides(state: State, node: NodeId) -> bool:
+    registration = state.accounts[node].registration
+    return registration is not None and registration.provides
+
+
+def kind_of(kind: int) -> str:
+    """A job's kind as the job file calls it."""
+    return "train" if kind == TRAIN else "inference"
+
+
+def nats(micronats: int | None) -> float | None:
+    """A loss for people."""
+    return None if micronats is None else micronats / MILLION

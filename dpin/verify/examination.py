@@ -1,0 +1,209 @@
+"""One seat of a verifier: get what may be seen of the unit, compute, seal, reveal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from dpin.base.codec import decode, encode
+from dpin.base.errors import PeerFault
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, NodeId
+from dpin.base.leaf import Leaf, leaf_digest, opened
+from dpin.base.machine import Blame, Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import (
+    CheckUpdate,
+    CheckWindow,
+    Generate,
+    InferManifest,
+    UpdateChecked,
+    WindowChecked,
+)
+from dpin.compute.work import Order
+from dpin.ledger.accounts import Seat, State, Unit, UnitState
+from dpin.ledger.transactions import VerifyCommit, VerifyReveal, seal
+from dpin.ledger.wishes import Wish
+from dpin.storage.wanted import Fetch, Fetched, Purpose
+from dpin.verify.bench import RETRY, Bench
+from dpin.verify.commitment import generation_leaves
+from dpin.verify.messages import AskOpening, NoOpening, Opening
+
+RETRY_SOON: Final = seconds(0.2)
+ACCUSE_TICKS: Final = 4  # before a deadline, what was not delivered counts as withheld
+
+Effect = Send | Blame | Wake | Wish | Fetch | Order
+
+
+class _Stage(Enum):
+    WINDOW = 1
+    UPDATE = 2
+
+
+@dataclass(slots=True)
+class Examination:
+    """What has come so far. `found` and `update` are what will be revealed."""
+
+    bench: Bench
+    provider: NodeId
+    salt: Digest
+    found: Digest | None = None
+    update: BlobId | None = None
+    _openings: dict[bool, Opening] = field(default_factory=dict)  # by `final`
+    _paths: dict[BlobId, str] = field(default_factory=dict)
+    _ordered: set[_Stage] = field(default_factory=set)  # given to the worker
+    _retry_at: Instant = Instant(0)
+
+    # --- following the ledger ---
+
+    def follow(self, unit: Unit, seat: Seat, state: State, now: Instant) -> Iterator[Effect]:
+        """Do what the state of the unit asks of this seat; harmless to repeat."""
+        if unit.state == UnitState.SEATED and seat.sealed is None:
+            yield from self._find(unit, seat, state, now)
+        elif unit.state == UnitState.OPENED and seat.sealed and seat.reveal is None:
+            yield from self._judge(unit, state, now)
+
+    def _find(self, unit: Unit, seat: Seat, state: State, now: Instant) -> Iterator[Effect]:
+        """Compute the checked window, then seal what was found."""
+        if self.found is None and self.bench.usable and _Stage.WINDOW not in self._ordered:
+            yield from self._compute(unit, state, now)
+        if self.found is None and self._withheld(_Stage.WINDOW, unit, state):
+            self.found = NO_DIGEST
+        if self.found is not None:
+            sealed = seal(unit.lease, unit.round, seat.verifier, self.found, self.salt)
+            yield Wish(_name("seal", unit), VerifyCommit(unit.lease, unit.round, sealed))
+
+    def _compute(self, unit: Unit, state: State, now: Instant) -> Iterator[Effect]:
+        files = self.bench.files
+        if isinstance(files.manifest, InferManifest):
+            self._ordered.add(_Stage.WINDOW)
+            model = files.paths[files.manifest.model]
+            yield self.bench.order(Generate(files.manifest_data, model))
+            return
+        yield from self._obtain(unit, now, final=False)
+        opening = self._openings.get(False)
+        if opening is not None and opening.state in self._paths:
+            self._ordered.add(_Stage.WINDOW)
+            seat = state.leases[unit.lease].seat
+            yield self.bench.order(CheckWindow(opening.leaf, seat, self._paths[opening.state]))
+
+    def _judge(self, unit: Unit, state: State, now: Instant) -> Iterator[Effect]:
+        """Compare with the opened leaf, re-encode the update, reveal."""
+        if self.found is None or unit.opened is None:
+            return  # A restart forgot what was found: absent, rather than revealing a guess.
+        if self.found != leaf_digest(_leaf(unit.opened.checked.leaf)):
+            self.update = NO_BLOB
+        if self.update is None and self.bench.usable and _Stage.UPDATE not in self._ordered:
+            yield from self._obtain(unit, now, final=True)
+            yield from self._encode_again(unit)
+        if self.update is None and self._withheld(_Stage.UPDATE, unit, state):
+            self.update = NO_BLOB
+        if self.update is not None:
+            reveal = VerifyReveal(unit.lease, unit.round, self.found, self.update, self.salt)
+            yield Wish(_name("reveal", unit), reveal)
+
+    def _withheld(self, stage: _Stage, unit: Unit, state: State) -> bool:
+        """Whether the provider has let its time pass.
+
+        A worker of ours that is slow (it has its order already) or dead is no fault of the
+        provider's.
+        """
+        asked = self.bench.usable and stage not in self._ordered
+        return asked and state.tick >= unit.deadline - ACCUSE_TICKS
+
+    def _obtain(self, unit: Unit, now: Instant, *, final: bool) -> Iterator[Effect]:
+        """Ask for the opening, then for the blobs it names."""
+        opening = self._openings.get(final)
+        wanted = [] if opening is None else _blobs(opening)
+        if now < self._retry_at or (opening and all(blob in self._paths for blob in wanted)):
+            return
+        self._retry_at = after(now, RETRY)
+        yield Wake(self._retry_at)
+        if opening is None:
+            yield Send(self.provider, encode(AskOpening(unit.lease, unit.round, final)))
+        for blob in wanted:
+            if blob not in self._paths:
+                yield Fetch(blob, (self.provider,), Purpose.CHECK)
+
+    def _encode_again(self, unit: Unit) -> Iterator[Effect]:
+        opening = self._openings.get(True)
+        if opening is None or not {opening.state, opening.base} <= self._paths.keys():
+            return
+        assert unit.commit is not None, "an opened unit was committed"
+        self._ordered.add(_Stage.UPDATE)
+        first = _leaf(unit.commit.first.leaf)
+        base, final = self._paths[opening.base], self._paths[opening.state]
+        yield self.bench.order(CheckUpdate(first, opening.leaf, base, final))
+
+    # --- what comes in ---
+
+    def told(self, message: Opening | NoOpening, unit: Unit, now: Instant) -> Iterator[Effect]:
+        """The provider's answer."""
+        if message.final in self._openings:
+            return
+        if isinstance(message, NoOpening):
+            # Most often its ledger is a moment behind ours, and does not know of the seat yet.
+            self._retry_at = min(self._retry_at, after(now, RETRY_SOON))
+            yield Wake(self._retry_at)
+            return
+        if not _proves(message, unit):
+            yield Blame(self.provider, "sent an opening that its commit does not hold")
+            return
+        self._openings[message.final] = message
+        self._retry_at = Instant(0)
+
+    def fetched(self, event: Fetched) -> None:
+        """A blob is here; harmless when it is none of ours."""
+        if self._names(event.blob):
+            self._paths[event.blob] = event.path
+
+    def missing(self, blob: BlobId, now: Instant) -> None:
+        """Nobody gave the blob; ask again soon."""
+        if self._names(blob):
+            self._retry_at = min(self._retry_at, after(now, RETRY_SOON))
+
+    def _names(self, blob: BlobId) -> bool:
+        return any(blob in _blobs(opening) for opening in self._openings.values())
+
+    def checked(self, report: WindowChecked | UpdateChecked) -> None:
+        """The worker has re-executed."""
+        match report:
+            case WindowChecked(opened_ok=ok, found=found):
+                self.found = found if ok else NO_DIGEST
+            case UpdateChecked(states_ok=ok, update=update):
+                self.update = update if ok else NO_BLOB
+
+    def generated(self, lease: Digest, output: Digest) -> None:
+        """The worker has generated the text again."""
+        manifest = self.bench.files.manifest
+        assert isinstance(manifest, InferManifest), "only generations generate"
+        job = self.bench.job.id
+        leaves = generation_leaves(job, lease, manifest.state_hash, output, manifest.tokens)
+        self.found, self.update = leaf_digest(leaves[1]), BlobId(output)
+
+    def restarted(self) -> None:
+        """The worker is another one now and has no orders."""
+        self._ordered.clear()
+
+
+def _leaf(data: bytes) -> Leaf:
+    """A leaf that the ledger has already checked."""
+    return decode(Leaf, data)
+
+
+def _proves(opening: Opening, unit: Unit) -> bool:
+    """Whether the opening shows the right leaf of the unit's commit."""
+    if unit.commit is None:
+        return False
+    try:
+        leaf = opened(encode(opening.leaf), opening.path, unit.commit.leaves, unit.commit.root)
+    except PeerFault:
+        return False
+    return leaf.window == (unit.commit.leaves - 1 if opening.final else unit.window - 1)
+
+
+def _blobs(opening: Opening) -> list[BlobId]:
+    return [opening.state] if opening.base == NO_BLOB else [opening.state, opening.base]
+
+
+def _name(what: str, unit: Unit) -> str:
+    return f"{what}:{unit.lease.hex()}:{unit.round}"
