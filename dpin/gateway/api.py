@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -39,6 +40,8 @@ BODY_BYTES_MAX: Final = 1 << 20
 SCHEMA: Final = "dpin.v1"
 HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
+
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -54,6 +57,7 @@ def application(control: Control, more: Sequence[Route]) -> Starlette:
         exception_handlers={
             DpinError: _failed,
             HTTPException: _refused,
+            Exception: _broken,
         },
     )
 
@@ -143,6 +147,13 @@ def _failed(_request: Request, problem: Exception) -> Response:
             return error(502, "peer-fault", str(problem), "try again")
         case _:
             raise problem
+
+
+def _broken(request: Request, problem: Exception) -> Response:
+    """A bug: its place goes to the node's log, and the server goes on."""
+    _log.error("api-bug", path=request.url.path, method=request.method, exc_info=problem)
+    message = f"the node failed at this: {type(problem).__name__}: {problem}"
+    return error(500, "internal", message, "report it with the node's log")
 
 
 def _refused(_request: Request, problem: Exception) -> Response:

@@ -111,6 +111,17 @@ async def test_a_body_that_is_not_what_it_should_be_is_refused(content: bytes) -
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "misuse")
 
 
+async def test_a_bug_is_told_logged_and_survived(capsys: pytest.CaptureFixture[str]) -> None:
+    async with served(FakeControl()) as client:
+        body = {"to": "ab" * 32, "amount": "1", "memo": "bug"}
+        answer = await client.post("/api/v1/wallet/transfer", json=body)
+        told = answer.json()["error"]
+        assert (answer.status_code, told["code"]) == (500, "internal")
+        assert "AssertionError: a broken invariant" in told["message"]
+        assert (await client.get("/healthz")).status_code == 200
+    assert "api-bug" in capsys.readouterr().out
+
+
 async def test_a_body_over_the_limit_is_cut_off() -> None:
     headers = {"content-type": "application/json"}
     async with served(FakeControl()) as client:

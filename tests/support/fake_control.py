@@ -15,6 +15,24 @@ NODE_ID = "ab" * 32
 NOW_MS = 1_700_000_000_000
 
 
+def ledger_view() -> views.LedgerView:
+    said: dict[str, object] = {
+        "height": 120,
+        "time_ms": NOW_MS,
+        "round": 240,
+        "root": "0a" * 32,
+        "root_height": 120,
+        "validator": True,
+        "signing": True,
+        "committee": [NODE_ID],
+        "tolerates": 1,
+        "transactions": 77,
+    }
+    return msgspec.convert(
+        dict.fromkeys(views.LedgerView.__struct_fields__, 0) | said, views.LedgerView
+    )
+
+
 def node_view() -> views.NodeView:
     return views.NodeView(
         version="0.1.0",
@@ -33,20 +51,7 @@ def node_view() -> views.NodeView:
             name="cpu", kind="cpu", memory_bytes=8 << 30, fingerprint="ff" * 32, reason="no GPU"
         ),
         money=views.Money(free=9_000_500_000, stake=1_000_000_000, locked=0, sequence=4),
-        ledger=views.LedgerView(
-            height=120,
-            tick=600,
-            time_ms=NOW_MS,
-            round=240,
-            root="0a" * 32,
-            root_height=120,
-            validator=True,
-            signing=True,
-            committee=[NODE_ID],
-            tolerates=1,
-            transactions=77,
-            pending=0,
-        ),
+        ledger=ledger_view(),
         traffic=msgspec.convert(
             dict.fromkeys(views.Traffic.__struct_fields__, 1_000), views.Traffic
         ),
@@ -246,6 +251,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
 
     async def transfer(self, request: TransferRequest) -> views.TransferView:
         self.asked.append(request)
+        assert request.memo != "bug", "a broken invariant"
         if len(request.to) != 64:
             raise Misuse("`to` is not a node id", fix="64 hex digits, from dpin peers --json")
         return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
