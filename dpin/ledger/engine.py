@@ -73,19 +73,14 @@ class Engine:
         for data in records:
             record = decode(Record, data)
             vertex = read_block(record.block)
-            if vertex.author == self._index:
-                self._recall(vertex, record.kind)
+            if vertex.author == self._index and self.proposer and self.restart:
+                self.proposer.restore(vertex)
+                if record.kind == FOREIGN:  # Others brought it back: this log is not the whole.
+                    self.restart.silence(vertex.round)
             self.core.offer(vertex, NodeId(b""), Instant(0))
             executed = [*executed, *self._execute()][-1:]
         self._accepted.clear()
         return executed
-
-    def _recall(self, vertex: Vertex, kind: int) -> None:
-        assert self.proposer is not None
-        assert self.restart is not None
-        self.proposer.restore(vertex)
-        if kind == FOREIGN:  # It came back to us from others: this log is not the whole story.
-            self.restart.silence(vertex.round)
 
     @property
     def last(self) -> Vertex | None:
