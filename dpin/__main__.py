@@ -58,6 +58,8 @@ def run_process(flags: Flags) -> int:
         for problem in _leaves(problems):
             assert isinstance(problem, DpinError)
             code = tell_known(problem)
+    except* KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED  # Before the node was up: there was nothing to end cleanly.
     return code
 
 
@@ -100,8 +102,8 @@ async def _run(home: homes.Home, settings: Settings, fault: str) -> None:
 
         async def ready(control: Control) -> None:
             port: int = await nursery.start(serve, control, settings.api.port)
+            await nursery.start(stop_at_signal, control)
             announce(home, control, port)
-            nursery.start_soon(stop_at_signal, control)
 
         await run_node(NodeOptions(home, settings, fault, version("dpin")), ready)
         nursery.cancel_scope.cancel()

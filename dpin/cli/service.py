@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -51,9 +51,20 @@ def announce(home: Home, control: Control, port: int) -> None:
     )
 
 
-async def stop_at_signal(control: Control) -> None:
+class Listening(Protocol):
+    """Whoever waits until signals are heard (trio's task status)."""
+
+    def started(self, value: None, /) -> None:
+        """They are."""
+        ...
+
+
+async def stop_at_signal(
+    control: Control, task_status: Listening = trio.TASK_STATUS_IGNORED
+) -> None:
     """Stop cleanly at the first SIGINT or SIGTERM, at once at the second."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started(None)
         stopping = False
         async for number in signals:
             if stopping:

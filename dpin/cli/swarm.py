@@ -36,12 +36,16 @@ def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
         homes = make_homes(folder.resolve(), count)
         processes = stack.enter_context(started(homes))
         nodes = wait_until_online(homes)
-        if json:
-            show_values("swarm", {"nodes": nodes, "homes": [str(home.root) for home in homes]})
-        else:
-            show(swarm_text(homes, nodes))
-        say(f"try:  dpin submit examples/job.yaml --home {homes[0].root}\nCtrl-C stops all of them")
-        _wait_for_end(processes)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            if json:
+                show_values("swarm", {"nodes": nodes, "homes": [str(home.root) for home in homes]})
+            else:
+                show(swarm_text(homes, nodes))
+            say(f"try:  dpin submit examples/job.yaml --home {homes[0].root}")
+            say("Ctrl-C stops all of them")
+            _watch(processes)
+        say("stopping")
 
 
 def make_homes(folder: Path, count: int) -> list[Home]:
@@ -130,17 +134,14 @@ def swarm_text(homes: Sequence[Home], nodes: Sequence[NodeView]) -> str:
     return table(heads, rows)
 
 
-def _wait_for_end(processes: Sequence[Process]) -> None:
-    """Wait for Ctrl-C or SIGTERM; say when a node ends by itself."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _watch(processes: Sequence[Process]) -> None:
+    """Say when a node ends by itself; returns when all have."""
     running = dict(enumerate(processes, start=1))
-    with suppress(KeyboardInterrupt):
-        while running:
-            gone = [number for number, process in running.items() if process.poll() is not None]
-            for number in gone:
-                say(f"node-{number} has ended with status {running.pop(number).returncode}")
-            time.sleep(_POLL_SECONDS)
-    say("stopping")
+    while running:
+        gone = [number for number, process in running.items() if process.poll() is not None]
+        for number in gone:
+            say(f"node-{number} has ended with status {running.pop(number).returncode}")
+        time.sleep(_POLL_SECONDS)
 
 
 def _each(homes: Sequence[Home], words: Callable[[Home], list[str]]) -> list[str]:

@@ -1,5 +1,6 @@
 """Real node processes, started and stopped by real commands."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,11 @@ def dpin(*words: str) -> "subprocess.CompletedProcess[str]":
         timeout=90,
         env=environment,
     )
+
+
+def started(words: list[str]) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True)  # noqa: S603
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def test_a_node_starts_answers_refuses_a_second_one_and_stops(running: Path) -> 
 
 def test_a_node_in_the_foreground_ends_cleanly_at_ctrl_c(founded: Path) -> None:
     words = [sys.executable, "-m", "dpin", "node", "start", "--home", str(founded)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:  # noqa: S603
+    with started(words) as node:
         assert node.stdout is not None
         assert any('"event": "ready"' in line for line in node.stdout)
         node.send_signal(signal.SIGINT)
@@ -69,3 +75,25 @@ def test_a_node_in_the_foreground_ends_cleanly_at_ctrl_c(founded: Path) -> None:
     assert node.returncode == 0, rest + errors
     assert not errors
     assert not (founded / "node.json").exists()
+
+
+def test_a_swarm_finds_itself_and_ends_at_ctrl_c(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dpin", "sim", "up", "--nodes", "2", "--json"]
+    words += ["--folder", str(tmp_path)]
+    with started(words) as swarm:
+        assert swarm.stdout is not None
+        shown = ""
+        for line in swarm.stdout:
+            shown += line
+            if line.startswith("}"):
+                break
+        homes = [locate(str(tmp_path / name), {}) for name in ("node-1", "node-2")]
+        pids = [running.pid for home in homes if (running := read_running(home)) is not None]
+        swarm.send_signal(signal.SIGINT)
+        _, errors = swarm.communicate(timeout=60)
+    assert swarm.returncode == 0, errors
+    assert [node["state"] for node in json.loads(shown)["nodes"]] == ["online", "online"]
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
