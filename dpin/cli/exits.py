@@ -36,6 +36,7 @@ _BY_CODE: Final = {
 # Words in the reason of a job that failed; the first that fits decides.
 _BY_REASON: Final = {
     "no-match": ExitCode.NO_MATCH,
+    "no-provider": ExitCode.NO_MATCH,
     "expired": ExitCode.NO_MATCH,
     "timed-out": ExitCode.TIMED_OUT,
     "time limit": ExitCode.TIMED_OUT,

@@ -121,6 +121,7 @@ def test_an_error_is_one_sentence_and_a_status(
     ("state", "reason", "status"),
     [
         ("done", "", 0),
+        ("failed", "no-provider", 6),
         ("failed", "expired", 6),
         ("failed", "timed-out", 7),
         ("failed", "the check failed: disagreed", 8),
