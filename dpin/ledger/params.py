@@ -72,7 +72,7 @@ DEVELOPMENT: Final = Params(
     consensus=_consensus(min_round_delay_ms=50, leader_timeout_ms=250, idle_round_ms=500),
     tick_ms=200,
     award_ticks=25,
-    ready_ticks=25,
+    ready_ticks=50,  # whoever joins late loads torch first: docs/decisions/0008
     commit_ticks=50,
     commit_expected_ppm=2 * MILLION,
     grace_ticks=10,

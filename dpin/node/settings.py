@@ -54,7 +54,7 @@ class ShareSection(Section, frozen=True):
 class JobsSection(Section, frozen=True):
     """[jobs]: which work it takes."""
 
-    min_price: str = "0"
+    min_price: str = "1"
     stake: str = "1000"
     max_hours: Annotated[int, msgspec.Meta(ge=1, le=720)] = 6
 

@@ -56,7 +56,7 @@ def test_a_change_anywhere_changes_the_root() -> None:
     state, before = ledger.state, root_of(ledger.state)
     [job] = state.jobs.values()
     lease = lease_of(ledger, job.id, "ann")
-    unit = next(iter(state.units.values()))
+    unit = next(unit for unit in state.units.values() if any(seat.sealed for seat in unit.seats))
     changes: list[tuple[object, str, object]] = [
         (state, "reserve", state.reserve + 1),
         (state, "treasury", state.treasury + 1),
@@ -72,7 +72,7 @@ def test_a_change_anywhere_changes_the_root() -> None:
         (unit, "deadline", 5),
         (unit, "paid", MicroTokens(1)),
         (unit, "used", set[bytes]()),
-        (unit.seats[0], "sealed", None),
+        (next(seat for seat in unit.seats if seat.sealed), "sealed", None),
         (job.rounds[0], "candidates", []),
         (job.rounds[0], "included", []),
         (job.rounds[0], "haves", {}),
