@@ -106,6 +106,8 @@ class Defender:
         files = _files(held, unit, final=message.final)
         if all(file in held.blobs for file in files):
             yield from self._show(asked, held, unit, files)
+        elif asked in self._waiting:
+            pass  # Asked again before the file was hashed.
         elif len(self._waiting) == WAITING_MAX:
             yield self._no(asked, "too many questions at once")
         else:

@@ -169,6 +169,7 @@ class Examination:
         match report:
             case WindowChecked(opened_ok=ok, found=found):
                 self.found = found if ok else NO_DIGEST
+                self._retry_at = Instant(0)  # What may be asked next is another question.
             case UpdateChecked(states_ok=ok, update=update):
                 self.update = update if ok else NO_BLOB
 

@@ -1,0 +1,114 @@
+"""The manifest comes first and must be what the job was proposed with; then what it names."""
+
+import msgspec
+import pytest
+
+from dpin.base.codec import encode
+from dpin.base.ids import Round
+from dpin.compute.task import Manifest
+from dpin.compute.work import WorkerId
+from dpin.ledger.accounts import Job
+from dpin.storage.wanted import SMALL_BYTES_MAX, Purpose
+from dpin.verify.jobfiles import JobFiles
+from tests.support.jobs import (
+    file_id,
+    files_of,
+    generating,
+    here,
+    infer_manifest,
+    manifest_blob,
+    market,
+    path_of,
+    proposed,
+    train_manifest,
+    training,
+)
+from tests.support.ledgers import OTHER, Ledger, propose
+
+
+def proposed_job(ledger: Ledger) -> Job:
+    return ledger.state.jobs[proposed(ledger, "buyer")]
+
+
+def test_the_manifest_is_asked_for_first_and_then_what_it_names() -> None:
+    ledger = market()
+    job = ledger.state.jobs[training(ledger, "buyer", "maker")]
+    files, manifest = JobFiles(job), train_manifest()
+    [first] = files.missing(ledger.state)
+    assert first.blob == manifest_blob(manifest)
+    assert first.sources == (ledger.id("buyer"), ledger.id("maker"))
+    files.arrived(here(first.blob, encode(manifest)))
+    wanted = {fetch.blob: fetch.purpose for fetch in files.missing(ledger.state)}
+    assert wanted == {
+        file_id("shard 0"): Purpose.SHARD,
+        file_id("holdout"): Purpose.SHARD,
+        file_id("initial"): Purpose.MODEL,
+    }
+
+
+def test_it_is_ready_when_the_last_file_is_here_and_not_before() -> None:
+    ledger = market()
+    files = JobFiles(proposed_job(ledger))
+    for event in files_of(train_manifest()):
+        assert not files.ready
+        files.arrived(event)
+    assert files.ready
+    assert not files.missing(ledger.state)
+
+
+def test_the_open_command_names_the_files_in_the_order_of_the_manifest() -> None:
+    ledger = market()
+    job = ledger.state.jobs[proposed(ledger, "buyer", seats=3)]
+    files, manifest = JobFiles(job), train_manifest(seats=3)
+    for event in reversed(files_of(manifest)[1:]):
+        files.arrived(event)  # Nobody asked for these yet.
+    assert not files.paths
+    for event in files_of(manifest):
+        files.arrived(event)
+    command = files.open_job("/start", Round(0), WorkerId("w"))
+    assert command.shards == tuple(path_of(shard) for shard in manifest.shards)
+    assert (command.holdout, command.checkpoint) == (path_of(manifest.holdout), "/start")
+
+
+def test_a_generation_needs_its_model_alone() -> None:
+    ledger = market()
+    files = JobFiles(ledger.state.jobs[generating(ledger, "buyer", "maker")])
+    for event in files_of(infer_manifest()):
+        files.arrived(event)
+    assert files.ready
+    assert not files.fault
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        msgspec.structs.replace(train_manifest(), fingerprint=OTHER),
+        msgspec.structs.replace(train_manifest(), state_hash=OTHER),
+        msgspec.structs.replace(train_manifest(), windows=5),
+        train_manifest(seats=2),
+        train_manifest(rounds=2),
+        infer_manifest(),
+    ],
+)
+def test_a_manifest_that_disagrees_with_its_proposal_is_refused(manifest: Manifest) -> None:
+    ledger = market()
+    job = ledger.state.jobs[propose(ledger, "buyer", manifest=manifest_blob(manifest))]
+    files = JobFiles(job)
+    for event in files_of(manifest):
+        files.arrived(event)
+    assert not files.ready
+    assert files.fault == "bad-manifest: it is not what the job was proposed with"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"garbage", bytes(SMALL_BYTES_MAX + 1)])
+def test_bytes_that_are_no_manifest_are_a_fault_of_the_job(data: bytes) -> None:
+    files = JobFiles(proposed_job(market()))
+    files.arrived(here(manifest_blob(train_manifest()), data))
+    assert files.fault.startswith("bad-manifest: ")
+    assert not files.ready
+
+
+def test_blobs_of_other_jobs_change_nothing() -> None:
+    files = JobFiles(proposed_job(market()))
+    files.arrived(here(file_id("something else"), b"x"))
+    assert not files.paths
