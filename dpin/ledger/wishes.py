@@ -13,7 +13,8 @@ from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import ChainId, Digest
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.ledger.accounts import State
+from dpin.ledger.accounts import Account, State
+from dpin.ledger.admission import unused
 from dpin.ledger.order import Receipt
 from dpin.ledger.transactions import Operation, sign, transaction_id
 
@@ -56,6 +57,15 @@ class Outcome:
     height: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A transaction that is under way."""
+
+    key: str
+    sequence: int
+    since: Instant
+
+
 class Wishes:
     """All wishes of one account that are under way."""
 
@@ -64,25 +74,38 @@ class Wishes:
         self._chain = chain
         self._sequence = 0
         self._keys: dict[str, Digest] = {}
-        self._flying: dict[Digest, str] = {}
+        self._flying: dict[Digest, _Flight] = {}
         self._resting: dict[str, Instant] = {}
 
     def wish(self, wish: Wish, state: State, now: Instant) -> Submission | None:
         """Sign and submit, unless the same wish is under way, rests, or too many are."""
+        account = state.accounts.get(self._key.node_id) or Account()
+        self._give_up(wish.key, account, now)
         resting = self._resting.get(wish.key)
         if wish.key in self._keys or (resting is not None and now < resting):
             return None
         if len(self._flying) >= IN_FLIGHT_MAX:
             return None
         self._resting.pop(wish.key, None)
-        account = state.accounts.get(self._key.node_id)
-        used = account.sequence_high if account else 0
-        self._sequence = max(self._sequence, used) + 1
+        self._sequence = max(self._sequence, account.sequence_high) + 1
         signed = sign(self._key, self._chain, self._sequence, wish.operation)
         identity = transaction_id(signed.transaction)
         self._keys[wish.key] = identity
-        self._flying[identity] = wish.key
+        self._flying[identity] = _Flight(wish.key, self._sequence, now)
         return Submission(identity, encode(signed))
+
+    def _give_up(self, key: str, account: Account, now: Instant) -> None:
+        """Forget a wish that lost its sequence number.
+
+        After a restart another transaction of this account may hold the number: then this one is
+        passed over without a receipt.
+        """
+        identity = self._keys.get(key)
+        if identity is None:
+            return
+        flight = self._flying[identity]
+        if now >= after(flight.since, REST) and not unused(account, flight.sequence):
+            del self._keys[key], self._flying[identity]
 
     def settled(self, receipts: Sequence[Receipt], now: Instant) -> list[Outcome]:
         """The outcomes among these receipts."""
@@ -99,9 +122,10 @@ class Wishes:
         return Outcome(key, identity, reason, 0) if key is not None else None
 
     def _land(self, identity: Digest, detail: str, now: Instant) -> str | None:
-        key = self._flying.pop(identity, None)
-        if key is None:
+        flight = self._flying.pop(identity, None)
+        if flight is None:
             return None
+        key = flight.key
         del self._keys[key]
         if detail != OK:
             if len(self._resting) >= RESTING_MAX:

@@ -107,8 +107,14 @@ class Engagement:
         yield from self.pulse.beat(self.phase, now)
 
     def _ready(self) -> Iterator[Effect]:
-        """The worker may still be loading: its time is in the unit's deadline."""
-        if self.lease.state == LeaseState.AWARDED and self.loading.start is not None:
+        """Say so once files and state are here.
+
+        At a job's start the worker may still be loading: its time is in the first deadline. Whoever
+        joins a job under way waits for it, because the others do not wait.
+        """
+        if self.lease.state != LeaseState.AWARDED or self.loading.start is None:
+            return
+        if not self.loading.late or self.merging.holding is not None:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
 
     def _work(self, record: RoundRecord, state: State) -> Iterator[Effect]:
@@ -211,7 +217,7 @@ class Engagement:
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
         self.loading.restarted()
-        self._ordered = Round(-1)
+        self._ordered, self._offset = Round(-1), 0
         self.restarts += 1
         if self._commits or self.restarts > RESTARTS_MAX:
             self.failed = f"the worker died: {reason}"

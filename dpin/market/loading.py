@@ -33,6 +33,7 @@ class Loading:
     merging: Merging = field(init=False)
     hired: bool = False
     opening: str = ""  # checkpoint that the worker was told to load
+    _sources: tuple[NodeId, ...] = ()  # who was asked for a checkpoint
     _checkpoint: tuple[Round, BlobId] | None = None
     _retry_at: Instant = Instant(0)
 
@@ -60,7 +61,7 @@ class Loading:
             return None
         if isinstance(manifest, InferManifest):
             return Round(0), self.files.paths[manifest.model]
-        if not self._late:
+        if not self.late:
             return Round(0), self.files.paths[manifest.initial]
         if self._checkpoint is None:
             return None
@@ -69,7 +70,7 @@ class Loading:
         return None if path is None else (round_, path)
 
     @property
-    def _late(self) -> bool:
+    def late(self) -> bool:
         """Whether rounds were closed before this lease: its start is somebody's checkpoint."""
         return any(record.closed for record in self.job.rounds)
 
@@ -82,20 +83,27 @@ class Loading:
         yield Wake(self._retry_at)
 
     def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
-        if self.job.propose.kind == INFER or not self._late:
+        if self.job.propose.kind == INFER or not self.late:
             return
-        sources = [peer for peer in self.files.sources(state) if peer != self.provider]
+        self._sources = tuple(peer for peer in self.files.sources(state) if peer != self.provider)
         if self._checkpoint is None:
-            for peer in sources:
+            for peer in self._sources:
                 yield Send(peer, encode(AskCheckpoint(self.job.id)))
         else:
-            yield Fetch(self._checkpoint[1], tuple(sources), Purpose.MODEL)
+            yield Fetch(self._checkpoint[1], self._sources, Purpose.MODEL)
 
-    def offered(self, offer: CheckpointOffer) -> None:
-        """Somebody holds the job's state; the first offer is taken."""
-        if self._checkpoint is None and self._late and 0 <= offer.round <= len(self.job.rounds):
+    def offered(self, peer: NodeId, offer: CheckpointOffer) -> None:
+        """Somebody who was asked holds the job's state; the first offer is taken."""
+        if peer not in self._sources or self._checkpoint is not None:
+            return
+        if self.late and 0 <= offer.round <= len(self.job.rounds):
             self._checkpoint = (offer.round, offer.blob)
             self._retry_at = Instant(0)
+
+    def missing(self, blob: BlobId) -> None:
+        """Nobody has the blob; a checkpoint that nobody has was no offer."""
+        if self._checkpoint is not None and self._checkpoint[1] == blob:
+            self._checkpoint = None
 
     def fetched(self, event: Fetched) -> None:
         """A blob is here."""

@@ -8,8 +8,9 @@ from dpin.base.crypto import digest, verify
 from dpin.base.ids import ChainId, JobId, NodeId
 from dpin.base.machine import Blame
 from dpin.base.units import Instant
-from dpin.ledger.accounts import State
-from dpin.ledger.transactions import BID_TAG
+from dpin.ledger.accounts import Account, State
+from dpin.ledger.params import Params
+from dpin.ledger.transactions import BID_TAG, Bid
 from dpin.market.awarding import keep_bid
 from dpin.market.merging import Effect as MergingEffect
 from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Text
@@ -27,9 +28,10 @@ Effect = Blame | Note | MergingEffect
 class Mail:
     """Reads messages into the own jobs that they are about."""
 
-    def __init__(self, jobs: Mapping[str, OwnJob], chain: ChainId) -> None:
+    def __init__(self, jobs: Mapping[str, OwnJob], chain: ChainId, params: Params) -> None:
         self._jobs = jobs
         self._chain = chain
+        self._params = params
 
     def told(
         self, peer: NodeId, message: Message, state: State | None, now: Instant
@@ -37,7 +39,7 @@ class Mail:
         """Take one message; `state` is None until the ledger has been read."""
         match message:
             case BidMessage():
-                yield from self._offered(peer, message, now)
+                yield from self._offered(peer, message, state, now)
             case Decline():
                 self._declined(peer, message)
             case Heartbeat():
@@ -47,28 +49,34 @@ class Mail:
             case AskCheckpoint(job=job):
                 own = self._own(job)
                 if own is not None and own.merging is not None:
-                    yield from own.merging.asked(peer)
+                    yield from own.merging.asked(peer, now)
             case _:
                 assert_never(message)
 
     def _own(self, job: JobId) -> OwnJob | None:
         return next((own for own in self._jobs.values() if own.ledger_id == job), None)
 
-    def _offered(self, peer: NodeId, message: BidMessage, now: Instant) -> Iterator[Effect]:
+    def _offered(
+        self, peer: NodeId, message: BidMessage, state: State | None, now: Instant
+    ) -> Iterator[Effect]:
         bid, signature = message.signed.bid, message.signed.signature
         what = digest(BID_TAG, encode(bid))
         if bid.provider != peer or not verify(peer, BID_TAG, self._chain, what, signature):
             yield Blame(peer, "sent a bid that it did not sign")
             return
         own = self._own(bid.job)
-        if own is not None:
+        account = state.accounts.get(peer) if state is not None else None
+        # Names are free: without a stake behind each, they could push all honest offers out.
+        if own is not None and account is not None and _stands(bid, account, self._params):
             keep_bid(own, message.signed, now)
 
     def _declined(self, peer: NodeId, message: Decline) -> None:
         own = self._own(message.job)
-        if own is not None and len(own.supply.declines) < DECLINES_MAX:
+        if own is None:
+            return
+        own.supply.bids.pop(peer, None)
+        if peer in own.supply.declines or len(own.supply.declines) < DECLINES_MAX:
             own.supply.declines[peer] = message
-            own.supply.bids.pop(peer, None)
 
     def _beat(self, peer: NodeId, beat: Heartbeat, state: State | None, now: Instant) -> None:
         lease = state.leases.get(beat.lease) if state is not None else None
@@ -93,10 +101,21 @@ class Mail:
         own = self._own(lease.job) if lease is not None and lease.provider == peer else None
         if own is None or not isinstance(own.order, InferOrder):
             return
-        if message.offset != len(own.text) or len(own.text) + len(message.data) > TEXT_BYTES_MAX:
-            return  # Out of order: the digest at the end would not match anyway.
+        if not 0 <= message.offset <= len(own.text):
+            return  # A part is lost: the digest at the end would not match anyway.
+        # A provider whose worker died generates the same again from the start.
+        fresh = message.data[len(own.text) - message.offset :]
+        if not fresh or len(own.text) + len(fresh) > TEXT_BYTES_MAX:
+            return
         if not own.text:
             own.first_text = now
-        own.text += message.data
-        shown = message.data.decode("utf-8", "replace")
-        yield Note(own.local_id, "token", shown, {"bytes": message.data.hex()})
+        own.text += fresh
+        shown = fresh.decode("utf-8", "replace")
+        yield Note(own.local_id, "token", shown, {"bytes": fresh.hex()})
+
+
+def _stands(bid: Bid, account: Account, params: Params) -> bool:
+    """Whether a provider could be bound to its offer."""
+    unlocked = account.stake - account.locked
+    registered = account.registration is not None and account.registration.provides
+    return registered and bid.price > 0 and unlocked >= params.bond_multiple * bid.price

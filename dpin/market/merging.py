@@ -35,6 +35,7 @@ class Merging:
     paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here
     _ordered: Round = Round(-1)
     _retry_at: Instant = Instant(0)
+    _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
 
     def opened(self, report: Opened, checkpoint: str) -> None:
@@ -104,13 +105,15 @@ class Merging:
 
     # --- for whoever joins late ---
 
-    def asked(self, peer: NodeId) -> Iterator[Effect]:
-        """Somebody wants the state held here."""
+    def asked(self, peer: NodeId, now: Instant) -> Iterator[Effect]:
+        """Somebody wants the state held here. Whoever asks, it is hashed once per RETRY at most."""
         if self.holding is None:
             return
         if peer not in self._askers and len(self._askers) < ASKERS_MAX:
             self._askers.append(peer)
-        yield Keep(self.checkpoint, Purpose.MODEL, None)
+        if now >= self._keep_at:
+            self._keep_at = after(now, RETRY)
+            yield Keep(self.checkpoint, Purpose.MODEL, None)
 
     def kept(self, event: Kept) -> Iterator[Effect]:
         """The state file has a blob id now."""

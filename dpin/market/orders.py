@@ -1,7 +1,7 @@
 """What a requester orders, after its job file has been read and checked."""
 
 from dpin.base.codec import Wire
-from dpin.base.ids import Digest
+from dpin.base.ids import Digest, JobId
 from dpin.base.units import MicroTokens
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
@@ -47,7 +47,7 @@ class InferOrder(Wire, frozen=True, tag=2):
 Order = TrainOrder | InferOrder
 
 
-class OwnJobRecord(Wire, frozen=True):
+class OwnJobRecord(Wire, frozen=True, tag=1):
     """What must survive a restart of the requester: kept in the log before the job is proposed."""
 
     local_id: str
@@ -55,3 +55,17 @@ class OwnJobRecord(Wire, frozen=True):
     manifest: bytes
     propose: Propose
     submitted_ms: int
+
+
+class OwnJobEnd(Wire, frozen=True, tag=2):
+    """The last word on a job that was kept: after a restart it is not begun again."""
+
+    local_id: str
+    job: JobId | None  # on the ledger, where it came so far
+    stage: str
+    reason: str
+    finished_ms: int
+    output_files: tuple[str, ...]
+
+
+OwnRecord = OwnJobRecord | OwnJobEnd

@@ -81,6 +81,7 @@ class OwnJob:
     stage: Stage = Stage.PREPARING
     reason: str = ""
     finished: Instant | None = None
+    recorded: bool = False  # the end is in the log
     # preparing
     prepared: Prepared | None = None
     kept: dict[str, BlobId] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class OwnJob:
     propose: Propose | None = None
     # on the ledger
     job: Job | None = None
+    was: JobId | None = None  # the job's id, known from before a restart
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since

@@ -113,7 +113,7 @@ class Provider:
             case Drain():
                 self.draining = True
             case ToProvider(peer, message):
-                effects += self._told(peer, message)
+                effects += self._told(peer, message, now)
             case _:
                 for engagement in self.engagements.values():
                     effects += _pass_on(event, engagement)
@@ -121,14 +121,16 @@ class Provider:
             effects += self._follow(self._state, now)
         return effects
 
-    def _told(self, peer: NodeId, message: AskCheckpoint | CheckpointOffer) -> Iterator[Effect]:
+    def _told(
+        self, peer: NodeId, message: AskCheckpoint | CheckpointOffer, now: Instant
+    ) -> Iterator[Effect]:
         for engagement in self.engagements.values():
             if engagement.job.id != message.job:
                 continue
             if isinstance(message, AskCheckpoint):
-                yield from engagement.merging.asked(peer)
+                yield from engagement.merging.asked(peer, now)
             else:
-                engagement.loading.offered(message)
+                engagement.loading.offered(peer, message)
 
     # --- following the ledger ---
 
@@ -170,7 +172,9 @@ class Provider:
             anchor=NO_DIGEST,
             anchor_round=Round(0),
         )
-        if account.registration is None or not _same(account.registration, wanted):
+        # Whoever was absent from a check is not seated again until it says that it is back.
+        back = any(account.absences)
+        if account.registration is None or not _same(account.registration, wanted) or back:
             yield Wish(REGISTER_KEY, wanted)
         elif account.stake < self._choice.stake and account.free > 0:
             amount = min(account.free, self._choice.stake - account.stake)
@@ -233,7 +237,9 @@ def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> It
             engagement.loading.fetched(event)
         case Kept():
             yield from engagement.kept(event)
-        case Reported() | Exited() | Missing() | Tick():
+        case Missing(blob):
+            engagement.loading.missing(blob)
+        case Reported() | Exited() | Tick():
             pass
         case _:
             assert_never(event)

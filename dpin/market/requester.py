@@ -8,30 +8,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from dpin.base.codec import decode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Tick
-from dpin.base.units import MICROS_PER_MILLI, Instant, format_tokens
-from dpin.compute.task import OUTPUT_TAG, Manifest, Probed
+from dpin.base.units import Instant, format_tokens
+from dpin.compute.task import OUTPUT_TAG, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
 from dpin.ledger.accounts import Job, JobState, State
+from dpin.ledger.mempool import ACCOUNT_FULL, DUPLICATE, FULL
+from dpin.ledger.outbox import UNTAKEN
 from dpin.ledger.params import Params
-from dpin.ledger.transactions import INFER, Cancel, Propose
+from dpin.ledger.transactions import INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import OK, Follow, Outcome, Wish
 from dpin.market import workshop
 from dpin.market.awarding import awards, stops
 from dpin.market.mail import Mail, Message
-from dpin.market.orders import Order, OwnJobRecord
+from dpin.market.orders import Order, OwnRecord
 from dpin.market.ownjob import OwnJob, Stage
+from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 
-JOBS_MAX: Final = 256  # own jobs kept in memory; the oldest ended ones go first
-TEXT_BYTES_MAX: Final = 1 << 20
-DECLINES_MAX: Final = 256
+# Refusals that say nothing about the job: the wish is made again.
+PASSING: Final = frozenset({ACCOUNT_FULL, DUPLICATE, FULL, UNTAKEN, "sequence-used"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +82,32 @@ class Requester:
         self._params = params
         self._probed: Probed | None = None
         self._state: State | None = None
-        self.jobs: dict[str, OwnJob] = {}
-        self._mail = Mail(self.jobs, chain)
+        self._own_jobs = OwnJobs()
+        self.jobs = self._own_jobs.by_id
+        self._mail = Mail(self.jobs, chain, params)
 
-    def restore(self, record: OwnJobRecord) -> None:
-        """A job that was under way before a restart."""
-        own = OwnJob(record.local_id, record.order, Instant(record.submitted_ms * MICROS_PER_MILLI))
-        own.manifest = decode(Manifest, record.manifest)
-        own.propose = record.propose
-        self.jobs[record.local_id] = own
+    def restore(self, record: OwnRecord) -> None:
+        """What was known of own jobs before a restart, in its old order."""
+        self._own_jobs.restore(record)
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
         effects = list(self._take(event, now))
         if self._state is not None:
-            for own in list(self.jobs.values()):
+            self._own_jobs.recall(self._state)
+            for own in self.jobs.values():
                 if not own.stage.ended:
                     effects += self._follow(own, self._state, now)
-        return effects
+        return [*effects, *self._own_jobs.records()]
 
     def _take(self, event: Event, now: Instant) -> Iterator[Effect]:
         match event:
             case Follow(state):
                 self._state = state
             case Start(local_id, order):
-                yield from self._start(OwnJob(local_id, order, now), now)
+                own = OwnJob(local_id, order, now)
+                self._own_jobs.add(own)
+                yield from workshop.begin(own, now)
             case Abandon(local_id):
                 self.jobs[local_id].cancelled = True
             case Probe(probed):
@@ -119,18 +121,11 @@ class Requester:
             case _:
                 yield from self._pass_on(event, now)
 
-    def _start(self, own: OwnJob, now: Instant) -> Iterator[Effect]:
-        ended = [local_id for local_id, other in self.jobs.items() if other.stage.ended]
-        if len(self.jobs) >= JOBS_MAX and ended:
-            del self.jobs[ended[0]]
-        self.jobs[own.local_id] = own
-        yield from workshop.begin(own, now)
-
     # --- following the ledger ---
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
         if own.job is None and own.propose is not None:
-            own.job = self._find(own.propose, state)
+            own.job = self._own_jobs.find(own, self._me, state)
         if own.job is None:
             if own.cancelled:
                 own.end(Stage.CANCELLED, "before it was funded", now)
@@ -147,15 +142,6 @@ class Requester:
         yield from workshop.follow(own, job, state, now)
         yield from tell(own, state, now)
         yield from self._finish(own, job, state, now)
-
-    def _find(self, propose: Propose, state: State) -> Job | None:
-        """The ledger's side of an own job; two equal proposals are two jobs."""
-        claimed = {other.job.id for other in self.jobs.values() if other.job is not None}
-        for job in state.jobs.values():
-            mine = job.requester == self._me and job.propose == propose
-            if mine and job.id not in claimed:
-                return job
-        return None
 
     def _phase(self, own: OwnJob, job: Job, now: Instant) -> Iterator[Effect]:
         """What the job does now, in the words of the progress display."""
@@ -214,15 +200,24 @@ class Requester:
     def _outcome(self, outcome: Outcome, now: Instant) -> Iterator[Effect]:
         what, _, local_id = outcome.key.partition(":")
         own = self.jobs.get(local_id)
-        if what == "propose" and own is not None and outcome.detail != OK:
+        if what != "propose" or own is None or outcome.detail in PASSING:
+            return
+        if outcome.detail != OK:
             yield from workshop.fail(own, f"the ledger refused the job: {outcome.detail}", now)
 
     def _connection(self, event: PeerUp | PeerDown, now: Instant) -> None:
         for own in self.jobs.values():
             if isinstance(event, PeerUp):
                 own.lost.pop(event.peer, None)
-            elif not own.stage.ended:
+            elif not own.stage.ended and self._relies_on(own, event.peer):
                 own.lost[event.peer] = now
+
+    def _relies_on(self, own: OwnJob, peer: NodeId) -> bool:
+        """Whether a peer works on the job, or may yet."""
+        if own.job is None or self._state is None:
+            return False
+        leases = (self._state.leases[lease] for lease in own.job.leases)
+        return peer in own.supply.bids or any(lease.provider == peer for lease in leases)
 
     def _pass_on(self, event: StoreEvent | WorkEvent | Tick, now: Instant) -> Iterator[Effect]:
         fingerprint = self._probed.fingerprint if self._probed else NO_DIGEST

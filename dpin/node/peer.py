@@ -32,7 +32,7 @@ from dpin.market.messages import (
     MarketMessage,
     Text,
 )
-from dpin.market.orders import OwnJobRecord
+from dpin.market.orders import OwnRecord
 from dpin.market.provider import Choice, Drain, Probe, Provider, ToProvider
 from dpin.market.provider import Effect as ProviderEffect
 from dpin.market.requester import Abandon, Requester, Start, ToRequester
@@ -112,7 +112,8 @@ class Peer:
         self.provider = Provider(options.key, self.chain, params, options.choice)
         self.requester = Requester(me, self.chain, params)
         for body in own[Owner.OWN_JOB]:
-            self.requester.restore(decode(OwnJobRecord, body))
+            kept: OwnRecord = decode(OwnRecord, body)
+            self.requester.restore(kept)
         for body in own[Owner.PRODUCED]:
             self.defender.step(decode(Produced, body))
 

@@ -107,6 +107,6 @@ class Gallery:
             seats=job.propose.seats,
             cost=0,
             cost_max=0,
-            submitted_ms=job.opened_at,
+            submitted_ms=self.peer.genesis.created_ms + job.opened_at,
             finished_ms=None,
         )

@@ -97,10 +97,11 @@ class Portrait:
         own = self.own
         phase = own.phases[index]
         ended = phase.ended if phase.ended is not None else self.now
-        running = "failed" if own.stage == Stage.FAILED else "running"
+        last = index == len(own.phases) - 1
+        state = "done" if phase.ended is not None else "running"
         return PhaseView(
             name=phase.name,
-            state="done" if phase.ended is not None and not own.reason else running,
+            state="failed" if last and own.stage == Stage.FAILED else state,
             since_ms=phase.began // MICROS_PER_MILLI,
             elapsed_ms=(ended - phase.began) // MICROS_PER_MILLI,
             detail=phase.detail,

@@ -1,0 +1,77 @@
+"""All jobs that this node has ordered, bounded, and what a restart must know of them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dpin.base.codec import decode, encode
+from dpin.base.machine import Store
+from dpin.base.units import MICROS_PER_MILLI, Instant
+from dpin.compute.task import Manifest
+from dpin.ledger.accounts import Job, State
+from dpin.market.orders import OwnJobEnd, OwnJobRecord, OwnRecord
+from dpin.market.ownjob import OwnJob, Stage
+
+JOBS_MAX: Final = 256  # kept in memory; the oldest ended ones go first
+
+
+class OwnJobs:
+    """Own jobs by local id, oldest first. `by_id` may be read by everybody."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, OwnJob] = {}
+
+    def add(self, own: OwnJob) -> None:
+        """A new job; where there are too many, the oldest that has ended goes."""
+        ended = [local_id for local_id, other in self.by_id.items() if other.stage.ended]
+        if len(self.by_id) >= JOBS_MAX and ended:
+            del self.by_id[ended[0]]
+        self.by_id[own.local_id] = own
+
+    def restore(self, record: OwnRecord) -> None:
+        """What was known before a restart, record by record."""
+        match record:
+            case OwnJobRecord():
+                submitted = Instant(record.submitted_ms * MICROS_PER_MILLI)
+                own = OwnJob(record.local_id, record.order, submitted)
+                own.manifest = decode(Manifest, record.manifest)
+                own.propose = record.propose
+                self.add(own)
+            case OwnJobEnd(local_id=local_id):
+                known = self.by_id.get(local_id)
+                if known is not None:
+                    _restore_end(known, record)
+
+    def recall(self, state: State) -> None:
+        """Find the ledger's side of jobs that had ended before a restart."""
+        for own in self.by_id.values():
+            if own.job is None and own.was is not None:
+                own.job = state.jobs.get(own.was)
+
+    def records(self) -> Iterator[Store]:
+        """Remember what has ended since the last call."""
+        for own in self.by_id.values():
+            if own.stage.ended and not own.recorded:
+                own.recorded = True
+                if own.propose is not None:
+                    yield Store(encode(_end_of(own)))
+
+    def find(self, own: OwnJob, requester: bytes, state: State) -> Job | None:
+        """The ledger's side of an own job; two equal proposals are two jobs."""
+        claimed = {other.job.id for other in self.by_id.values() if other.job is not None}
+        for job in state.jobs.values():
+            mine = job.requester == requester and job.propose == own.propose
+            if mine and job.id not in claimed:
+                return job
+        return None
+
+
+def _restore_end(own: OwnJob, record: OwnJobEnd) -> None:
+    finished = Instant(record.finished_ms * MICROS_PER_MILLI)
+    own.end(Stage(record.stage), record.reason, finished)
+    own.was, own.output_files, own.recorded = record.job, record.output_files, True
+
+
+def _end_of(own: OwnJob) -> OwnJobEnd:
+    finished_ms = (own.finished or own.submitted) // MICROS_PER_MILLI
+    job = own.ledger_id
+    return OwnJobEnd(own.local_id, job, own.stage, own.reason, finished_ms, own.output_files)
