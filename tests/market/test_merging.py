@@ -1,0 +1,153 @@
+"""A worker's global state follows what the ledger has closed, round by round."""
+
+from dpin.base.codec import decode
+from dpin.base.ids import BlobId, NodeId, Round
+from dpin.base.machine import Send
+from dpin.base.units import Instant
+from dpin.compute.task import Contribution, Merged, MergeRound, Opened
+from dpin.compute.work import Order, WorkerId
+from dpin.ledger.accounts import Phase, RoundRecord
+from dpin.market.merging import ASKERS_MAX, Effect, Merging
+from dpin.market.messages import CheckpointOffer, MarketMessage
+from dpin.storage.wanted import Fetch, Keep, Kept
+from tests.support.jobs import at, file_id, here, market, only, path_of, training
+from tests.support.ledgers import OTHER, START, Work, exchange, key_of, work
+
+W = WorkerId("w")
+
+
+class Round0:
+    """Two providers in the first of two rounds; `merging` is the requester's."""
+
+    def __init__(self) -> None:
+        self.ledger = market()
+        self.job_id = training(self.ledger, "buyer", "maker", "one", rounds=2)
+        self.merging = Merging(self.ledger.state.jobs[self.job_id], W)
+
+    @property
+    def record(self) -> RoundRecord:
+        return self.ledger.state.jobs[self.job_id].rounds[0]
+
+    def commit(self) -> dict[str, BlobId]:
+        """Both commit; their updates by name."""
+        updates = {}
+        for who in ("maker", "one"):
+            done = work(self.ledger, key_of(self.ledger, self.job_id, who))
+            updates[who] = file_id(f"update of {who}")
+            commit = Work(done.leaves, updates[who]).commit()
+            assert self.ledger.do(who, commit) == "ok"
+        assert self.record.phase == Phase.EXCHANGE
+        return updates
+
+    def follow(self, moment: float = 0) -> list[Effect]:
+        return list(self.merging.follow(self.ledger.state, at(moment)))
+
+    def close(self) -> None:
+        exchange(self.ledger, self.job_id, "maker", "one")
+        assert self.record.closed
+
+
+def merges(effects: list[Effect]) -> list[object]:
+    return [order.command for order in only(Order, effects)]
+
+
+def test_nothing_is_fetched_while_a_round_trains() -> None:
+    assert Round0().follow() == []
+
+
+def test_updates_are_fetched_as_soon_as_they_may_be_read() -> None:
+    scene = Round0()
+    updates = scene.commit()
+    fetches = only(Fetch, scene.follow())
+    assert {fetch.blob for fetch in fetches} == {*updates.values()}
+    maker = next(fetch for fetch in fetches if fetch.blob == updates["maker"])
+    ids = scene.ledger.id
+    assert maker.sources == (ids("maker"), ids("buyer"), ids("one"))
+    assert scene.follow(0.5) == []
+    assert len(only(Fetch, scene.follow(1))) == 2
+
+
+def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    updates = scene.commit()
+    scene.merging.arrived(here(updates["maker"]))
+    scene.close()
+    assert merges(scene.follow()) == []
+    scene.merging.arrived(here(updates["one"]))
+    expected = [
+        Contribution(path_of(included.update), included.steps) for included in scene.record.included
+    ]
+    assert merges(scene.follow()) == [MergeRound(Round(0), tuple(expected))]
+    assert scene.follow(5) == []
+    scene.merging.merged(Merged(Round(1), OTHER, "/one"))
+    assert (scene.merging.holding, scene.merging.state_hash) == (1, OTHER)
+    assert scene.follow(9) == []
+
+
+def test_nothing_is_merged_before_the_job_is_loaded() -> None:
+    scene = Round0()
+    for update in scene.commit().values():
+        scene.merging.arrived(here(update))
+    scene.close()
+    assert merges(scene.follow()) == []
+
+
+def test_a_round_that_took_nothing_is_merged_all_the_same() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    while not scene.record.closed:
+        scene.ledger.wait(5)
+    assert scene.record.included == []
+    assert merges(scene.follow()) == [MergeRound(Round(0), ())]
+
+
+def test_a_new_worker_merges_again_from_where_it_begins() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    for update in scene.commit().values():
+        scene.merging.arrived(here(update))
+    scene.close()
+    [first] = merges(scene.follow())
+    scene.merging.restarted()
+    assert merges(scene.follow(1)) == []
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    assert merges(scene.follow(2)) == [first]
+
+
+def asked(merging: Merging, peer: int, now: Instant) -> list[Effect]:
+    return list(merging.asked(NodeId(bytes([peer]) * 32), now))
+
+
+def test_whoever_joins_late_is_offered_the_state_held() -> None:
+    scene = Round0()
+    assert asked(scene.merging, 1, at(0)) == []
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    [keep] = asked(scene.merging, 1, at(0))
+    assert isinstance(keep, Keep)
+    assert (keep.path, keep.readers) == ("/initial", None)
+    [send] = scene.merging.kept(Kept("/initial", file_id("initial")))
+    assert isinstance(send, Send)
+    message: MarketMessage = decode(MarketMessage, send.payload)
+    assert message == CheckpointOffer(scene.job_id, Round(0), file_id("initial"))
+    assert list(scene.merging.kept(Kept("/initial", file_id("initial")))) == []
+
+
+def test_a_state_that_has_moved_on_is_not_offered() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    asked(scene.merging, 1, at(0))
+    scene.merging.merged(Merged(Round(1), OTHER, "/one"))
+    assert list(scene.merging.kept(Kept("/initial", file_id("initial")))) == []
+    [send] = scene.merging.kept(Kept("/one", file_id("one")))
+    assert isinstance(send, Send)
+
+
+def test_the_state_is_hashed_once_a_second_however_many_ask() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    effects = [effect for peer in range(200) for effect in asked(scene.merging, peer, at(0.5))]
+    assert len(effects) == 1
+    assert len(asked(scene.merging, 1, at(1.5))) == 1
+    answers = list(scene.merging.kept(Kept("/initial", file_id("initial"))))
+    assert len(answers) == ASKERS_MAX
