@@ -59,6 +59,7 @@ class Executor:
         self._authors = {founder.node: author for author, founder in enumerate(genesis.founders)}
         self._reveals = [_Known(Round(0), founder.anchor) for founder in genesis.founders]
         self._root = StateRoot()
+        self.rooted: tuple[int, Digest] | None = None  # the newest state root and its height
         self._book.changed.update((Kind.ACCOUNT, founder.node, 0) for founder in genesis.founders)
         self.receipts = ReceiptLog()
         money.check(self._book)
@@ -153,6 +154,7 @@ class Executor:
             return None
         root = self._root.update(self.state, self._book.changed)
         self._book.changed.clear()
+        self.rooted = (self.state.height, root)
         return root
 
 

@@ -65,7 +65,10 @@ def lapse(book: Book, unit: Unit) -> None:
 
 
 def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> None:
-    """SLASHED: at most one price of the bond (C1); a part burns, the accusers share the rest."""
+    """SLASHED: at most one price of the bond (C1); a part burns, the accusers share the rest.
+
+    What else of the lease is pending is forfeit: nobody waits for more work of a convict.
+    """
     job, lease = _parties(book, unit)
     unit.lost = money.seize_bond(book, lease, unit.price)
     burned = money.share_ppm(unit.lost, book.params.slash_burn_ppm)
@@ -78,6 +81,10 @@ def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> No
     book.account(lease.provider).faults += 1
     _close(book, unit, UnitState.SLASHED, reason)
     leases.end(book, lease, reason)
+    for record in job.rounds:
+        pending = book.state.units.get((lease.id, record.round))
+        if pending is not None and not pending.state.settled:
+            void(book, book.unit(lease.id, record.round), "forfeit")
 
 
 def _parties(book: Book, unit: Unit) -> tuple[Job, Lease]:

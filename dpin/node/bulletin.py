@@ -43,8 +43,8 @@ class Bulletin:
                 if waiting is not None:
                     waiting.outcome = effect
                     waiting.done.set()
-            case Applied(commit=commit, state_root=root):
-                self.seen.applied(commit, root)
+            case Applied(commit=commit):
+                self.seen.applied(commit)
 
     def moved(self) -> None:
         """An event has been handled: whoever waits may look again."""

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.ids import Digest, NodeId
+from dpin.base.ids import NodeId
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Probed
 from dpin.ledger.accounts import Account
@@ -49,17 +49,13 @@ class Seen:
     no_device: str = ""
     peers: dict[NodeId, Met] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_MAX))
-    root: Digest | None = None
-    root_height: int = 0
     round: int = 0
     transactions: int = 0
 
-    def applied(self, commit: OrderedCommit, root: Digest | None) -> None:
+    def applied(self, commit: OrderedCommit) -> None:
         """A commit was executed."""
         self.round = commit.leader_round
         self.transactions += len(commit.transactions)
-        if root is not None:
-            self.root, self.root_height = root, commit.height
 
     def met(self, peer: NodeId) -> Met:
         """The notes on one peer; of too many, the oldest make room."""
@@ -159,14 +155,18 @@ class Panorama:
             tick=state.tick,
             time_ms=state.time,
             round=self.seen.round,
-            root=self.seen.root.hex() if self.seen.root else None,
-            root_height=self.seen.root_height,
+            root=peer.executor.rooted[1].hex() if peer.executor.rooted else None,
+            root_height=peer.executor.rooted[0] if peer.executor.rooted else 0,
             validator=self._me in members,
             signing=peer.replica.engine.may_sign,
             committee=[name_of(state, member) for member in members],
             tolerates=(len(members) - 1) // 3,
             transactions=self.seen.transactions,
             pending=len(peer.replica.engine.mempool),
+            in_accounts=sum(account.free + account.stake for account in state.accounts.values()),
+            in_escrow=sum(state.jobs[job].escrow for job in state.live_jobs),
+            treasury=state.treasury,
+            reserve=state.reserve,
         )
 
     @property

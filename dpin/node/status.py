@@ -35,6 +35,10 @@ class LedgerView(View):
     tolerates: int  # faulty validators
     transactions: int
     pending: int
+    in_accounts: int  # free and stake of everybody
+    in_escrow: int
+    treasury: int
+    reserve: int  # not minted, or burned; the four add up to the supply for ever
 
 
 class Traffic(View):

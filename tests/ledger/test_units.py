@@ -351,10 +351,24 @@ def test_a_second_unit_must_start_where_the_first_one_ended(ledger: Ledger) -> N
     assert ledger.do("ann", broken.open_leaf(second.window)) == "ok"
     assert (second.state, second.reason) == (UnitState.SLASHED, "optimizer-chain")
     lease = ledger.state.leases[first.lease]
-    assert (lease.state, lease.bond) == (LeaseState.ENDED, 4 * PRICE)
-    reveal_all(ledger, first, [found_in(done, first)] * 2)
-    assert first.state == UnitState.PAID
-    assert lease.bond == 0
+    assert (lease.state, lease.bond) == (LeaseState.ENDED, 0)
+
+
+def test_what_else_of_a_slashed_lease_is_pending_is_forfeit(ledger: Ledger) -> None:
+    job = running(ledger, "req", "ann", rounds=2)
+    finish(ledger, job, "ann")
+    exchange(ledger, job, "ann")
+    ledger.wait(1)
+    first = ledger.state.units[lease_of(ledger, job, "ann").id, Round(0)]
+    done = work(ledger, (first.lease, first.round))
+    seal_all(ledger, first, [OTHER, OTHER])
+    assert ledger.do("ann", done.open_leaf(first.window)) == "ok"
+    reveal_all(ledger, first, [OTHER, OTHER])
+    second = ledger.state.units[first.lease, Round(1)]
+    assert (first.state, first.reason) == (UnitState.SLASHED, "bad-work")
+    assert (second.state, second.reason) == (UnitState.VOID, "forfeit")
+    assert (second.paid, second.lost) == (0, 0)
+    assert ledger.state.leases[first.lease].bond == 0
 
 
 def test_a_lease_whose_bond_is_spent_ends(ledger: Ledger) -> None:
