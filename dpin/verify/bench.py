@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.ids import Round, short
+from dpin.base.ids import Digest, Round, short
 from dpin.base.machine import Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.compute.task import Command, TrainManifest
@@ -15,6 +15,7 @@ from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(2)
 RESTARTS_MAX: Final = 2
+CHECKPOINTS_MAX: Final = 16
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class Bench:
     opened: bool = False  # the open command is queued; whatever follows it is in order
     restarts: int = 0
     retry_at: Instant = Instant(0)
+    checkpoints: dict[Digest, str] = field(default_factory=dict)  # by state hash; on this disk
 
     def __post_init__(self) -> None:
         self.files = JobFiles(self.job)
@@ -62,6 +64,19 @@ class Bench:
         if not self.files.ready:
             self.files.arrived(event)
             self.retry_at = Instant(0)
+
+    def checkpoint(self, state_hash: Digest) -> str | None:
+        """The file of a global state, where this node holds it for its own work."""
+        if isinstance(self.files.manifest, TrainManifest) and self.files.ready:
+            initial = self.files.paths[self.files.manifest.initial]
+            self.checkpoints[self.files.manifest.state_hash] = initial
+        return self.checkpoints.get(state_hash)
+
+    def held(self, state_hash: Digest, path: str) -> None:
+        """The worker of an own lease has written this state; of too many, the oldest goes."""
+        self.checkpoints[state_hash] = path
+        while len(self.checkpoints) > CHECKPOINTS_MAX:
+            del self.checkpoints[next(iter(self.checkpoints))]
 
     def exited(self) -> None:
         """The worker died: bring up another, a few times."""

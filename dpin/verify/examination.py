@@ -111,9 +111,12 @@ class Examination:
         return asked and state.tick >= unit.deadline - ACCUSE_TICKS
 
     def _obtain(self, unit: Unit, now: Instant, *, final: bool) -> Iterator[Effect]:
-        """Ask for the opening, then for the blobs it names."""
+        """Ask for the opening, then for the blobs it names that are not held already."""
         opening = self._openings.get(final)
         wanted = [] if opening is None else _blobs(opening)
+        base = self._base(unit)
+        if opening is not None and final and base is not None:
+            self._paths[opening.base] = base
         if now < self._retry_at or (opening and all(blob in self._paths for blob in wanted)):
             return
         self._retry_at = after(now, RETRY)
@@ -123,6 +126,11 @@ class Examination:
         for blob in wanted:
             if blob not in self._paths:
                 yield Fetch(blob, (self.provider,), Purpose.CHECK)
+
+    def _base(self, unit: Unit) -> str | None:
+        """The state that the unit started from, where this node's own work holds it."""
+        assert unit.commit is not None, "a seated unit was committed"
+        return self.bench.checkpoint(_leaf(unit.commit.first.leaf).parameters)
 
     def _encode_again(self, unit: Unit) -> Iterator[Effect]:
         opening = self._openings.get(True)

@@ -14,7 +14,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import Digest, JobId, NodeId
 from dpin.base.machine import Tick
 from dpin.base.units import Instant
-from dpin.compute.task import Generated, Report, UpdateChecked, WindowChecked
+from dpin.compute.task import Generated, Merged, Report, UpdateChecked, WindowChecked
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkerId, WorkEvent
 from dpin.ledger.accounts import Job, JobState, Seat, State, Unit, UnitKey
 from dpin.ledger.views import live_units
@@ -152,6 +152,9 @@ class Verifier:
                 examination = self._examinations.get((leaf.lease, leaf.round))
                 if examination is not None:
                     examination.checked(report)
+            case Merged(state_hash=state_hash, checkpoint=path):
+                for bench in self._benches.values():
+                    bench.held(state_hash, path)
             case Generated(output=output):
                 for (lease, _), examination in self._examinations.items():
                     if examination.bench.worker == worker:
