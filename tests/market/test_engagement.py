@@ -1,0 +1,344 @@
+"""One lease from the provider's side, against a real ledger."""
+
+from collections.abc import Iterable
+
+from dpin.base.codec import decode
+from dpin.base.ids import BlobId, Digest, Round
+from dpin.base.machine import Send
+from dpin.compute.task import (
+    Failed,
+    Generate,
+    Generated,
+    Opened,
+    OpenJob,
+    Progress,
+    Report,
+    Tokens,
+    Trained,
+    TrainUnit,
+)
+from dpin.compute.work import Dismiss, Hire, Order
+from dpin.ledger.accounts import LeaseState, Phase, UnitState
+from dpin.ledger.transactions import Commit, Have, Ready, Stop
+from dpin.ledger.wishes import Wish
+from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault
+from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
+from dpin.storage.wanted import Allow, Keep, Kept
+from dpin.verify.defender import Produced
+from tests.support.jobs import (
+    at,
+    file_id,
+    files_of,
+    generating,
+    here,
+    infer_manifest,
+    manifest_blob,
+    market,
+    only,
+    path_of,
+    proposed,
+    train_manifest,
+)
+from tests.support.ledgers import (
+    OTHER,
+    PRICE,
+    START,
+    award,
+    finish,
+    key_of,
+    lease_of,
+    unit_of,
+    work,
+)
+
+UPDATE_FILE = "/w/update"
+
+
+class Engaged:
+    """Maker's lease, just awarded; with `both`, one has the other seat."""
+
+    def __init__(self, fault: Fault = Fault.NONE, *, both: bool = False) -> None:
+        self.ledger = market()
+        self.seats = 2 if both else 1
+        self.job_id = proposed(self.ledger, "buyer", seats=self.seats, rounds=2)
+        names = ("maker", "one")[: self.seats]
+        assert award(self.ledger, self.job_id, **dict.fromkeys(names, PRICE)) == "ok"
+        if both:
+            assert self.ledger.do("one", Ready(lease_of(self.ledger, self.job_id, "one").id))
+        self.lease = lease_of(self.ledger, self.job_id, "maker")
+        job = self.ledger.state.jobs[self.job_id]
+        tick_ms = self.ledger.genesis.params.tick_ms
+        self.engagement = Engagement(job, self.lease, fault, tick_ms)
+
+    def follow(self, moment: float = 0) -> list[Effect]:
+        return list(self.engagement.follow(self.ledger.state, at(moment)))
+
+    def load(self) -> list[Effect]:
+        """Files arrive, and the worker opens the job."""
+        effects = self.follow()
+        for event in files_of(train_manifest(seats=self.seats, rounds=2)):
+            self.engagement.loading.fetched(event)
+            effects += self.follow()
+        self.report(Opened(Round(0), START))
+        return effects
+
+    def report(self, report: Report) -> list[Effect]:
+        return list(self.engagement.reported(report))
+
+    def start(self) -> TrainUnit:
+        """Loaded, ready, and with an order for the first unit."""
+        self.load()
+        self.do(self.follow(), Ready)
+        [order] = only(Order, self.follow())
+        assert isinstance(order.command, TrainUnit)
+        return order.command
+
+    def trained(self) -> Trained:
+        done = work(self.ledger, key_of(self.ledger, self.job_id, "maker"))
+        states = tuple(f"/w/{leaf.window}" for leaf in done.leaves)
+        return Trained(
+            lease=self.lease.id,
+            round=done.leaves[0].round,
+            leaves=done.leaves,
+            states=states,
+            update=UPDATE_FILE,
+            base="/w/base",
+            loss_micronats=5_000_000,
+            tokens=640,
+            milliseconds=1_000,
+        )
+
+    def do(self, effects: Iterable[Effect], kind: type) -> None:
+        """Have the one wish of this kind done."""
+        [wish] = [it for it in only(Wish, effects) if isinstance(it.operation, kind)]
+        assert self.ledger.do("maker", wish.operation) == "ok"
+
+    def commit(self) -> BlobId:
+        """Trained, kept, committed."""
+        update = file_id("update")
+        self.report(self.trained())
+        list(self.engagement.kept(Kept(UPDATE_FILE, update)))
+        self.do(self.follow(), Commit)
+        return update
+
+
+def operations(effects: Iterable[Effect]) -> list[object]:
+    return [wish.operation for wish in only(Wish, effects)]
+
+
+def said(effects: Iterable[Effect]) -> list[MarketMessage]:
+    return [decode(MarketMessage, send.payload) for send in only(Send, effects)]
+
+
+def test_a_lease_is_loaded_and_said_to_be_ready_before_the_worker_has_opened() -> None:
+    engaged = Engaged()
+    first = engaged.follow()
+    assert only(Hire, first) == [Hire(engaged.engagement.worker)]
+    assert operations(first) == []
+    for event in files_of(train_manifest(rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    effects = engaged.follow()
+    assert [type(order.command) for order in only(Order, effects)] == [OpenJob]
+    assert operations(effects) == [Ready(engaged.lease.id)]
+    engaged.do(effects, Ready)
+    assert engaged.lease.state == LeaseState.RUNNING
+
+
+def test_a_unit_is_ordered_once_a_round_and_within_its_deadline() -> None:
+    engaged = Engaged()
+    command = engaged.start()
+    assert (command.lease, command.seat, command.round) == (engaged.lease.id, 0, 0)
+    assert command.fresh_optimizer
+    unit = unit_of(engaged.ledger, engaged.job_id, "maker")
+    left_ms = (unit.deadline - engaged.ledger.state.tick) * 200
+    assert 0 < command.limit_ms < left_ms
+    assert only(Order, engaged.follow()) == []
+
+
+def test_nothing_is_trained_before_the_worker_has_opened_the_job() -> None:
+    engaged = Engaged()
+    engaged.follow()
+    for event in files_of(train_manifest(rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    engaged.do(engaged.follow(), Ready)
+    assert only(Order, engaged.follow()) == []
+    engaged.report(Opened(Round(0), START))
+    assert len(only(Order, engaged.follow())) == 1
+
+
+def test_what_was_trained_is_kept_and_then_committed() -> None:
+    engaged = Engaged()
+    engaged.start()
+    effects = engaged.report(engaged.trained())
+    assert [type(effect) for effect in effects] == [Produced, Keep]
+    [keep] = only(Keep, effects)
+    assert (keep.path, keep.readers) == (UPDATE_FILE, frozenset())
+    assert operations(engaged.follow()) == []
+    update = file_id("update")
+    list(engaged.engagement.kept(Kept(UPDATE_FILE, update)))
+    [commit] = operations(engaged.follow())
+    assert isinstance(commit, Commit)
+    assert (commit.update, commit.steps) == (update, 40)
+    assert engaged.ledger.do("maker", commit) == "ok"
+    assert operations(engaged.follow()) == [Have(engaged.lease.id, Round(0), (engaged.lease.id,))]
+
+
+def test_an_update_is_released_once_the_round_exchanges_and_not_before() -> None:
+    engaged = Engaged(both=True)
+    engaged.start()
+    update = engaged.commit()
+    assert only(Allow, engaged.follow()) == []
+    finish(engaged.ledger, engaged.job_id, "one")
+    record = engaged.ledger.state.jobs[engaged.job_id].rounds[0]
+    assert record.phase == Phase.EXCHANGE
+    assert only(Allow, engaged.follow()) == [Allow(update, None)]
+
+
+def test_it_says_what_it_holds_when_all_is_here_or_time_runs_out() -> None:
+    engaged = Engaged(both=True)
+    engaged.start()
+    engaged.commit()
+    finish(engaged.ledger, engaged.job_id, "one")
+    assert operations(engaged.follow()) == []
+    record = engaged.ledger.state.jobs[engaged.job_id].rounds[0]
+    engaged.ledger.wait(record.deadline - engaged.ledger.state.tick - 5)
+    [late] = operations(engaged.follow())
+    assert late == Have(engaged.lease.id, Round(0), (engaged.lease.id,))
+    other = lease_of(engaged.ledger, engaged.job_id, "one")
+    commit = unit_of(engaged.ledger, engaged.job_id, "one").commit
+    assert commit is not None
+    engaged.engagement.loading.fetched(here(commit.update))
+    [whole] = operations(engaged.follow())
+    assert whole == Have(engaged.lease.id, Round(0), tuple(sorted([engaged.lease.id, other.id])))
+
+
+def test_heartbeats_tell_how_far_it_is_once_a_second() -> None:
+    engaged = Engaged()
+    engaged.start()
+    engaged.report(Progress(engaged.lease.id, Round(0), 7, 40, 4_000_000, 900))
+    [beat] = said(engaged.follow(1))
+    expected = Heartbeat(engaged.lease.id, Round(0), "run", 7, 40, 4_000_000, 900)
+    assert beat == expected
+    assert said(engaged.follow(1.9)) == []
+    assert said(engaged.follow(2)) == [expected]
+
+
+def test_the_phases_are_told_as_they_pass() -> None:
+    engaged = Engaged()
+    assert engaged.engagement.phase == "upload"
+    for event in [None, *files_of(train_manifest(rounds=2))]:
+        if event is not None:
+            engaged.engagement.loading.fetched(event)
+        engaged.follow()
+    assert engaged.engagement.phase == "load"
+    engaged.report(Opened(Round(0), START))
+    engaged.do(engaged.follow(), Ready)
+    assert engaged.engagement.phase == "run"
+
+
+def test_a_fault_is_passed_to_the_worker_and_vanishing_is_silence() -> None:
+    assert Engaged(Fault.SKIP_WORK).start().fault == "skip-work"
+    assert Engaged().start().fault == ""
+    engaged = Engaged(Fault.VANISH)
+    engaged.load()
+    engaged.do(engaged.follow(), Ready)
+    for moment in range(5):
+        assert engaged.follow(moment) == []
+
+
+def test_a_worker_that_dies_before_any_commit_is_replaced() -> None:
+    engaged = Engaged()
+    engaged.start()
+    engaged.engagement.exited("killed")
+    effects = engaged.follow()
+    assert only(Hire, effects) == [Hire(engaged.engagement.worker)]
+    assert [type(order.command) for order in only(Order, effects)] == [OpenJob]
+    engaged.report(Opened(Round(0), START))
+    assert [type(order.command) for order in only(Order, engaged.follow())] == [TrainUnit]
+
+
+def test_a_worker_that_dies_too_often_ends_the_lease() -> None:
+    engaged = Engaged()
+    engaged.start()
+    for _ in range(RESTARTS_MAX):
+        engaged.engagement.exited("killed")
+    assert len(only(Hire, engaged.follow())) == 1
+    engaged.engagement.exited("killed")
+    assert engaged.engagement.failed == "the worker died: killed"
+
+
+def test_a_worker_that_dies_after_a_commit_takes_the_lease_along() -> None:
+    engaged = Engaged()
+    engaged.start()
+    engaged.commit()
+    engaged.engagement.exited("killed")
+    [message] = said(engaged.follow(5))
+    expected = Decline(engaged.job_id, Reason.FAULTY, "the worker died: killed")
+    assert message == expected
+    assert engaged.follow(5.5) == []
+    assert said(engaged.follow(6)) == [expected]
+    assert engaged.ledger.do("buyer", Stop(engaged.lease.id)) == "ok"
+    assert engaged.follow(7) == []
+
+
+def test_a_job_whose_manifest_is_wrong_is_given_up() -> None:
+    engaged = Engaged()
+    engaged.follow()
+    blob = manifest_blob(train_manifest(rounds=2))
+    engaged.engagement.loading.fetched(here(blob, b"garbage"))
+    [message] = said(engaged.follow(2))
+    assert isinstance(message, Decline)
+    assert message.code == Reason.FAULTY
+    assert message.detail.startswith("bad-manifest")
+
+
+def test_a_command_that_failed_leaves_the_lease_to_its_deadline() -> None:
+    engaged = Engaged()
+    engaged.start()
+    assert engaged.report(Failed("TrainUnit", "no memory")) == []
+    while unit_of(engaged.ledger, engaged.job_id, "maker").state == UnitState.RUNNING:
+        engaged.ledger.wait(5)
+    assert engaged.engagement.failed == ""
+
+
+def generation() -> tuple[Engagement, list[Effect]]:
+    """A generation whose model is here, and what that leads to."""
+    ledger = market()
+    job = generating(ledger, "buyer", "maker")
+    lease = lease_of(ledger, job, "maker")
+    engagement = Engagement(ledger.state.jobs[job], lease, Fault.NONE, 200)
+    list(engagement.follow(ledger.state, at(0)))
+    for event in files_of(infer_manifest()):
+        engagement.loading.fetched(event)
+    return engagement, list(engagement.follow(ledger.state, at(0)))
+
+
+def test_a_generation_streams_its_text_and_commits_its_digest() -> None:
+    engagement, effects = generation()
+    [order] = only(Order, effects)
+    assert isinstance(order.command, Generate)
+    assert order.command.model == path_of(infer_manifest().model)
+    texts = [
+        *said(engagement.reported(Tokens(b"once "))),
+        *said(engagement.reported(Tokens(b"upon"))),
+    ]
+    assert texts == [Text(engagement.lease.id, 0, b"once "), Text(engagement.lease.id, 5, b"upon")]
+    [produced] = engagement.reported(Generated(OTHER, 8, 10, 400))
+    assert isinstance(produced, Produced)
+    assert [leaf.parameters for leaf in produced.leaves] == [START, Digest(OTHER)]
+    assert produced.states == ()
+    assert engagement.pulse.tokens_per_second == 20
+
+
+def test_a_generation_begun_again_begins_its_text_again() -> None:
+    engagement, _ = generation()
+    list(engagement.reported(Tokens(b"once ")))
+    engagement.exited("killed")
+    [text] = said(engagement.reported(Tokens(b"once upon")))
+    assert text == Text(engagement.lease.id, 0, b"once upon")
+
+
+def test_the_worker_goes_with_the_lease() -> None:
+    engaged = Engaged()
+    engaged.follow()
+    assert list(engaged.engagement.loading.dismiss()) == [Dismiss(engaged.engagement.worker)]

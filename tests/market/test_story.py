@@ -1,0 +1,62 @@
+"""A job's log: each fact of the ledger once, in words."""
+
+from dpin.base.ids import Round
+from dpin.ledger.transactions import Stop
+from dpin.market.ownjob import OwnJob
+from dpin.market.story import Note, name_of, tell, verdicts
+from tests.support.jobs import at, market, training
+from tests.support.ledgers import Ledger, check_honestly, exchange, finish, key_of, lease_of
+from tests.support.market import own_job
+
+
+def heard(own: OwnJob, ledger: Ledger, moment: float = 0) -> list[Note]:
+    return list(tell(own, ledger.state, at(moment)))
+
+
+def test_a_job_of_one_round_is_told_from_award_to_pay_each_fact_once() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker")
+    own = own_job(ledger, job)
+    texts = [note.text for note in heard(own, ledger)]
+    assert texts == ["node takes seat 0 at 1 a unit", "round 1/1 with node"]
+    assert heard(own, ledger) == []
+    finish(ledger, job, "maker")
+    assert heard(own, ledger, 3) == []
+    assert own.rounds[Round(0)].exchange == at(3)
+    exchange(ledger, job, "maker")
+    texts = [note.text for note in heard(own, ledger, 4)]
+    assert texts == ["lease of node ended: done", "round 1 closed with 1 of 1 updates"]
+    assert own.rounds[Round(0)].closed == at(4)
+    check_honestly(ledger, key_of(ledger, job, "maker"))
+    [paid] = [note for note in heard(own, ledger, 9) if note.kind == "verify"]
+    assert paid.text == "round 1 of node: PAID (verified), paid 0.97"
+    assert paid.data["verdict"] == "PAID"
+    assert heard(own, ledger, 10) == []
+    assert verdicts(ledger.state.jobs[job], ledger.state) == {"PAID:verified": 1}
+
+
+def test_what_went_wrong_is_told_with_what_it_cost() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker", "one")
+    own = own_job(ledger, job)
+    heard(own, ledger)
+    assert ledger.do("buyer", Stop(lease_of(ledger, job, "one").id)) == "ok"
+    texts = [note.text for note in heard(own, ledger)]
+    assert "node was lost: its seat is open again" in texts
+    assert "lease of node ended: stopped" in texts
+    while job in ledger.state.live_jobs:
+        ledger.wait(5)
+    lost = [note.text for note in heard(own, ledger) if note.kind == "verify"]
+    assert lost == ["round 1 of node: LAPSED (not-committed), lost 0.5"] * 2
+
+
+def test_a_job_that_is_not_on_the_ledger_has_no_story() -> None:
+    ledger = market()
+    own = own_job(ledger, training(ledger, "buyer", "maker"))
+    own.job = None
+    assert heard(own, ledger) == []
+
+
+def test_whoever_has_not_registered_goes_by_the_start_of_its_id() -> None:
+    ledger = Ledger("buyer", "maker", "one", "two")
+    assert ledger.id("maker").hex().startswith(name_of(ledger.state, ledger.id("maker")))
