@@ -1,0 +1,448 @@
+"""A requester: from an order to a proposal, an award and a model; and what a restart finds."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import digest
+from dpin.base.ids import BlobId, JobId, NodeId, Round
+from dpin.base.leaf import leaf_digest
+from dpin.base.machine import PeerDown, PeerUp, Store, Tick
+from dpin.compute.task import (
+    OUTPUT_TAG,
+    Evaluate,
+    Evaluated,
+    Export,
+    Exported,
+    Failed,
+    Merged,
+    MergeRound,
+    Opened,
+    OpenJob,
+    Prepare,
+    Report,
+)
+from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkerId
+from dpin.ledger.accounts import JobState
+from dpin.ledger.mempool import FULL
+from dpin.ledger.transactions import Award, Cancel, Operation, Propose, Ready, Stop
+from dpin.ledger.wishes import Follow, Outcome, Wish
+from dpin.market.messages import BidMessage, Text
+from dpin.market.orders import Order as JobOrder
+from dpin.market.orders import OwnJobEnd, OwnJobRecord, OwnRecord
+from dpin.market.ownjob import OwnJob, Stage
+from dpin.market.ownjobs import JOBS_MAX, OwnJobs
+from dpin.market.provider import Probe
+from dpin.market.requester import Abandon, Effect, Event, Requester, Start, ToRequester
+from dpin.market.story import Note
+from dpin.market.workshop import RESTARTS_MAX
+from dpin.storage.wanted import Fetched, Keep, KeepData, Kept
+from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
+from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only
+from tests.support.ledgers import (
+    PRICE,
+    START,
+    Ledger,
+    check_honestly,
+    exchange,
+    finish,
+    key_of,
+    lease_of,
+    reveal_of,
+    seal_all,
+    unit_of,
+)
+from tests.support.market import PREPARED, do, infer_order, offer, train_order
+
+J, WORKER = "j-1", WorkerId("job-j-1")
+SEALED_TEXT = b"once upon"
+
+
+class Buyer:
+    """The requester's machine, on a ledger that does what it wishes for."""
+
+    def __init__(self, order: JobOrder | None = None) -> None:
+        self.ledger: Ledger = market()
+        self.records: list[bytes] = []
+        self.requester = self._machine()
+        self.step(Probe(PROBED))
+        self.first = self.step(Start(J, order or train_order()))
+
+    def _machine(self) -> Requester:
+        chain, params = self.ledger.executor.chain, self.ledger.genesis.params
+        return Requester(self.ledger.id("buyer"), chain, params)
+
+    @property
+    def own(self) -> OwnJob:
+        return self.requester.jobs[J]
+
+    def step(self, event: Event, moment: float = 0) -> list[Effect]:
+        effects = self.requester.step(event, at(moment))
+        self.records += [store.record for store in only(Store, effects)]
+        return effects
+
+    def follow(self, moment: float = 0) -> list[Effect]:
+        return self.step(Follow(self.ledger.state), moment)
+
+    def report(self, report: Report, moment: float = 0) -> list[Effect]:
+        return self.step(Reported(WORKER, report), moment)
+
+    def prepare(self) -> list[Effect]:
+        """All that was prepared is a blob; what the last of them leads to."""
+        effects = self.report(PREPARED)
+        for path in (*PREPARED.shards, PREPARED.holdout, PREPARED.initial):
+            effects = self.step(Kept(path, file_id(path)))
+        return effects
+
+    def fund(self) -> None:
+        """Prepared, proposed, and on the ledger."""
+        if self.own.propose is None:
+            self.prepare()
+        do(self.ledger, "buyer", wish_for(Propose, self.follow()))
+        self.follow()
+
+    def hire(self) -> None:
+        """Awarded to maker, which is ready at once."""
+        bid = offer(self.ledger, self.job, "maker", PRICE)
+        self.step(ToRequester(self.ledger.id("maker"), BidMessage(bid)))
+        do(self.ledger, "buyer", wish_for(Award, self.follow(3)))
+        assert self.ledger.do("maker", Ready(lease_of(self.ledger, self.job, "maker").id)) == "ok"
+
+    def restart(self) -> None:
+        """Another process, the same log."""
+        self.requester = self._machine()
+        for record in self.records:
+            kept: OwnRecord = decode(OwnRecord, record)
+            self.requester.restore(kept)
+        self.step(Probe(PROBED))
+
+    @property
+    def job(self) -> JobId:
+        assert self.own.job is not None
+        return self.own.job.id
+
+
+def wish_for(kind: type[Operation], effects: Iterable[Effect]) -> Wish:
+    """The one wish for such an operation."""
+    [wish] = [it for it in only(Wish, effects) if isinstance(it.operation, kind)]
+    return wish
+
+
+def commands(effects: Iterable[Effect]) -> list[object]:
+    return [order.command for order in only(Order, effects)]
+
+
+def test_an_order_is_prepared_kept_recorded_and_then_proposed() -> None:
+    buyer = Buyer()
+    assert only(Hire, buyer.first) == [Hire(WORKER)]
+    assert [type(command) for command in commands(buyer.first)] == [Prepare]
+    keeps = only(Keep, buyer.report(PREPARED))
+    assert [keep.path for keep in keeps] == [
+        *PREPARED.shards,
+        PREPARED.holdout,
+        PREPARED.initial,
+    ]
+    assert only(Wish, buyer.follow()) == []
+    buyer = Buyer()
+    effects = buyer.prepare()
+    assert len(only(KeepData, effects)) == 1
+    [store] = only(Store, effects)
+    assert store.sync
+    record: OwnRecord = decode(OwnRecord, store.record)
+    assert isinstance(record, OwnJobRecord)
+    propose = wish_for(Propose, buyer.follow()).operation
+    assert propose == record.propose
+    assert record.propose.price_cap > 0
+
+
+def test_the_proposal_spends_no_more_than_the_budget() -> None:
+    buyer = Buyer()
+    before = buyer.ledger.account("buyer").free
+    buyer.fund()
+    assert 0 < before - buyer.ledger.account("buyer").free <= train_order().budget
+    assert buyer.own.stage == Stage.MATCHING
+
+
+def test_bids_lead_to_an_award_and_the_lease_to_a_running_job() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    notes = [note.text for note in only(Note, buyer.follow(4))]
+    assert buyer.own.stage == Stage.RUNNING
+    assert "node takes seat 0 at 1 a unit" in notes
+    assert [phase.name for phase in buyer.own.phases][-1] == "run"
+
+
+def trained(buyer: Buyer) -> list[Effect]:
+    """The one round is committed, exchanged, checked; the state is merged and measured."""
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    for event in job_files(buyer):
+        buyer.step(event, 4)
+    buyer.report(Opened(Round(0), START), 5)
+    buyer.report(Evaluated(Round(0), 5_500_000), 5)
+    finish(buyer.ledger, buyer.job, "maker")
+    exchange(buyer.ledger, buyer.job, "maker")
+    buyer.follow(6)
+    commit = unit_of(buyer.ledger, buyer.job, "maker").commit
+    assert commit is not None
+    merge = commands(buyer.step(here(commit.update), 7))
+    assert [type(command) for command in merge] == [MergeRound]
+    effects = buyer.report(Merged(Round(1), START, "/w/one"), 8)
+    buyer.report(Evaluated(Round(1), 2_500_000), 8)
+    check_honestly(buyer.ledger, key_of(buyer.ledger, buyer.job, "maker"))
+    return effects
+
+
+def job_files(buyer: Buyer) -> list[Fetched]:
+    manifest = buyer.own.manifest
+    assert manifest is not None
+    assert buyer.own.propose is not None
+    paths = (*PREPARED.shards, PREPARED.holdout, PREPARED.initial)
+    return [
+        here(buyer.own.propose.manifest, encode(manifest)),
+        *[here(file_id(path)) for path in paths],
+    ]
+
+
+def test_a_trained_model_is_merged_measured_exported_and_done() -> None:
+    buyer = Buyer()
+    effects = trained(buyer)
+    assert [type(command) for command in commands(effects)] == [Evaluate, Export]
+    assert (buyer.own.holdout_before, buyer.own.holdout_after) == (5_500_000, 2_500_000)
+    assert buyer.ledger.state.jobs[buyer.job].state == JobState.DONE
+    buyer.follow(9)
+    assert not buyer.own.stage.ended
+    done = buyer.report(Exported("/out", ("/out/model.safetensors",)), 10)
+    assert buyer.own.stage == Stage.DONE
+    assert only(Dismiss, done) == [Dismiss(WORKER)]
+    assert [note.text.split(";")[0] for note in only(Note, done)] == [
+        "done: the model is in /out/model.safetensors"
+    ]
+
+
+def test_the_provenance_names_every_update_that_went_in() -> None:
+    buyer = Buyer()
+    effects = trained(buyer)
+    [export] = only(Export, commands(effects))
+    [included] = buyer.ledger.state.jobs[buyer.job].rounds[0].included
+    assert included.update.hex() in export.provenance
+    assert buyer.ledger.id("maker").hex() in export.provenance
+
+
+def test_a_job_that_the_ledger_refuses_fails_with_the_ledgers_reason() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    effects = buyer.step(Outcome(f"propose:{J}", START, "not-enough-free", 7))
+    assert (buyer.own.stage, buyer.own.reason) == (
+        Stage.FAILED,
+        "the ledger refused the job: not-enough-free",
+    )
+    assert only(Dismiss, effects) == [Dismiss(WORKER)]
+    assert only(Wish, buyer.follow()) == []
+
+
+def test_a_full_mempool_is_no_refusal_of_the_job() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    buyer.step(Outcome(f"propose:{J}", START, FULL, 0))
+    assert not buyer.own.stage.ended
+    assert wish_for(Propose, buyer.follow()).operation == buyer.own.propose
+
+
+def test_outcomes_of_other_wishes_change_nothing() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    for key in ("propose:j-9", f"award:{J}", "register", f"cancel:{J}"):
+        buyer.step(Outcome(key, START, "too-late", 7))
+    assert not buyer.own.stage.ended
+
+
+def test_a_restart_finds_the_job_on_the_ledger_and_does_not_propose_again() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    job = buyer.job
+    buyer.restart()
+    assert only(Wish, buyer.follow()) == []
+    assert buyer.job == job
+    assert buyer.own.stage == Stage.MATCHING
+
+
+def test_a_restart_before_the_proposal_was_taken_proposes() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    buyer.restart()
+    assert wish_for(Propose, buyer.follow()).operation == buyer.own.propose
+
+
+def test_a_job_that_was_done_stays_done_after_a_restart() -> None:
+    buyer = Buyer()
+    trained(buyer)
+    buyer.follow(9)
+    buyer.report(Exported("/out", ("/out/model.safetensors",)), 10)
+    job = buyer.job
+    buyer.restart()
+    assert buyer.follow(20) == []
+    assert (buyer.own.stage, buyer.job) == (Stage.DONE, job)
+    assert buyer.own.output_files == ("/out/model.safetensors",)
+    assert buyer.own.finished == at(10)
+
+
+def test_two_equal_proposals_are_two_jobs() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.records = [
+        encode(OwnJobRecord(local_id, record.order, record.manifest, record.propose, 0))
+        for local_id in ("j-1", "j-2")
+        for record in [decode(OwnJobRecord, buyer.records[0])]
+    ]
+    buyer.restart()
+    assert wish_for(Propose, buyer.follow()).key == "propose:j-2"
+
+
+def test_a_job_cancelled_before_it_is_funded_is_never_proposed() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    buyer.step(Abandon(J))
+    effects = buyer.follow()
+    assert only(Wish, effects) == []
+    assert buyer.own.stage == Stage.CANCELLED
+
+
+def test_a_running_job_is_cancelled_on_the_ledger() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.step(Abandon(J))
+    do(buyer.ledger, "buyer", wish_for(Cancel, buyer.follow()))
+    buyer.ledger.wait(30)
+    effects = buyer.follow(9)
+    assert buyer.own.stage == Stage.CANCELLED
+    assert [note.text for note in only(Note, effects) if note.kind == "end"] == [
+        "cancelled; spent 0"
+    ]
+
+
+def test_a_job_that_nobody_takes_fails_when_it_expires() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.ledger.wait(30)
+    buyer.follow(9)
+    assert (buyer.own.stage, buyer.own.reason) == (Stage.FAILED, "no-provider")
+
+
+def test_a_command_that_fails_fails_the_job_with_its_reason() -> None:
+    buyer = Buyer()
+    buyer.report(Failed("Prepare", "the corpus is too small"))
+    assert (buyer.own.stage, buyer.own.reason) == (
+        Stage.FAILED,
+        "Prepare: the corpus is too small",
+    )
+    assert not buyer.records
+
+
+def test_a_worker_that_dies_is_replaced_a_few_times() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    for event in job_files(buyer):
+        buyer.step(event, 4)
+    for _ in range(RESTARTS_MAX):
+        effects = buyer.step(Exited(WORKER, "killed"), 5)
+        assert only(Hire, effects) == [Hire(WORKER)]
+        assert [type(command) for command in commands(effects)] == [OpenJob]
+    buyer.step(Exited(WORKER, "killed"), 6)
+    assert (buyer.own.stage, buyer.own.reason) == (Stage.FAILED, "the worker died: killed")
+
+
+def test_a_worker_that_dies_while_preparing_fails_the_job() -> None:
+    buyer = Buyer()
+    buyer.step(Exited(WORKER, "killed"))
+    assert buyer.own.reason == "the worker died: killed"
+
+
+def test_a_provider_that_is_gone_is_let_go_and_one_that_is_back_is_not() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    maker = buyer.ledger.id("maker")
+    buyer.step(PeerDown(maker), 5)
+    buyer.step(PeerUp(maker), 6)
+    assert only(Wish, buyer.follow(7.5)) == []
+    buyer.step(PeerDown(maker), 8)
+    assert wish_for(Stop, buyer.step(Tick(), 10)).operation == Stop(
+        lease_of(buyer.ledger, buyer.job, "maker").id
+    )
+
+
+def test_connections_of_strangers_are_not_remembered() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    for number in range(100):
+        buyer.step(PeerDown(NodeId(bytes([number]) * 32)), 5)
+    buyer.step(PeerDown(buyer.ledger.id("one")), 5)
+    assert not buyer.own.lost
+
+
+def test_of_too_many_jobs_the_oldest_that_has_ended_is_forgotten() -> None:
+    jobs = OwnJobs()
+    for number in range(JOBS_MAX):
+        jobs.add(OwnJob(f"j-{number}", train_order(), at(number)))
+    jobs.by_id["j-7"].end(Stage.DONE, "", at(900))
+    jobs.add(OwnJob("new", train_order(), at(901)))
+    assert len(jobs.by_id) == JOBS_MAX
+    assert "j-7" not in jobs.by_id
+    assert "new" in jobs.by_id
+
+
+def test_the_end_of_an_unknown_job_is_passed_over() -> None:
+    jobs = OwnJobs()
+    jobs.restore(OwnJobEnd("j-9", None, "done", "", 0, ()))
+    assert jobs.by_id == {}
+
+
+def generate(text: bytes) -> Buyer:
+    """A generation that was checked and paid; the requester was sent this text."""
+    buyer = Buyer(infer_order())
+    assert only(Keep, buyer.first)
+    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    lease = lease_of(buyer.ledger, buyer.job, "maker").id
+    buyer.step(ToRequester(buyer.ledger.id("maker"), Text(lease, 0, text)), 5)
+    output = digest(OUTPUT_TAG, SEALED_TEXT)
+    leaves = generation_leaves(buyer.job, lease, START, output, TOKENS)
+    assert buyer.ledger.do("maker", commit_of(leaves, BlobId(output))) == "ok"
+    buyer.ledger.wait(1)
+    unit = unit_of(buyer.ledger, buyer.job, "maker")
+    found = leaf_digest(leaves[1])
+    seal_all(buyer.ledger, unit, [found])
+    assert buyer.ledger.do("maker", open_leaf_of(leaves, unit.window)) == "ok"
+    [seat] = unit.seats
+    reveal = reveal_of(unit, found, BlobId(output))
+    assert buyer.ledger.do(buyer.ledger.name(seat.verifier), reveal) == "ok"
+    buyer.follow(9)
+    return buyer
+
+
+def test_a_generation_whose_text_is_the_one_committed_is_done() -> None:
+    buyer = generate(SEALED_TEXT)
+    assert (buyer.own.stage, buyer.own.reason) == (Stage.DONE, "verified")
+    buyer.restart()
+    buyer.follow(20)
+    assert buyer.own.stage == Stage.DONE
+
+
+@pytest.mark.parametrize("text", [b"", b"once", b"once upom"])
+def test_a_text_that_is_not_the_one_committed_fails_the_job(text: bytes) -> None:
+    buyer = generate(text)
+    assert (buyer.own.stage, buyer.own.reason) == (
+        Stage.FAILED,
+        "the text received is not the text committed",
+    )
