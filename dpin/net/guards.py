@@ -54,6 +54,8 @@ RPC_BYTES_MAX: Final = 256 << 10
 DIAL_SECONDS: Final = 10.0
 UPGRADE_SECONDS: Final = 5.0
 
+UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
+
 
 def is_garbage(error: BaseException) -> bool:
     """Whether a peer's bytes, and nothing else, can have raised this."""
@@ -178,7 +180,7 @@ def patient_reads() -> None:
     Here only reads without any progress count.
     """
     for name, module in sorted(sys.modules.items()):
-        if name.startswith("libp2p.") and getattr(module, "read_exactly", None) is read_exactly:
+        if name.startswith("libp2p.") and getattr(module, "read_exactly", None) is UPSTREAM_READ:
             module.read_exactly = _read_whole  # type: ignore[attr-defined]  # That is the patch.
 
 

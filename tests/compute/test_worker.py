@@ -167,5 +167,5 @@ async def test_a_worker_ends_when_its_node_is_killed(parent: subprocess.Popen[by
     pid = int(await trio.to_thread.run_sync(parent.stdout.readline))
     parent.kill()
     with trio.fail_after(WAIT_SECONDS):
-        while runs(pid):  # noqa: ASYNC110  # Nobody can tell us: it is not our child.
+        while runs(pid):  # Nobody can tell us: it is not our child.
             await trio.sleep(0.05)
