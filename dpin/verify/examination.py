@@ -10,7 +10,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, NodeId
 from dpin.base.leaf import Leaf, leaf_digest, opened
 from dpin.base.machine import Blame, Send, Wake
-from dpin.base.units import Instant, after, seconds
+from dpin.base.units import Instant, Micros, after
 from dpin.compute.task import (
     CheckUpdate,
     CheckWindow,
@@ -28,7 +28,7 @@ from dpin.verify.bench import RETRY, Bench
 from dpin.verify.commitment import generation_leaves
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 
-RETRY_SOON: Final = seconds(0.2)
+RETRY_SOON: Final = Micros(200_000)
 ACCUSE_TICKS: Final = 4  # before a deadline, what was not delivered counts as withheld
 
 Effect = Send | Blame | Wake | Wish | Fetch | Order
