@@ -1,0 +1,194 @@
+"""The whole node as one machine: nothing a peer sends hurts it, and what it stores comes back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpin.base.codec import MESSAGE_BYTES_MAX, Wire, encode
+from dpin.base.ids import NO_BLOB, BlobId, ChainId, Digest, JobId, NodeId, Round
+from dpin.base.leaf import Leaf
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Store
+from dpin.base.units import MicroTokens, Tick
+from dpin.compute.work import Exited, Reported, WorkerId
+from dpin.ledger.transactions import Bid, SignedBid, Stake
+from dpin.ledger.wishes import Outcome, Wish
+from dpin.market.messages import (
+    AskCheckpoint,
+    BidMessage,
+    CheckpointOffer,
+    Decline,
+    Heartbeat,
+    Text,
+)
+from dpin.market.ownjob import Stage
+from dpin.market.provider import Drain, Probe
+from dpin.market.requester import Start
+from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
+from dpin.node.peer import Effect, Owner
+from dpin.storage.wanted import Fetched, Kept, Missing
+from dpin.verify.messages import AskOpening, NoOpening, Opening
+from tests.support.alone import Alone
+from tests.support.jobs import PROBED, file_id, only
+from tests.support.market import infer_order
+
+NODE = Alone()
+NODE.wait(1)
+PEER = NodeId(bytes([9]) * 32)
+ID = Digest(bytes(32))
+
+
+def received(payload: bytes, node: Alone = NODE) -> list[Effect]:
+    """What the node does about a message, which may not move its ledger."""
+    height, root = node.peer.state.height, node.peer.executor.state.time
+    effects = node.step(Received(PEER, payload))
+    assert (node.peer.state.height, node.peer.executor.state.time) == (height, root)
+    assert not only(Store, effects)
+    return effects
+
+
+def is_only_blame(effects: list[Effect]) -> bool:
+    blames = only(Blame, effects)
+    return len(blames) == len(effects) == 1 and blames[0].peer == PEER
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_blamed_and_changes_nothing(data: bytes) -> None:
+    assert is_only_blame(received(data))
+
+
+@given(st.sampled_from([Service.MARKET, Service.VERIFY]), st.binary(max_size=300))
+def test_a_body_that_is_no_message_is_blamed(service: Service, body: bytes) -> None:
+    assert is_only_blame(received(wrap(NODE.peer.chain, service, body)))
+
+
+@given(st.binary(max_size=300))
+def test_no_ledger_body_of_any_kind_raises_or_is_stored(body: bytes) -> None:
+    received(wrap(NODE.peer.chain, Service.LEDGER, body))
+
+
+def test_a_message_of_another_network_is_blamed() -> None:
+    other = ChainId(bytes(32))
+    body = encode(AskCheckpoint(JobId(ID)))
+    assert is_only_blame(received(wrap(other, Service.MARKET, body)))
+
+
+def test_a_message_of_another_version_is_blamed() -> None:
+    chain = NODE.peer.chain[:8]
+    assert is_only_blame(received(encode(Envelope(2, chain, Service.MARKET, b""))))
+
+
+@pytest.mark.parametrize("size", [MESSAGE_BYTES_MAX + 1, MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX])
+def test_a_message_that_is_too_long_is_blamed(size: int) -> None:
+    chain = NODE.peer.chain[:8]
+    assert is_only_blame(received(encode(Envelope(1, chain, Service.MARKET, bytes(size)))))
+
+
+def test_a_message_of_a_service_that_nobody_runs_is_blamed() -> None:
+    payload = encode([1, NODE.peer.chain[:8], 99, b""])
+    assert is_only_blame(received(payload))
+
+
+def test_peer_exchange_is_left_to_the_driver() -> None:
+    assert received(wrap(NODE.peer.chain, Service.PEERS, b"anything")) == []
+
+
+LEAF = Leaf(JobId(ID), ID, Round(0), 0, 0, ID, ID, ID, 0)
+STRANGE_MARKET: list[Wire] = [
+    Decline(JobId(ID), "busy", "x" * 1_000),
+    Heartbeat(ID, Round(-1), "run", -5, 0, 2**62, -1),
+    Text(ID, -1, b"x"),
+    AskCheckpoint(JobId(b"")),
+    CheckpointOffer(JobId(ID), Round(10**9), BlobId(b"short")),
+]
+STRANGE_VERIFY: list[Wire] = [
+    AskOpening(Digest(b""), Round(-1), final=True),
+    Opening(ID, Round(0), final=False, leaf=LEAF, path=(), state=NO_BLOB, base=NO_BLOB),
+    NoOpening(ID, Round(0), final=False, reason="x" * 1_000),
+]
+
+
+@pytest.mark.parametrize("message", STRANGE_MARKET, ids=lambda message: type(message).__name__)
+def test_market_words_about_nothing_that_is_known_do_nothing(message: Wire) -> None:
+    assert received(wrap(NODE.peer.chain, Service.MARKET, encode(message))) == []
+
+
+def test_a_bid_that_nobody_signed_is_blamed() -> None:
+    for key in (PEER, NodeId(b"short")):
+        bid = Bid(JobId(ID), key, MicroTokens(1), Tick(1))
+        for signature in (b"", bytes(64)):
+            body = encode(BidMessage(SignedBid(bid, signature)))
+            assert is_only_blame(received(wrap(NODE.peer.chain, Service.MARKET, body)))
+
+
+@pytest.mark.parametrize("message", STRANGE_VERIFY, ids=lambda message: type(message).__name__)
+def test_verify_words_about_nothing_that_is_known_change_nothing(message: Wire) -> None:
+    effects = received(wrap(NODE.peer.chain, Service.VERIFY, encode(message)))
+    assert not only(Blame, effects)
+    assert not NODE.peer.verifier.checking
+
+
+def test_news_of_workers_and_blobs_that_nobody_wants_are_passed_over() -> None:
+    node = Alone()
+    node.wait(1)
+    for event in (
+        Fetched(file_id("x"), "/x", b""),
+        Kept("/x", file_id("x")),
+        Missing(file_id("x"), "gone"),
+        Exited(WorkerId("nobody"), "killed"),
+        Reported(WorkerId("nobody"), PROBED),
+        PeerUp(PEER),
+        PeerDown(PEER),
+        Drain(),
+    ):
+        assert not only(Blame, node.step(event))
+
+
+def test_a_wish_is_done_and_its_outcome_told() -> None:
+    node = Alone()
+    effects = node.step(Wish("stake", Stake(MicroTokens(5)))) + node.wait(2)
+    assert [(it.key, it.detail) for it in only(Outcome, effects)] == [("stake", "ok")]
+    assert node.peer.state.accounts[node.key.node_id].stake == 5
+
+
+def test_after_the_probe_a_node_registers_and_stakes_by_itself() -> None:
+    node = Alone()
+    node.step(Probe(PROBED))
+    node.wait(3)
+    account = node.peer.state.accounts[node.key.node_id]
+    assert account.registration is not None
+    assert account.registration.fingerprint == PROBED.fingerprint
+    assert account.stake == node.choice.stake
+
+
+def test_records_say_whose_they_are_and_come_back_after_a_restart() -> None:
+    node = Alone()
+    node.step(Probe(PROBED))
+    node.step(Start("j-1", infer_order()))
+    node.step(Kept(infer_order().model_file, file_id("model")))
+    node.wait(2)
+    assert {record[0] for record in node.records} == {Owner.LEDGER, Owner.OWN_JOB}
+    job = node.peer.requester.jobs["j-1"].job
+    assert job is not None
+    height = node.peer.state.height
+    node.restart()
+    assert node.peer.state.height == height
+    node.wait(1)
+    own = node.peer.requester.jobs["j-1"]
+    assert own.job is not None
+    assert own.job.id == job.id
+    assert len(node.peer.state.jobs) == 1
+
+
+def test_a_job_that_nobody_took_has_failed_and_stays_so_after_a_restart() -> None:
+    node = Alone()
+    node.step(Probe(PROBED))
+    node.step(Start("j-1", infer_order()))
+    node.step(Kept(infer_order().model_file, file_id("model")))
+    node.wait(15)
+    assert node.peer.requester.jobs["j-1"].stage == Stage.FAILED
+    node.restart()
+    effects = node.wait(1)
+    own = node.peer.requester.jobs["j-1"]
+    assert (own.stage, own.reason) == (Stage.FAILED, "no-provider")
+    assert own.job is not None
+    assert not only(Outcome, effects)

@@ -1,0 +1,72 @@
+"""What an order would do and cost; and what it needs before it can be one."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dpin.base.errors import Misuse
+from dpin.base.units import MicroTokens
+from dpin.market.orders import InferOrder, TrainOrder
+from dpin.node.jobfile import read_job
+from dpin.node.planning import order_of, plan_of
+from dpin.node.status import PeerView
+from tests.support.alone import Alone
+from tests.support.market import BUDGET, infer_order, train_order
+
+TRAIN = "type: train\ndata: {path: corpus}\n"
+INFER = "type: inference\nmodel: model\nprompt: hello\n"
+CONFIG = '{"model": {"layers": 2, "heads": 4, "width": 64, "context": 32}}'
+PROVIDER = PeerView("00", "p", "", True, True, "cpu", True, 0, 0, 0, 0, "")
+
+
+async def test_paths_of_a_job_file_are_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    order = await order_of(read_job(TRAIN), str(tmp_path), "mine")
+    assert isinstance(order, TrainOrder)
+    assert (order.corpus, order.output) == (str(tmp_path / "corpus"), str(tmp_path / "out"))
+    assert order.name == "mine"
+
+
+async def test_data_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match=r"data\.path: there is no"):
+        await order_of(read_job(TRAIN), str(tmp_path), "")
+
+
+async def test_a_model_folder_needs_its_two_files(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, content in (("model.safetensors", "x"), ("config.json", CONFIG)):
+        with pytest.raises(Misuse, match=f"is not a model directory: it has no {name}"):
+            await order_of(read_job(INFER), str(tmp_path), "")
+        (folder / name).write_text(content)
+    order = await order_of(read_job(INFER), str(tmp_path), "")
+    assert isinstance(order, InferOrder)
+    assert order.model_file == str(folder / "model.safetensors")
+
+
+def test_a_plan_costs_no_more_than_the_budget() -> None:
+    node = Alone()
+    plan = plan_of(train_order(seats=1, rounds=3), node.peer, [PROVIDER])
+    assert (plan.kind, plan.seats, plan.rounds, plan.steps) == ("train", 1, 3, 40)
+    assert 0 < plan.cost_max <= BUDGET
+    assert plan.parameters > 0
+    assert plan.warnings == []
+
+
+def test_a_plan_of_a_generation_is_one_unit() -> None:
+    plan = plan_of(infer_order(), Alone().peer, [PROVIDER])
+    assert (plan.kind, plan.seats, plan.rounds, plan.windows) == ("inference", 1, 1, 1)
+
+
+def test_a_plan_warns_of_what_would_keep_it_from_running() -> None:
+    node = Alone()
+    dear = msgspec.structs.replace(train_order(seats=2), budget=MicroTokens(10**14))
+    assert plan_of(dear, node.peer, [PROVIDER]).warnings == [
+        "2 seats, but 1 providers are known",
+        "limits.cost is more than the balance",
+    ]
+    cheap = msgspec.structs.replace(train_order(), budget=MicroTokens(1))
+    assert plan_of(cheap, node.peer, [PROVIDER]).warnings == [
+        "limits.cost is too low for a single unit"
+    ]
