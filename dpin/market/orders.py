@@ -2,7 +2,7 @@
 
 from dpin.base.codec import Wire
 from dpin.base.ids import Digest, JobId
-from dpin.base.units import MicroTokens
+from dpin.base.units import Micros, MicroTokens
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
 
@@ -24,6 +24,7 @@ class TrainOrder(Wire, frozen=True, tag=1):
     quorum: int
     memory_bytes: int
     budget: MicroTokens
+    time_limit: Micros  # from the order on; then the job is cancelled
     output: str
     seed: bytes
 
@@ -41,6 +42,7 @@ class InferOrder(Wire, frozen=True, tag=2):
     seed: bytes
     memory_bytes: int
     budget: MicroTokens
+    time_limit: Micros  # from the order on; then the job is cancelled
     output: str
 
 

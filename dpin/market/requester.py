@@ -10,8 +10,8 @@ from typing import Final, assert_never
 
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Tick
-from dpin.base.units import Instant, format_tokens
+from dpin.base.machine import Blame, PeerDown, PeerUp, Tick, Wake
+from dpin.base.units import Instant, after, format_tokens
 from dpin.compute.task import OUTPUT_TAG, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
 from dpin.ledger.accounts import Job, JobState, State
@@ -32,6 +32,7 @@ from dpin.market.story import Note, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 
 # Refusals that say nothing about the job: the wish is made again.
+OVERTIME: Final = "time limit"
 PASSING: Final = frozenset({ACCOUNT_FULL, DUPLICATE, FULL, UNTAKEN, "sequence-used"})
 
 
@@ -124,11 +125,12 @@ class Requester:
     # --- following the ledger ---
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
+        yield from _watch_time(own, now)
         if own.job is None and own.propose is not None:
             own.job = self._own_jobs.find(own, self._me, state)
         if own.job is None:
             if own.cancelled:
-                own.end(Stage.CANCELLED, "before it was funded", now)
+                own.end(Stage.CANCELLED, own.reason or "before it was funded", now)
                 yield from workshop.dismiss(own)
             elif own.propose is not None:
                 yield Wish(f"propose:{own.local_id}", own.propose)
@@ -175,8 +177,9 @@ class Requester:
             case JobState.DONE:
                 own.enter("fetch", now)
             case JobState.CANCELLED:
-                own.end(Stage.CANCELLED, job.reason, now)
-                text = f"cancelled; spent {spent}"
+                own.end(Stage.CANCELLED, own.reason or job.reason, now)
+                why = f" ({OVERTIME})" if own.reason == OVERTIME else ""
+                text = f"cancelled{why}; spent {spent}"
                 yield Note(own.local_id, "end", text, {"state": "cancelled"})
                 yield from workshop.dismiss(own)
             case _:
@@ -246,3 +249,13 @@ def _sentence(phase: str, job: Job) -> str:
         "run": f"{propose.rounds} rounds of {propose.steps} steps",
         "verify": "the last units are being checked",
     }[phase]
+
+
+def _watch_time(own: OwnJob, now: Instant) -> Iterator[Effect]:
+    """Cancel a job whose time is over; what was done is settled and paid."""
+    deadline = after(own.submitted, own.order.time_limit)
+    if now < deadline:
+        yield Wake(deadline)
+    elif not own.cancelled:
+        own.cancelled, own.reason = True, OVERTIME
+        yield Note(own.local_id, "warning", "the time limit is over: the job is cancelled")

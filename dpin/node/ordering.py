@@ -59,6 +59,7 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         quorum=0,
         memory_bytes=job.memory_bytes,
         budget=job.limits.cost,
+        time_limit=job.limits.time,
         output=places.output,
         seed=_seed(job.seed),
     )
@@ -86,6 +87,7 @@ def infer_order(job: InferenceJob, places: Places, config: str, memory_bytes: in
         seed=_seed(job.seed),
         memory_bytes=memory_bytes,
         budget=job.limits.cost,
+        time_limit=job.limits.time,
         output=places.output,
     )
 

@@ -23,7 +23,6 @@ _LISTEN: Final = re.compile(
     r"/ip4/[0-9.]{7,15}/tcp/[0-9]{1,5}|/ip6/[0-9a-f:.]{2,45}/tcp/[0-9]{1,5}"
 )
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=4_096)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
@@ -41,7 +40,6 @@ class ShareSection(Section, frozen=True):
     """[share]: what this machine gives."""
 
     provide: bool = True
-    cpu_threads: Count = 0  # 0: half of them
     disk: str = "20GB"
     max_jobs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
 
@@ -56,7 +54,6 @@ class JobsSection(Section, frozen=True):
 
     min_price: str = "1"
     stake: str = "1000"
-    max_hours: Annotated[int, msgspec.Meta(ge=1, le=720)] = 6
 
     @property
     def price_floor(self) -> MicroTokens:
@@ -274,12 +271,10 @@ def config_text(name: str) -> str:
 _MEANING: Final = {
     "node.name": "a name for people; the node's id is its key",
     "share.provide": "take jobs of others for tokens",
-    "share.cpu_threads": "threads for work; 0: half of them",
     "share.disk": "for data, models and window states",
     "share.max_jobs": "leases at one time",
     "jobs.min_price": "the least it asks for one unit, in tokens",
     "jobs.stake": "tokens set aside for bonds while it provides",
-    "jobs.max_hours": "longer jobs are declined",
     "network.network": "name of the network; empty: the one joined here",
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",

@@ -115,6 +115,7 @@ def _order(seats: int) -> TrainOrder:
         quorum=0,
         memory_bytes=1 << 20,
         budget=MicroTokens(1_000_000_000),
+        time_limit=seconds(3_600),
         output="model",
         seed=bytes(32),
     )

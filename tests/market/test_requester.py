@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from dpin.base.codec import decode, encode
@@ -294,7 +295,7 @@ def test_two_equal_proposals_are_two_jobs() -> None:
     buyer = Buyer()
     buyer.fund()
     buyer.records = [
-        encode(OwnJobRecord(local_id, record.order, record.manifest, record.propose, 0))
+        encode(msgspec.structs.replace(record, local_id=local_id))
         for local_id in ("j-1", "j-2")
         for record in [decode(OwnJobRecord, buyer.records[0])]
     ]
@@ -309,6 +310,14 @@ def test_a_job_cancelled_before_it_is_funded_is_never_proposed() -> None:
     effects = buyer.follow()
     assert only(Wish, effects) == []
     assert buyer.own.stage == Stage.CANCELLED
+
+
+def test_a_job_over_its_time_is_cancelled_and_says_so() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    assert only(Wish, buyer.follow(3_599)) == []
+    assert isinstance(wish_for(Cancel, buyer.follow(3_601)).operation, Cancel)
+    assert buyer.own.reason == "time limit"
 
 
 def test_a_running_job_is_cancelled_on_the_ledger() -> None:

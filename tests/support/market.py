@@ -1,7 +1,7 @@
 """A requester's job and its providers' words, on a real ledger."""
 
 from dpin.base.ids import JobId
-from dpin.base.units import Instant, MicroTokens, Tick
+from dpin.base.units import Instant, MicroTokens, Tick, seconds
 from dpin.compute.task import Prepared
 from dpin.compute.work import WorkerId
 from dpin.ledger.transactions import Bid, SignedBid, sign_bid
@@ -43,6 +43,7 @@ def train_order(*, seats: int = 1, rounds: int = 1) -> TrainOrder:
         quorum=0,
         memory_bytes=0,
         budget=BUDGET,
+        time_limit=seconds(3_600),
         output="/out",
         seed=b"",
     )
@@ -62,6 +63,7 @@ def infer_order() -> InferOrder:
         seed=b"",
         memory_bytes=0,
         budget=BUDGET,
+        time_limit=seconds(3_600),
         output="/out",
     )
 
