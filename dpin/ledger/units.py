@@ -137,25 +137,42 @@ def _convict(book: Book, unit: Unit, reason: str) -> None:
 
 def _judge(book: Book, unit: Unit) -> None:
     """The verdict of those who revealed (C1)."""
-    for seat in _sealed(unit):
-        if seat.reveal is None:
-            seats.penalise(book, unit, seat)
-        else:
-            seats.excuse(book, seat)
+    _note_attendance(book, unit)
+    accusers = [seat.verifier for seat in unit.seats if seat.reveal is not None]
     reveals = [seat.reveal for seat in unit.seats if seat.reveal is not None]
     verdicts = sorted({(reveal.found, reveal.update) for reveal in reveals})
     match [verdict == _claimed(unit) for verdict in verdicts]:
         case []:
             settlement.pay(book, unit, "unverified")
+        case [True] if _started_elsewhere(book, unit):
+            settlement.slash(book, unit, "wrong-start", accusers)
         case [True]:
             settlement.pay(book, unit, "verified")
         case [False] if len(reveals) > 1:
-            accusers = [seat.verifier for seat in unit.seats if seat.reveal is not None]
             settlement.slash(book, unit, "bad-work", accusers)
         case [False]:
             settlement.void(book, unit, "disputed-by-one")
         case _:
             settlement.void(book, unit, "conflicting")
+
+
+def _note_attendance(book: Book, unit: Unit) -> None:
+    for seat in _sealed(unit):
+        if seat.reveal is None:
+            seats.penalise(book, unit, seat)
+        else:
+            seats.excuse(book, seat)
+
+
+def _started_elsewhere(book: Book, unit: Unit) -> bool:
+    """Whether the windows are right but the state they start from is not the round's.
+
+    Before the round's state is known nobody can tell; such a unit is left out of the merge anyway.
+    """
+    assert unit.commit is not None, "only what was committed is judged"
+    job = book.state.jobs[book.state.leases[unit.lease].job]
+    agreed = next(record.state_hash for record in job.rounds if record.round == unit.round)
+    return agreed is not None and decode(Leaf, unit.commit.first.leaf).parameters != agreed
 
 
 def _claimed(unit: Unit) -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ from dpin.market.messages import (
     Decline,
     Reason,
 )
-from dpin.market.offers import Terms, refusal, sign_bid
+from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 
 BID_AGAIN: Final = seconds(2)
@@ -101,6 +101,7 @@ class Provider:
         self.offers = Offers()
         self.engagements: dict[Digest, Engagement] = {}
         self._answered: dict[JobId, _Answered] = {}
+        self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
@@ -146,6 +147,8 @@ class Provider:
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
             yield from self.engagements.pop(lease_id).loading.dismiss()
         for engagement in self.engagements.values():
+            if engagement.files.fault:
+                self._unusable[engagement.job.id] = engagement.files.fault
             yield from engagement.follow(state, now)
         if self._probed is None:
             return
@@ -183,6 +186,7 @@ class Provider:
     def _bid(self, state: State, account: Account, now: Instant) -> Iterator[Effect]:
         for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
             del self._answered[job_id]
+            self._unusable.pop(job_id, None)
         if account.registration is None:
             return
         for job_id in sorted(state.live_jobs):
@@ -211,6 +215,8 @@ class Provider:
 
     def _answer(self, job: Job, state: State, account: Account, now: Instant) -> Iterator[Effect]:
         no = refusal(job, account, self._terms, self._params)
+        if job.id in self._unusable:
+            no = Refusal(Reason.FAULTY, self._unusable[job.id])
         before = self._answered.get(job.id)
         again_at = after(now, BID_AGAIN)
         self._answered[job.id] = _Answered(no.code if no else "bid", again_at)

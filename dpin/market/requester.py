@@ -31,8 +31,8 @@ from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 
-# Refusals that say nothing about the job: the wish is made again.
 OVERTIME: Final = "time limit"
+# Refusals that say nothing about the job: the wish is made again.
 PASSING: Final = frozenset({ACCOUNT_FULL, DUPLICATE, FULL, UNTAKEN, "sequence-used"})
 
 

@@ -387,3 +387,17 @@ def test_a_settlement_leaves_a_receipt_that_says_what_moved(ledger: Ledger) -> N
     [index] = log.of(unit_subject(unit.lease, unit.round))
     assert log[index].detail == f"paid verified paid={PAY} lost=0"
     assert log[index].code == UnitState.PAID
+
+
+def test_good_windows_from_another_start_than_the_rounds_are_slashed(ledger: Ledger) -> None:
+    job = running(ledger, "req", "ann", "bob", "cat", rounds=2)
+    finish(ledger, job, "ann", "bob")
+    done = work(ledger, key_of(ledger, job, "cat"), start=OTHER)
+    assert ledger.do("cat", done.commit()) == "ok"
+    ledger.wait(1)
+    unit = unit_of(ledger, job, "cat")
+    found = found_in(done, unit)
+    seal_all(ledger, unit, [found] * len(unit.seats))
+    assert ledger.do("cat", done.open_leaf(unit.window)) == "ok"
+    reveal_all(ledger, unit, [found] * len(unit.seats))
+    assert (unit.state, unit.reason) == (UnitState.SLASHED, "wrong-start")
