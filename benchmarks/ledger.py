@@ -49,7 +49,7 @@ class Sizes:
     eager: int
 
 
-FULL: Final = Sizes(steady=1_500, eager=24_000)
+FULL: Final = Sizes(steady=1_500, eager=36_000)
 SHORT: Final = Sizes(steady=200, eager=1_000)
 
 

@@ -35,9 +35,9 @@ class Running(NamedTuple):
 
 
 def plain_words(home: Home) -> list[str]:
-    """The node as `dpin node start --no-provide` runs it."""
-    settings = ["--set", "share.provide=false", "--set", "log.format=json"]
-    return [sys.executable, "-m", "dpin", "_node", "--home", str(home.root), *settings]
+    """The node as `dpin node start` runs it: it provides."""
+    log = ["--set", "log.format=json"]
+    return [sys.executable, "-m", "dpin", "_node", "--home", str(home.root), *log]
 
 
 @contextmanager
