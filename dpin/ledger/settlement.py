@@ -67,7 +67,8 @@ def lapse(book: Book, unit: Unit) -> None:
 def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> None:
     """SLASHED: at most one price of the bond (C1); a part burns, the accusers share the rest.
 
-    What else of the lease is pending is forfeit: nobody waits for more work of a convict.
+    A unit of the lease that is still under way is forfeit: nobody waits for a convict's work. What
+    it has committed already is judged like any other.
     """
     job, lease = _parties(book, unit)
     unit.lost = money.seize_bond(book, lease, unit.price)
@@ -83,7 +84,7 @@ def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> No
     leases.end(book, lease, reason)
     for record in job.rounds:
         pending = book.state.units.get((lease.id, record.round))
-        if pending is not None and not pending.state.settled:
+        if pending is not None and pending.state == UnitState.RUNNING:
             void(book, book.unit(lease.id, record.round), "forfeit")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, OverBudget
 from dpin.base.ids import ID_BYTES, Digest, NodeId
 from dpin.base.units import (
     MicroTokens,
@@ -153,7 +153,7 @@ class Desk(Window):
         account = self._peer.state.accounts.get(self._peer.key.node_id)
         free = account.free if account else MicroTokens(0)
         if order.budget > free:
-            raise Misuse(
+            raise OverBudget(
                 f"the job may cost {format_tokens(order.budget)}, "
                 f"this node has {format_tokens(free)}",
                 fix="lower limits.cost, or have tokens sent to this node: dpin wallet",

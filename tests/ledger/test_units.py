@@ -351,10 +351,13 @@ def test_a_second_unit_must_start_where_the_first_one_ended(ledger: Ledger) -> N
     assert ledger.do("ann", broken.open_leaf(second.window)) == "ok"
     assert (second.state, second.reason) == (UnitState.SLASHED, "optimizer-chain")
     lease = ledger.state.leases[first.lease]
-    assert (lease.state, lease.bond) == (LeaseState.ENDED, 0)
+    assert (lease.state, lease.bond) == (LeaseState.ENDED, 4 * PRICE)
+    reveal_all(ledger, first, [found_in(done, first)] * 2)
+    assert first.state == UnitState.PAID
+    assert lease.bond == 0
 
 
-def test_what_else_of_a_slashed_lease_is_pending_is_forfeit(ledger: Ledger) -> None:
+def test_a_unit_under_way_of_a_slashed_lease_is_forfeit(ledger: Ledger) -> None:
     job = running(ledger, "req", "ann", rounds=2)
     finish(ledger, job, "ann")
     exchange(ledger, job, "ann")

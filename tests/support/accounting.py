@@ -12,7 +12,7 @@ MILLION = 1_000_000
 
 # From each state of a unit to the ones it may be found in next, however much has happened.
 EDGES = {
-    UnitState.RUNNING: {UnitState.COMMITTED, UnitState.LAPSED},
+    UnitState.RUNNING: {UnitState.COMMITTED, UnitState.LAPSED, UnitState.VOID},
     UnitState.COMMITTED: {UnitState.SEATED, UnitState.PAID},
     UnitState.SEATED: {UnitState.SEALED, UnitState.PAID},
     UnitState.SEALED: {UnitState.OPENED, UnitState.SLASHED},
@@ -82,7 +82,8 @@ def _verifier(unit: Unit, seat: Seat, share: int, params: Params) -> int:
 
 def _counts(unit: Unit, seat: Seat) -> bool:
     """Whether this seat shares in a conviction."""
-    return (seat.reveal if unit.reason == "bad-work" else seat.sealed) is not None
+    judged = unit.reason in {"bad-work", "wrong-start"}
+    return (seat.reveal if judged else seat.sealed) is not None
 
 
 def _absent(unit: Unit) -> list[NodeId]:
