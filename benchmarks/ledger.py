@@ -257,6 +257,8 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="a folder for cProfile's figures")
     options = parser.parse_args()
     sizes = SHORT if options.short else FULL
+    if options.profile:
+        options.profile.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dpin-bench-") as name:
         folder = Path(name)
 

@@ -1,7 +1,10 @@
 """Three seats train in turn and merge, beside the same steps alone: loss, bytes and time.
 
-All goes through what a worker runs. `python benchmarks/training.py [--corpus FOLDER]`; it takes
-about a minute on one core.
+All goes through what a worker runs.
+
+    python -m benchmarks.training [--corpus FOLDER] [--short]
+
+It takes about a minute on one core; with --short, one round, ten seconds and figures of no weight.
 """
 
 import argparse
@@ -12,9 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.local import load, show
 from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Digest, JobId, Round
 from dpin.base.units import MILLION
@@ -45,7 +46,6 @@ from dpin.compute.task import (
 
 JOB: Final = JobId(b"benchmark".ljust(32, b"\0"))
 FLOAT_BYTES: Final = 4
-STEPS: Final = presets.DEMO_ROUNDS * presets.DEMO_INNER.steps
 
 R = TypeVar("R")
 
@@ -88,14 +88,14 @@ def prepare(bench: Bench, corpus: str, folder: str) -> Prepared:
     return bench.do(command, Prepared)
 
 
-def open_job(bench: Bench, prepared: Prepared, folder: str) -> None:
-    """Load the demonstration's job."""
+def open_job(bench: Bench, prepared: Prepared, folder: str, rounds: int) -> None:
+    """Load the demonstration's job, over so many rounds."""
     manifest = TrainManifest(
         model=presets.DEMO_MODEL,
         inner=presets.DEMO_INNER,
-        outer=presets.outer_preset(presets.DEMO_ROUNDS),
+        outer=presets.outer_preset(rounds),
         seats=presets.DEMO_SEATS,
-        rounds=presets.DEMO_ROUNDS,
+        rounds=rounds,
         windows=presets.DEMO_WINDOWS,
         shards=(NO_BLOB,) * len(prepared.shards),
         holdout=NO_BLOB,
@@ -126,25 +126,33 @@ def train_round(bench: Bench, round_: Round) -> Sequence[Trained]:
     return units
 
 
-def losses(bench: Bench) -> tuple[dict[str, int], list[Trained]]:
+def steps_of(rounds: int) -> int:
+    """Steps of one seat."""
+    return rounds * presets.DEMO_INNER.steps
+
+
+def losses(bench: Bench, rounds: int) -> tuple[dict[str, int], list[Trained]]:
     """Held-out losses in micro-nats per byte, and all units trained."""
     before = bench.do(Evaluate(), Evaluated).loss_micronats
     units: list[Trained] = []
-    for index in range(presets.DEMO_ROUNDS):
+    for index in range(rounds):
         units += train_round(bench, Round(index))
     found = {"before": before, "three seats": bench.do(Evaluate(), Evaluated).loss_micronats}
     for name, joint in (("one seat alone", False), ("joint batch", True)):
-        found[name] = bench.do(Measure(STEPS, joint), Measured).loss_micronats
+        found[name] = bench.do(Measure(steps_of(rounds), joint), Measured).loss_micronats
     return found, units
 
 
 def facts(parameters: int, sent: int, units: Sequence[Trained]) -> dict[str, str]:
     """Sizes and times. Each seat sends its updates to the other seats and to the requester."""
-    ring = 2 * (presets.DEMO_SEATS - 1) * FLOAT_BYTES * parameters * STEPS // presets.DEMO_SEATS
-    busy_ms = sum(unit.milliseconds for unit in units) / (STEPS * presets.DEMO_SEATS)
+    seats = presets.DEMO_SEATS
+    rounds = len(units) // seats
+    steps = steps_of(rounds)
+    ring = 2 * (seats - 1) * FLOAT_BYTES * parameters * steps // seats
+    busy_ms = sum(unit.milliseconds for unit in units) / (steps * seats)
     return {
         "parameters": f"{parameters:,}",
-        "steps per seat": f"{STEPS} in {presets.DEMO_ROUNDS} rounds",
+        "steps per seat": f"{steps} in {rounds} rounds",
         "time per step": f"{busy_ms:.1f} ms",
         "bytes sent per seat": f"{sent:,}",
         "fp32 data-parallel ring": f"{ring:,} ({ring / sent:.1f} times as many)",
@@ -155,23 +163,26 @@ def main() -> None:
     """Train, compare, print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--corpus", default=sysconfig.get_paths()["stdlib"])
+    parser.add_argument("--short", action="store_true", help="one round, for tests")
     options = parser.parse_args()
+    rounds = 1 if options.short else presets.DEMO_ROUNDS
+    rows = [("load before", load())]
     settle()
     bench = Bench()
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(bench, options.corpus, folder)
-        open_job(bench, prepared, folder)
-        found, units = losses(bench)
+        open_job(bench, prepared, folder, rounds)
+        found, units = losses(bench, rounds)
         # Over all seats: what all wrote is what one sends to as many receivers.
         sent = sum(Path(unit.update).stat().st_size for unit in units)
-    table = Table("what", "figure", title="Training: three seats, merged every round")
     for name, loss in found.items():
-        table.add_row(f"held-out loss, {name}", f"{loss / MILLION:.4f} nats per byte")
+        rows.append((f"held-out loss, {name}", f"{loss / MILLION:.4f} nats per byte"))
     excess = found["three seats"] / found["joint batch"] - 1
-    table.add_row("three seats over the joint batch", f"{100 * excess:.1f} %")
-    for name, fact in facts(prepared.parameters, sent, units).items():
-        table.add_row(name, fact)
-    Console().print(table)
+    rows.append(("three seats over the joint batch", f"{100 * excess:.1f} %"))
+    show(
+        "Training: three seats, merged every round",
+        [*rows, *facts(prepared.parameters, sent, units).items()],
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""The benchmarks run, check what they measure, and print tables; their figures are not judged."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.meta.documents import ROOT
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+SECONDS_MAX = 200
+
+
+def printed_by(module: str) -> str:
+    """What a benchmark prints with --short; fails the test when it fails."""
+    done = subprocess.run(  # noqa: S603  # A program of our own.
+        [sys.executable, "-m", module, "--short"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, f"{module}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_benchmark_of_the_ledger_finds_all_applied_and_one_root_everywhere() -> None:
+    table = printed_by("benchmarks.ledger")
+    assert "on all four" in table
+    assert "tx/s" in table
+
+
+def test_the_benchmark_of_a_node_finds_no_torch_in_it() -> None:
+    table = printed_by("benchmarks.node")
+    [torch] = [line for line in table.splitlines() if "processes with torch" in line]
+    assert " 0 " in torch
+
+
+def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
+    assert "joint batch" in printed_by("benchmarks.training")
