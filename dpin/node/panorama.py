@@ -28,6 +28,7 @@ from dpin.node.surroundings import Surroundings
 from dpin.storage.wanted import Purpose
 
 WARNINGS_MAX: Final = 16
+PANEL_WHOLE: Final = 7  # C1: below it two votes convict
 
 
 @dataclass(slots=True)
@@ -116,6 +117,7 @@ class Panorama:
             self._check_device(),
             self._check_peers(),
             self._check_committee(),
+            self._check_panel(),
             *(
                 Check(name="node", verdict="warn", detail=text, fix="")
                 for text in self.seen.warnings
@@ -244,6 +246,16 @@ class Panorama:
             verdict="ok" if tolerates else "warn",
             detail=f"{members} validators tolerate {tolerates} faulty ones",
             fix="" if tolerates else "a network of four or more tolerates one",
+        )
+
+    def _check_panel(self) -> Check:
+        able = len(self._registered())
+        small = able < PANEL_WHOLE
+        return Check(
+            name="checks",
+            verdict="warn" if small else "ok",
+            detail=f"disputes are decided by two peers; {able} nodes are able to check",
+            fix=f"with {PANEL_WHOLE} there could be an appeal" if small else "",
         )
 
 
