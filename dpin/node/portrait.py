@@ -89,7 +89,7 @@ class Portrait:
             holdout_before=nats(own.holdout_before),
             holdout_after=nats(own.holdout_after),
             output=order.output if isinstance(order, TrainOrder) else None,
-            files=list(own.output_files),
+            files=[name.removeprefix(f"{order.output}/") for name in own.output_files],
             verdicts=verdicts(job, self.state) if job else {},
         )
 

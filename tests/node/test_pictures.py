@@ -98,3 +98,9 @@ def test_an_ended_job_says_why_it_ended() -> None:
     shown = Shown()
     shown.node.wait(15)
     assert shown.portrait.explain().summary == "no-provider"
+
+
+def test_the_files_of_a_result_are_named_within_their_folder() -> None:
+    shown, folder = Shown(), infer_order().output
+    shown.gallery.own("j-abc").output_files = (f"{folder}/model.safetensors", f"{folder}/a/b")
+    assert shown.portrait.detail().files == ["model.safetensors", "a/b"]
