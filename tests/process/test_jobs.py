@@ -1,0 +1,262 @@
+"""A job from its file to its model on real nodes: as typed, interrupted, cheated and cancelled."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dpin.client.client import Client
+from dpin.node.status import JobDetail
+from scripts.demo_network import DemoNode, wait_for
+from tests.support.network import (
+    PATIENCE_SECONDS,
+    Town,
+    agreed,
+    assert_conserved,
+    assert_signed_once,
+    ended,
+    run,
+    told,
+    wait_ready,
+)
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+
+CORPUS: Final = "The quick brown fox jumps over the lazy dog, and back again.\n" * 4_000
+ROUNDS: Final = 2
+
+
+def job_file(folder: Path, rounds: int = ROUNDS, **fields: str) -> Path:
+    """A small training job, changed by these fields of the first level."""
+    (folder / "corpus.txt").write_text(CORPUS)
+    lines = {
+        "name": "small",
+        "type": "train",
+        "data": "{path: corpus.txt}",
+        "model": "{layers: 1, heads: 1, width: 16, context: 16}",
+        "args": f"{{rounds: {rounds}, steps_per_round: 4, batch_size: 4}}",
+        "resources": "{nodes: 2, memory: 200MB}",
+        "limits": "{cost: 100}",
+        "output": "out",
+        **fields,
+    }
+    path = folder / "job.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    return path
+
+
+def submit(node: DemoNode, path: Path) -> str:
+    """`dpin submit --detach`; the job's id."""
+    done = run(node, "submit", str(path), "--detach")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def shown(node: DemoNode, *words: str) -> str:
+    """What a command that must succeed prints."""
+    done = run(node, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def money_is_whole(network: Town) -> None:
+    """No token lost, one root, no block signed twice."""
+    views = agreed(network.nodes)
+    assert len({view.ledger.root for view in views}) == 1
+    for view in views:
+        assert_conserved(view)
+    assert_signed_once(network.nodes)
+
+
+@pytest.fixture(scope="module")
+def trained(network: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A job that has ended well, and the folder that its file lies in."""
+    folder = tmp_path_factory.mktemp("trained")
+    job = submit(network.ada, job_file(folder))
+    detail = ended(network.ada, job)
+    assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
+    return job, folder
+
+
+def test_a_job_is_trained_checked_paid_and_fetched(
+    network: Town, trained: tuple[str, Path], tmp_path: Path
+) -> None:
+    ada, (job, _) = network.ada, trained
+    listed = told(ada, "jobs")["jobs"]
+    assert isinstance(listed, list)
+    assert [it["state"] for it in listed if it["id"] == job] == ["done"]
+    with Client(ada.home) as client:
+        detail = client.job(job)
+    units = [unit for lease in detail.leases for unit in lease.units]
+    assert {(unit.state, unit.reason) for unit in units} == {("paid", "verified")}
+    assert detail.job.cost > sum(unit.paid for unit in units) > 0
+    listing = shown(ada, "fetch", job, "--output", str(tmp_path / "copy"))
+    assert str(tmp_path / "copy") in listing
+    names = {path.name for path in (tmp_path / "copy").rglob("*")}
+    assert {"model.safetensors", "config.json", "provenance.json"} <= names
+    money_is_whole(network)
+
+
+def test_receipts_are_proven_and_every_question_about_a_job_has_an_answer(
+    network: Town, trained: tuple[str, Path]
+) -> None:
+    ada, (job, _) = network.ada, trained
+    receipts = told(ada, "receipts", job)["receipts"]
+    assert isinstance(receipts, list)
+    assert len(receipts) > 2 * ROUNDS
+    assert all(receipt["proof_ok"] for receipt in receipts)
+    assert "done" in shown(ada, "explain", job)
+    assert "round" in shown(ada, "logs", job)
+    entries = [json.loads(line) for line in shown(ada, "logs", job, "--json").splitlines()]
+    assert [entry["number"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert entries[-1]["kind"] == "end"
+    assert job in shown(ada, "status", job)
+
+
+def test_the_model_generates_on_a_provider(network: Town, trained: tuple[str, Path]) -> None:
+    _, folder = trained
+    answer = told(network.ada, "run", str(folder / "out"), "The ", "--tokens", "20")
+    assert len(str(answer["bytes"])) == 2 * 20
+    assert (answer["state"], answer["reason"]) == ("done", "verified")
+
+
+def test_a_corrupt_model_is_refused_and_nothing_else_changes(
+    network: Town, trained: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, folder = trained
+    for path in (folder / "out").iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-100])
+    done = run(network.ada, "run", str(tmp_path), "The ", "--tokens", "20")
+    assert done.returncode != 0
+    assert "error[" in done.stderr
+    assert "Traceback" not in done.stderr
+    money_is_whole(network)
+
+
+def test_more_cost_than_the_balance_has_a_status_of_its_own(network: Town, tmp_path: Path) -> None:
+    before = told(network.ada, "jobs")
+    done = run(network.ada, "submit", str(job_file(tmp_path, limits="{cost: 999999}")))
+    assert done.returncode == 9
+    assert "error[over-budget]: the job may cost 999,999" in done.stderr
+    assert told(network.ada, "jobs") == before
+
+
+def test_data_that_are_not_there_are_named_at_once(network: Town, tmp_path: Path) -> None:
+    path = job_file(tmp_path, data="{path: nowhere}")
+    done = run(network.ada, "submit", str(path))
+    assert done.returncode == 2
+    assert f"error[misuse]: data.path: there is no {tmp_path / 'nowhere'}" in done.stderr
+
+
+def test_a_job_too_large_for_everybody_says_so_and_costs_nothing(
+    network: Town, tmp_path: Path
+) -> None:
+    ada = network.ada
+    path = job_file(tmp_path, resources="{nodes: 2, memory: 900GB}")
+    job = submit(ada, path)
+
+    def declined() -> bool | None:
+        with Client(ada.home) as client:
+            codes = {it.code for it in client.explain(job).declines}
+        return True if codes == {"memory-too-small"} else None
+
+    wait_for("providers say why not", PATIENCE_SECONDS, declined)
+    assert "memory-too-small" in shown(ada, "explain", job)
+    detail = ended(ada, job)
+    assert detail.job.state == "failed"
+    assert detail.job.cost == 0
+    money_is_whole(network)
+
+
+def test_a_job_is_cancelled_and_what_was_not_used_comes_back(network: Town, tmp_path: Path) -> None:
+    ada = network.ada
+    job = submit(ada, job_file(tmp_path, rounds=100, limits="{cost: 1500}"))
+    wait_running(ada, job)
+    shown(ada, "cancel", job)
+    assert ended(ada, job).job.state == "cancelled"
+    again = run(ada, "cancel", job)
+    assert (again.returncode, "has ended" in again.stderr) == (2, True)
+    wait_for("the escrow is empty", PATIENCE_SECONDS, lambda: nothing_held(ada))
+    money_is_whole(network)
+
+
+def nothing_held(node: DemoNode) -> bool | None:
+    """Whether no job holds tokens."""
+    view = node.look()
+    return True if view is not None and view.ledger.in_escrow == 0 else None
+
+
+def wait_running(node: DemoNode, job: str) -> None:
+    """Wait until a round of the job is closed."""
+
+    def look() -> bool | None:
+        with Client(node.home) as client:
+            return True if client.job(job).job.round >= 1 else None
+
+    wait_for("a round is closed", PATIENCE_SECONDS, look)
+
+
+def test_a_requester_killed_in_its_job_finishes_it_after_a_restart(
+    network: Town, tmp_path: Path
+) -> None:
+    ada = network.ada
+    job = submit(ada, job_file(tmp_path, rounds=8))
+    wait_running(ada, job)
+    ada.kill()
+    ada.start()
+    wait_ready(ada)
+    detail = ended(ada, job)
+    assert (detail.job.state, len(detail.rounds)) == ("done", 8), detail.job.reason
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    money_is_whole(network)
+
+
+@pytest.fixture
+def faulty(network: Town, request: pytest.FixtureRequest) -> Iterator[DemoNode]:
+    """The cheapest provider, with a fault; honest again afterwards."""
+    bea = network.bea
+    bea.stop()
+    bea.start(str(request.param))
+    wait_ready(bea)
+    yield bea
+    bea.stop()
+    bea.start()
+    wait_ready(bea)
+
+
+def leases_of(detail: JobDetail, node: DemoNode) -> list[str]:
+    """How a node's leases of this job ended."""
+    return [lease.reason for lease in detail.leases if lease.provider == node.node_id]
+
+
+@pytest.mark.parametrize("faulty", ["vanish"], indirect=True)
+def test_whoever_vanishes_is_replaced(network: Town, faulty: DemoNode, tmp_path: Path) -> None:
+    detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
+    assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
+    assert leases_of(detail, faulty)
+    assert len({lease.provider for lease in detail.leases}) > 2
+    money_is_whole(network)
+
+
+@pytest.mark.parametrize("faulty", ["wrong-weights"], indirect=True)
+def test_whoever_sends_wrong_weights_is_slashed(
+    network: Town, faulty: DemoNode, tmp_path: Path
+) -> None:
+    before = faulty.look()
+    assert before is not None
+    detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
+    assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
+    units = [
+        it for lease in detail.leases for it in lease.units if lease.provider == faulty.node_id
+    ]
+    slashed = [unit for unit in units if unit.state == "slashed"]
+    assert slashed
+    assert all(unit.lost > 0 for unit in slashed)
+    others = [it for lease in detail.leases for it in lease.units if it not in units]
+    assert not [unit for unit in others if unit.state == "slashed"]
+    money_is_whole(network)

@@ -1,0 +1,166 @@
+"""Real nodes on loopback for the process tests: one small network, and what is asked of it."""
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from dpin.base.codec import decode
+from dpin.base.ids import Digest
+from dpin.client.client import Client
+from dpin.ledger.blocks import read_block
+from dpin.ledger.engine import OWN, Record
+from dpin.ledger.money import MAX_SUPPLY
+from dpin.node.peer import Owner
+from dpin.node.status import JobDetail, NodeView
+from dpin.storage.frames import scan
+from scripts.demo_network import DPIN, DemoNode, found_network, make_nodes, wait_for
+
+PATIENCE_SECONDS: Final = 90.0  # every wait ends at once when what it waits for holds
+VALIDATORS: Final = (  # name, price of a unit, takes jobs
+    ("ada", "1", False),
+    ("bea", "1.0", True),
+    ("cyd", "1.1", True),
+    ("dan", "1.2", True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """Four validators, each a process: ada gives work, the others take it."""
+
+    folder: Path
+    nodes: tuple[DemoNode, ...]
+
+    @property
+    def ada(self) -> DemoNode:
+        """Who submits."""
+        return self.nodes[0]
+
+    @property
+    def bea(self) -> DemoNode:
+        """The cheapest provider, who is given every fault."""
+        return self.nodes[1]
+
+
+@contextmanager
+def town(folder: Path) -> Iterator[Town]:
+    """A network of four, ready for jobs; all processes are ended afterwards."""
+    nodes = make_nodes(folder, VALIDATORS)
+    try:
+        found_network("town", nodes)
+        for node in nodes:
+            wait_for(f"{node.name} is ready", PATIENCE_SECONDS, partial(ready, node))
+        yield Town(folder, tuple(nodes))
+    finally:
+        for node in nodes:
+            node.stop()
+
+
+def ready(node: DemoNode) -> NodeView | None:
+    """The node once it sees all others and, if it takes jobs, has a device and a stake."""
+    view = node.look()
+    if view is None or view.peers < len(VALIDATORS) - 1:
+        return None
+    if node.provides and (view.device is None or view.money.stake == 0):
+        return None
+    return view
+
+
+def wait_ready(node: DemoNode) -> NodeView:
+    """Wait until a started node takes part again."""
+    found: NodeView = wait_for(f"{node.name} is back", PATIENCE_SECONDS, lambda: ready(node))
+    return found
+
+
+def run(node: DemoNode, *words: str) -> "subprocess.CompletedProcess[str]":
+    """One command on a node's home, as typed; the exit status is the caller's to judge."""
+    return subprocess.run(  # noqa: S603 (our own program)
+        [*DPIN, *words, "--home", node.folder],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def told(node: DemoNode, *words: str) -> dict[str, object]:
+    """What a command that must succeed says as JSON."""
+    done = run(node, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def pay(sender: DemoNode, receiver: DemoNode, amount: str) -> int:
+    """Send tokens; returns the commit that has them."""
+    height = told(sender, "wallet", "send", receiver.node_id, amount)["height"]
+    assert isinstance(height, int)
+    return height
+
+
+def agreed(nodes: Sequence[DemoNode]) -> list[NodeView]:
+    """All views, once the ledger rests: one height; what else must be equal is for the test."""
+
+    def look() -> list[NodeView] | None:
+        views = [view for view in (node.look() for node in nodes) if view is not None]
+        heights = {view.ledger.height for view in views}
+        roots = {view.ledger.root_height for view in views}
+        whole = len(views) == len(nodes) and len(heights) == len(roots) == 1
+        return views if whole and all(view.ledger.pending == 0 for view in views) else None
+
+    found: list[NodeView] = wait_for("all nodes are at one height", PATIENCE_SECONDS, look)
+    return found
+
+
+def assert_conserved(view: NodeView) -> None:
+    """The four places of money add up to the supply."""
+    ledger = view.ledger
+    held = (ledger.in_accounts, ledger.in_escrow, ledger.treasury, ledger.reserve)
+    assert sum(held) == MAX_SUPPLY
+    assert min(held) >= 0
+
+
+def records(node: DemoNode) -> list[Record]:
+    """What a node's log holds now of the ledger."""
+    entries = scan(node.home.ledger_log.read_bytes()).records
+    owned = [entry.body for entry in entries if entry.body[0] == Owner.LEDGER]
+    return [decode(Record, body[1:]) for body in owned]
+
+
+def own_round(node: DemoNode) -> int:
+    """The newest round that a validator has signed, as its own log says."""
+    return max(read_block(record.block).round for record in records(node) if record.kind == OWN)
+
+
+def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int], set[Digest]]:
+    """Every block that any log holds: its digests by author and round."""
+    found: dict[tuple[int, int], set[Digest]] = defaultdict(set)
+    for node in nodes:
+        for record in records(node):
+            vertex = read_block(record.block)
+            found[vertex.author, vertex.round].add(vertex.digest)
+    return found
+
+
+def assert_signed_once(nodes: Sequence[DemoNode]) -> None:
+    """No author has two blocks of one round, in all logs together."""
+    twice = [place for place, digests in signed(nodes).items() if len(digests) > 1]
+    assert not twice
+
+
+def ended(node: DemoNode, job: str) -> JobDetail:
+    """The job, once it has ended."""
+
+    def look() -> JobDetail | None:
+        with Client(node.home) as client:
+            detail = client.job(job)
+        return detail if detail.job.state in {"done", "failed", "cancelled"} else None
+
+    found: JobDetail = wait_for(f"{job} ends", 2 * PATIENCE_SECONDS, look)
+    return found
