@@ -4,6 +4,7 @@ from typing import Final
 
 _FIRST_STEPS: Final = "tests/meta/test_pages_run.py::test_the_first_steps_of_the_readme_work"
 _TWO_MACHINES: Final = "tests/meta/test_pages_run.py::test_the_page_on_two_machines_works"
+_BENCHMARKS: Final = "tests/process/test_benchmarks.py"
 
 TESTED: Final = {
     ". .venv/bin/activate": _FIRST_STEPS,
@@ -22,6 +23,15 @@ TESTED: Final = {
     "dpin submit job.yaml --dry-run": _TWO_MACHINES,
     "dpin submit job.yaml": _TWO_MACHINES,
     "dpin jobs": _TWO_MACHINES,
+    "python -m benchmarks.ledger": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_the_ledger_finds_all_applied_and_one_root_everywhere"
+    ),
+    "python -m benchmarks.node": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_a_node_finds_no_torch_in_it"
+    ),
+    "python -m benchmarks.training": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_training_compares_with_the_joint_batch"
+    ),
 }
 
 # Not run by pytest, and why.
