@@ -226,7 +226,6 @@ def faulty(network: Town, request: pytest.FixtureRequest) -> Iterator[DemoNode]:
     yield bea
     bea.stop()
     bea.start()
-    wait_ready(bea)
 
 
 def leases_of(detail: JobDetail, node: DemoNode) -> list[str]:
