@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from dpin.client.client import Client
-from dpin.node.status import JobDetail
+from dpin.node.status import JobDetail, UnitView
 from scripts.demo_network import DemoNode, wait_for
 from tests.support.network import (
     PATIENCE_SECONDS,
@@ -228,17 +228,22 @@ def faulty(network: Town, request: pytest.FixtureRequest) -> Iterator[DemoNode]:
     bea.start()
 
 
-def leases_of(detail: JobDetail, node: DemoNode) -> list[str]:
-    """How a node's leases of this job ended."""
-    return [lease.reason for lease in detail.leases if lease.provider == node.node_id]
+def units_of(detail: JobDetail, node: DemoNode) -> list[UnitView]:
+    """What a node was asked to do in a job."""
+    leases = [lease for lease in detail.leases if lease.provider == node.node_id]
+    return [unit for lease in leases for unit in lease.units]
 
 
 @pytest.mark.parametrize("faulty", ["vanish"], indirect=True)
-def test_whoever_vanishes_is_replaced(network: Town, faulty: DemoNode, tmp_path: Path) -> None:
+def test_whoever_vanishes_earns_nothing_and_stops_no_round(
+    network: Town, faulty: DemoNode, tmp_path: Path
+) -> None:
     detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
     assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
-    assert leases_of(detail, faulty)
-    assert len({lease.provider for lease in detail.leases}) > 2
+    vanished = units_of(detail, faulty)
+    assert vanished
+    assert not [unit for unit in vanished if unit.state == "paid"]
+    assert all(record.included > 0 for record in detail.rounds)
     money_is_whole(network)
 
 
@@ -250,9 +255,7 @@ def test_whoever_sends_wrong_weights_is_slashed(
     assert before is not None
     detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
     assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
-    units = [
-        it for lease in detail.leases for it in lease.units if lease.provider == faulty.node_id
-    ]
+    units = units_of(detail, faulty)
     slashed = [unit for unit in units if unit.state == "slashed"]
     assert slashed
     assert all(unit.lost > 0 for unit in slashed)
