@@ -10,6 +10,7 @@ from dpin.base.ids import BlobId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant
 from dpin.compute.task import (
+    Failed,
     Generate,
     Generated,
     InferManifest,
@@ -201,6 +202,9 @@ class Engagement:
                 self._offset += len(data)
             case Generated():
                 yield from self._generated(report)
+            case Failed(command=command, reason=reason):
+                # Doing it again would fail again: the job's files are at fault, or this device.
+                self.files.fault = f"{command}: {reason}"
             case _:
                 pass  # Answers to questions that a lease does not ask.
 

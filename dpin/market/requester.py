@@ -24,6 +24,7 @@ from dpin.ledger.wishes import OK, Follow, Outcome, Wish
 from dpin.market import workshop
 from dpin.market.awarding import awards, stops
 from dpin.market.mail import Mail, Message
+from dpin.market.messages import Reason
 from dpin.market.orders import Order, OwnRecord
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
@@ -183,7 +184,7 @@ class Requester:
                 yield Note(own.local_id, "end", text, {"state": "cancelled"})
                 yield from workshop.dismiss(own)
             case _:
-                yield from workshop.fail(own, job.reason or "expired", now)
+                yield from workshop.fail(own, _why_expired(own, job), now)
 
     def _finish_text(self, own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect]:
         """A generation is done when its check has passed and the text is the one committed."""
@@ -249,6 +250,14 @@ def _sentence(phase: str, job: Job) -> str:
         "run": f"{propose.rounds} rounds of {propose.steps} steps",
         "verify": "the last units are being checked",
     }[phase]
+
+
+def _why_expired(own: OwnJob, job: Job) -> str:
+    """Why nobody was left for the job; what made providers give it up belongs to the answer."""
+    given_up = sorted(
+        {no.detail for no in own.supply.declines.values() if no.code == Reason.FAULTY}
+    )
+    return "; ".join([job.reason or "expired", *given_up[:1]])
 
 
 def _watch_time(own: OwnJob, now: Instant) -> Iterator[Effect]:

@@ -18,7 +18,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.work import Dismiss, Hire, Order
-from dpin.ledger.accounts import LeaseState, Phase, UnitState
+from dpin.ledger.accounts import LeaseState, Phase
 from dpin.ledger.transactions import Commit, Have, Ready, Stop
 from dpin.ledger.wishes import Wish
 from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault
@@ -292,13 +292,13 @@ def test_a_job_whose_manifest_is_wrong_is_given_up() -> None:
     assert message.detail.startswith("bad-manifest")
 
 
-def test_a_command_that_failed_leaves_the_lease_to_its_deadline() -> None:
+def test_a_command_that_failed_gives_the_lease_up_and_says_why() -> None:
     engaged = Engaged()
     engaged.start()
     assert engaged.report(Failed("TrainUnit", "no memory")) == []
-    while unit_of(engaged.ledger, engaged.job_id, "maker").state == UnitState.RUNNING:
-        engaged.ledger.wait(5)
-    assert engaged.engagement.failed == ""
+    [message] = said(engaged.follow(5))
+    assert isinstance(message, Decline)
+    assert (message.code, message.detail) == (Reason.FAULTY, "TrainUnit: no memory")
 
 
 def generation() -> tuple[Engagement, list[Effect]]:
