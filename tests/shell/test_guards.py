@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import libp2p.io.msgio
+import libp2p.network.swarm
 import pytest
 import trio
 from libp2p import new_host
@@ -343,3 +344,39 @@ async def test_libp2p_dials_nobody_of_its_own_accord() -> None:
         await host.get_network().auto_connector.maybe_connect()
         await trio.sleep(0.5)
         assert heard_of.peers() == []
+
+
+async def test_a_dial_that_succeeds_does_not_wait_for_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P5: upstream waits that long after every success; here it would be for ever."""
+    monkeypatch.setattr(libp2p.network.swarm, "_HAPPY_EYEBALLS_DELAY", 3_600)
+    async with open_host(HostOptions(seed(1))) as one, open_host(HostOptions(seed(2))) as two:
+        with trio.fail_after(60):
+            assert await two.dial(one.addresses[0]) == one.node_id
+
+
+async def test_a_node_full_of_weights_still_takes_connections() -> None:
+    """P15: upstream counts the memory of the process and of the machine before it accepts."""
+    shipped = new_host(key_pair=create_new_key_pair(seed(1)))
+    assert shipped.get_network()._resource_manager is not None
+    guards.lift_resource_manager(shipped)
+    assert shipped.get_network()._resource_manager is None
+    assert guards.secure_host(seed(2), 8).get_network()._resource_manager is None
+
+
+def test_a_message_is_known_by_its_content_whatever_its_number() -> None:
+    """G4: numbers begin again after a restart; contents do not."""
+
+    def said(author: bytes, number: bytes, data: bytes) -> bytes:
+        return guards.content_id(
+            Message(from_id=author, seqno=number, data=data, topicIDs=["topic"])
+        )
+
+    assert said(b"ann", b"1", b"hello") == said(b"ann", b"2", b"hello")
+    others = {
+        said(b"bob", b"1", b"hello"),
+        said(b"ann", b"1", b"bye"),
+        said(b"an", b"1", b"nhello"),
+    }
+    assert len(others | {said(b"ann", b"1", b"hello")}) == 4
