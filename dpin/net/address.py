@@ -1,5 +1,6 @@
 """Addresses as text: `/ip4/…/tcp/…/p2p/<peer id>`, the id being a node's key in base 58."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from dpin.base.ids import ID_BYTES, NodeId
@@ -44,3 +45,15 @@ def node_in(address: str) -> NodeId | None:
     raw = number.to_bytes((number.bit_length() + 7) // 8)
     node = node_of(b"\0" + raw)
     return node if node is not None and peer_text(node) == text else None
+
+
+def at_last_ports(listen: Iterable[str], last: Iterable[str]) -> tuple[str, ...]:
+    """Where to listen, each free port (0) being the one of last time: who knew it still does."""
+    ports = {address.split("/")[1]: address.split("/")[4] for address in last if node_in(address)}
+    found: list[str] = []
+    for address in listen:
+        parts = address.split("/")
+        if parts[-1] == "0":  # Each port can be had once.
+            parts[-1] = ports.pop(parts[1], "0")
+        found.append("/".join(parts))
+    return tuple(found)

@@ -7,7 +7,7 @@ of them could serve an own block that a crash may still take back. The loop itse
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 import structlog
@@ -25,6 +25,7 @@ from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
 from dpin.market.story import Note
+from dpin.net.address import at_last_ports
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.node.bulletin import Bulletin
 from dpin.node.clock import Clock
@@ -33,7 +34,14 @@ from dpin.node.courier import Courier
 from dpin.node.desk import Desk
 from dpin.node.fields import parse_size
 from dpin.node.foreman import Foreman, ask_once
-from dpin.node.home import Home, read_beacon, read_key, read_network
+from dpin.node.home import (
+    Home,
+    read_beacon,
+    read_key,
+    read_listening,
+    read_network,
+    write_listening,
+)
 from dpin.node.names import name_of
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
@@ -87,9 +95,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         if replay.dropped_bytes:
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
         store = BlobStore(home.blobs, parse_size(settings.share.disk))
-        host = await stack.enter_async_context(
-            open_host(HostOptions(read_key(home), settings.network.listen, settings.network.mdns))
-        )
+        host = await _listening(stack, home, settings)
         peer = Peer(PeerOptions(key, invite.genesis, read_beacon(home), replay.records, choice))
         nursery = await stack.enter_async_context(trio.open_nursery())
         node = Node(options, peer, Shells(host, ledger_log, store), nursery)
@@ -97,6 +103,21 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         await ready(node.desk)
         await node.bulletin.stopped.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _listening(stack: AsyncExitStack, home: Home, settings: Settings) -> Host:
+    """A host that answers where the last run did, or at free ports where that is taken."""
+    wanted = HostOptions(read_key(home), settings.network.listen, settings.network.mdns)
+    again = at_last_ports(wanted.listen, read_listening(home))
+    try:
+        host = await stack.enter_async_context(open_host(replace(wanted, listen=again)))
+    except Unavailable as error:
+        if again == wanted.listen:
+            raise
+        log.warning("other-port", reason=str(error))
+        host = await stack.enter_async_context(open_host(wanted))
+    write_listening(home, host.addresses)
+    return host
 
 
 def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Choice:

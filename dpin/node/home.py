@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ _FOLDER: Final = 0o700
 _OTHERS: Final = 0o077
 _PID_BYTES_MAX: Final = 20
 _RUNNING_BYTES_MAX: Final = 4_096
+_LISTENING_BYTES_MAX: Final = 4_096
 _BEACON_BYTES_MAX: Final = 1 << 24
 
 BEACON_TAG: Final = "dpin/beacon/v1"
@@ -59,6 +60,7 @@ class Home:
     blobs: Path  # content-addressed chunks
     worker: Path  # where workers may write
     peers: Path  # the peers remembered from the last run
+    listening: Path  # where the last run answered, one address a line
 
 
 def home_in(root: Path, config: Path) -> Home:
@@ -77,6 +79,7 @@ def home_in(root: Path, config: Path) -> Home:
         blobs=root / "blobs",
         worker=root / "worker",
         peers=root / "peers",
+        listening=root / "listening",
     )
 
 
@@ -195,6 +198,24 @@ def _genesis(home: Home, data: bytes) -> Genesis:
             f"{home.genesis} is damaged: {error}",
             fix=f"remove it and join again: {NO_NETWORK_FIX}",
         ) from None
+
+
+def write_listening(home: Home, addresses: Iterable[str]) -> None:
+    """Remember where this node answers, so that it does so again after a restart."""
+    _replace(home.listening, "".join(f"{address}\n" for address in addresses).encode())
+
+
+def read_listening(home: Home) -> tuple[str, ...]:
+    """Where the last run answered; nothing where there was none or the file is damaged."""
+    try:
+        return tuple(_text(home.listening, _LISTENING_BYTES_MAX).splitlines())
+    except (FileNotFoundError, Misuse):
+        return ()
+
+
+def write_peers(home: Home, memory: bytes) -> None:
+    """Remember the last good peers, so that a node finds back without anybody's help."""
+    _replace(home.peers, memory)
 
 
 def write_running(home: Home, running: Running) -> None:

@@ -21,11 +21,12 @@ from dpin.net.envelope import Service, open_envelope, wrap
 from dpin.net.host import Host
 from dpin.net.network import Found, Gossip, Misbehaved
 from dpin.net.peers import Peers
-from dpin.node.home import Home
+from dpin.node.home import Home, write_peers
 from dpin.node.panorama import Seen
 from dpin.node.presence import PRESENCE_EVERY, Presence, announce, heard, topic_of
 
 REMEMBER_EVERY_SECONDS: Final = 30.0
+REMEMBER_AFTER_SECONDS: Final = 0.5  # of meeting somebody: a crash soon after must not undo it
 
 log = structlog.get_logger()
 Tell = Callable[[PeerUp | PeerDown | Received], Awaitable[None]]
@@ -71,6 +72,7 @@ class Neighbourhood:
             seed=ties.now().to_bytes(8),
         )
         self._discovery = Discovery(start, _remembered(ties.home))
+        self._met = trio.Event()  # somebody, since the memory was last written
 
     def start(self) -> None:
         """Begin all tasks; the network's end raises Unavailable out of the nursery."""
@@ -88,8 +90,7 @@ class Neighbourhood:
                 raise Unavailable(f"the network stopped: {'; '.join(self._host.errors)}") from None
             match event:
                 case PeerUp() | PeerDown():
-                    log.info("peer", peer=short(event.peer), up=isinstance(event, PeerUp))
-                    self._find(event)
+                    self._moved(event)
                     await self._ties.tell(event)
                 case Received():
                     await self._received(event)
@@ -101,6 +102,13 @@ class Neighbourhood:
                     self.blame(peer, reason)
                 case _:
                     assert_never(event)
+
+    def _moved(self, event: PeerUp | PeerDown) -> None:
+        up = isinstance(event, PeerUp)
+        log.info("peer", peer=short(event.peer), up=up)
+        self._find(event)
+        if up:
+            self._met.set()
 
     async def _received(self, event: Received) -> None:
         """Peer exchange is for discovery, all else for the machines."""
@@ -173,11 +181,14 @@ class Neighbourhood:
             await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
 
     async def _remember(self) -> None:
-        """The last good peers, for the next start."""
+        """The last good peers, for the next start: soon after meeting one, and now and then."""
         while True:
-            await trio.sleep(REMEMBER_EVERY_SECONDS)
-            data = self._discovery.peers.remembered()
-            await trio.Path(self._ties.home.peers).write_bytes(data)
+            with trio.move_on_after(REMEMBER_EVERY_SECONDS):
+                await self._met.wait()
+            self._met = trio.Event()
+            await trio.sleep(REMEMBER_AFTER_SECONDS)
+            memory = self._discovery.peers.remembered()
+            await trio.to_thread.run_sync(write_peers, self._ties.home, memory)
 
 
 def _remembered(home: Home) -> Peers:

@@ -151,3 +151,13 @@ def test_a_config_is_written_whole(home: homes.Home) -> None:
     homes.write_config(home, "[api]\n")
     assert homes.read_config(home) == "[api]\n"
     assert [path.name for path in home.root.glob("*.new")] == []
+
+
+def test_where_a_node_answered_is_read_back_and_a_damaged_file_is_nothing(
+    home: homes.Home,
+) -> None:
+    assert homes.read_listening(home) == ()
+    homes.write_listening(home, ("/ip4/127.0.0.1/tcp/1/p2p/x", "/ip6/::1/tcp/2/p2p/x"))
+    assert homes.read_listening(home) == ("/ip4/127.0.0.1/tcp/1/p2p/x", "/ip6/::1/tcp/2/p2p/x")
+    home.listening.write_bytes(b"\xff\xfe")
+    assert homes.read_listening(home) == ()
