@@ -12,6 +12,7 @@ from dpin.base.crypto import SIGNATURE_BYTES, SigningKey, digest, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, NO_DIGEST, ChainId, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT, leaf_hash, root
+from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import Committee
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.params import ROUND_MARGIN_MAX, Consensus
@@ -29,14 +30,6 @@ class Reference(Wire, frozen=True):
     round: Round
     author: int
     digest: Digest
-
-
-class CheckpointSignature(Wire, frozen=True):
-    """An author's signature over a checkpoint; not used before checkpoints are signed."""
-
-    sequence: int
-    checkpoint: Digest
-    signature: bytes
 
 
 class Header(Wire, frozen=True):
@@ -217,7 +210,7 @@ def _check_link(link: Reference, round_: Round, members: int) -> None:
 
 def check_signature(header: Header, name: Digest, signature: bytes, rules: Rules) -> None:
     """Raise PeerFault unless the header's author signed it."""
-    signer = rules.committee.members[header.author]
+    signer = rules.committee.signer(header.author)
     if len(signature) != SIGNATURE_BYTES:
         raise PeerFault("block with a malformed signature")
     if not verify(signer, BLOCK_TAG, rules.chain, name, signature):

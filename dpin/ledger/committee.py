@@ -16,11 +16,21 @@ _LEADER_PREFIX: Final = b"dpin/leader/v1\0"
 
 @dataclass(frozen=True)
 class Committee:
-    """Members in the order of their author index, with their weights."""
+    """Members in the order of their author index, with their weights.
+
+    A member is known by its node (its libp2p id and account). It signs blocks and checkpoints with
+    its consensus key, which is the same key unless it has registered another (H10).
+    """
 
     members: tuple[NodeId, ...]
     weights: tuple[int, ...]
     seed: Digest  # draws the leaders of this epoch
+    epoch: int = 0
+    signers: tuple[NodeId, ...] = ()  # consensus keys; empty: the members' own
+
+    def signer(self, author: int) -> NodeId:
+        """The consensus key of a member."""
+        return self.signers[author] if self.signers else self.members[author]
 
     def __len__(self) -> int:
         return len(self.members)

@@ -27,7 +27,7 @@ from dpin.ledger.commit import (
 from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Offered
 from dpin.ledger.genesis import Genesis, chain_id
-from dpin.ledger.order import OrderedCommit
+from dpin.ledger.order import OrderedBlock, OrderedCommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,8 @@ class Core:
             timestamp_ms=self._time_ms,
             digest=self._digest,
             transactions=[tx for block in blocks for tx in block.block.body],
+            epoch=self.rules.committee.epoch,
+            blocks=[_facts(block) for block in blocks],
         )
 
     def _fall(self) -> list[Vertex]:
@@ -123,3 +125,10 @@ class Core:
         for vertex in fallen:
             del self._unfinished[vertex.digest]
         return fallen
+
+
+def _facts(vertex: Vertex) -> OrderedBlock:
+    header = vertex.block.header
+    return OrderedBlock(
+        header.author, header.round, header.transactions, header.checkpoint_signatures
+    )

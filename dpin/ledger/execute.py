@@ -11,6 +11,7 @@ from dpin.ledger import beacon, money, rules
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import Gate, Rejected, check_sender, use
 from dpin.ledger.book import Book, Kind
+from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.genesis import Founder, Genesis, chain_id
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.receipts import ReceiptLog
@@ -27,6 +28,8 @@ class Applied:
     height: int
     receipts: tuple[Receipt, ...]  # in order: transactions, then what fell due
     state_root: Digest | None  # every `root_every` commits
+    checkpoint: Checkpoint | None = None
+    closing: CommitteeRecord | None = None
 
 
 @dataclass(slots=True)

@@ -6,6 +6,17 @@ from typing import Protocol
 
 from dpin.base.codec import Wire
 from dpin.base.ids import Digest, Round
+from dpin.ledger.checkpoint import Checkpoint, CheckpointSignature, CommitteeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedBlock:
+    """What execution must know of a committed block beside its transactions."""
+
+    author: int
+    round: Round
+    transactions: int  # so many of the commit's, in order, are this block's
+    signatures: Sequence[CheckpointSignature]  # over checkpoints, by its author; not checked yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,8 @@ class OrderedCommit:
     timestamp_ms: int  # H9; strictly growing
     digest: Digest  # chained over all commits before
     transactions: Sequence[bytes]  # encoded SignedTransactions, in order
+    epoch: int = 0
+    blocks: Sequence[OrderedBlock] = ()  # in order
 
 
 class Receipt(Wire, frozen=True):
@@ -41,6 +54,16 @@ class Done(Protocol):
     @property
     def state_root(self) -> Digest | None:
         """Every so many commits."""
+        ...
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """Whenever there is a state root: what the committee signs."""
+        ...
+
+    @property
+    def closing(self) -> CommitteeRecord | None:
+        """Of the last commit of an epoch: who validates the next."""
         ...
 
 

@@ -51,6 +51,18 @@ class Params(Wire, frozen=True):
     absent_burn_ppm: int  # of the unit price, from an absent verifier
     slash_burn_ppm: int  # of what a conviction takes
     founder_grant: MicroTokens
+    epoch_ms: int  # of ledger time, from the opening of an epoch to its closing commit
+    epoch_commits_min: int  # an epoch has at least so many commits
+    validators_max: int
+    validator_bond_min: MicroTokens  # H11: a bucket of its own, never touched by units
+    unbonding_epochs: int  # before a retired bond can be withdrawn
+    jail_epochs: int  # after a consensus fault, before a validator may be seated again
+    cosigned_min_ppm: int  # H7: of the last epoch's checkpoints, to be seated again
+    slash_min_ppm: int  # of a validator's bond for equivocation; correlated faults cost more
+    reporter_ppm: int  # of what a consensus slash takes, to whoever showed the evidence
+    fee_base: MicroTokens  # of a transaction, at the opening price
+    fee_byte: MicroTokens
+    fee_operation: MicroTokens
 
 
 def _consensus(*, min_round_delay_ms: int, leader_timeout_ms: int, idle_round_ms: int) -> Consensus:
@@ -90,6 +102,18 @@ DEVELOPMENT: Final = Params(
     absent_burn_ppm=100_000,
     slash_burn_ppm=200_000,
     founder_grant=MicroTokens(10_000 * MILLION),
+    epoch_ms=60_000,
+    epoch_commits_min=20,
+    validators_max=31,
+    validator_bond_min=MicroTokens(100 * MILLION),
+    unbonding_epochs=2,
+    jail_epochs=2,
+    cosigned_min_ppm=900_000,
+    slash_min_ppm=50_000,
+    reporter_ppm=62_500,
+    fee_base=MicroTokens(0),
+    fee_byte=MicroTokens(0),
+    fee_operation=MicroTokens(0),
 )
 
 PUBLIC: Final = Params(
@@ -116,6 +140,18 @@ PUBLIC: Final = Params(
     absent_burn_ppm=100_000,
     slash_burn_ppm=200_000,
     founder_grant=MicroTokens(10_000 * MILLION),
+    epoch_ms=3_600_000,
+    epoch_commits_min=100,
+    validators_max=31,
+    validator_bond_min=MicroTokens(1_000 * MILLION),
+    unbonding_epochs=336,  # 14 days
+    jail_epochs=24,
+    cosigned_min_ppm=900_000,
+    slash_min_ppm=50_000,
+    reporter_ppm=62_500,
+    fee_base=MicroTokens(100),
+    fee_byte=MicroTokens(1),
+    fee_operation=MicroTokens(50),
 )
 
 PRESETS: Final = {params.preset: params for params in (DEVELOPMENT, PUBLIC)}

@@ -11,7 +11,6 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT
 from dpin.ledger.blocks import (
-    CheckpointSignature,
     Header,
     Reference,
     Rules,
@@ -21,6 +20,7 @@ from dpin.ledger.blocks import (
     read_block,
     sign_block,
 )
+from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import first_committee
 from dpin.ledger.genesis import chain_id
 from tests.support.cluster import network

@@ -14,6 +14,7 @@ from dpin.base.ids import NO_DIGEST, ChainId, Digest, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant, Micros, MicroTokens, after, seconds
 from dpin.ledger.blocks import read_block
+from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
@@ -46,6 +47,8 @@ def transfer(sender: SigningKey, chain: ChainId, sequence: int) -> bytes:
 class FakeDone:
     receipts: Sequence[Receipt]
     state_root: Digest | None
+    checkpoint: Checkpoint | None = None
+    closing: CommitteeRecord | None = None
 
 
 class FakeExecutor:
