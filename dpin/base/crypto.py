@@ -43,6 +43,14 @@ class SigningKey:
         """Sign `what` as a statement of kind `tag` on `chain`; 64 bytes."""
         return crypto_sign(_statement(tag, chain, what), self._secret)[:SIGNATURE_BYTES]
 
+    def sign_note(self, text: str) -> bytes:
+        """Sign a note's text as it stands (C2SP signed-note); 64 bytes.
+
+        It begins with an origin, `dpin/` and hex digits, so it can pass for no statement.
+        """
+        assert text.startswith("dpin/"), "a note begins with its origin"
+        return crypto_sign(text.encode(), self._secret)[:SIGNATURE_BYTES]
+
 
 def verify(signer: NodeId, tag: str, chain: ChainId, what: Digest, signature: bytes) -> bool:
     """Whether `signer` signed `what` as a statement of kind `tag` on `chain`."""

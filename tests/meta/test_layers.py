@@ -18,6 +18,11 @@ BREACHES: Final = {
     "hidden": ("base/merkle.py", "def f():\n    import dpin.node.status", "Imports run downward"),
     "clock": ("base/machine.py", "import time", "Only the shells do I/O"),
     "dice": ("ledger/accounts.py", "import random", "Only the shells do I/O"),
+    "light": (
+        "light/notes.py",
+        "import dpin.base.merkle",
+        "The light client needs nothing of dpin",
+    ),
     "torch": ("verify/commitment.py", "import torch", "Torch stays in the worker process"),
     "undeclared": ("helpers/__init__.py", "", "Imports run downward"),
 }
