@@ -13,14 +13,14 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, NO_DIGEST, ChainId, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT, leaf_hash, root
 from dpin.ledger.checkpoint import CheckpointSignature
-from dpin.ledger.committee import Committee
+from dpin.ledger.committee import Committee, first_committee
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.params import ROUND_MARGIN_MAX, Consensus
 from dpin.ledger.transactions import TRANSACTION_BYTES_MAX
 
 BLOCK_TAG: Final = "dpin/block/v1"
 BLOCK_VERSION: Final = 1
-EPOCH: Final = 0  # the committee is fixed at genesis
+SIGNATURES_MAX: Final = 4  # over checkpoints, in one header
 NUMBER_MAX: Final = 2**63 - 1
 
 
@@ -124,26 +124,34 @@ def sign_block(key: SigningKey, chain: ChainId, header: Header, body: tuple[byte
 
 
 def genesis_blocks(genesis: Genesis, chain: ChainId) -> list[Vertex]:
-    """Round 0: one unsigned block of each author, bound to the chain by its reveal."""
+    """Round 0 of the network, bound to the chain by its reveal."""
+    return opening_blocks(first_committee(genesis, chain), genesis.created_ms, Digest(chain))
+
+
+def opening_blocks(committee: Committee, time_ms: int, seal: Digest) -> list[Vertex]:
+    """What an epoch begins with: one unsigned block of each author in the committee's base round.
+
+    `seal` names what came before: the checkpoint that closed the last epoch, or the chain.
+    """
     return [
-        vertex_of(Block(_genesis_header(author, genesis.created_ms, chain), b"", ()))
-        for author in range(len(genesis.founders))
+        vertex_of(Block(_opening_header(committee, author, time_ms, seal), b"", ()))
+        for author in range(len(committee))
     ]
 
 
-def _genesis_header(author: int, created_ms: int, chain: ChainId) -> Header:
+def _opening_header(committee: Committee, author: int, time_ms: int, seal: Digest) -> Header:
     return Header(
         version=BLOCK_VERSION,
-        epoch=EPOCH,
-        round=Round(0),
+        epoch=committee.epoch,
+        round=committee.base,
         author=author,
-        timestamp_ms=created_ms,
+        timestamp_ms=time_ms,
         ancestors=(),
         payload_root=EMPTY_ROOT,
         payload_bytes=0,
         transactions=0,
         own_gap=0,
-        reveal=Digest(chain),
+        reveal=seal,
         checkpoint_signatures=(),
         evidence=(),
     )
@@ -163,16 +171,29 @@ def check_block(vertex: Vertex, rules: Rules) -> None:
 
 def check_header(header: Header, rules: Rules) -> None:
     """Raise PeerFault unless the header alone is in order."""
-    if header.version != BLOCK_VERSION or header.epoch != EPOCH:
+    if header.version != BLOCK_VERSION or header.epoch != rules.committee.epoch:
         raise PeerFault("block of another version or epoch")
     if not 0 <= header.author < len(rules.committee):
         raise PeerFault("block of an author that the committee does not have")
-    if not 1 <= header.round <= NUMBER_MAX or not 0 <= header.timestamp_ms <= NUMBER_MAX:
+    base = rules.committee.base
+    if not base < header.round <= NUMBER_MAX or not 0 <= header.timestamp_ms <= NUMBER_MAX:
         raise PeerFault("block with a round or time out of range")
-    if header.checkpoint_signatures or header.evidence:
-        raise PeerFault("block with checkpoint signatures or evidence, which have no use yet")
+    if header.evidence:
+        raise PeerFault("block with evidence, which is sent as a transaction")
+    _check_signatures(header.checkpoint_signatures)
     _check_payload(header, rules.consensus)
     _check_links(header, rules.committee)
+
+
+def _check_signatures(signatures: tuple[CheckpointSignature, ...]) -> None:
+    """Their form alone: what they are worth depends on the state, which validity must not."""
+    sequences = [signature.sequence for signature in signatures]
+    if len(sequences) > SIGNATURES_MAX or sequences != sorted({*sequences}):
+        raise PeerFault("block with too many checkpoint signatures, or out of order")
+    for signature in signatures:
+        sizes = len(signature.checkpoint), len(signature.signature)
+        if not 1 <= signature.sequence <= NUMBER_MAX or sizes != (ID_BYTES, SIGNATURE_BYTES):
+            raise PeerFault("block with a malformed checkpoint signature")
 
 
 def _check_payload(header: Header, consensus: Consensus) -> None:
@@ -195,16 +216,16 @@ def _check_links(header: Header, committee: Committee) -> None:
     if sorted({*named} - {header.author}) != named:
         raise PeerFault("block with two ancestors of one author, or out of order")
     for reference in header.ancestors:
-        _check_link(reference, header.round, len(committee))
+        _check_link(reference, header.round, committee)
     direct = [link.author for link in header.ancestors if link.round == header.round - 1]
     if committee.weigh(direct) < committee.quorum:
         raise PeerFault("block without a quorum of the round before")
 
 
-def _check_link(link: Reference, round_: Round, members: int) -> None:
-    if not 0 <= link.author < members or len(link.digest) != ID_BYTES:
+def _check_link(link: Reference, round_: Round, committee: Committee) -> None:
+    if not 0 <= link.author < len(committee) or len(link.digest) != ID_BYTES:
         raise PeerFault("block with a malformed ancestor")
-    if not max(0, round_ - ROUND_MARGIN_MAX) <= link.round < round_:
+    if not max(committee.base, round_ - ROUND_MARGIN_MAX) <= link.round < round_:
         raise PeerFault("block with an ancestor that is too old or too new")
 
 

@@ -63,7 +63,12 @@ class Slot(NamedTuple):
     rank: int
 
 
-BEFORE_ALL: Final = Slot(Round(0), 1 << 16)  # genesis blocks are in no slot
+RANKS_MAX: Final = 1 << 16
+
+
+def before_all(base: Round) -> Slot:
+    """The place before the first slot: the blocks that an epoch begins with are in none."""
+    return Slot(base, RANKS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +231,10 @@ def gc_limit(leader: Vertex, gc_depth: int) -> Round:
 def linearise(
     view: View, leader: Vertex, committed: Container[Digest], limit: Round
 ) -> list[Vertex]:
-    """The blocks that a commit of `leader` adds, unordered: above `limit`, not yet committed."""
+    """The blocks that a commit of `leader` adds, unordered: above `limit`, not yet committed.
+
+    The limit is no lower than the epoch's base round: what it begins with is in no commit.
+    """
     found, seen, todo = [], {leader.digest}, [leader]
     while todo:
         block = todo.pop()

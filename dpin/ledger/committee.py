@@ -8,6 +8,7 @@ from typing import Final
 
 from dpin.base.crypto import digest
 from dpin.base.ids import ChainId, Digest, NodeId, Round
+from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.genesis import Genesis
 
 SEED_TAG: Final = "dpin/leader-seed/v1"
@@ -27,6 +28,7 @@ class Committee:
     seed: Digest  # draws the leaders of this epoch
     epoch: int = 0
     signers: tuple[NodeId, ...] = ()  # consensus keys; empty: the members' own
+    base: Round = Round(0)  # of the blocks that the epoch begins with
 
     def signer(self, author: int) -> NodeId:
         """The consensus key of a member."""
@@ -73,13 +75,30 @@ class Committee:
         return (self.leader(round_),)
 
 
-def first_committee(genesis: Genesis, chain: ChainId) -> Committee:
-    """The founders, led by draws from the chain's id."""
-    return Committee(
-        tuple(founder.node for founder in genesis.founders),
-        tuple(founder.weight for founder in genesis.founders),
-        digest(SEED_TAG, chain),
+def first_record(genesis: Genesis, chain: ChainId) -> CommitteeRecord:
+    """The founders, led by draws from the chain's id; rounds begin at 0."""
+    members = tuple(
+        Member(founder.node, founder.node, founder.weight, founder.anchor, Round(0))
+        for founder in genesis.founders
     )
+    return CommitteeRecord(0, digest(SEED_TAG, chain), Round(0), members)
+
+
+def committee_of(record: CommitteeRecord) -> Committee:
+    """The committee that a record describes."""
+    return Committee(
+        members=tuple(member.node for member in record.members),
+        weights=tuple(member.weight for member in record.members),
+        seed=record.seed,
+        epoch=record.epoch,
+        signers=tuple(member.signer for member in record.members),
+        base=record.base,
+    )
+
+
+def first_committee(genesis: Genesis, chain: ChainId) -> Committee:
+    """The committee of epoch 0."""
+    return committee_of(first_record(genesis, chain))
 
 
 def lower_median(values: Sequence[tuple[int, int]]) -> int:

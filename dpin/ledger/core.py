@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dpin.base.ids import Digest, NodeId
+from dpin.base.codec import Wire
+from dpin.base.ids import ChainId, Digest, NodeId, Round
 from dpin.base.units import Instant
-from dpin.ledger.blocks import Rules, Vertex, genesis_blocks
+from dpin.ledger.blocks import Rules, Vertex, opening_blocks
+from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.commit import (
-    BEFORE_ALL,
     CommitRecord,
     CommitRule,
     Decision,
     Slot,
+    before_all,
     commit_digest,
     commit_time,
     decided,
@@ -24,10 +26,28 @@ from dpin.ledger.commit import (
     linearise,
     ordered,
 )
-from dpin.ledger.committee import first_committee
+from dpin.ledger.committee import committee_of, first_record
 from dpin.ledger.dag import Dag, Offered
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.order import OrderedBlock, OrderedCommit
+from dpin.ledger.params import Consensus
+
+
+class Opening(Wire, frozen=True):
+    """Where the order of an epoch begins: after the last commit of the epoch before."""
+
+    committee: CommitteeRecord
+    seal: Digest  # of the checkpoint that closed the epoch before, or the chain's id
+    height: int  # commits so far
+    commit: Digest  # of the last of them
+    timestamp_ms: int  # of the last of them
+
+
+def first_opening(genesis: Genesis) -> Opening:
+    """Before the first commit of a network."""
+    chain = chain_id(genesis)
+    record = first_record(genesis, chain)
+    return Opening(record, Digest(chain), 0, Digest(chain), genesis.created_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +60,19 @@ class Ordered:
 
 
 class Core:
-    """The DAG and the order found in it so far."""
+    """The DAG of one epoch and the order found in it so far."""
 
-    def __init__(self, genesis: Genesis) -> None:
-        chain = chain_id(genesis)
-        committee = first_committee(genesis, chain)
-        self.rules = Rules(chain, committee, genesis.params.consensus)
-        self.dag = Dag(genesis_blocks(genesis, chain), committee, genesis.params.consensus.gc_depth)
-        self.height = 0
+    def __init__(self, chain: ChainId, consensus: Consensus, opening: Opening) -> None:
+        committee = committee_of(opening.committee)
+        first = opening_blocks(committee, opening.timestamp_ms, opening.seal)
+        self.opening = opening
+        self.rules = Rules(chain, committee, consensus)
+        self.dag = Dag(first, committee, consensus.gc_depth)
+        self.height = opening.height
         self._rule = CommitRule(committee, committee.leaders)
-        self._last: Slot = BEFORE_ALL
-        self._digest = Digest(chain)
-        self._time_ms = genesis.created_ms
+        self._last: Slot = before_all(committee.base)
+        self._digest = opening.commit
+        self._time_ms = opening.timestamp_ms
         self._committed: set[Digest] = set()
         self._unfinished: dict[Digest, Vertex] = {}  # accepted, with transactions, not committed
         self._decisions: deque[Decision] = deque()
@@ -89,7 +110,8 @@ class Core:
     def _commit(self, leader: Vertex, mix: Digest) -> Ordered:
         committee = self.rules.committee
         limit = gc_limit(leader, self.rules.consensus.gc_depth)
-        found = linearise(self.dag, leader, self._committed, limit)
+        floor = Round(max(limit, committee.base))
+        found = linearise(self.dag, leader, self._committed, floor)
         blocks = ordered(found, mix, len(committee))
         self._time_ms = commit_time(self.dag, leader, committee, self._time_ms)
         self.height += 1

@@ -140,9 +140,10 @@ class Dag:
     """Known blocks. It implements `commit.View`."""
 
     def __init__(self, genesis: Sequence[Vertex], committee: Committee, gc_depth: int) -> None:
-        self.gc_round = Round(-1)
-        self.highest = Round(0)
-        self.newest = [Round(0) for _ in committee.members]  # highest round of each author
+        self.base = committee.base  # the round of the blocks that it begins with
+        self.gc_round = Round(self.base - 1)
+        self.highest = self.base
+        self.newest = [self.base for _ in committee.members]  # highest round of each author
         self.equivocators: set[int] = set()
         self.waiting = Waiting(len(committee))
         self._committee = committee
@@ -251,7 +252,7 @@ class Dag:
 def blocks_from(dag: Dag, start: Reference) -> Iterator[Vertex]:
     """Accepted blocks from `start` on, in order of (round, author, digest)."""
     first = (start.author, start.digest)
-    for number in range(max(1, start.round), dag.highest + 1):
+    for number in range(max(dag.base + 1, start.round), dag.highest + 1):
         for vertex in sorted(dag.at(Round(number)), key=_place):
             if number > start.round or _place(vertex) >= first:
                 yield vertex
@@ -260,7 +261,7 @@ def blocks_from(dag: Dag, start: Reference) -> Iterator[Vertex]:
 def names_from(dag: Dag, start: Round, limit: int) -> list[Digest]:
     """Names of at most `limit` known blocks of round `start` and above, lowest rounds first."""
     names: list[Digest] = []
-    for number in range(max(1, start), dag.highest + 1):
+    for number in range(max(dag.base + 1, start), dag.highest + 1):
         names += [vertex.digest for vertex in dag.at(Round(number))]
         if len(names) >= limit:
             break

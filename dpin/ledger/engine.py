@@ -13,9 +13,9 @@ from dpin.base.ids import NodeId
 from dpin.base.machine import Store
 from dpin.base.units import NEVER, Instant
 from dpin.ledger.blocks import Vertex, read_block
-from dpin.ledger.core import Core, Ordered
+from dpin.ledger.core import Core, Ordered, first_opening
 from dpin.ledger.dag import Offered, encoded
-from dpin.ledger.genesis import Genesis
+from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.mempool import Mempool
 from dpin.ledger.order import Done, Executor, OrderedCommit
 from dpin.ledger.proposer import Author, Need, Proposer
@@ -53,7 +53,7 @@ class Engine:
     """All local parts of a replica; `author` is None for a node outside the committee."""
 
     def __init__(self, genesis: Genesis, author: Author | None, executor: Executor) -> None:
-        self.core = Core(genesis)
+        self.core = Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
         self.mempool = Mempool(executor.check)
         self.proposer: Proposer | None = None
         self.restart: Restart | None = None
@@ -86,7 +86,7 @@ class Engine:
     def last(self) -> Vertex | None:
         """The newest own block, if any was made."""
         last = self.proposer.last if self.proposer else None
-        return last if last and last.round > 0 else None
+        return last if last and last.round > self.core.dag.base else None
 
     @property
     def may_sign(self) -> bool:

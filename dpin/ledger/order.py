@@ -43,6 +43,23 @@ class Receipt(Wire, frozen=True):
     detail: str  # "ok", or why not; for a settlement its state, reason and amounts
 
 
+class Leaves(Protocol):
+    """The receipts log, as far as checkpoints need it."""
+
+    def __len__(self) -> int:
+        """How many leaves there are."""
+        ...
+
+    @property
+    def root(self) -> Digest:
+        """The RFC 6962 root over all of them."""
+        ...
+
+    def prove(self, index: int) -> tuple[Digest, ...]:
+        """The inclusion path of a leaf."""
+        ...
+
+
 class Done(Protocol):
     """What came of a commit."""
 
@@ -78,6 +95,11 @@ class Executor(Protocol):
     @property
     def has_deadlines(self) -> bool:
         """Whether something fires by itself as ledger time goes on."""
+        ...
+
+    @property
+    def receipts(self) -> Leaves:
+        """The log of what became of everything; right after a checkpoint that is its last leaf."""
         ...
 
     def apply(self, commit: OrderedCommit) -> Done:

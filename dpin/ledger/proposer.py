@@ -16,7 +16,6 @@ from dpin.base.units import MICROS_PER_MILLI, NEVER, Instant, Micros, after
 from dpin.ledger.beacon import OwnChain
 from dpin.ledger.blocks import (
     BLOCK_VERSION,
-    EPOCH,
     Header,
     Reference,
     Rules,
@@ -52,12 +51,12 @@ class Proposer:
     """Makes own blocks: never two of one round, `last` is the guard."""
 
     def __init__(self, rules: Rules, dag: Dag, author: Author) -> None:
-        self.last = dag.slot(Round(0), author.index)[0]  # the newest block we ever signed
+        self.last = dag.slot(dag.base, author.index)[0]  # the newest block we ever signed
         self._rules = rules
         self._dag = dag
         self._author = author
         self._made_at = Instant(0)
-        self._reached = Round(1)
+        self._reached = Round(dag.base + 1)
         self._reached_at = Instant(0)
 
     def restore(self, vertex: Vertex) -> None:
@@ -123,7 +122,7 @@ class Proposer:
         own_gap = self._too_old(self.last.round)
         header = Header(
             version=BLOCK_VERSION,
-            epoch=EPOCH,
+            epoch=self._rules.committee.epoch,
             round=self._reached,
             author=self._author.index,
             timestamp_ms=max(0, now // MICROS_PER_MILLI),

@@ -60,7 +60,7 @@ def answer_blocks(dag: Dag, question: AskBlocks) -> Blocks:
     page: list[bytes] = []
     for link in question.references:
         vertex = dag.get(link.digest)
-        if vertex is not None and vertex.round > 0:
+        if vertex is not None and vertex.round > dag.base:
             page.append(encoded(vertex))
         if sum(map(len, page)) >= PAGE_BYTES:
             break
@@ -87,7 +87,7 @@ def answer_newest(dag: Dag, author: int | None) -> Newest:
     if author is None:
         return Newest(dag.highest, None, b"")
     known: list[Vertex] = [x.vertex for x in dag.waiting if x.vertex.author == author]
-    if dag.newest[author] > 0:
+    if dag.newest[author] > dag.base:
         known += dag.slot(dag.newest[author], author)
     if not known:
         return Newest(dag.highest, None, b"")

@@ -18,7 +18,7 @@ from dpin.ledger.blocks import read_block
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.messages import BlockMessage, Blocks, Message
-from dpin.ledger.order import OrderedCommit
+from dpin.ledger.order import Leaves, OrderedCommit
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.reasons import Reason
 from dpin.ledger.replica import Replica, Submit
@@ -88,6 +88,11 @@ class Watched:
     def has_deadlines(self) -> bool:
         """See dpin.ledger.order.Executor."""
         return self._inner.has_deadlines
+
+    @property
+    def receipts(self) -> Leaves:
+        """See dpin.ledger.order.Executor."""
+        return self._inner.receipts
 
     def check(self, transaction: bytes) -> str | None:
         """See dpin.ledger.order.Executor."""

@@ -20,16 +20,21 @@ from dpin.ledger.blocks import (
     read_block,
     sign_block,
 )
-from dpin.ledger.checkpoint import CheckpointSignature
-from dpin.ledger.committee import first_committee
+from dpin.ledger.checkpoint import CheckpointSignature, CommitteeRecord, Member
+from dpin.ledger.committee import committee_of, first_committee
 from dpin.ledger.genesis import chain_id
-from tests.support.cluster import network
+from tests.support.cluster import key, network
 
 GENESIS, KEYS = network(4)
 CHAIN = chain_id(GENESIS)
 RULES = Rules(CHAIN, first_committee(GENESIS, CHAIN), GENESIS.params.consensus)
 ROUND_0 = [block.reference for block in genesis_blocks(GENESIS, CHAIN)]
 BODY = (b"one", b"two", b"three")
+
+
+def signed(sequence: int) -> CheckpointSignature:
+    """A signature whose form is right."""
+    return CheckpointSignature(sequence, NO_DIGEST, bytes(64))
 
 
 def header(**changes: object) -> Header:
@@ -92,8 +97,12 @@ def test_a_first_block_links_to_the_genesis_blocks() -> None:
         ({"author": -1}, "committee"),
         ({"round": Round(0)}, "out of range"),
         ({"timestamp_ms": -1}, "out of range"),
-        ({"checkpoint_signatures": (CheckpointSignature(1, NO_DIGEST, b""),)}, "no use yet"),
-        ({"evidence": (b"",)}, "no use yet"),
+        ({"checkpoint_signatures": (CheckpointSignature(1, NO_DIGEST, b""),)}, "malformed checkp"),
+        ({"checkpoint_signatures": (signed(0),)}, "malformed checkpoint"),
+        ({"checkpoint_signatures": (signed(2), signed(1))}, "out of order"),
+        ({"checkpoint_signatures": (signed(1), signed(1))}, "out of order"),
+        ({"checkpoint_signatures": tuple(map(signed, range(1, 6)))}, "too many checkpoint"),
+        ({"evidence": (b"",)}, "as a transaction"),
         ({"payload_root": Digest(b"short")}, "32 bytes"),
         ({"reveal": Digest(b"")}, "32 bytes"),
         ({"payload_bytes": 512 * 1024 + 1}, "too many bytes"),
@@ -118,6 +127,31 @@ def test_a_first_block_links_to_the_genesis_blocks() -> None:
 def test_a_wrong_header_is_refused(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(PeerFault, match=reason):
         check(header(**changes))
+
+
+def test_a_header_carries_a_few_checkpoint_signatures_that_nobody_need_be_able_to_check() -> None:
+    check(header(checkpoint_signatures=tuple(map(signed, range(7, 11)))))
+
+
+def test_an_epoch_has_its_own_first_round_and_its_own_signers() -> None:
+    """What is valid in an epoch that begins at round 29 with a new key for author 1."""
+    new = key(77)
+    members = tuple(
+        Member(one.node_id, new.node_id if at == 1 else one.node_id, 1, NO_DIGEST, Round(29))
+        for at, one in enumerate(KEYS)
+    )
+    record = CommitteeRecord(1, NO_DIGEST, Round(29), members)
+    rules = Rules(CHAIN, committee_of(record), GENESIS.params.consensus)
+    first = header(epoch=1)
+    check_block(sign_block(new, CHAIN, first, BODY), rules)
+    for wrong, signer, reason in (
+        (first, KEYS[1], "did not sign"),
+        (header(epoch=0), new, "another version or epoch"),
+        (header(epoch=1, round=Round(29)), new, "out of range"),
+        (header(epoch=1, ancestors=tuple(link(28, a) for a in (1, 0, 2, 3))), new, "too old"),
+    ):
+        with pytest.raises(PeerFault, match=reason):
+            check_block(sign_block(signer, CHAIN, wrong, BODY), rules)
 
 
 def test_another_key_cannot_speak_for_an_author() -> None:

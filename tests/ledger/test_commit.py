@@ -6,9 +6,9 @@ from pathlib import Path
 from dpin.base.ids import Round
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.commit import (
-    BEFORE_ALL,
     CommitRule,
     Status,
+    before_all,
     commit_time,
     decided,
     gc_limit,
@@ -45,7 +45,7 @@ def published_leaders(leaders: dict[tuple[int, int], int], round_: Round) -> lis
 def test_the_published_scenario_is_decided_as_published() -> None:
     dag, blocks, leaders = published()
     rule = CommitRule(EVEN, lambda round_: published_leaders(leaders, round_))
-    decisions = rule.decide(dag, BEFORE_ALL)
+    decisions = rule.decide(dag, before_all(Round(0)))
     found = {(one.slot.round, one.slot.rank): one for one in decisions}
     data = json.loads(VECTOR.read_text())
     for name, status in data["decisions"].items():
@@ -74,7 +74,7 @@ def rule() -> CommitRule:
 
 
 def statuses(dag: Dag) -> list[Status]:
-    return [one.status for one in rule().decide(dag, BEFORE_ALL)]
+    return [one.status for one in rule().decide(dag, before_all(Round(0)))]
 
 
 def test_a_leader_commits_two_rounds_later() -> None:
@@ -88,14 +88,14 @@ def test_an_absent_leader_is_skipped_after_one_round() -> None:
 
 def test_deciding_again_from_the_last_slot_changes_nothing() -> None:
     dag = full_rounds(9, {2: {2}, 5: {1}})
-    everything = decided(rule().decide(dag, BEFORE_ALL))
+    everything = decided(rule().decide(dag, before_all(Round(0))))
     for number, decision in enumerate(everything):
         later = decided(rule().decide(dag, decision.slot))
         assert later == everything[number + 1 :]
 
 
 def test_an_empty_dag_decides_nothing() -> None:
-    assert rule().decide(full_rounds(0), BEFORE_ALL) == []
+    assert rule().decide(full_rounds(0), before_all(Round(0))) == []
 
 
 def test_a_commit_takes_all_it_reaches_above_the_limit_once() -> None:

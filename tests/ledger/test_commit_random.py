@@ -15,12 +15,12 @@ from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.commit import (
-    BEFORE_ALL,
     CommitRule,
     Decision,
     Leaders,
     Slot,
     Status,
+    before_all,
     decided,
     gc_limit,
     linearise,
@@ -106,7 +106,7 @@ def history(ordering: Ordering, committee: Committee, view: Dag, gc_depth: int) 
     entries: list[Entry] = []
     committed: set[Digest] = set()
     mix = NO_DIGEST
-    for decision in decided(rule.decide(view, BEFORE_ALL)):
+    for decision in decided(rule.decide(view, before_all(Round(0)))):
         names: tuple[Digest, ...] = ()
         if decision.block is not None:
             limit = ordering.limit(view, decision.block, gc_depth)
@@ -153,7 +153,7 @@ def test_drawn_dags_have_all_that_makes_deciding_hard() -> None:
     for seed in range(100):
         _, committee, dag, _ = drawn(seed)
         rule = CommitRule(committee, committee.leaders)
-        for decision in rule.decide(dag, BEFORE_ALL):
+        for decision in rule.decide(dag, before_all(Round(0))):
             direct = rule._direct(dag, decision.slot, decision.author).status
             twins = len(dag.slot(decision.slot.round, decision.author)) > 1
             for name in (

@@ -10,14 +10,13 @@ from dpin.base.units import after, seconds
 from dpin.ledger import dag as dags
 from dpin.ledger.blocks import Reference, Vertex
 from dpin.ledger.committee import first_committee
-from dpin.ledger.core import Core
 from dpin.ledger.dag import Dag, Fate, encoded
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
 from dpin.ledger.replica import Replica
 from dpin.ledger.serve import answer_blocks, answer_range
 from tests.support.cluster import START, FakeExecutor, key
-from tests.support.forge import Forge
+from tests.support.forge import Forge, core_of
 
 FORGE = Forge()
 ROUNDS = FORGE.rounds(8)
@@ -172,7 +171,7 @@ class EdgeOfMemory:
 
     def __init__(self) -> None:
         self.forge = Forge()
-        self.x = Core(self.forge.genesis)
+        self.x = core_of(self.forge.genesis)
         self._leader = self.x.rules.committee.leader(Round(TOP))
         self._liar = (self._leader + 1) % 4
         self._made = self.forge.rounds(TOP)

@@ -9,7 +9,7 @@ from dpin.ledger.blocks import Vertex, check_block
 from dpin.ledger.core import Core
 from dpin.ledger.proposer import Author, Need, Proposer
 from tests.support.cluster import START
-from tests.support.forge import Forge
+from tests.support.forge import Forge, core_of
 
 FORGE = Forge()
 SENDER = NodeId(bytes(32))
@@ -19,7 +19,7 @@ TIME = Need(queued=False, unfinished=False, deadlines=True)
 
 
 def member(index: int) -> tuple[Core, Proposer]:
-    core = Core(FORGE.genesis)
+    core = core_of(FORGE.genesis)
     author = Author(index, FORGE.keys[index], OwnChain(Chain(), bytes(64 * 1024)))
     proposer = Proposer(core.rules, core.dag, author)
     proposer.observe(START)
@@ -32,7 +32,7 @@ def offer(core: Core, *blocks: Vertex) -> None:
 
 
 def leader(round_: int) -> int:
-    return Core(FORGE.genesis).rules.committee.leader(Round(round_))
+    return core_of(FORGE.genesis).rules.committee.leader(Round(round_))
 
 
 def test_nothing_is_made_while_nothing_is_of_use() -> None:

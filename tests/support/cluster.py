@@ -20,6 +20,7 @@ from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.receipts import ReceiptLog
 from dpin.ledger.replica import Applied, Event, Refused, Replica, Silenced, Submit
 from dpin.ledger.transactions import Transfer, sign
 
@@ -61,6 +62,7 @@ class FakeExecutor:
         self.transactions: list[bytes] = []
         self.refused: dict[bytes, str] = {}
         self._seen: set[bytes] = set()
+        self.receipts = ReceiptLog()
 
     def check(self, transaction: bytes) -> str | None:
         try:

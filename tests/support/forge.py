@@ -4,8 +4,14 @@ from collections.abc import Sequence
 
 from dpin.base.ids import NO_DIGEST, Round
 from dpin.ledger.blocks import Header, Reference, Vertex, genesis_blocks, payload_root, sign_block
-from dpin.ledger.genesis import chain_id
+from dpin.ledger.core import Core, first_opening
+from dpin.ledger.genesis import Genesis, chain_id
 from tests.support.cluster import network
+
+
+def core_of(genesis: Genesis) -> Core:
+    """A DAG and its order at the beginning of a network."""
+    return Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
 
 
 class Forge:
