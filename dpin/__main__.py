@@ -22,6 +22,7 @@ class Flags:
     home: str | None
     fault: str
     settings: dict[str, object]
+    key_descriptor: int | None = None  # where the starting command left the opened key
 
 
 def main() -> int:
@@ -35,14 +36,16 @@ def main() -> int:
 
 
 def parse_flags(arguments: Sequence[str]) -> Flags:
-    """Read `[--home DIR] [--fault NAME] [--set section.key=value]...`."""
+    """Read `[--home DIR] [--fault NAME] [--key-fd N] [--set section.key=value]...`."""
     parser = argparse.ArgumentParser(prog=f"dpin {NODE_COMMAND}")
     parser.add_argument("--home")
     parser.add_argument("--fault", default="")
+    parser.add_argument("--key-fd", type=int)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     read = parser.parse_args(arguments)
     pairs = (text.partition("=") for text in read.set)
-    return Flags(read.home, read.fault, {key: value for key, _, value in pairs})
+    settings: dict[str, object] = {key: value for key, _, value in pairs}
+    return Flags(read.home, read.fault, settings, read.key_fd)
 
 
 def run_process(flags: Flags) -> int:
@@ -73,6 +76,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 async def run_node_with_api(flags: Flags) -> None:
     """Run the node of a home, and its API; SIGINT or SIGTERM stops both cleanly."""
+    from dpin.cli.passphrase import take_key
     from dpin.cli.process import check
     from dpin.cli.service import set_up_logs
 
@@ -80,16 +84,17 @@ async def run_node_with_api(flags: Flags) -> None:
     settings = check(home, flags.settings, flags.fault)
     set_up_logs(settings.log)
     homes.prepare(home)
-    homes.ensure_beacon(home, homes.read_key(home))
+    seed = take_key(home, flags.key_descriptor)
+    homes.ensure_beacon(home, seed)
     with homes.held(home):
         homes.clear_running(home)  # What a killed node left behind.
         try:
-            await _run(home, settings, flags.fault)
+            await _run(home, settings, seed, flags.fault)
         finally:
             homes.clear_running(home)
 
 
-async def _run(home: homes.Home, settings: Settings, fault: str) -> None:
+async def _run(home: homes.Home, settings: Settings, seed: bytes, fault: str) -> None:
     """Run the node; once it can be asked things, serve them."""
     import trio
 
@@ -105,7 +110,7 @@ async def _run(home: homes.Home, settings: Settings, fault: str) -> None:
             await nursery.start(stop_at_signal, control)
             announce(home, control, port)
 
-        await run_node(NodeOptions(home, settings, fault, version("dpin")), ready)
+        await run_node(NodeOptions(home, settings, seed, fault, version("dpin")), ready)
         nursery.cancel_scope.cancel()
 
 

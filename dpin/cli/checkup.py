@@ -10,7 +10,8 @@ from dpin.base.errors import DpinError, Misuse
 from dpin.cli.exits import Known
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
-from dpin.node.home import Home, read_config, read_key, read_network
+from dpin.node.home import Home, key_text, read_config, read_network
+from dpin.node.keyfile import account_of, is_sealed
 from dpin.node.settings import Layers, resolve
 from dpin.node.status import Check
 
@@ -55,8 +56,9 @@ def _config(home: Home) -> str:
 
 
 def _key(home: Home) -> str:
-    read_key(home)
-    return f"{home.key}, mode 0600"
+    text = key_text(home)
+    account_of(text)
+    return f"{home.key}, mode 0600, {'encrypted' if is_sealed(text) else 'not encrypted'}"
 
 
 def _network(home: Home) -> str:

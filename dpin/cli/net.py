@@ -32,6 +32,7 @@ def create(
     from dpin.base.crypto import SigningKey
     from dpin.cli.founding import check_name
     from dpin.cli.link import home_of
+    from dpin.cli.passphrase import open_key
     from dpin.ledger.beacon import Chain
     from dpin.ledger.genesis import found
     from dpin.ledger.params import preset as params_of
@@ -39,7 +40,7 @@ def create(
     from dpin.node.invite import Invite, read_card
 
     place = home_of(home)
-    seed = homes.read_key(place)
+    seed = open_key(place)
     table = homes.ensure_beacon(place, seed)
     members = {SigningKey(seed).node_id: Chain().anchor(table)}
     for card in map(read_card, validator or []):
@@ -63,9 +64,10 @@ def join(
     from dpin.cli.link import home_of
     from dpin.node import home as homes
     from dpin.node.invite import INVITE_CHARS_MAX, read_invite
+    from dpin.node.keyfile import account_of
 
     place = home_of(home)
-    homes.read_key(place)
+    account_of(homes.key_text(place))
     read = read_invite(sys.stdin.read(INVITE_CHARS_MAX) if invite == "-" else invite)
     homes.write_network(place, read)
     _tell("joined", read, json=json)

@@ -33,6 +33,7 @@ def start(
     """Run the node, until Ctrl-C or `dpin node stop`. On no terminal it logs JSON lines."""
     from dpin.cli import process
     from dpin.cli.link import home_of
+    from dpin.cli.passphrase import opened_if_sealed
 
     flags: dict[str, object] = {
         "node.name": name,
@@ -44,13 +45,14 @@ def start(
     }
     place = home_of(home)
     process.check(place, flags, fault)
+    seed = opened_if_sealed(place)
     words = process.command(home, flags, fault)
     if detach:
-        running = process.start_detached(place, words)
+        running = process.start_detached(place, words, seed)
         say(f"the node runs (pid {running.pid}), its log is {process.log_path(place)}")
         show(running.api)
     else:
-        process.become(words)
+        process.become(words, seed)
 
 
 @node.command()

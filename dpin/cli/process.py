@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from dpin.base.errors import Misuse, Unavailable
+from dpin.cli.passphrase import clean_environment, hand_over
 from dpin.client.errors import ClientError
-from dpin.node.home import Home, Running, read_config, read_key, read_network, read_running
+from dpin.node.home import Home, Running, key_text, read_config, read_network, read_running
+from dpin.node.keyfile import account_of
 from dpin.node.settings import Layers, Settings, resolve
 
 START_SECONDS: Final = 60.0
@@ -23,7 +25,7 @@ _ERROR_LINES: Final = 12
 def check(home: Home, flags: Mapping[str, object], fault: str) -> Settings:
     """The settings of this start; raises Misuse for whatever a node could not run on."""
     settings = resolve(Layers(read_config(home), str(home.config), os.environ, flags)).settings
-    read_key(home)
+    account_of(key_text(home))
     network = read_network(home)
     wanted, joined = settings.network.network, network.genesis.name
     if wanted not in {"", joined}:
@@ -53,11 +55,15 @@ def command(folder: str | None, flags: Mapping[str, object], fault: str) -> list
     return words
 
 
-def become(words: Sequence[str]) -> NoReturn:
-    """Turn this process into the node: same terminal, same signals, same exit status."""
+def become(words: Sequence[str], seed: bytes | None = None) -> NoReturn:
+    """Turn this process into the node: same terminal, same signals, same exit status.
+
+    `seed` is the opened key, where the file is encrypted.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(words[0], list(words))  # noqa: S606  # This very Python, with words of our own.
+    more = [] if seed is None else ["--key-fd", str(hand_over(seed))]
+    os.execve(words[0], [*words, *more], clean_environment())  # noqa: S606  # This very Python.
 
 
 def log_path(home: Home) -> Path:
@@ -65,18 +71,30 @@ def log_path(home: Home) -> Path:
     return home.root / "node.log"
 
 
-def start_detached(home: Home, words: Sequence[str]) -> Running:
+def start_detached(home: Home, words: Sequence[str], seed: bytes | None = None) -> Running:
     """Start a node that outlives its terminal; returns when it answers."""
-    process = spawn(home, words)
+    process = spawn(home, words, seed)
     return wait_until_up(home, process)
 
 
-def spawn(home: Home, words: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start a node process that logs into its home."""
-    with log_path(home).open("ab") as log:
-        return subprocess.Popen(  # noqa: S603  # This very Python, with words of our own.
-            list(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+def spawn(home: Home, words: Sequence[str], seed: bytes | None = None) -> "subprocess.Popen[bytes]":
+    """Start a node process that logs into its home; `seed`: as `become`."""
+    handed = [] if seed is None else [hand_over(seed)]
+    more = [word for descriptor in handed for word in ("--key-fd", str(descriptor))]
+    try:
+        with log_path(home).open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  # This very Python, with words of our own.
+                [*words, *more],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=clean_environment(),
+                pass_fds=handed,
+                start_new_session=True,
+            )
+    finally:
+        for descriptor in handed:
+            os.close(descriptor)
 
 
 def wait_until_up(home: Home, process: "subprocess.Popen[bytes]") -> Running:

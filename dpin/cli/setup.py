@@ -12,6 +12,9 @@ def init(
     *,
     name: Annotated[str, typer.Option(help="A name for people; else one from the key.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt the new key under a passphrase.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -21,21 +24,19 @@ def init(
     """
     from dpin.base.crypto import SigningKey
     from dpin.cli.link import home_of, show_values
+    from dpin.cli.making import configure, ensure_key
     from dpin.ledger.beacon import CHAIN_LENGTH, Chain
     from dpin.node import home as homes
     from dpin.node.invite import Card, write_card
     from dpin.node.names import name_of
-    from dpin.node.settings import Layers, config_text, resolve
+    from dpin.node.settings import Layers, resolve
 
     place = home_of(home)
     homes.prepare(place)
-    seed = homes.read_key(place) if place.key.exists() else homes.create_key(place)
+    seed = ensure_key(place, encrypted=encrypt)
     node = SigningKey(seed).node_id
     if not homes.read_config(place):
-        chosen = name or (name_of(node) if yes else _asked(name_of(node)))
-        text = config_text(chosen)
-        resolve(Layers(text, str(place.config)))
-        homes.write_config(place, text)
+        configure(place, name or (name_of(node) if yes else _asked(name_of(node))))
     progress = _Progress(CHAIN_LENGTH)
     table = homes.ensure_beacon(place, seed, progress.see)
     progress.end()

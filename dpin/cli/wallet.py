@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from dpin.cli import keys
 from dpin.cli.options import HomeOption, JsonOption, say, show
 
 wallet = typer.Typer(
@@ -66,3 +67,11 @@ def send(
     else:
         say(f"sent {amount} in commit {view.height}: {view.detail}")
         say(f"{format_tokens(view.free)} left")
+
+
+wallet.command()(keys.create)
+wallet.command(name="import")(keys.import_key)
+wallet.command()(keys.export)
+wallet.command()(keys.account)
+wallet.command()(keys.encrypt)
+wallet.command()(keys.decrypt)

@@ -37,7 +37,6 @@ from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import (
     Home,
     read_beacon,
-    read_key,
     read_listening,
     read_network,
     write_listening,
@@ -75,6 +74,7 @@ class NodeOptions:
 
     home: Home
     settings: Settings
+    seed: bytes  # of the node's key; the file may be encrypted, so a person has opened it
     fault: str  # "" or a misbehaviour, for development networks
     version: str
 
@@ -86,7 +86,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
     """
     check_edge_cases()
     home, settings = options.home, options.settings
-    key = SigningKey(read_key(home))
+    key = SigningKey(options.seed)
     invite = read_network(home)
     choice = choice_of(options, key, development=invite.genesis.params.development)
     async with AsyncExitStack() as stack:
@@ -95,7 +95,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         if replay.dropped_bytes:
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
         store = BlobStore(home.blobs, parse_size(settings.share.disk))
-        host = await _listening(stack, home, settings)
+        host = await _listening(stack, options)
         peer = Peer(PeerOptions(key, invite.genesis, read_beacon(home), replay.records, choice))
         nursery = await stack.enter_async_context(trio.open_nursery())
         node = Node(options, peer, Shells(host, ledger_log, store), nursery)
@@ -105,10 +105,11 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         nursery.cancel_scope.cancel()
 
 
-async def _listening(stack: AsyncExitStack, home: Home, settings: Settings) -> Host:
+async def _listening(stack: AsyncExitStack, options: NodeOptions) -> Host:
     """A host that answers where the last run did, or at free ports where that is taken."""
-    wanted = HostOptions(read_key(home), settings.network.listen, settings.network.mdns)
-    again = at_last_ports(wanted.listen, read_listening(home))
+    network = options.settings.network
+    wanted = HostOptions(options.seed, network.listen, network.mdns)
+    again = at_last_ports(wanted.listen, read_listening(options.home))
     try:
         host = await stack.enter_async_context(open_host(replace(wanted, listen=again)))
     except Unavailable as error:
@@ -116,7 +117,7 @@ async def _listening(stack: AsyncExitStack, home: Home, settings: Settings) -> H
             raise
         log.warning("other-port", reason=str(error))
         host = await stack.enter_async_context(open_host(wanted))
-    write_listening(home, host.addresses)
+    write_listening(options.home, host.addresses)
     return host
 
 

@@ -19,7 +19,15 @@ from dpin.ledger.beacon import Chain
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.genesis import read as read_genesis
 from dpin.node.invite import ADDRESSES_MAX, INVITE_BYTES_MAX, Invite
-from dpin.node.keyfile import KEY_CHARS_MAX, decode_key, encode_key
+from dpin.node.keyfile import (
+    KEY_CHARS_MAX,
+    NONCE_BYTES,
+    SALT_BYTES,
+    Salts,
+    Unlock,
+    decode_key,
+    encode_key,
+)
 from dpin.node.settings import CONFIG_CHARS_MAX
 
 _PRIVATE: Final = 0o600
@@ -101,34 +109,70 @@ def prepare(home: Home) -> None:
             folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
 
 
-def create_key(home: Home) -> bytes:
-    """Make a new key and return its seed; raises Misuse where there is one already."""
-    seed = token_bytes(SEED_BYTES)
-    with _disk(home.key):
-        try:
-            handle = os.open(home.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-        except FileExistsError:
-            raise Misuse(
-                f"{home.key} exists: this home has a key",
-                fix="use it as it is, or another home: dpin init --home DIR",
-            ) from None
-        with os.fdopen(handle, "w") as file:
-            file.write(encode_key(seed))
-            file.flush()
-            os.fsync(file.fileno())
+def create_key(home: Home, text_of: Callable[[bytes], str] = encode_key) -> bytes:
+    """Make a new key and return its seed; raises Misuse where there is one already.
+
+    `text_of` makes the file's text of a seed: plain, or encrypted.
+    """
+    seed = create_seed()
+    write_key(home.key, text_of(seed))
     return seed
 
 
-def read_key(home: Home) -> bytes:
-    """The node's seed; raises Misuse where there is none, or others may read it."""
+def create_seed() -> bytes:
+    """A new secret."""
+    return token_bytes(SEED_BYTES)
+
+
+def fresh_salts() -> Salts:
+    """Randomness for encrypting one key file."""
+    return Salts(token_bytes(SALT_BYTES), token_bytes(NONCE_BYTES))
+
+
+def write_key(path: Path, text: str) -> None:
+    """Write a key file that was not there; raises Misuse rather than write over one."""
+    with _disk(path):
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+        except FileExistsError:
+            raise Misuse(
+                f"{path} exists: a key is never written over",
+                fix="use it as it is, or name another file or another --home",
+            ) from None
+        except FileNotFoundError:
+            raise Misuse(f"there is no folder {path.parent}", fix="make it first") from None
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def replace_key(path: Path, text: str) -> None:
+    """Put the same key into another form, encrypted or plain: the old file or the new is there."""
+    _replace(path, text.encode())
+
+
+def key_text(home: Home) -> str:
+    """The node's key file; raises Misuse where there is none, or others may read it."""
     try:
-        mode = home.key.stat().st_mode
-        text = _text(home.key, KEY_CHARS_MAX)
+        return read_key_file(home.key)
     except FileNotFoundError:
         raise Misuse(f"there is no node in {home.root}", fix=_with_home(home, "init")) from None
+
+
+def read_key_file(path: Path) -> str:
+    """The text of any key file; raises Misuse where others may read it, FileNotFoundError."""
+    with _disk(path):
+        mode = path.stat().st_mode
+    text = _text(path, KEY_CHARS_MAX)
     if mode & _OTHERS:
-        raise Misuse(f"others may read the key {home.key}", fix=f"chmod 600 {home.key}")
-    return decode_key(text)
+        raise Misuse(f"others may read the key {path}", fix=f"chmod 600 {path}")
+    return text
+
+
+def read_key(home: Home, unlock: Unlock | None = None) -> bytes:
+    """The node's seed; raises Misuse where there is none, or it cannot be opened."""
+    return decode_key(key_text(home), unlock)
 
 
 def write_config(home: Home, text: str) -> None:

@@ -41,7 +41,7 @@ def test_a_key_is_made_once_and_read_by_its_owner_alone(home: homes.Home) -> Non
     seed = homes.create_key(home)
     assert homes.read_key(home) == seed
     assert home.key.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(Misuse, match="has a key"):
+    with pytest.raises(Misuse, match="never written over"):
         homes.create_key(home)
     assert homes.read_key(home) == seed
 
