@@ -89,6 +89,10 @@ class Core:
         self._note(offered.accepted)
         return offered
 
+    def restore(self, vertex: Vertex) -> None:
+        """Take a block from the log."""
+        self._note(self.dag.restore(vertex))
+
     def _note(self, accepted: Sequence[Vertex]) -> None:
         for vertex in accepted:
             self._changed = True

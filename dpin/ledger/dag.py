@@ -193,6 +193,18 @@ class Dag:
             return Offered(Fate.FULL)
         return Offered(Fate.SUSPENDED, missing=[x for x in missing if x.digest not in self])
 
+    def restore(self, vertex: Vertex) -> list[Vertex]:
+        """Take a block from the log, whose ancestors precede it there.
+
+        Nothing that was accepted once is refused now: a third twin that was taken because a block
+        needed it comes before that block.
+        """
+        if vertex.digest in self or vertex.round <= self.gc_round:
+            return []
+        if any(self._lacks(link) for link in vertex.block.header.ancestors):
+            return list(self.offer(vertex, NodeId(b""), Instant(0)).accepted)
+        return self._accept([vertex])
+
     def _fate(self, vertex: Vertex) -> Fate:
         """ACCEPTED where nothing but missing ancestors can stand against the block."""
         if vertex.digest in self:

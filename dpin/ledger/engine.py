@@ -77,7 +77,7 @@ class Engine:
                 self.proposer.restore(vertex)
                 if record.kind == FOREIGN:  # Others brought it back: this log is not the whole.
                     self.restart.silence(vertex.round)
-            self.core.offer(vertex, NodeId(b""), Instant(0))
+            self.core.restore(vertex)
             executed = [*executed, *self._execute()][-1:]
         self._accepted.clear()
         return executed

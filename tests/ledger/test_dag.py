@@ -11,6 +11,7 @@ from dpin.ledger import dag as dags
 from dpin.ledger.blocks import Reference, Vertex
 from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Fate, encoded
+from dpin.ledger.engine import FOREIGN, Engine, Record
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
 from dpin.ledger.replica import Replica
@@ -69,6 +70,18 @@ def test_a_third_twin_is_taken_only_when_somebody_links_to_it() -> None:
     child = FORGE.block(3, 1, [*ROUNDS[2][1:], twins[2]])
     assert offer(dag, child, twins[3], twins[2]) == [Fate.SUSPENDED, Fate.TWIN, Fate.ACCEPTED]
     assert child.digest in dag
+
+
+def test_a_third_twin_that_the_log_holds_is_taken_again_with_all_that_builds_on_it() -> None:
+    twins = [FORGE.block(2, 0, ROUNDS[1], (bytes([number]),)) for number in range(3)]
+    child = FORGE.block(3, 1, [*ROUNDS[2][1:], twins[2]])
+    log = [*ROUNDS[1], *twins[:2], *ROUNDS[2][1:], twins[2], child]
+    engine = Engine(FORGE.genesis, None, FakeExecutor())
+    engine.replay(encode(Record(FOREIGN, encoded(block))) for block in log)
+    dag = engine.core.dag
+    assert all(dag.get(block.digest) is not None for block in log)
+    assert list(dag.waiting) == []
+    assert engine.core.dag.highest == 3
 
 
 def test_suspended_twins_count_too() -> None:
