@@ -1,25 +1,21 @@
 """The state root: one digest over everything that all nodes must agree on.
 
-A part of the state has the key H(kind || id). Its first byte names one of 256 buckets; a bucket's
-hash covers its parts in order of key, and a binary tree covers the buckets. Only buckets in which
-something has changed are hashed again.
+A part of the state has the key H(kind || id) and, in the tree over all keys, the digest of what it
+holds. Only buckets in which something has changed are hashed again.
 """
 
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.ids import Digest, JobId, NodeId, Round
-from dpin.base.merkle import node_hash
 from dpin.ledger.accounts import Account, Job, Lease, RoundRecord, State, Unit
 from dpin.ledger.book import Kind, Part
+from dpin.ledger.statetree import StateProof, StateTree
 
 KEY_TAG: Final = "dpin/state-key/v1"
 VALUE_TAG: Final = "dpin/state-value/v1"
-DEPTH: Final = 8
-BUCKETS: Final = 1 << DEPTH
 CHAIN_PART: Final[Part] = (Kind.CHAIN, b"", 0)  # pools, height, time and mix; changes every commit
 
 
@@ -27,33 +23,26 @@ class StateRoot:
     """The tree over all parts, as of the last `update`."""
 
     def __init__(self) -> None:
-        self._buckets: list[dict[Digest, Digest]] = [{} for _ in range(BUCKETS)]
-        self._nodes = [_bucket_hash({})] * (2 * BUCKETS)  # node n has children 2n and 2n + 1
-        for node in range(BUCKETS - 1, 0, -1):
-            self._hash(node)
+        self._tree = StateTree()
 
     @property
     def digest(self) -> Digest:
         """The root."""
-        return self._nodes[1]
+        return self._tree.root
 
     def update(self, state: State, changed: Iterable[Part]) -> Digest:
         """Take over these parts of the state; returns the new root."""
-        dirty = set()
         for part in [*changed, CHAIN_PART]:
-            key = key_of(part)
-            self._buckets[key[0]][key] = digest(VALUE_TAG, encode(snapshot(state, part)))
-            dirty.add(key[0])
-        for bucket in sorted(dirty):
-            self._nodes[BUCKETS + bucket] = _bucket_hash(self._buckets[bucket])
-        above = {BUCKETS + bucket for bucket in dirty}
-        while above := {node // 2 for node in above if node > 1}:
-            for node in sorted(above):
-                self._hash(node)
+            key, value = key_of(part), snapshot(state, part)
+            if value:
+                self._tree.put(key, digest(VALUE_TAG, encode(value)))
+            else:
+                self._tree.remove(key)
         return self.digest
 
-    def _hash(self, node: int) -> None:
-        self._nodes[node] = node_hash(self._nodes[2 * node], self._nodes[2 * node + 1])
+    def prove(self, part: Part) -> StateProof:
+        """What stands at a part's key under the root, or that nothing does."""
+        return self._tree.prove(key_of(part))
 
 
 def root_of(state: State) -> Digest:
@@ -72,11 +61,6 @@ def key_of(part: Part) -> Digest:
     """Where a part stands."""
     kind, identity, round_ = part
     return digest(KEY_TAG, encode([int(kind), identity, round_]))
-
-
-def _bucket_hash(parts: dict[Digest, Digest]) -> Digest:
-    leaves = b"".join(key + parts[key] for key in sorted(parts))
-    return Digest(sha256(b"\0" + leaves).digest())
 
 
 # --- what of each part is covered --------------------------------------------------------------
