@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
-from dpin.base.units import LedgerMillis, MicroTokens, Tick
+from dpin.base.units import MILLION, LedgerMillis, MicroTokens, Tick
 from dpin.ledger.transactions import Commit, OpenLeaf, Propose, Register, VerifyReveal
 
 UnitKey = tuple[Digest, Round]  # lease and round
@@ -67,17 +67,26 @@ class Phase(IntEnum):
 
 @dataclass(slots=True)
 class Account:
-    """Money of one key. `locked` is the part of `stake` that bonds hold."""
+    """Money of one key. `locked` is the part of `stake` that bonds hold.
+
+    `credit` pays for jobs and for nothing else.
+    """
 
     free: MicroTokens = MicroTokens(0)
     stake: MicroTokens = MicroTokens(0)
     locked: MicroTokens = MicroTokens(0)
+    credit: MicroTokens = MicroTokens(0)
     sequence_high: int = 0  # highest sequence used
     sequence_mask: int = 0  # bit i: sequence_high - 1 - i was used
     registration: Register | None = None
     absences: tuple[bool, ...] = ()  # last 3 seatings, newest last
     faults: int = 0
     units_ok: int = 0
+
+    @property
+    def worth(self) -> int:
+        """Everything that is the account's, however bound."""
+        return self.free + self.stake + self.credit
 
 
 @dataclass(slots=True)
@@ -172,6 +181,7 @@ class Job:
     rounds: list[RoundRecord] = field(default_factory=list)
     cancelled: bool = False
     reason: str = ""
+    credit: MicroTokens = MicroTokens(0)  # the part of the escrow that goes back to credit
 
     @property
     def current(self) -> RoundRecord | None:
@@ -183,7 +193,7 @@ class Job:
 class State:
     """All that the ledger knows after a commit.
 
-    Conserved: reserve + treasury + sum(free + stake) + sum(escrow) == MAX_SUPPLY.
+    Conserved: reserve + treasury + sum(worth) + sum(escrow) == MAX_SUPPLY.
     """
 
     reserve: MicroTokens
@@ -197,3 +207,7 @@ class State:
     time: LedgerMillis = LedgerMillis(0)
     tick: Tick = Tick(0)
     mix: Digest = Digest(bytes(32))
+    epoch: int = 0
+    fee_multiplier: int = MILLION  # ppm of the opening price of a transaction
+    fee_commits: int = 0  # since the multiplier moved
+    fee_bytes: int = 0  # of transactions in these

@@ -1,25 +1,31 @@
-"""Whether bytes are a transaction that this chain may apply: form, signature, sequence.
+"""Whether bytes are a transaction that this chain may apply: form, signature, time, number, fee.
+
+What is wrong with the bytes themselves (`Invalid`) is so for ever and on every node; what the state
+does not take now (`Rejected`) another state may. Neither leaves a trace.
 
 An account covers 64 sequence numbers below its highest with a mask, as IPsec does: transactions of
 one account travel through different validators and arrive in any order, each at most once.
 """
 
-from hashlib import sha256
 from typing import Final
 
 from dpin.base.codec import decode
-from dpin.base.crypto import verify
+from dpin.base.crypto import SIGNATURE_BYTES, digest, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ChainId, Digest
+from dpin.base.units import MicroTokens
+from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
+from dpin.ledger.params import Params
 from dpin.ledger.transactions import (
+    EPOCHS_AHEAD,
+    OPERATIONS_MAX,
     TRANSACTION_BYTES_MAX,
     TRANSACTION_TAG,
     VERSION,
     Register,
     SignedTransaction,
     Transaction,
-    transaction_id,
 )
 
 SEQUENCE_WINDOW: Final = 64
@@ -27,11 +33,17 @@ SEQUENCE_AHEAD: Final = 1 << 16
 NUMBER_MAX: Final = 2**63 - 1
 VERIFIED_MAX: Final = 1 << 16  # signatures remembered as good
 
+# A signed transaction is an array of two: the transaction, and 64 bytes behind a header of two.
+_BODY: Final = slice(1, -(SIGNATURE_BYTES + 2))
 _MASK: Final = (1 << (SEQUENCE_WINDOW - 1)) - 1
 
 
 class Rejected(PeerFault):
-    """No transaction that could be applied; its text is a code in kebab-case."""
+    """No transaction that could be applied now; its text is a code in kebab-case."""
+
+
+class Invalid(Rejected):
+    """Bytes that no state of this chain could apply: whoever put them into a block is at fault."""
 
 
 class Gate:
@@ -39,57 +51,77 @@ class Gate:
 
     def __init__(self, chain: ChainId) -> None:
         self._chain = chain
-        self._verified: dict[bytes, Digest] = {}  # digest of the signed bytes -> transaction id
+        self._verified: dict[Digest, bytes] = {}  # transaction id -> its good signature
 
     def read(self, data: bytes) -> tuple[Digest, Transaction]:
-        """The transaction and its id; raises Rejected."""
+        """The transaction and its id; raises Invalid."""
         if len(data) > TRANSACTION_BYTES_MAX:
-            raise Rejected("too-large")
+            raise Invalid("too-large")
         try:
             signed = decode(SignedTransaction, data)
         except PeerFault:
-            raise Rejected("malformed") from None
+            raise Invalid("malformed") from None
         self._check_form(signed.transaction)
         return self._check_signature(data, signed), signed.transaction
 
-    def forget(self, data: bytes) -> None:
-        """These bytes have been applied; their sequence number keeps them from coming back."""
-        self._verified.pop(sha256(data).digest(), None)
+    def forget(self, identity: Digest) -> None:
+        """Once applied, a transaction is kept from coming back by its sequence number."""
+        self._verified.pop(identity, None)
 
     def _check_form(self, transaction: Transaction) -> None:
         if transaction.version != VERSION:
-            raise Rejected("unknown-version")
+            raise Invalid("unknown-version")
         if transaction.chain != self._chain:
-            raise Rejected("wrong-network")
-        if len(transaction.operations) != 1:
-            raise Rejected("not-one-operation")
-        numbers = (transaction.valid_until_epoch, transaction.max_fee)
-        if not all(0 <= number <= NUMBER_MAX for number in numbers):
-            raise Rejected("malformed")
+            raise Invalid("wrong-network")
+        if not 1 <= len(transaction.operations) <= OPERATIONS_MAX:
+            raise Invalid("not-1-to-16-operations")
+        if not (
+            0 <= transaction.valid_until_epoch <= NUMBER_MAX
+            and 0 <= transaction.max_fee <= NUMBER_MAX
+        ):
+            raise Invalid("malformed")
 
     def _check_signature(self, data: bytes, signed: SignedTransaction) -> Digest:
-        # The id does not cover the signature, so the memory goes by all of the bytes.
-        name = sha256(data).digest()
-        known = self._verified.get(name)
-        if known is not None:
-            return known
-        identity = transaction_id(signed.transaction)
+        """The id does not cover the signature, so both must be those that were found good."""
+        signature = signed.signature
+        if len(signature) != SIGNATURE_BYTES:
+            raise Invalid("wrong-signature")
+        identity = digest(TRANSACTION_TAG, data[_BODY])
+        if self._verified.get(identity) == signature:
+            return identity
         sender = signed.transaction.sender
-        if not verify(sender, TRANSACTION_TAG, self._chain, identity, signed.signature):
-            raise Rejected("wrong-signature")
+        if not verify(sender, TRANSACTION_TAG, self._chain, identity, signature):
+            raise Invalid("wrong-signature")
         if len(self._verified) >= VERIFIED_MAX:
             del self._verified[next(iter(self._verified))]
-        self._verified[name] = identity
+        self._verified[identity] = signature
         return identity
 
 
-def check_sender(state: State, transaction: Transaction) -> None:
-    """Raise Rejected unless the sender may use this sequence number now."""
+def check_sender(
+    state: State, params: Params, transaction: Transaction, size: int
+) -> tuple[Account | None, MicroTokens]:
+    """The sender's account, if it has one, and the fee; raises Rejected unless it may go ahead.
+
+    `size` is that of the signed transaction in bytes.
+    """
+    until = transaction.valid_until_epoch
+    if not state.epoch <= until <= state.epoch + EPOCHS_AHEAD:
+        raise Rejected("expired" if until < state.epoch else "valid-for-too-long")
     account = state.accounts.get(transaction.sender)
     if account is None and not isinstance(transaction.operations[0], Register):
         raise Rejected("unknown-account")
-    if not unused(account or Account(), transaction.sequence):
+    if not unused(account or _STRANGER, transaction.sequence):
         raise Rejected("sequence-used")
+    fee = fees.fee(params, state.fee_multiplier, size, len(transaction.operations))
+    if fee > transaction.max_fee:
+        raise Rejected("fee-too-low")
+    if fee > (account or _STRANGER).free:
+        raise Rejected("cannot-pay-fee")
+    return account, fee
+
+
+_STRANGER: Final = Account()
 
 
 def unused(account: Account, sequence: int) -> bool:

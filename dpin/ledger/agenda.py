@@ -48,6 +48,7 @@ class Agenda:
     def __init__(self) -> None:
         self._at: dict[Due, Tick] = {}
         self._heap: list[tuple[Tick, Due]] = []
+        self._before: dict[Due, Tick | None] | None = None  # of what was set since `begin`
 
     def __len__(self) -> int:
         return len(self._at)
@@ -56,6 +57,7 @@ class Agenda:
         """Let this fall due at `tick`, instead of whenever it was."""
         if self._at.get(due) == tick:
             return
+        self._note(due)
         self._at[due] = tick
         heappush(self._heap, (tick, due))
         if len(self._heap) > COMPACT_BELOW + 2 * len(self._at):
@@ -63,7 +65,29 @@ class Agenda:
 
     def drop(self, due: Due) -> None:
         """Let this never fall due."""
+        self._note(due)
         self._at.pop(due, None)
+
+    def begin(self) -> None:
+        """Remember what is set from here on, so that it can be taken back."""
+        self._before = {}
+
+    def end(self) -> None:
+        """What was set since `begin` stands."""
+        self._before = None
+
+    def revert(self) -> None:
+        """Take back what was set since `begin`."""
+        before, self._before = self._before or {}, None
+        for due, tick in before.items():
+            if tick is None:
+                self._at.pop(due, None)
+            else:
+                self.set(due, tick)
+
+    def _note(self, due: Due) -> None:
+        if self._before is not None and due not in self._before:
+            self._before[due] = self._at.get(due)
 
     def pop(self, now: Tick) -> Due | None:
         """Take the first subject that is due at `now`."""

@@ -1,7 +1,9 @@
 """The state in the hands of the rules: who is changed, what falls due, what is to be reported.
 
 Rules read `book.state` and write through `account`, `job`, `lease`, `unit`, `record`: what is
-handed out there is marked as changed, so that the next state root covers it.
+handed out there is marked as changed, so that the next state root covers it; what it was worth is
+noted, so that a commit is audited by what it touched; and while several operations go together it
+is copied, so that all they have done can be taken back.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from dpin.ledger.agenda import Agenda, unit_due
 from dpin.ledger.order import Receipt
 from dpin.ledger.params import Params
 from dpin.ledger.reasons import Reason, Refused
+from dpin.ledger.undo import Undo
 
 
 class Kind(IntEnum):
@@ -41,6 +44,10 @@ class Book:
     changed: set[Part] = field(default_factory=set)  # since the last state root
     stirred: set[JobId] = field(default_factory=set)  # jobs whose next step may be possible
     receipts: list[Receipt] = field(default_factory=list)  # of the present commit
+    worths: dict[NodeId, int] = field(default_factory=dict)  # of accounts handed out in it, before
+    escrows: dict[JobId, int] = field(default_factory=dict)  # of jobs handed out in it, before
+    pools: int = 0  # reserve and treasury when money was last checked
+    undo: Undo | None = None  # while several operations go together; see `atomic.py`
 
     def in_ticks(self, ticks: int) -> Tick:
         """The tick that lies so far ahead."""
@@ -48,16 +55,26 @@ class Book:
 
     def account(self, node: NodeId) -> Account:
         """An account to change, opened where there was none."""
-        self.changed.add((Kind.ACCOUNT, node, 0))
-        return self.state.accounts.setdefault(node, Account())
+        account = self.state.accounts.get(node)
+        if account is None:
+            account = self.state.accounts[node] = Account()
+        if node not in self.worths:
+            self.worths[node] = account.worth
+            self.changed.add((Kind.ACCOUNT, node, 0))
+        if self.undo is not None:
+            self.undo.keep((Kind.ACCOUNT, node, 0), account)
+        return account
 
     def job(self, job: JobId) -> Job:
         """A job to change; one that does not exist refuses the operation."""
         found = self.state.jobs.get(job)
         if found is None:
             raise Refused(Reason.UNKNOWN_JOB)
-        self.changed.add((Kind.JOB, job, 0))
+        part = (Kind.JOB, job, 0)
+        self.escrows.setdefault(job, found.escrow)
+        self.changed.add(part)
         self.stirred.add(job)
+        self._keep(part, found)
         return found
 
     def lease(self, lease: Digest) -> Lease:
@@ -65,8 +82,10 @@ class Book:
         found = self.state.leases.get(lease)
         if found is None:
             raise Refused(Reason.UNKNOWN_LEASE)
-        self.changed.add((Kind.LEASE, lease, 0))
+        part = (Kind.LEASE, lease, 0)
+        self.changed.add(part)
         self.stirred.add(found.job)
+        self._keep(part, found)
         return found
 
     def unit(self, lease: Digest, round_: Round) -> Unit:
@@ -74,15 +93,24 @@ class Book:
         found = self.state.units.get((lease, round_))
         if found is None:
             raise Refused(Reason.UNKNOWN_UNIT)
-        self.changed.add((Kind.UNIT, lease, round_))
+        part = (Kind.UNIT, lease, round_)
+        self.changed.add(part)
         self.stirred.add(self.state.leases[lease].job)
+        self._keep(part, found)
         return found
 
     def record(self, job: Job) -> RoundRecord | None:
         """The job's current round, to change."""
-        if job.current is not None:
-            self.changed.add((Kind.ROUND, job.id, job.current.round))
-        return job.current
+        record = job.current
+        if record is not None:
+            part = (Kind.ROUND, job.id, record.round)
+            self.changed.add(part)
+            self._keep(part, record)
+        return record
+
+    def _keep(self, part: Part, what: Account | Job | Lease | Unit | RoundRecord) -> None:
+        if self.undo is not None:
+            self.undo.keep(part, what)
 
     def own_lease(self, lease: Digest, sender: NodeId) -> Lease:
         """A lease that the sender holds, to change."""

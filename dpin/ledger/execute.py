@@ -7,7 +7,7 @@ from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
-from dpin.ledger import beacon, money, rules
+from dpin.ledger import beacon, fees, money, rules
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import Gate, Rejected, check_sender, use
 from dpin.ledger.book import Book, Kind
@@ -65,7 +65,8 @@ class Executor:
         self.rooted: tuple[int, Digest] | None = None  # the newest state root and its height
         self._book.changed.update((Kind.ACCOUNT, founder.node, 0) for founder in genesis.founders)
         self.receipts = ReceiptLog()
-        money.check(self._book)
+        money.audit(self._book)
+        self._audited = 0  # the height of the last full audit
 
     @property
     def state(self) -> State:
@@ -91,7 +92,7 @@ class Executor:
         """Why this signed transaction cannot be applied now, in kebab-case; None if it may."""
         try:
             _, read = self._gate.read(transaction)
-            check_sender(self.state, read)
+            check_sender(self.state, self._book.params, read, len(transaction))
         except Rejected as rejected:
             return str(rejected)
         return None
@@ -103,6 +104,7 @@ class Executor:
         self.state.height = commit.height
         self._move_time(commit.timestamp_ms)
         self._stir_mix(commit)
+        fees.note(self.state, commit.transactions)
         for data in commit.transactions:
             self._transact(data, commit.leader_round)
         rules.expire(self._book)
@@ -127,22 +129,31 @@ class Executor:
     def _transact(self, data: bytes, leader_round: Round) -> None:
         """Apply one transaction; one that may not be applied leaves no trace, a refused one does.
 
-        A refusal uses the sequence number: nobody may have it applied at a later, better time.
+        A refusal uses the sequence number: nobody may have it applied at a later, better time. It
+        costs the fee too.
         """
+        book = self._book
         try:
             identity, transaction = self._gate.read(data)
-            check_sender(self.state, transaction)
+            _, fee = check_sender(book.state, book.params, transaction, len(data))
         except Rejected:
             return
-        self._gate.forget(data)
-        use(self._book.account(transaction.sender), transaction.sequence)
-        [operation], place = transaction.operations, len(self._book.receipts)
-        reason = rules.apply(self._book, transaction.sender, operation, identity)
-        receipt = Receipt(self.state.height, identity, int(reason), reason.word)
+        self._gate.forget(identity)
+        sender, operations = transaction.sender, transaction.operations
+        account = book.account(sender)
+        use(account, transaction.sequence)
+        if fee:
+            money.pay_fee(book, account, fees.split(fee))
+        place = len(book.receipts)
+        reason, failed = rules.apply(book, sender, operations, identity)
+        detail = (
+            f"{reason.word} operation={failed + 1}" if reason and operations[1:] else reason.word
+        )
         # Before the settlements that it brought about.
-        self._book.receipts.insert(place, receipt)
-        if isinstance(operation, Register) and not reason:
-            self._renew(transaction.sender, operation, leader_round)
+        book.receipts.insert(place, Receipt(book.state.height, identity, int(reason), detail))
+        for operation in operations:
+            if isinstance(operation, Register) and not reason:
+                self._renew(sender, operation, leader_round)
 
     def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
         """A validator changes to another chain, from a round that is still to come."""
@@ -155,6 +166,10 @@ class Executor:
     def _state_root(self) -> Digest | None:
         if self.state.height % self._book.params.consensus.root_every:
             return None
+        fees.move(self.state, self._book.params)
+        if money.audit_is_due(self.state, self.state.height - self._audited):
+            money.audit(self._book)
+            self._audited = self.state.height
         root = self._root.update(self.state, self._book.changed)
         self._book.changed.clear()
         self.rooted = (self.state.height, root)

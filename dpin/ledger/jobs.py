@@ -43,9 +43,8 @@ def propose(book: Book, sender: NodeId, operation: Propose, job: JobId) -> None:
     unit = cap + money.verifier_fee(book.params, operation, cap)
     escrow = MicroTokens(operation.seats * operation.rounds * unit)
     account = book.account(sender)
-    require(escrow <= account.free, Reason.NOT_ENOUGH_FREE)
+    require(escrow <= account.free + account.credit, Reason.NOT_ENOUGH_FREE)
     assert job not in book.state.jobs, "a transaction is applied once"
-    account.free = MicroTokens(account.free - escrow)
     book.state.jobs[job] = Job(
         id=job,
         requester=sender,
@@ -54,8 +53,10 @@ def propose(book: Book, sender: NodeId, operation: Propose, job: JobId) -> None:
         opened_at=book.state.time,
         escrow=escrow,
         deadline=book.in_ticks(book.params.award_ticks),
+        credit=money.fund(account, escrow),
     )
     book.state.live_jobs.add(job)
+    book.escrows[job] = 0  # before this commit
     book.agenda.set(job_due(job), book.job(job).deadline)
 
 

@@ -1,6 +1,7 @@
 """Why an operation was refused: a closed set, the same number and word on every node."""
 
 from enum import IntEnum
+from typing import Final
 
 from dpin.base.errors import DpinError
 
@@ -51,7 +52,10 @@ class Reason(IntEnum):
     @property
     def word(self) -> str:
         """The reason as people and programs read it."""
-        return self.name.lower().replace("_", "-")
+        return _WORDS[self]
+
+
+_WORDS: Final = {reason: reason.name.lower().replace("_", "-") for reason in Reason}
 
 
 class Refused(DpinError):

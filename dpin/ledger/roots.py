@@ -72,7 +72,9 @@ def snapshot(state: State, part: Part) -> list[object]:
     match kind:
         case Kind.CHAIN:
             pools = [state.reserve, state.treasury]
-            return [*pools, state.height, state.time, state.tick, state.mix]
+            fees = [state.fee_multiplier, state.fee_commits, state.fee_bytes]
+            clock = [state.height, state.time, state.tick, state.mix, state.epoch]
+            return [*pools, *clock, *fees]
         case Kind.ACCOUNT:
             account = state.accounts.get(NodeId(identity))
             return [] if account is None else _account(account)
@@ -87,7 +89,7 @@ def snapshot(state: State, part: Part) -> list[object]:
 
 
 def _account(account: Account) -> list[object]:
-    money = [account.free, account.stake, account.locked]
+    money = [account.free, account.stake, account.locked, account.credit]
     sequence = [account.sequence_high, account.sequence_mask]
     record = [account.absences, account.faults, account.units_ok]
     return [*money, *sequence, account.registration, *record]
@@ -97,7 +99,7 @@ def _job(job: Job) -> list[object]:
     """Leases and rounds are parts of their own; here stands how many there are."""
     terms = [job.id, job.requester, job.propose, job.opened_at]
     life = [int(job.state), job.escrow, job.deadline, job.cancelled, job.reason]
-    return [*terms, *life, len(job.leases), len(job.rounds)]
+    return [*terms, *life, job.credit, len(job.leases), len(job.rounds)]
 
 
 def _lease(lease: Lease) -> list[object]:

@@ -9,7 +9,7 @@ from collections import Counter
 from dpin.base.codec import decode
 from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
 from dpin.base.leaf import Leaf
-from dpin.base.units import MicroTokens, Tick, ceil_div
+from dpin.base.units import Tick, ceil_div
 from dpin.ledger import leases, money
 from dpin.ledger.accounts import (
     Included,
@@ -103,8 +103,7 @@ def _finish(book: Book, job: Job) -> bool:
     """End the job once every unit is settled; what is left of the escrow goes back."""
     if any(book.state.leases[lease].pending for lease in job.leases):
         return False
-    money.credit(book, job.requester, job.escrow)
-    job.escrow = MicroTokens(0)
+    money.refund(book, job, job.escrow)
     if job.cancelled:
         job.state = JobState.CANCELLED
     else:

@@ -1,19 +1,23 @@
 """One operation, or one deadline, applied to the state: the only way that it changes.
 
 A refused operation changes nothing. After each, every job that was stirred takes what steps it can.
+Of several operations that go together, one that is refused takes back all of them.
 """
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from dpin.base.ids import Digest, JobId, NodeId, Round
 from dpin.ledger import awards, jobs, leases, money, rounds, units
 from dpin.ledger.agenda import Due, Subject
+from dpin.ledger.atomic import Attempt
 from dpin.ledger.book import Book
 from dpin.ledger.reasons import Reason, Refused
 from dpin.ledger.transactions import (
     Award,
     Cancel,
     Commit,
+    Credit,
     Have,
     OpenLeaf,
     Operation,
@@ -26,19 +30,39 @@ from dpin.ledger.transactions import (
     Unstake,
     VerifyCommit,
     VerifyReveal,
+    job_id,
 )
 
 DEADLINES_MAX: Final = 4_096  # that one commit acts on; the rest waits for the next
 
 
-def apply(book: Book, sender: NodeId, operation: Operation, transaction: Digest) -> Reason:
+def apply(
+    book: Book, sender: NodeId, operations: Sequence[Operation], transaction: Digest
+) -> tuple[Reason, int]:
+    """Apply all of a transaction's operations, or none; why none, and at which place."""
+    if len(operations) == 1:
+        return _apply(book, sender, operations[0], job_id(transaction, 0)), 0
+    attempt = Attempt(book)
+    for place, operation in enumerate(operations):
+        reason = _apply(book, sender, operation, job_id(transaction, place))
+        if reason:
+            attempt.revert()
+            return reason, place
+    attempt.stand()
+    return Reason.OK, 0
+
+
+def _apply(book: Book, sender: NodeId, operation: Operation, job: JobId) -> Reason:
     """Apply one operation, or say why it changed nothing."""
     try:
         match operation:
-            case Transfer() | Register() | Stake() | Unstake():
+            case Transfer():
+                money.transfer(book, sender, operation)
+                return Reason.OK  # It stirs no job.
+            case Register() | Stake() | Unstake() | Credit():
                 _apply_to_account(book, sender, operation)
             case Propose():
-                jobs.propose(book, sender, operation, JobId(transaction))
+                jobs.propose(book, sender, operation, job)
             case Award() | Ready() | Stop() | Cancel() | Have():
                 _apply_to_job(book, sender, operation)
             case Commit() | OpenLeaf() | VerifyCommit() | VerifyReveal():
@@ -77,22 +101,22 @@ def _expire(book: Book, due: Due) -> None:
 
 def _settle_down(book: Book) -> None:
     for job in sorted(book.stirred):
-        rounds.advance(book, book.state.jobs[job])
+        rounds.advance(book, book.job(job))
     book.stirred.clear()
 
 
 def _apply_to_account(
-    book: Book, sender: NodeId, operation: Transfer | Register | Stake | Unstake
+    book: Book, sender: NodeId, operation: Register | Stake | Unstake | Credit
 ) -> None:
     match operation:
-        case Transfer():
-            money.transfer(book, sender, operation)
         case Register():
             jobs.register(book, sender, operation)
         case Stake():
             money.stake(book, sender, operation)
         case Unstake():
             money.unstake(book, sender, operation)
+        case Credit():
+            money.buy_credit(book, sender, operation)
         case _:
             assert_never(operation)
 

@@ -38,7 +38,7 @@ def pay(book: Book, unit: Unit, reason: str) -> None:
     book.state.treasury = MicroTokens(book.state.treasury + fee - burned)
     unit.paid = MicroTokens(gross - fee)
     checked = _pay_verifiers(book, job, unit)
-    _refund(book, job, unit.price + unit.verifier_fee - gross - checked)
+    money.refund(book, job, unit.price + unit.verifier_fee - gross - checked)
     if reason == "verified":
         book.account(lease.provider).units_ok += 1
     _close(book, unit, UnitState.PAID, reason)
@@ -48,7 +48,7 @@ def void(book: Book, unit: Unit, reason: str) -> None:
     """VOID: nobody can tell who is right; the requester pays for the check alone."""
     job, _ = _parties(book, unit)
     checked = _pay_verifiers(book, job, unit)
-    _refund(book, job, unit.price + unit.verifier_fee - checked)
+    money.refund(book, job, unit.price + unit.verifier_fee - checked)
     _close(book, unit, UnitState.VOID, reason)
 
 
@@ -57,7 +57,7 @@ def lapse(book: Book, unit: Unit) -> None:
     job, lease = _parties(book, unit)
     unit.lost = money.seize_bond(book, lease, unit.price // 2)
     money.credit(book, job.requester, unit.lost)
-    _refund(book, job, unit.price + unit.verifier_fee)
+    money.refund(book, job, unit.price + unit.verifier_fee)
     book.account(lease.provider).faults += 1
     _close(book, unit, UnitState.LAPSED, "not-committed")
     if lease.bond < unit.price:
@@ -78,7 +78,7 @@ def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> No
     for accuser in accusers:
         money.credit(book, accuser, share)
     money.credit(book, job.requester, unit.lost - burned - share * len(accusers))
-    _refund(book, job, unit.price + unit.verifier_fee)
+    money.refund(book, job, unit.price + unit.verifier_fee)
     book.account(lease.provider).faults += 1
     _close(book, unit, UnitState.SLASHED, reason)
     leases.end(book, lease, reason)
@@ -102,11 +102,6 @@ def _pay_verifiers(book: Book, job: Job, unit: Unit) -> MicroTokens:
     for verifier in revealed:
         money.credit(book, verifier, share)
     return MicroTokens(share * len(revealed))
-
-
-def _refund(book: Book, job: Job, amount: int) -> None:
-    money.spend_escrow(job, amount)
-    money.credit(book, job.requester, amount)
 
 
 def _close(book: Book, unit: Unit, state: UnitState, reason: str) -> None:

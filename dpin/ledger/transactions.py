@@ -1,10 +1,9 @@
 """What can be asked of the ledger: operations as data, and the transaction that carries them.
 
-Wire structures are final: a transaction lists 1..16 operations, of which version 1 accepts exactly
-one. Rules live in `rules.py`; this file only says what the words are.
+Wire structures are final. Rules live in `rules.py`; this file only says what the words are.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from dpin.base.codec import Wire, encode
 from dpin.base.crypto import SigningKey, digest
@@ -14,11 +13,13 @@ from dpin.base.units import MicroTokens, Tick
 TRANSACTION_TAG: Final = "dpin/tx/v1"
 BID_TAG: Final = "dpin/bid/v1"
 LEASE_TAG: Final = "dpin/lease/v1"
+JOB_TAG: Final = "dpin/job/v1"
 SEALED_TAG: Final = "dpin/verify-commit/v1"
 VERSION: Final = 1
 OPERATIONS_MAX: Final = 16
 TRANSACTION_BYTES_MAX: Final = 4_096
 MEMO_BYTES_MAX: Final = 64
+EPOCHS_AHEAD: Final = 2  # a transaction is valid until at most so many epochs from now
 TRAIN: Final = 1  # Propose.kind
 INFER: Final = 2
 
@@ -60,7 +61,7 @@ class Unstake(Wire, frozen=True, tag=4):
 
 
 class Propose(Wire, frozen=True, tag=5):
-    """Open a job and fund all of it. The job's id is the digest of the transaction.
+    """Open a job and fund all of it, from credit first. See `job_id` for the job's id.
 
     Escrow: seats * rounds * (price_cap + VerifierFee(price_cap)). `quorum` is how many of the
     roster close a round (0: half of the roster, at least 1). `unit_ms` is the expected time of a
@@ -180,6 +181,14 @@ class Cancel(Wire, frozen=True, tag=14):
     job: JobId
 
 
+class Credit(Wire, frozen=True, tag=15):
+    """Turn tokens into somebody's compute credit: it pays for jobs, and for nothing else."""
+
+    to: NodeId
+    amount: MicroTokens
+    memo: bytes
+
+
 Operation = (
     Transfer
     | Register
@@ -195,6 +204,7 @@ Operation = (
     | VerifyReveal
     | Stop
     | Cancel
+    | Credit
 )
 
 
@@ -222,13 +232,39 @@ def transaction_id(transaction: Transaction) -> Digest:
     return digest(TRANSACTION_TAG, encode(transaction))
 
 
-def sign(key: SigningKey, chain: ChainId, sequence: int, operation: Operation) -> SignedTransaction:
-    """One operation as its sender signs it."""
-    transaction = Transaction(
-        VERSION, chain, key.node_id, sequence, 0, MicroTokens(0), (operation,)
-    )
+class Terms(NamedTuple):
+    """Until when a transaction holds, and the most that its sender pays for it."""
+
+    valid_until_epoch: int
+    max_fee: MicroTokens
+
+
+OPENING: Final = Terms(EPOCHS_AHEAD, MicroTokens(0))  # while a network without fees is young
+
+
+def sign(
+    key: SigningKey,
+    chain: ChainId,
+    sequence: int,
+    operations: Operation | tuple[Operation, ...],
+    terms: Terms = OPENING,
+) -> SignedTransaction:
+    """One operation, or several that are done together or not at all, as their sender signs them.
+
+    `fees.terms` gives the terms that fit the present state.
+    """
+    listed = operations if isinstance(operations, tuple) else (operations,)
+    transaction = Transaction(VERSION, chain, key.node_id, sequence, *terms, listed)
     signature = key.sign(TRANSACTION_TAG, chain, transaction_id(transaction))
     return SignedTransaction(transaction, signature)
+
+
+def job_id(transaction: Digest, place: int) -> JobId:
+    """Names the job that the operation at this place of a transaction opens.
+
+    The first operation's is the id of the transaction.
+    """
+    return JobId(digest(JOB_TAG, encode([transaction, place])) if place else transaction)
 
 
 def lease_id(job: JobId, provider: NodeId, number: int) -> Digest:

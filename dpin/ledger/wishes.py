@@ -13,9 +13,11 @@ from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import ChainId, Digest
 from dpin.base.units import Instant, Micros, after, seconds
+from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import unused
 from dpin.ledger.order import Receipt
+from dpin.ledger.params import Params
 from dpin.ledger.transactions import Operation, sign, transaction_id
 
 OK: Final = "ok"
@@ -69,9 +71,10 @@ class _Flight:
 class Wishes:
     """All wishes of one account that are under way."""
 
-    def __init__(self, key: SigningKey, chain: ChainId) -> None:
+    def __init__(self, key: SigningKey, chain: ChainId, params: Params) -> None:
         self._key = key
         self._chain = chain
+        self._params = params
         self._sequence = 0
         self._keys: dict[str, Digest] = {}
         self._flying: dict[Digest, _Flight] = {}
@@ -88,7 +91,8 @@ class Wishes:
             return None
         self._resting.pop(wish.key, None)
         self._sequence = max(self._sequence, account.sequence_high) + 1
-        signed = sign(self._key, self._chain, self._sequence, wish.operation)
+        terms = fees.terms(state, self._params, (wish.operation,))
+        signed = sign(self._key, self._chain, self._sequence, wish.operation, terms)
         identity = transaction_id(signed.transaction)
         self._keys[wish.key] = identity
         self._flying[identity] = _Flight(wish.key, self._sequence, now)

@@ -105,7 +105,7 @@ class Peer:
         self.replica = Replica(
             options.genesis, options.key, self.executor, options.beacon, own[Owner.LEDGER]
         )
-        self.wishes = Wishes(options.key, self.chain)
+        self.wishes = Wishes(options.key, self.chain, params)
         secret = options.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
         self.verifier = Verifier(me, secret)
         self.defender = Defender(me)

@@ -40,8 +40,10 @@ def changed(ledger: Ledger, **fields: object) -> bytes:
     [
         ({"version": 2}, "unknown-version"),
         ({"chain": ChainId(bytes(32))}, "wrong-network"),
-        ({"operations": ()}, "not-one-operation"),
-        ({"operations": (STAKE, STAKE)}, "not-one-operation"),
+        ({"operations": ()}, "not-1-to-16-operations"),
+        ({"operations": (STAKE,) * 17}, "not-1-to-16-operations"),
+        ({"valid_until_epoch": -1}, "malformed"),
+        ({"valid_until_epoch": 3}, "valid-for-too-long"),
         ({"max_fee": MicroTokens(-1)}, "malformed"),
         ({"sequence": 0}, "sequence-used"),
         ({"sequence": SEQUENCE_AHEAD + 1}, "sequence-used"),
@@ -129,7 +131,7 @@ def test_the_memory_of_good_signatures_is_bounded() -> None:
     ledger = Ledger("ann")
     gate = Gate(ledger.executor.chain)
     gate._verified = {
-        bytes([n >> 16, n >> 8 & 255, n & 255]): Digest(PAY.to) for n in range(VERIFIED_MAX)
+        Digest(bytes([n >> 16, n >> 8 & 255, n & 255])): bytes(64) for n in range(VERIFIED_MAX)
     }
     gate.read(ledger.signed("ann", STAKE))
     assert len(gate._verified) == VERIFIED_MAX

@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from dpin.base.crypto import digest
-from dpin.base.ids import NO_DIGEST, Digest, Round
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import MicroTokens
+from dpin.ledger import money
 from dpin.ledger.agenda import Subject
 from dpin.ledger.beacon import OwnChain
+from dpin.ledger.book import Book
 from dpin.ledger.execute import MIX_TAG, Executor
 from dpin.ledger.money import MAX_SUPPLY, supply
 from dpin.ledger.roots import root_of
@@ -45,8 +47,23 @@ def test_every_token_is_there_at_birth_and_after_each_commit() -> None:
 def test_a_sum_that_is_not_conserved_stops_the_node() -> None:
     ledger = Ledger("ann")
     ledger.account("ann").free = MicroTokens(ledger.account("ann").free + 1)
-    with pytest.raises(AssertionError, match="tokens"):
+    for _ in range(9):
         ledger.commit()
+    with pytest.raises(AssertionError, match="tokens"):
+        ledger.commit()  # A checkpoint looks at everybody.
+
+
+def test_an_operation_that_makes_tokens_stops_the_node_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def print_money(book: Book, sender: NodeId, operation: Transfer) -> None:
+        del sender
+        money.credit(book, operation.to, operation.amount)
+
+    monkeypatch.setattr(money, "transfer", print_money)
+    ledger = Ledger("ann")
+    with pytest.raises(AssertionError, match="tokens"):
+        ledger.do("ann", Transfer(ledger.id("ann"), MicroTokens(1), b""))
 
 
 def test_a_commit_out_of_order_stops_the_node() -> None:

@@ -101,6 +101,7 @@ class People(RuleBasedStateMachine):
         """Nothing but the sender's sequence and what every commit moves."""
         now = self.ledger.state
         before.height, before.time, before.mix = now.height, now.time, now.mix
+        before.fee_commits, before.fee_bytes = now.fee_commits, now.fee_bytes
         before.accounts[sender].sequence_high = now.accounts[sender].sequence_high
         before.accounts[sender].sequence_mask = now.accounts[sender].sequence_mask
         assert before == now

@@ -16,7 +16,8 @@ class Wisher:
 
     def __init__(self) -> None:
         self.ledger = Ledger("buyer", "maker", "one", "two")
-        self.wishes = Wishes(self.ledger.keys["maker"], self.ledger.executor.chain)
+        key, chain = self.ledger.keys["maker"], self.ledger.executor.chain
+        self.wishes = Wishes(key, chain, self.ledger.genesis.params)
 
     def wish(self, key: str, amount: int = 1, moment: int = 0) -> Submission | None:
         wish = Wish(key, Stake(MicroTokens(amount)))
