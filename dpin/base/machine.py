@@ -1,8 +1,8 @@
 """What a machine is: one event in, effects out.
 
 A machine never waits, reads a clock, rolls dice or touches a device. Whoever drives it performs its
-effects in order, and makes every `Store(sync=True)` of a batch durable before any other effect of
-that batch, or of a later one, leaves the node.
+effects in order, and makes every `Store(sync=True)` and `Roll` of a batch durable before any other
+effect of that batch, or of a later one, leaves the node.
 """
 
 from collections.abc import Sequence
@@ -54,6 +54,16 @@ class Store:
 
     record: bytes
     sync: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Begin the log anew with these records: all that is still needed of what was stored so far.
+
+    As durable as a `Store` with `sync`; a crash leaves the old log or the new one.
+    """
+
+    records: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant
 from dpin.ledger.beacon import Chain, OwnChain
 from dpin.ledger.blocks import check_block, read_block
@@ -75,7 +75,7 @@ class Silenced:
 
 
 Event = Received | PeerUp | PeerDown | Tick | Submit
-Effect = Send | Store | Wake | Blame | Applied | Refused | Silenced
+Effect = Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced
 
 
 class Replica:

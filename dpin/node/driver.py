@@ -15,7 +15,7 @@ import trio
 
 from dpin.base.crypto import SigningKey, check_edge_cases
 from dpin.base.errors import Misuse, Unavailable
-from dpin.base.machine import Blame, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, Roll, Send, Store, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
@@ -90,7 +90,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
     invite = read_network(home)
     choice = choice_of(options, key, development=invite.genesis.params.development)
     async with AsyncExitStack() as stack:
-        ledger_log, replay = await Log.open(home.ledger_log)
+        ledger_log, replay = await Log.open(home.ledger_log, archive=settings.ledger.archive)
         stack.push_async_callback(ledger_log.close)
         if replay.dropped_bytes:
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
@@ -215,15 +215,29 @@ class Node:
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         """Append now; act now, or when what must be durable is."""
-        stores = [effect for effect in effects if isinstance(effect, Store)]
-        others = [effect for effect in effects if not isinstance(effect, Store)]
-        if stores:
-            self._shells.log.append([store.record for store in stores])
-        if self._waiting or any(store.sync for store in stores):
+        others = [effect for effect in effects if not isinstance(effect, Store | Roll)]
+        if self._append(effects) or self._waiting:
             self._waiting += 1
             self._batches.send_nowait(others)
         else:
             self._act(others)
+
+    def _append(self, effects: Sequence[Effect]) -> bool:
+        """Write down what a batch stores, in order; whether the rest waits for the disk."""
+        records: list[bytes] = []
+        sync = False
+        for effect in effects:
+            if isinstance(effect, Store):
+                records.append(effect.record)
+                sync = sync or effect.sync
+            elif isinstance(effect, Roll):
+                if records:
+                    self._shells.log.append(records)
+                self._shells.log.roll(effect.records)
+                records, sync = [], True
+        if records:
+            self._shells.log.append(records)
+        return sync
 
     async def _write(self) -> None:
         """Make the log durable, then do what waited for it: one sync for all that wait."""
@@ -246,7 +260,7 @@ class Node:
                     self._shells.host.send(peer, payload)
                 case Blame(peer, reason):
                     self._around.blame(peer, reason)
-                case Store() | Wake():
+                case Store() | Roll() | Wake():
                     raise AssertionError("these were taken out before")
                 case _:
                     self._act_here(effect)

@@ -63,7 +63,7 @@ class Home:
     bootstrap: Path  # whom to dial first, one address a line
     running: Path  # there while a node runs
     lock: Path  # held by the one node of this home
-    ledger_log: Path  # the ledger's write-ahead log
+    ledger_log: Path  # the ledger's write-ahead log, a folder of segments
     jobs: Path  # a folder for each job, its own and those it serves
     blobs: Path  # content-addressed chunks
     worker: Path  # where workers may write
@@ -82,7 +82,7 @@ def home_in(root: Path, config: Path) -> Home:
         bootstrap=root / "bootstrap",
         running=root / "node.json",
         lock=root / "node.lock",
-        ledger_log=root / "ledger.log",
+        ledger_log=root / "ledger",
         jobs=root / "jobs",
         blobs=root / "blobs",
         worker=root / "worker",

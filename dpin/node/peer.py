@@ -14,7 +14,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ChainId, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
@@ -82,7 +82,17 @@ Event = (
     | WorkEvent
 )
 Effect = (
-    Send | Store | Wake | Blame | Note | Outcome | Applied | Silenced | StoreEffect | WorkEffect
+    Send
+    | Store
+    | Roll
+    | Wake
+    | Blame
+    | Note
+    | Outcome
+    | Applied
+    | Silenced
+    | StoreEffect
+    | WorkEffect
 )
 _Inner = Effect | Wish | Refused | Produced
 _Task = Probe | Drain | Start | Abandon | StoreEvent | WorkEvent
@@ -111,7 +121,8 @@ class Peer:
         self.defender = Defender(me)
         self.provider = Provider(options.key, self.chain, params, options.choice)
         self.requester = Requester(me, self.chain, params)
-        for body in own[Owner.OWN_JOB]:
+        self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
+        for body in self._own_jobs:
             kept: OwnRecord = decode(OwnRecord, body)
             self.requester.restore(kept)
         for body in own[Owner.PRODUCED]:
@@ -233,7 +244,7 @@ class Peer:
                 self.defender.step(effect)
                 outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
             case _:
-                outside.append(effect)
+                outside.append(self._logged(effect))
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""
@@ -263,6 +274,20 @@ class Peer:
                     yield _owned(owner, effect)
                 case _:
                     yield effect
+
+    def _logged(self, effect: Effect) -> Effect:
+        """The ledger may begin the log anew; what others still need goes along."""
+        if isinstance(effect, Store) and effect.record[0] == Owner.OWN_JOB:
+            self._own_jobs.append(effect.record[1:])
+        if not isinstance(effect, Roll):
+            return effect
+        produced = [encode(unit) for unit in self.defender.held]
+        kept = {
+            Owner.LEDGER: effect.records,
+            Owner.OWN_JOB: self._own_jobs,
+            Owner.PRODUCED: produced,
+        }
+        return Roll([bytes([owner]) + record for owner in Owner for record in kept[owner]])
 
 
 def _owned(owner: Owner, store: Store) -> Store:

@@ -75,6 +75,12 @@ class NetworkSection(Section, frozen=True):
     mdns: bool = False
 
 
+class LedgerSection(Section, frozen=True):
+    """[ledger]: what it keeps of the ledger."""
+
+    archive: bool = False
+
+
 class ApiSection(Section, frozen=True):
     """[api]: the local HTTP API, on loopback only."""
 
@@ -95,6 +101,7 @@ class Settings(Section, frozen=True):
     share: ShareSection = ShareSection()
     jobs: JobsSection = JobsSection()
     network: NetworkSection = NetworkSection()
+    ledger: LedgerSection = LedgerSection()
     api: ApiSection = ApiSection()
     log: LogSection = LogSection()
 
@@ -279,6 +286,7 @@ _MEANING: Final = {
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",
     "network.mdns": "find peers on the local network",
+    "ledger.archive": "keep every block since this node joined, for audits; grows for ever",
     "api.port": "of the HTTP API on 127.0.0.1; 0: a free one",
     "log.level": "debug, info, warning or error",
     "log.format": "auto (console on a terminal, else json), console or json",

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from dpin.base.chance import Chance
 from dpin.base.ids import NodeId
-from dpin.base.machine import Machine, PeerDown, PeerUp, Store
+from dpin.base.machine import Machine, PeerDown, PeerUp, Roll, Store
 from dpin.base.units import NEVER, Instant, Micros, after
 from dpin.sim.disk import Disk
 
@@ -91,7 +91,15 @@ class Station:
 
     def write(self, effects: Sequence[object], now: Instant) -> Instant:
         """Append what a batch stores; returns when what it syncs is durable: or long ago."""
-        stores = [effect for effect in effects if isinstance(effect, Store)]
-        for store in stores:
-            self.disk.append(store.record)
-        return self.disk.sync(now) if any(store.sync for store in stores) else Instant(0)
+        sync = False
+        for effect in effects:
+            match effect:
+                case Store(record):
+                    self.disk.append(record)
+                    sync = sync or effect.sync
+                case Roll(records):
+                    self.disk.roll(records)
+                    sync = True
+                case _:
+                    pass
+        return self.disk.sync(now) if sync else Instant(0)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from dpin.base.ids import NodeId
-from dpin.base.machine import Blame, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, Roll, Send, Store, Tick, Wake
 from dpin.base.units import MILLION, NEVER, Instant, Micros, after
 from dpin.sim.disk import FAST, Disk, DiskHabits
 from dpin.sim.network import LAN, LinkHabits, Network
@@ -132,12 +132,12 @@ class World:
         """Write and set the timer now; do the rest when all that was synced so far is durable."""
         now = self.timeline.now
         for effect in effects:
-            if isinstance(effect, Store | Wake):
+            if isinstance(effect, Store | Roll | Wake):
                 self._record(station.node, effect)
             if isinstance(effect, Wake):
                 self._wake(station, effect.at)
         durable = station.write(effects, now)
-        rest = [effect for effect in effects if not isinstance(effect, Store | Wake)]
+        rest = [effect for effect in effects if not isinstance(effect, Store | Roll | Wake)]
         if self._habits.overtaking:
             sends = [effect for effect in rest if isinstance(effect, Send)]
             rest = [effect for effect in rest if not isinstance(effect, Send)]

@@ -11,6 +11,7 @@ record follows a bad one, the disk has lost what it once had: that is rot, and n
 
 from dataclasses import dataclass
 from enum import Enum
+from re import fullmatch
 from struct import Struct
 from typing import Final
 from zlib import crc32
@@ -20,6 +21,7 @@ RECORD_BYTES_MAX: Final = 4 << 20  # of one body
 _HEAD: Final = Struct(">IIB")
 _COVERED: Final = Struct(">QIB")
 HEAD_BYTES: Final = _HEAD.size
+_SEGMENT: Final = r"([0-9]{10})\.log"  # so that names sort as numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,14 @@ def _good_record_follows(data: memoryview, bad: int) -> bool:
     """Whether a record is valid that starts where the one after the bad record may start."""
     end = min(len(data), bad + HEAD_BYTES + RECORD_BYTES_MAX + 1)
     return any(_record_at(data, offset) is not None for offset in range(bad + HEAD_BYTES, end))
+
+
+def segment_name(number: int) -> str:
+    """The file of a log's segment; the first is number 1."""
+    return f"{number:010}.log"
+
+
+def segment_number(name: str) -> int | None:
+    """Which segment a file is, if it is one."""
+    found = fullmatch(_SEGMENT, name)
+    return int(found[1]) if found else None

@@ -1,4 +1,9 @@
-"""Append, sync, replay: the node's one log, and the lock of the folder it lies in.
+"""Append, sync, roll, replay: the node's one log, and the lock of the folder it lies in.
+
+The log is a folder of segments, numbered from 1; the one with the highest number is current and it
+alone is replayed. A new segment begins with everything that is still needed of the older ones. It
+is written beside them under another name and takes its own name when it is durable, so a crash
+leaves the old segment current or the new one, each whole.
 
 A failed write or sync is final. After a failed fsync the kernel may have dropped the very pages
 that it could not write and report the next one as good, so the log refuses everything from then on;
@@ -8,7 +13,7 @@ the node stops, and a start from the disk shows what was kept.
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +22,20 @@ from typing import Final, Self
 import trio
 
 from dpin.base.errors import Unavailable
-from dpin.storage.frames import Problem, Record, encode_record, scan
+from dpin.storage.frames import (
+    Problem,
+    Record,
+    encode_record,
+    scan,
+    segment_name,
+    segment_number,
+)
 
 KIND_ENTRY: Final = 1  # the only kind so far: what a machine asked to store
+UNFINISHED: Final = ".new"  # a segment that is not current yet; of no use after a crash
+_WRITE_BYTES: Final = 1 << 20  # handed to the system at once, so that a long carry is not copied
+_PRIVATE: Final = 0o600
+_FOLDER: Final = 0o700
 
 
 def _make_durable(descriptor: int) -> None:
@@ -80,90 +96,167 @@ class Replay:
     dropped_bytes: int  # of a torn tail, cut off
 
 
-class Log:
-    """An append-only file of records. One task appends; any task may sync."""
+@dataclass(slots=True)
+class _Segment:
+    """One file of the log, open for appending."""
 
-    def __init__(self, descriptor: int, name: str, end: int) -> None:
-        """Go on at offset `end` of an open file; `Log.open` makes one from a path."""
-        self._descriptor = descriptor
-        self._name = name
-        self._end = end
+    descriptor: int
+    path: Path  # as it is called once it is durable
+    end: int = 0
+
+    @property
+    def unfinished(self) -> Path:
+        return self.path.with_name(self.path.name + UNFINISHED)
+
+    def write(self, records: Iterable[bytes]) -> None:
+        data = bytearray()
+        for body in records:
+            data += encode_record(Record(KIND_ENTRY, body), self.end + len(data))
+            if len(data) >= _WRITE_BYTES:
+                self._flush(data)
+        self._flush(data)
+
+    def _flush(self, data: bytearray) -> None:
+        with memoryview(data) as view:
+            written = 0
+            while written < len(view):
+                written += os.write(self.descriptor, view[written:])
+        self.end += len(data)
+        data.clear()
+
+
+class Log:
+    """An append-only folder of records. One task appends and rolls; any task may sync."""
+
+    def __init__(self, descriptor: int, path: Path, end: int, *, archive: bool = False) -> None:
+        """Go on at offset `end` of an open segment; `Log.open` makes one from a folder."""
+        self._segments = [_Segment(descriptor, path, end)]  # oldest first; all but [0] unfinished
+        self._archive = archive
         self._broken: str | None = None
         self._syncing = trio.Lock()  # close waits: a number closed under a sync may be reused
 
     @classmethod
-    async def open(cls, path: Path) -> "tuple[Log, Replay]":
-        """Open or create the log at `path`, cut off a torn tail, return what it holds.
+    async def open(cls, folder: Path, *, archive: bool = False) -> "tuple[Log, Replay]":
+        """Open or create the log in `folder`; cut off a torn tail; return what is still needed.
 
-        Raises Unavailable where the log cannot be read, is damaged before its tail, or holds a
-        kind of record that this version does not know.
+        With `archive`, older segments are kept when the log rolls. Raises Unavailable where the
+        log cannot be read, is damaged before its tail, or holds a kind of record that this version
+        does not know.
         """
         try:
-            descriptor, end, replay = await trio.to_thread.run_sync(_open, path)
+            segment, replay = await trio.to_thread.run_sync(_open, folder)
         except OSError as error:
-            raise Unavailable(f"cannot open the log {path}: {error.strerror}") from error
-        return cls(descriptor, str(path), end), replay
+            raise Unavailable(f"cannot open the log {folder}: {error.strerror}") from error
+        return cls(segment.descriptor, segment.path, segment.end, archive=archive), replay
 
     def append(self, records: Sequence[bytes]) -> None:
         """Write records after the last one; durable only after `sync`. Raises Unavailable."""
         self._refuse_if_broken()
-        data = bytearray()
-        for body in records:
-            data += encode_record(Record(KIND_ENTRY, body), self._end + len(data))
         try:
-            _write_all(self._descriptor, data)
+            self._segments[-1].write(records)
         except OSError as error:
             raise self._break(error) from error
-        self._end += len(data)
+
+    def roll(self, carry: Iterable[bytes]) -> None:
+        """Go on in a new segment that begins with `carry`: all that is needed of what was written.
+
+        The next `sync` makes it durable and then current; a crash before that leaves the old one.
+        Raises Unavailable.
+        """
+        self._refuse_if_broken()
+        last = self._segments[-1].path
+        try:
+            number = _number(last) + 1
+            segment = _Segment(-1, last.with_name(segment_name(number)))
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+            segment.descriptor = os.open(segment.unfinished, flags, _PRIVATE)
+            self._segments.append(segment)
+            segment.write(carry)
+        except OSError as error:
+            raise self._break(error) from error
 
     async def sync(self) -> None:
         """Return when everything appended before this call is durable. Raises Unavailable."""
         async with self._syncing:
             self._refuse_if_broken()
+            segments = list(self._segments)
             try:
-                await trio.to_thread.run_sync(_make_durable, self._descriptor)
+                await trio.to_thread.run_sync(_settle, segments, self._archive)
             except OSError as error:
                 raise self._break(error) from error
+            for segment in segments[:-1]:
+                self._segments.remove(segment)
+                os.close(segment.descriptor)
         self._refuse_if_broken()
 
     async def close(self) -> None:
-        """Close the file; what was not synced may or may not be kept."""
+        """Close the files; what was not synced may or may not be kept."""
         with trio.CancelScope(shield=True):
             async with self._syncing:
                 self._broken = self._broken or "it was closed"
-                if self._descriptor >= 0:
-                    os.close(self._descriptor)
-                    self._descriptor = -1
+                while self._segments:
+                    os.close(self._segments.pop().descriptor)
 
     def _break(self, error: OSError) -> Unavailable:
         self._broken = error.strerror or str(error)
-        return Unavailable(f"cannot write the log {self._name}: {self._broken}")
+        return Unavailable(f"cannot write the log {self._segments[-1].path}: {self._broken}")
 
     def _refuse_if_broken(self) -> None:
         if self._broken is not None:
-            raise Unavailable(f"the log {self._name} takes nothing more: {self._broken}")
+            where = self._segments[-1].path if self._segments else "of this node"
+            raise Unavailable(f"the log {where} takes nothing more: {self._broken}")
 
 
-def _write_all(descriptor: int, data: bytearray) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(view):
-            written += os.write(descriptor, view[written:])
+def _settle(segments: Sequence[_Segment], archive: bool) -> None:  # noqa: FBT001 (thread call)
+    """Blocking part of `Log.sync`: each newer segment becomes current, in order."""
+    old = segments[0]
+    for new in segments[1:]:
+        if archive:
+            _make_durable(old.descriptor)
+        _make_durable(new.descriptor)
+        new.unfinished.rename(new.path)
+        _make_name_durable(new.path.parent)
+        if not archive:
+            _drop_older(new.path)
+        old = new
+    if len(segments) == 1:
+        _make_durable(old.descriptor)
 
 
-def _open(path: Path) -> tuple[int, int, Replay]:
-    """Blocking part of `Log.open`: the descriptor at the end of the good records, and these."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _drop_older(current: Path) -> None:
+    """Also what a crash, or a time as an archive, has left; a name that comes back does no harm."""
+    for path in _finished(current.parent):
+        if _number(path) < _number(current):
+            path.unlink()
+
+
+def _finished(folder: Path) -> list[Path]:
+    """The segments of a log, oldest first."""
+    return sorted(path for path in folder.iterdir() if segment_number(path.name) is not None)
+
+
+def _number(segment: Path) -> int:
+    return segment_number(segment.name) or 0
+
+
+def _open(folder: Path) -> tuple[_Segment, Replay]:
+    """Blocking part of `Log.open`: the newest segment behind its good records, and these."""
+    folder.mkdir(mode=_FOLDER, exist_ok=True)
+    for path in folder.glob(f"*{UNFINISHED}"):
+        path.unlink()
+    path = (_finished(folder) or [folder / segment_name(1)])[-1]
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE)
     try:
         end, replay = _recover(descriptor, path)
         # What a killed process had only handed to the kernel is durable from here on too: the
         # node will act on it.
         _make_durable(descriptor)
-        _make_name_durable(path.parent)
+        _make_name_durable(folder)
+        _make_name_durable(folder.parent)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor, end, replay
+    return _Segment(descriptor, path, end), replay
 
 
 def _recover(descriptor: int, path: Path) -> tuple[int, Replay]:

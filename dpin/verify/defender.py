@@ -78,6 +78,11 @@ class Defender:
             case _:
                 assert_never(event)
 
+    @property
+    def held(self) -> Sequence[Produced]:
+        """What was produced and is still needed after a restart, in the order of the units."""
+        return [self._units[key].produced for key in sorted(self._units)]
+
     def _follow(self, state: State) -> Iterator[Effect]:
         live: set[UnitKey] = set()
         for _, lease, unit in live_units(state):

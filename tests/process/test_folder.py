@@ -24,6 +24,7 @@ from tests.support.network import (
     assert_signed_once,
     pay,
     run,
+    segment,
     wait_ready,
 )
 
@@ -40,7 +41,7 @@ _LIMITED: Final = (  # The limit on the size of a file stands for a disk without
 def content(node: DemoNode) -> Mapping[str, bytes]:
     """The files that a refused start must leave as they are."""
     home = node.home
-    return {path.name: path.read_bytes() for path in (home.key, home.genesis, home.ledger_log)}
+    return {path.name: path.read_bytes() for path in (home.key, home.genesis, segment(node))}
 
 
 def children(node: DemoNode) -> list[psutil.Process]:
@@ -65,7 +66,7 @@ def test_a_torn_tail_is_cut_off_with_a_warning_and_the_node_catches_up(network: 
     cyd = network.nodes[2]
     agreed(network.nodes)
     cyd.kill()
-    with cyd.home.ledger_log.open("r+b") as log:
+    with segment(cyd).open("r+b") as log:
         log.truncate(log.seek(0, os.SEEK_END) - TORN_BYTES)
     height = pay(network.ada, network.bea, "1")
     cyd.start()
@@ -89,11 +90,11 @@ def test_a_rotten_middle_stops_the_start_with_one_sentence_and_changes_nothing(
 ) -> None:
     cyd = network.nodes[2]
     cyd.stop()
-    whole = cyd.home.ledger_log.read_bytes()
+    whole = segment(cyd).read_bytes()
     second = HEAD_BYTES + len(scan(whole).records[0].body)
     rotten = bytearray(whole)
     rotten[second + HEAD_BYTES] ^= 1
-    cyd.home.ledger_log.write_bytes(rotten)
+    segment(cyd).write_bytes(rotten)
     before = content(cyd)
     done = run(cyd, "node", "start")
     assert done.returncode == 1
@@ -102,7 +103,7 @@ def test_a_rotten_middle_stops_the_start_with_one_sentence_and_changes_nothing(
     assert f"is damaged at byte {second} of {len(whole)}" in errors[0]
     assert "Traceback" not in done.stderr
     assert content(cyd) == before
-    cyd.home.ledger_log.write_bytes(whole)
+    segment(cyd).write_bytes(whole)
     cyd.start()
     wait_ready(cyd)
 

@@ -69,3 +69,41 @@ def test_an_old_copy_has_fewer_records() -> None:
     disk = filled(STEADY, 3)
     disk.go_back(3)
     assert disk.recover() == (b"synced 0", b"synced 1", b"synced 2")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_log_begun_anew_is_the_old_or_the_new_after_a_crash(seed: int) -> None:
+    disk = filled(STEADY, seed)
+    old = disk.recover()
+    assert old is not None
+    disk.roll([b"carried", b"too"])
+    disk.append(b"later")
+    disk.sync(Instant(20))
+    disk.crash(Instant(25))
+    found = disk.recover()
+    assert found == (b"carried", b"too", b"later") or found == old[: len(found or ())]
+
+
+def test_both_are_met_and_only_the_new_one_after_the_sync() -> None:
+    found = set()
+    for seed in range(40):
+        disk = filled(STEADY, seed)
+        disk.roll([b"carried"])
+        disk.sync(Instant(20))
+        disk.crash(Instant(25))
+        found.add((disk.recover() or (b"",))[0])
+    assert found == {b"carried", b"synced 0"}
+    for seed in range(40):
+        disk = filled(STEADY, seed)
+        disk.roll([b"carried"])
+        disk.crash(disk.sync(Instant(20)))
+        assert disk.recover() == (b"carried",)
+
+
+def test_a_log_begun_anew_without_a_sync_is_the_old_one() -> None:
+    disk = filled(STEADY, 4)
+    disk.roll([b"carried"])
+    disk.crash(Instant(25))
+    found = disk.recover()
+    assert found is not None
+    assert found[:8] == tuple(b"synced %d" % i for i in range(8))

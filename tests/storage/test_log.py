@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from dpin.base.errors import Unavailable
-from dpin.storage.frames import Record, encode_record
+from dpin.storage.frames import Record, encode_record, segment_name
 from dpin.storage.log import FolderLock, Log
 
 BODIES: Final = [b"first", b"", b"third" * 1000]
@@ -26,6 +26,11 @@ lock = FolderLock(Path(sys.argv[1]))
 print("held", end="", flush=True)
 sys.stdin.read()
 """
+
+
+def first(folder: Path) -> Path:
+    """The only segment of a log that has never rolled."""
+    return folder / segment_name(1)
 
 
 async def replayed(path: Path) -> tuple[list[bytes], int]:
@@ -73,8 +78,8 @@ async def test_a_killed_process_loses_nothing_that_it_wrote(tmp_path: Path) -> N
 async def test_a_torn_tail_is_cut_off_and_counted(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "wal"
     await write(path, BODIES)
-    os.truncate(path, path.stat().st_size - cut)
-    left = path.stat().st_size - len(encode_record(Record(1, b"first"), 0)) - 9
+    os.truncate(first(path), first(path).stat().st_size - cut)
+    left = first(path).stat().st_size - len(encode_record(Record(1, b"first"), 0)) - 9
     assert await replayed(path) == (BODIES[:2], left)
     assert await replayed(path) == (BODIES[:2], 0)
 
@@ -82,7 +87,7 @@ async def test_a_torn_tail_is_cut_off_and_counted(tmp_path: Path, cut: int) -> N
 async def test_a_log_goes_on_after_its_torn_tail(tmp_path: Path) -> None:
     path = tmp_path / "wal"
     await write(path, BODIES)
-    os.truncate(path, path.stat().st_size - 1)
+    os.truncate(first(path), first(path).stat().st_size - 1)
     await write(path, [b"again"])
     assert await replayed(path) == ([*BODIES[:2], b"again"], 0)
 
@@ -90,17 +95,18 @@ async def test_a_log_goes_on_after_its_torn_tail(tmp_path: Path) -> None:
 async def test_rot_before_good_records_stops_the_start_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "wal"
     await write(path, BODIES)
-    rotten = bytearray(path.read_bytes())
+    rotten = bytearray(first(path).read_bytes())
     rotten[10] ^= 1
-    path.write_bytes(rotten)
+    first(path).write_bytes(rotten)
     with pytest.raises(Unavailable, match="damaged at byte 0"):
         await Log.open(path)
-    assert path.read_bytes() == rotten
+    assert first(path).read_bytes() == rotten
 
 
 async def test_a_kind_of_record_from_the_future_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "wal"
-    path.write_bytes(encode_record(Record(9, b"?"), 0))
+    path.mkdir()
+    first(path).write_bytes(encode_record(Record(9, b"?"), 0))
     with pytest.raises(Unavailable, match="use a newer dpin"):
         await Log.open(path)
 
@@ -124,13 +130,13 @@ async def test_a_full_disk_ends_the_log_and_keeps_what_was_whole(tmp_path: Path)
     with pytest.raises(Unavailable, match="takes nothing more"):
         await log.sync()
     await log.close()
-    assert path.stat().st_size == 4096
+    assert first(path).stat().st_size == 4096
     assert await replayed(path) == ([b"kept"], 4096 - 9 - len(b"kept"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 async def test_a_device_without_room_ends_the_log() -> None:
-    log = Log(os.open("/dev/full", os.O_WRONLY), "/dev/full", 0)
+    log = Log(os.open("/dev/full", os.O_WRONLY), Path("/dev/full"), 0)
     with pytest.raises(Unavailable, match="No space left"):
         log.append([b"x"])
     with pytest.raises(Unavailable, match="takes nothing more: No space left"):
@@ -140,7 +146,7 @@ async def test_a_device_without_room_ends_the_log() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux syncs no character device")
 async def test_a_failed_sync_is_never_tried_again() -> None:
-    log = Log(os.open("/dev/null", os.O_WRONLY), "/dev/null", 0)
+    log = Log(os.open("/dev/null", os.O_WRONLY), Path("/dev/null"), 0)
     log.append([b"x"])
     with pytest.raises(Unavailable, match="cannot write the log"):
         await log.sync()

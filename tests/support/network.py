@@ -126,9 +126,14 @@ def assert_conserved(view: NodeView) -> None:
     assert min(held) >= 0
 
 
+def segment(node: DemoNode) -> Path:
+    """The segment of a node's log that is current."""
+    return max(node.home.ledger_log.glob("*.log"))
+
+
 def records(node: DemoNode) -> list[Record]:
     """What a node's log holds now of the ledger."""
-    entries = scan(node.home.ledger_log.read_bytes()).records
+    entries = scan(segment(node).read_bytes()).records
     owned = [entry.body for entry in entries if entry.body[0] == Owner.LEDGER]
     return [decode(Record, body[1:]) for body in owned]
 
