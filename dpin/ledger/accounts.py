@@ -9,6 +9,8 @@ from enum import IntEnum
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MILLION, LedgerMillis, MicroTokens, Tick
+from dpin.ledger.checkpoint import CommitteeRecord
+from dpin.ledger.standing import Epoch, Validator, nobody
 from dpin.ledger.transactions import Commit, OpenLeaf, Propose, Register, VerifyReveal
 
 UnitKey = tuple[Digest, Round]  # lease and round
@@ -193,7 +195,7 @@ class Job:
 class State:
     """All that the ledger knows after a commit.
 
-    Conserved: reserve + treasury + sum(worth) + sum(escrow) == MAX_SUPPLY.
+    Conserved: reserve + treasury + sum(worth) + sum(bond) + sum(escrow) == MAX_SUPPLY.
     """
 
     reserve: MicroTokens
@@ -207,7 +209,15 @@ class State:
     time: LedgerMillis = LedgerMillis(0)
     tick: Tick = Tick(0)
     mix: Digest = Digest(bytes(32))
-    epoch: int = 0
     fee_multiplier: int = MILLION  # ppm of the opening price of a transaction
     fee_commits: int = 0  # since the multiplier moved
     fee_bytes: int = 0  # of transactions in these
+    validators: dict[NodeId, Validator] = field(default_factory=dict)
+    term: Epoch = field(default_factory=nobody)  # the present epoch
+    committees: dict[int, CommitteeRecord] = field(default_factory=dict)  # within unbonding time
+    sequence: int = 0  # of the newest checkpoint
+
+    @property
+    def epoch(self) -> int:
+        """The number of the present epoch."""
+        return self.term.number

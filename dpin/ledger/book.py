@@ -28,6 +28,9 @@ class Kind(IntEnum):
     LEASE = 3
     UNIT = 4
     ROUND = 5
+    EPOCH = 6
+    VALIDATOR = 7
+    COMMITTEE = 8
 
 
 Part = tuple[Kind, bytes, int]  # kind, id, round

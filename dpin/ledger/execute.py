@@ -7,18 +7,21 @@ from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
-from dpin.ledger import beacon, fees, money, rules
+from dpin.ledger import closing, cosigning, fees, money, rules
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import Gate, Rejected, check_sender, use
 from dpin.ledger.book import Book, Kind
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
+from dpin.ledger.committee import first_record
 from dpin.ledger.genesis import Founder, Genesis, chain_id
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.receipts import ReceiptLog
 from dpin.ledger.roots import StateRoot
+from dpin.ledger.standing import Epoch, Noted, Validator, opened
 from dpin.ledger.transactions import Register
 
 MIX_TAG: Final = "dpin/mix/v1"
+OF_FOUNDERS: Final = (Kind.ACCOUNT, Kind.VALIDATOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +30,9 @@ class Applied:
 
     height: int
     receipts: tuple[Receipt, ...]  # in order: transactions, then what fell due
-    state_root: Digest | None  # every `root_every` commits
-    checkpoint: Checkpoint | None = None
-    closing: CommitteeRecord | None = None
-
-
-@dataclass(slots=True)
-class _Known:
-    """The newest reveal of one validator that has been checked, and a chain it will change to."""
-
-    round: Round
-    value: Digest
-    next_round: Round = Round(-1)
-    next_value: Digest = NO_DIGEST
-
-    def accepts(self, round_: Round, value: Digest) -> bool:
-        """Whether this is the reveal of that round; if so, it is the newest now."""
-        if 0 <= self.next_round < round_:
-            self.round, self.value, self.next_round = self.next_round, self.next_value, Round(-1)
-        if not beacon.reveals(self.round, self.value, round_, value):
-            return False
-        self.round, self.value = round_, value
-        return True
+    state_root: Digest | None  # with each checkpoint
+    checkpoint: Checkpoint | None = None  # every `root_every` commits, and at an epoch's end
+    closing: CommitteeRecord | None = None  # at an epoch's end: who validates the next
 
 
 class Executor:
@@ -59,12 +43,13 @@ class Executor:
         self._book = Book(self.chain, genesis.params, birth(genesis))
         self._gate = Gate(self.chain)
         self._timestamp_ms = genesis.created_ms
-        self._authors = {founder.node: author for author, founder in enumerate(genesis.founders)}
-        self._reveals = [_Known(Round(0), founder.anchor) for founder in genesis.founders]
         self._root = StateRoot()
         self.rooted: tuple[int, Digest] | None = None  # the newest state root and its height
-        self._book.changed.update((Kind.ACCOUNT, founder.node, 0) for founder in genesis.founders)
+        self._book.changed.add((Kind.COMMITTEE, b"", 0))
+        for founder in genesis.founders:
+            self._book.changed |= {(kind, founder.node, 0) for kind in OF_FOUNDERS}
         self.receipts = ReceiptLog()
+        self._unnoted: Noted | None = None
         money.audit(self._book)
         self._audited = 0  # the height of the last full audit
 
@@ -80,12 +65,12 @@ class Executor:
 
     @property
     def has_deadlines(self) -> bool:
-        """Whether something will happen by itself, so that time must go on."""
-        return len(self._book.agenda) > 0
+        """Whether something will happen by itself, so that time must go on: an epoch's end."""
+        return True
 
     @property
     def next_deadline(self) -> Tick | None:
-        """The tick of the first of it."""
+        """The tick of the first thing of jobs, leases and units that will."""
         return self._book.agenda.first
 
     def check(self, transaction: bytes) -> str | None:
@@ -98,20 +83,29 @@ class Executor:
         return None
 
     def apply(self, commit: OrderedCommit) -> Applied:
-        """Apply the next commit: time, mix, transactions, what fell due; in that order."""
+        """Apply the next commit: time, mix, transactions, what fell due, the epoch's end."""
         assert commit.height == self.state.height + 1, "commits are applied in order"
         self._book.receipts = []
         self.state.height = commit.height
+        self._note()
         self._move_time(commit.timestamp_ms)
         self._stir_mix(commit)
         fees.note(self.state, commit.transactions)
+        for block in commit.blocks:
+            cosigning.count(self.state, self.chain, block)
         for data in commit.transactions:
             self._transact(data, commit.leader_round)
         rules.expire(self._book)
+        epoch = self.state.term
+        record = closing.close(self._book, commit) if closing.is_due(self._book) else None
         money.check(self._book)
         for receipt in self._book.receipts:
             self.receipts.append(receipt)
-        return Applied(commit.height, tuple(self._book.receipts), self._state_root())
+        receipts = tuple(self._book.receipts)
+        if record is None and commit.height % self._book.params.consensus.root_every:
+            return Applied(commit.height, receipts, None)
+        checkpoint = self._checkpoint(commit, epoch, record)
+        return Applied(commit.height, receipts, checkpoint.state_root, checkpoint, record)
 
     def _move_time(self, timestamp_ms: int) -> None:
         """C5: an outage stops the clock instead of letting every deadline pass at once."""
@@ -123,7 +117,8 @@ class Executor:
 
     def _stir_mix(self, commit: OrderedCommit) -> None:
         """A reveal that does not belong to its chain adds nothing."""
-        if self._reveals[commit.leader].accepts(commit.leader_round, commit.reveal):
+        leader = self.state.term.seated[commit.leader]
+        if leader.accepts(commit.leader_round, commit.reveal):
             self.state.mix = digest(MIX_TAG, self.state.mix + commit.reveal)
 
     def _transact(self, data: bytes, leader_round: Round) -> None:
@@ -157,15 +152,11 @@ class Executor:
 
     def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
         """A validator changes to another chain, from a round that is still to come."""
-        author = self._authors.get(sender)
-        ahead = register.anchor_round >= leader_round
-        if author is not None and register.anchor != NO_DIGEST and ahead:
-            known = self._reveals[author]
-            known.next_round, known.next_value = register.anchor_round, register.anchor
-
-    def _state_root(self) -> Digest | None:
-        if self.state.height % self._book.params.consensus.root_every:
-            return None
+    def _checkpoint(
+        self, commit: OrderedCommit, epoch: Epoch, record: CommitteeRecord | None
+    ) -> Checkpoint:
+        """Of the state as it is now; the newest leaf of the log."""
+        self.state.sequence += 1
         fees.move(self.state, self._book.params)
         if money.audit_is_due(self.state, self.state.height - self._audited):
             money.audit(self._book)
@@ -173,17 +164,34 @@ class Executor:
         root = self._root.update(self.state, self._book.changed)
         self._book.changed.clear()
         self.rooted = (self.state.height, root)
-        return root
+        checkpoint = cosigning.make_checkpoint(self._book, commit, root, epoch, record)
+        self.receipts.append(checkpoint)
+        if record is None:
+            self._unnoted = cosigning.noted(checkpoint, self.receipts)
+        return checkpoint
+
+    def _note(self) -> None:
+        """The newest checkpoint is noted now, and not before: its state root cannot cover it."""
+        if self._unnoted is not None:
+            cosigning.note(self.state.term, self._unnoted)
+            self._unnoted = None
 
 
 def birth(genesis: Genesis) -> State:
-    """The state before the first commit: each founder has its grant, the reserve has the rest."""
-    granted = sum(founder.grant for founder in genesis.founders)
-    accounts = {founder.node: _founded(founder) for founder in genesis.founders}
-    mix = digest(MIX_TAG, encode(genesis))
-    reserve = MicroTokens(money.MAX_SUPPLY - granted)
-    return State(reserve, MicroTokens(0), accounts, mix=mix)
+    """The state before the first commit: founders have grant and bond, the reserve has the rest."""
+    bond, record = genesis.params.validator_bond_min, first_record(genesis, chain_id(genesis))
+    granted = sum(founder.grant + bond for founder in genesis.founders)
+    return State(
+        MicroTokens(money.MAX_SUPPLY - granted),
+        MicroTokens(0),
+        {founder.node: Account(free=founder.grant) for founder in genesis.founders},
+        mix=digest(MIX_TAG, encode(genesis)),
+        validators={founder.node: _bonded(founder, bond) for founder in genesis.founders},
+        term=opened(record, LedgerMillis(0), 0),
+        committees={0: record},
+    )
 
 
-def _founded(founder: Founder) -> Account:
-    return Account(free=founder.grant)
+def _bonded(founder: Founder, bond: MicroTokens) -> Validator:
+    """A founder is a registered validator from the start; its node key is its consensus key."""
+    return Validator(bond, founder.node, founder.anchor, last_epoch=0)

@@ -40,7 +40,8 @@ def supply(state: State) -> int:
     """All tokens there are: MAX_SUPPLY, after every commit."""
     held = sum(account.worth for account in state.accounts.values())
     escrow = sum(state.jobs[job].escrow for job in state.live_jobs)
-    return state.reserve + state.treasury + held + escrow
+    bonds = sum(validator.bond for validator in state.validators.values())
+    return state.reserve + state.treasury + held + escrow + bonds
 
 
 def check(book: Book) -> None:

@@ -1,36 +1,52 @@
 """The log of everything that became of transactions and units: one RFC 6962 tree over receipts.
 
+A checkpoint is a leaf, too: the last one at the time it is made. It has another shape than a
+receipt, so that no leaf is both.
+
 Hashes of whole subtrees are kept, so a proof costs a walk down the tree and not a new hash of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dpin.base import merkle
 from dpin.base.codec import encode
 from dpin.base.ids import Digest
+from dpin.ledger.checkpoint import Checkpoint
 from dpin.ledger.order import Receipt
+
+Leaf = Receipt | Checkpoint
 
 
 class ReceiptLog:
-    """All receipts since genesis, in order."""
+    """All receipts and checkpoints since genesis, in order."""
 
     def __init__(self) -> None:
-        self._receipts: list[Receipt] = []
+        self._leaves: list[Leaf] = []
         self._levels: list[list[Digest]] = [[]]  # level k: roots over 2^k leaves, side by side
         self._by_subject: dict[Digest, list[int]] = {}
 
     def __len__(self) -> int:
-        return len(self._receipts)
+        return len(self._leaves)
 
-    def __getitem__(self, index: int) -> Receipt:
-        return self._receipts[index]
+    def __getitem__(self, index: int) -> Leaf:
+        return self._leaves[index]
 
-    def append(self, receipt: Receipt) -> int:
-        """Add a receipt; returns its index."""
-        index = len(self._receipts)
-        self._receipts.append(receipt)
-        self._by_subject.setdefault(receipt.subject, []).append(index)
-        node, level = merkle.leaf_hash(encode(receipt)), 0
+    def __iter__(self) -> Iterator[Leaf]:
+        return iter(self._leaves)
+
+    def receipt(self, index: int) -> Receipt:
+        """A leaf that is a receipt, as those that `of` finds are."""
+        leaf = self._leaves[index]
+        assert isinstance(leaf, Receipt), "this leaf is a checkpoint"
+        return leaf
+
+    def append(self, leaf: Leaf) -> int:
+        """Add a leaf; returns its index."""
+        index = len(self._leaves)
+        self._leaves.append(leaf)
+        if isinstance(leaf, Receipt):
+            self._by_subject.setdefault(leaf.subject, []).append(index)
+        node, level = merkle.leaf_hash(encode(leaf)), 0
         self._levels[0].append(node)
         while len(self._levels[level]) % 2 == 0:
             node = merkle.node_hash(self._levels[level][-2], node)
@@ -46,12 +62,12 @@ class ReceiptLog:
 
     @property
     def root(self) -> Digest:
-        """The root over all receipts."""
-        return self._root(0, len(self)) if self._receipts else merkle.EMPTY_ROOT
+        """The root over all leaves."""
+        return self._root(0, len(self)) if self._leaves else merkle.EMPTY_ROOT
 
     def prove(self, index: int) -> tuple[Digest, ...]:
-        """The inclusion path of a receipt in the log as it is now."""
-        assert 0 <= index < len(self), "there is no such receipt"
+        """The inclusion path of a leaf in the log as it is now."""
+        assert 0 <= index < len(self), "there is no such leaf"
         path: list[Digest] = []
         start, size = 0, len(self)
         while size > 1:
@@ -72,8 +88,7 @@ class ReceiptLog:
         return merkle.node_hash(self._root(start, cut), self._root(start + cut, size - cut))
 
 
-def proven(receipt: Receipt, place: tuple[int, int], path: Sequence[Digest], root: Digest) -> bool:
-    """Whether the receipt stands at place (index, size) of the log with that root."""
+def proven(leaf: Leaf, place: tuple[int, int], path: Sequence[Digest], root: Digest) -> bool:
+    """Whether the leaf stands at place (index, size) of the log with that root."""
     index, size = place
-    leaf = merkle.leaf_hash(encode(receipt))
-    return merkle.root_from_inclusion(leaf, index, size, path) == root
+    return merkle.root_from_inclusion(merkle.leaf_hash(encode(leaf)), index, size, path) == root

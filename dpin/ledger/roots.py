@@ -12,11 +12,14 @@ from dpin.base.crypto import digest
 from dpin.base.ids import Digest, JobId, NodeId, Round
 from dpin.ledger.accounts import Account, Job, Lease, RoundRecord, State, Unit
 from dpin.ledger.book import Kind, Part
+from dpin.ledger.standing import Validator
 from dpin.ledger.statetree import StateProof, StateTree
 
 KEY_TAG: Final = "dpin/state-key/v1"
 VALUE_TAG: Final = "dpin/state-value/v1"
-CHAIN_PART: Final[Part] = (Kind.CHAIN, b"", 0)  # pools, height, time and mix; changes every commit
+CHAIN_PART: Final[Part] = (Kind.CHAIN, b"", 0)  # pools, height, time and mix
+EPOCH_PART: Final[Part] = (Kind.EPOCH, b"", 0)  # how the present epoch has gone so far
+EVER_NEW: Final = (CHAIN_PART, EPOCH_PART)  # what every commit changes
 
 
 class StateRoot:
@@ -32,7 +35,7 @@ class StateRoot:
 
     def update(self, state: State, changed: Iterable[Part]) -> Digest:
         """Take over these parts of the state; returns the new root."""
-        for part in [*changed, CHAIN_PART]:
+        for part in [*changed, *EVER_NEW]:
             key, value = key_of(part), snapshot(state, part)
             if value:
                 self._tree.put(key, digest(VALUE_TAG, encode(value)))
@@ -54,6 +57,8 @@ def root_of(state: State) -> Digest:
     parts += [
         (Kind.ROUND, job.id, record.round) for job in state.jobs.values() for record in job.rounds
     ]
+    parts += [(Kind.VALIDATOR, node, 0) for node in state.validators]
+    parts += [(Kind.COMMITTEE, b"", epoch) for epoch in state.committees]
     return StateRoot().update(state, parts)
 
 
@@ -68,7 +73,7 @@ def key_of(part: Part) -> Digest:
 
 def snapshot(state: State, part: Part) -> list[object]:
     """A part as a list of values that have one encoding; empty for a part that is not there."""
-    kind, identity, round_ = part
+    kind, identity, _ = part
     match kind:
         case Kind.CHAIN:
             pools = [state.reserve, state.treasury]
@@ -78,14 +83,32 @@ def snapshot(state: State, part: Part) -> list[object]:
         case Kind.ACCOUNT:
             account = state.accounts.get(NodeId(identity))
             return [] if account is None else _account(account)
-        case Kind.JOB:
-            return _job(state.jobs[JobId(identity)])
-        case Kind.LEASE:
-            return _lease(state.leases[Digest(identity)])
-        case Kind.UNIT:
-            return _unit(state.units[Digest(identity), Round(round_)])
-        case Kind.ROUND:
-            return _record(state.jobs[JobId(identity)].rounds[round_])
+        case Kind.JOB | Kind.LEASE | Kind.UNIT | Kind.ROUND:
+            return _of_work(state, part)
+        case Kind.EPOCH | Kind.VALIDATOR | Kind.COMMITTEE:
+            return _of_validation(state, part)
+
+
+def _of_work(state: State, part: Part) -> list[object]:
+    kind, identity, round_ = part
+    if kind == Kind.JOB:
+        return _job(state.jobs[JobId(identity)])
+    if kind == Kind.LEASE:
+        return _lease(state.leases[Digest(identity)])
+    if kind == Kind.UNIT:
+        return _unit(state.units[Digest(identity), Round(round_)])
+    return _record(state.jobs[JobId(identity)].rounds[round_])
+
+
+def _of_validation(state: State, part: Part) -> list[object]:
+    kind, identity, epoch = part
+    if kind == Kind.EPOCH:
+        return _epoch(state)
+    if kind == Kind.VALIDATOR:
+        validator = state.validators.get(NodeId(identity))
+        return [] if validator is None else _validator(validator)
+    committee = state.committees.get(epoch)
+    return [] if committee is None else [committee]
 
 
 def _account(account: Account) -> list[object]:
@@ -121,3 +144,24 @@ def _record(record: RoundRecord) -> list[object]:
     haves = [[lease, record.haves[lease]] for lease in sorted(record.haves)]
     included = [[one.lease, one.provider, one.steps, one.update] for one in record.included]
     return [*life, record.state_hash, record.candidates, haves, record.closed, included]
+
+
+def _validator(validator: Validator) -> list[object]:
+    keys = [validator.signer, validator.anchor, validator.anchor_round]
+    life = [validator.ready_for, validator.retired, validator.last_epoch, validator.jailed_until]
+    return [validator.bond, *keys, *life, validator.faults]
+
+
+def _epoch(state: State) -> list[object]:
+    """The committee is a part of its own; here stands which it is."""
+    epoch = state.term
+    seated = [
+        [one.round, one.reveal, one.next_round, one.next_reveal, one.cosigned, one.faults]
+        for one in epoch.seated
+    ]
+    noted = [
+        [one.sequence, one.checkpoint, one.height, one.size, one.root, one.cosigners]
+        for one in epoch.noted
+    ]
+    opening = [epoch.number, epoch.opened_ms, epoch.opened_height]
+    return [state.sequence, *opening, seated, noted, epoch.counted]

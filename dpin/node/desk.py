@@ -113,7 +113,7 @@ class Window:
 
     def _receipt(self, index: int) -> ReceiptView:
         log = self._peer.executor.receipts
-        receipt, size, root = log[index], len(log), log.root
+        receipt, size, root = log.receipt(index), len(log), log.root
         proof = log.prove(index)
         return ReceiptView(
             height=receipt.height,

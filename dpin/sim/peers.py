@@ -39,8 +39,8 @@ class PeerNode:
         """The state is seen after the last commit of a step only."""
         executor, height = self.peer.executor, applied.commit.height
         if applied.replayed:
-            log = executor.receipts
-            return Recovered(height, _done([log[index] for index in range(len(log))], height))
+            receipts = [leaf for leaf in executor.receipts if isinstance(leaf, Receipt)]
+            return Recovered(height, _done(receipts, height))
         return Committed(
             height=height,
             commit=applied.commit.digest,

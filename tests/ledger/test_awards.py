@@ -212,7 +212,7 @@ def test_a_job_without_an_award_expires_with_a_full_refund() -> None:
     assert ledger.state.jobs[job].state == JobState.EXPIRED
     assert ledger.state.jobs[job].reason == "no-provider"
     assert ledger.account("req").free == free
-    assert not ledger.executor.has_deadlines
+    assert ledger.executor.next_deadline is None
     assert award(ledger, job, ann=PRICE) == "job-closed"
 
 

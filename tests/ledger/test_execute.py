@@ -109,7 +109,7 @@ def test_a_validator_may_change_to_another_chain_from_a_coming_round() -> None:
         before = ledger.executor.mix
         ledger.commit()
         assert ledger.executor.mix != before
-    before, ledger.reveals = ledger.executor.mix, [renewed]
+    before, ledger.reveals = ledger.executor.mix, {ledger.id("ann"): renewed}
     ledger.commit()
     assert ledger.executor.mix == digest(MIX_TAG, before + renewed.at(Round(10)))
 
@@ -126,7 +126,7 @@ def test_deadlines_beyond_the_limit_of_one_commit_wait_for_the_next() -> None:
     ledger.wait(1)
     assert len(agenda) == 1
     ledger.commit()
-    assert not ledger.executor.has_deadlines
+    assert ledger.executor.next_deadline is None
 
 
 def test_a_receipt_names_the_transaction_before_what_it_brought_about() -> None:

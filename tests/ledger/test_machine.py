@@ -102,6 +102,8 @@ class People(RuleBasedStateMachine):
         now = self.ledger.state
         before.height, before.time, before.mix = now.height, now.time, now.mix
         before.fee_commits, before.fee_bytes = now.fee_commits, now.fee_bytes
+        before.term, before.sequence = now.term, now.sequence
+        before.committees = now.committees
         before.accounts[sender].sequence_high = now.accounts[sender].sequence_high
         before.accounts[sender].sequence_mask = now.accounts[sender].sequence_mask
         assert before == now
@@ -341,7 +343,7 @@ class Anything(Units):
         self.ledger.wait(500)
         state = self.ledger.state
         assert not state.live_jobs
-        assert not self.ledger.executor.has_deadlines
+        assert self.ledger.executor.next_deadline is None
         assert bonds(state) == 0
         assert all(account.locked == 0 for account in state.accounts.values())
         assert all(unit.state.settled for unit in state.units.values())

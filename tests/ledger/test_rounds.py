@@ -281,4 +281,4 @@ def test_when_everybody_is_gone_every_job_ends_by_itself(ledger: Ledger) -> None
     for job in jobs:
         assert is_quiet(ledger.state, ledger.state.jobs[job])
     assert bonds(ledger.state) == 0
-    assert not ledger.executor.has_deadlines
+    assert ledger.executor.next_deadline is None

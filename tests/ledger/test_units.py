@@ -183,7 +183,7 @@ def test_when_nobody_seals_others_are_seated_once() -> None:
     ledger.wait(SEAL_TICKS)
     assert (unit.state, unit.reason) == (UnitState.PAID, "unverified")
     assert ledger.account("ann").units_ok == 0
-    assert ledger.state.reserve == 10**15 - 60_000_000_000 + 4 * ABSENT + 21_000
+    assert ledger.state.reserve == 10**15 - 60_600_000_000 + 4 * ABSENT + 21_000
 
 
 def test_when_nobody_else_can_be_seated_the_unit_is_paid_unverified(ledger: Ledger) -> None:
@@ -388,8 +388,8 @@ def test_a_settlement_leaves_a_receipt_that_says_what_moved(ledger: Ledger) -> N
     unit, _ = verdict(ledger, [HONEST, HONEST])
     log = ledger.executor.receipts
     [index] = log.of(unit_subject(unit.lease, unit.round))
-    assert log[index].detail == f"paid verified paid={PAY} lost=0"
-    assert log[index].code == UnitState.PAID
+    assert log.receipt(index).detail == f"paid verified paid={PAY} lost=0"
+    assert log.receipt(index).code == UnitState.PAID
 
 
 def test_good_windows_from_another_start_than_the_rounds_are_slashed(ledger: Ledger) -> None:

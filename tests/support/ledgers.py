@@ -83,7 +83,8 @@ class Ledger:
         tables = {key.node_id: chain_table(key.node_id) for key in self.keys.values()}
         members = {node: CHAIN.anchor(table) for node, table in tables.items()}
         self.genesis: Genesis = found("test", CREATED_MS, members, params)
-        self.reveals = [OwnChain(CHAIN, tables[one.node]) for one in self.genesis.founders]
+        self.reveals = {node: OwnChain(CHAIN, table) for node, table in tables.items()}
+        self.round = Round(0)  # of the newest leader
         self.executor = Executor(self.genesis)
         self.commits: list[OrderedCommit] = []
         self.applied: list[Applied] = []
@@ -116,11 +117,19 @@ class Ledger:
     def commit(self, *transactions: bytes, after_ms: int = 1) -> Applied:
         """One commit, so long after the last."""
         self.now_ms += after_ms
-        height = len(self.commits) + 1
-        leader, round_ = height % len(self.reveals), Round(2 * height)
-        reveal = self.reveals[leader].at(round_)
+        height, committee = len(self.commits) + 1, self.state.term.committee
+        leader = height % len(committee.members)
+        self.round = Round(max(self.round, committee.base) + 2)
+        reveal = self.reveals[committee.members[leader].node].at(self.round)
         commit = OrderedCommit(
-            height, round_, leader, reveal, self.now_ms, NO_DIGEST, list(transactions)
+            height,
+            self.round,
+            leader,
+            reveal,
+            self.now_ms,
+            digest("test/commit", height.to_bytes(8)),
+            list(transactions),
+            committee.epoch,
         )
         self.commits.append(commit)
         self.applied.append(self.executor.apply(commit))
