@@ -15,6 +15,11 @@ def leaf_hash(data: bytes) -> Digest:
     return Digest(sha256(b"\0" + data).digest())
 
 
+def leaf_hashes(items: Sequence[bytes]) -> list[Digest]:
+    """Hashes of many leaves' data."""
+    return [Digest(sha256(b"\0" + data).digest()) for data in items]
+
+
 def node_hash(left: bytes, right: bytes) -> Digest:
     """Hash of an inner node."""
     return Digest(sha256(b"\1" + left + right).digest())
@@ -30,10 +35,14 @@ def _split(size: int) -> int:
 
 def root(leaves: Sequence[bytes]) -> Digest:
     """Root over leaf hashes."""
-    peaks = Peaks()
-    for leaf in leaves:
-        peaks.append(leaf)
-    return peaks.root
+    if not leaves:
+        return EMPTY_ROOT
+    level = list(leaves)
+    while len(level) > 1:  # Level by level; a last node without a sibling moves up as it is.
+        odd = level[-1:] if len(level) % 2 else []
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [sha256(b"\1" + left + right).digest() for left, right in pairs] + odd
+    return Digest(level[0])
 
 
 class Peaks:

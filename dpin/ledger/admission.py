@@ -31,7 +31,8 @@ from dpin.ledger.transactions import (
 SEQUENCE_WINDOW: Final = 64
 SEQUENCE_AHEAD: Final = 1 << 16
 NUMBER_MAX: Final = 2**63 - 1
-VERIFIED_MAX: Final = 1 << 16  # signatures remembered as good
+VERIFIED_MAX: Final = 1 << 16  # transactions remembered whose signature is good
+VERIFIED_BYTES_MAX: Final = 16 << 20  # of them
 
 # A signed transaction is an array of two: the transaction, and 64 bytes behind a header of two.
 _BODY: Final = slice(1, -(SIGNATURE_BYTES + 2))
@@ -47,14 +48,19 @@ class Invalid(Rejected):
 
 
 class Gate:
-    """Reads transactions; remembers good signatures, so that each is checked once."""
+    """Reads transactions; remembers the good ones, so that each is read and checked once."""
 
     def __init__(self, chain: ChainId) -> None:
         self._chain = chain
-        self._verified: dict[Digest, bytes] = {}  # transaction id -> its good signature
+        # By all of the bytes: the id does not cover the signature.
+        self._verified: dict[bytes, tuple[Digest, Transaction]] = {}
+        self._bytes = 0
 
     def read(self, data: bytes) -> tuple[Digest, Transaction]:
         """The transaction and its id; raises Invalid."""
+        known = self._verified.get(data)
+        if known is not None:
+            return known
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid("too-large")
         try:
@@ -62,11 +68,12 @@ class Gate:
         except PeerFault:
             raise Invalid("malformed") from None
         self._check_form(signed.transaction)
-        return self._check_signature(data, signed), signed.transaction
+        return self._check_signature(data, signed)
 
-    def forget(self, identity: Digest) -> None:
-        """Once applied, a transaction is kept from coming back by its sequence number."""
-        self._verified.pop(identity, None)
+    def forget(self, data: bytes) -> None:
+        """These bytes have been applied; their sequence number keeps them from coming back."""
+        if self._verified.pop(data, None) is not None:
+            self._bytes -= len(data)
 
     def _check_form(self, transaction: Transaction) -> None:
         if transaction.version != VERSION:
@@ -81,21 +88,25 @@ class Gate:
         ):
             raise Invalid("malformed")
 
-    def _check_signature(self, data: bytes, signed: SignedTransaction) -> Digest:
-        """The id does not cover the signature, so both must be those that were found good."""
+    def _check_signature(
+        self, data: bytes, signed: SignedTransaction
+    ) -> tuple[Digest, Transaction]:
         signature = signed.signature
         if len(signature) != SIGNATURE_BYTES:
             raise Invalid("wrong-signature")
         identity = digest(TRANSACTION_TAG, data[_BODY])
-        if self._verified.get(identity) == signature:
-            return identity
         sender = signed.transaction.sender
         if not verify(sender, TRANSACTION_TAG, self._chain, identity, signature):
             raise Invalid("wrong-signature")
-        if len(self._verified) >= VERIFIED_MAX:
-            del self._verified[next(iter(self._verified))]
-        self._verified[identity] = signature
-        return identity
+        self._remember(data, known := (identity, signed.transaction))
+        return known
+
+    def _remember(self, data: bytes, known: tuple[Digest, Transaction]) -> None:
+        """Keep what is good until it is applied; the oldest goes where there is too much."""
+        self._verified[data] = known
+        self._bytes += len(data)
+        while len(self._verified) > VERIFIED_MAX or self._bytes > VERIFIED_BYTES_MAX:
+            self.forget(next(iter(self._verified)))
 
 
 def check_sender(

@@ -11,7 +11,7 @@ from dpin.base.codec import Wire, decode, encode
 from dpin.base.crypto import SIGNATURE_BYTES, SigningKey, digest, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, NO_DIGEST, ChainId, Digest, Round
-from dpin.base.merkle import EMPTY_ROOT, leaf_hash, root
+from dpin.base.merkle import EMPTY_ROOT, leaf_hashes, root
 from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import Committee, first_committee
 from dpin.ledger.genesis import Genesis
@@ -113,7 +113,7 @@ def vertex_of(block: Block) -> Vertex:
 
 def payload_root(body: tuple[bytes, ...]) -> Digest:
     """The root over a block's transactions."""
-    return root([leaf_hash(transaction) for transaction in body]) if body else EMPTY_ROOT
+    return root(leaf_hashes(body))
 
 
 def sign_block(key: SigningKey, chain: ChainId, header: Header, body: tuple[bytes, ...]) -> Vertex:

@@ -12,6 +12,7 @@ from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.genesis import Genesis
 
 SEED_TAG: Final = "dpin/leader-seed/v1"
+DRAWN_MAX: Final = 256  # leaders remembered
 _LEADER_PREFIX: Final = b"dpin/leader/v1\0"
 
 
@@ -62,6 +63,19 @@ class Committee:
 
     def leader(self, round_: Round) -> int:
         """The author whose block of `round_` everybody looks at: drawn by weight."""
+        author = self._drawn.get(round_)
+        if author is None:
+            if len(self._drawn) >= DRAWN_MAX:
+                self._drawn.clear()
+            author = self._drawn[round_] = self._draw(round_)
+        return author
+
+    @cached_property
+    def _drawn(self) -> dict[Round, int]:
+        """Leaders that were asked for lately: everybody asks for the same few, often."""
+        return {}
+
+    def _draw(self, round_: Round) -> int:
         draw = sha256(_LEADER_PREFIX + self.seed + round_.to_bytes(8)).digest()
         left = int.from_bytes(draw) % self.total
         for author, weight in enumerate(self.weights):

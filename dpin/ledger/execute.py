@@ -5,7 +5,7 @@ from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
-from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
+from dpin.base.ids import Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, fees, money, rules
 from dpin.ledger.accounts import Account, State
@@ -133,7 +133,7 @@ class Executor:
             _, fee = check_sender(book.state, book.params, transaction, len(data))
         except Rejected:
             return
-        self._gate.forget(identity)
+        self._gate.forget(data)
         sender, operations = transaction.sender, transaction.operations
         account = book.account(sender)
         use(account, transaction.sequence)
@@ -152,6 +152,7 @@ class Executor:
 
     def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
         """A validator changes to another chain, from a round that is still to come."""
+
     def _checkpoint(
         self, commit: OrderedCommit, epoch: Epoch, record: CommitteeRecord | None
     ) -> Checkpoint:

@@ -111,6 +111,7 @@ class Replica:
         self._allowance = Allowance()
         self._silenced = False  # whether that was said
         self._wake_at = NEVER  # the earliest Tick that is on its way
+        self._only_queued = False  # by this event: a transaction waits behind others
         self._replayed: list[Effect] = [
             _applied(executed, replayed=True) for executed in self.engine.replay(records)
         ]
@@ -133,6 +134,9 @@ class Replica:
                 effects += self._submit(transaction, now)
             case _:
                 assert_never(event)
+        if self._only_queued:
+            self._only_queued = False
+            return effects
         effects += self._advance(now)
         effects += self._catch_up(now)
         effects += self._sleep(now)
@@ -199,7 +203,7 @@ class Replica:
                     self._links.refused(peer)
                     return [*self._links.follow()]
             case SubmitTransaction(transaction):
-                if self.engine.serves and self.engine.mempool.add(transaction)[1] == MALFORMED:
+                if self.engine.serves and self._queue(transaction)[1] == MALFORMED:
                     raise PeerFault("submitted what is no transaction")
         return []
 
@@ -234,12 +238,17 @@ class Replica:
 
     def _submit(self, transaction: bytes, now: Instant) -> list[Effect]:
         if self.engine.serves:
-            identity, reason = self.engine.mempool.add(transaction)
+            identity, reason = self._queue(transaction)
             return [Refused(identity, reason)] if reason is not None else []
         given_up = self._outbox.add(transaction, now)
         return [Refused(given_up.id, given_up.reason)] if given_up is not None else []
 
-    # --- what follows from every event ---
+    def _queue(self, transaction: bytes) -> tuple[Digest, str | None]:
+        """Let a transaction wait for a block; behind others, it changes nothing else."""
+        self._only_queued = self.engine.mempool.queued > 0
+        return self.engine.mempool.add(transaction)
+
+    # --- what follows from every event, but from a transaction that waits behind others ---
 
     def _advance(self, now: Instant) -> list[Effect]:
         """Execute, propose, and pass on what was accepted."""
