@@ -122,7 +122,7 @@ def check_ledger(claims: Claims, nodes: Sequence[NodeView]) -> None:
     claims.check("every node has the same state root", f"{len(roots)} root", holds=len(roots) == 1)
     ledgers = [node.ledger for node in nodes]
     sums = {
-        ledger.in_accounts + ledger.in_escrow + ledger.treasury + ledger.reserve
+        ledger.in_accounts + ledger.in_bonds + ledger.in_escrow + ledger.treasury + ledger.reserve
         for ledger in ledgers
     }
     total = ", ".join(format_tokens(amount) for amount in sorted(sums))

@@ -5,7 +5,7 @@ from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
-from dpin.base.ids import Digest, NodeId, Round
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, fees, money, rules
 from dpin.ledger.accounts import Account, State
@@ -152,6 +152,12 @@ class Executor:
 
     def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
         """A validator changes to another chain, from a round that is still to come."""
+        epoch, ahead = self.state.term, register.anchor_round >= leader_round
+        if register.anchor == NO_DIGEST or not ahead:
+            return
+        for member, seated in zip(epoch.committee.members, epoch.seated, strict=True):
+            if member.node == sender:
+                seated.next_round, seated.next_reveal = register.anchor_round, register.anchor
 
     def _checkpoint(
         self, commit: OrderedCommit, epoch: Epoch, record: CommitteeRecord | None

@@ -81,7 +81,7 @@ def _consensus(*, min_round_delay_ms: int, leader_timeout_ms: int, idle_round_ms
 DEVELOPMENT: Final = Params(
     preset="development",
     development=True,
-    consensus=_consensus(min_round_delay_ms=50, leader_timeout_ms=250, idle_round_ms=500),
+    consensus=_consensus(min_round_delay_ms=50, leader_timeout_ms=250, idle_round_ms=1_000),
     tick_ms=200,
     award_ticks=25,
     ready_ticks=50,  # whoever joins late loads torch first: docs/decisions/0008

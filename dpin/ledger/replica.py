@@ -203,8 +203,10 @@ class Replica:
                     self._links.refused(peer)
                     return [*self._links.follow()]
             case SubmitTransaction(transaction):
-                if self.engine.serves and self._queue(transaction)[1] == MALFORMED:
+                mempool = self.engine.mempool
+                if self.engine.serves and mempool.add(transaction)[1] == MALFORMED:
                     raise PeerFault("submitted what is no transaction")
+                self._only_queued = mempool.queued > 1
         return []
 
     def _learn(self, peer: NodeId, newest: Newest) -> None:
@@ -238,15 +240,11 @@ class Replica:
 
     def _submit(self, transaction: bytes, now: Instant) -> list[Effect]:
         if self.engine.serves:
-            identity, reason = self._queue(transaction)
+            identity, reason = self.engine.mempool.add(transaction)
+            self._only_queued = self.engine.mempool.queued > 1
             return [Refused(identity, reason)] if reason is not None else []
         given_up = self._outbox.add(transaction, now)
         return [Refused(given_up.id, given_up.reason)] if given_up is not None else []
-
-    def _queue(self, transaction: bytes) -> tuple[Digest, str | None]:
-        """Let a transaction wait for a block; behind others, it changes nothing else."""
-        self._only_queued = self.engine.mempool.queued > 0
-        return self.engine.mempool.add(transaction)
 
     # --- what follows from every event, but from a transaction that waits behind others ---
 

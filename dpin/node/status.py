@@ -35,10 +35,11 @@ class LedgerView(View):
     tolerates: int  # faulty validators
     transactions: int
     pending: int
-    in_accounts: int  # free and stake of everybody
+    in_accounts: int  # free, stake and credit of everybody
+    in_bonds: int  # of validators
     in_escrow: int
     treasury: int
-    reserve: int  # not minted, or burned; the four add up to the supply for ever
+    reserve: int  # not minted, or burned; the five add up to the supply for ever
 
 
 class Traffic(View):

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
-from dpin.base.ids import ChainId, Digest
+from dpin.base.ids import ChainId
 from dpin.base.units import MicroTokens
+from dpin.ledger import admission
 from dpin.ledger.accounts import Account
-from dpin.ledger.admission import SEQUENCE_AHEAD, SEQUENCE_WINDOW, VERIFIED_MAX, Gate, unused, use
+from dpin.ledger.admission import SEQUENCE_AHEAD, SEQUENCE_WINDOW, Gate, unused, use
 from dpin.ledger.transactions import (
     TRANSACTION_BYTES_MAX,
     TRANSACTION_TAG,
@@ -127,11 +128,16 @@ def test_the_sequence_window_agrees_with_a_set_of_all_used(sequences: list[int])
     assert account.sequence_high == high
 
 
-def test_the_memory_of_good_signatures_is_bounded() -> None:
+def test_the_memory_of_good_transactions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger("ann")
-    gate = Gate(ledger.executor.chain)
-    gate._verified = {
-        Digest(bytes([n >> 16, n >> 8 & 255, n & 255])): bytes(64) for n in range(VERIFIED_MAX)
-    }
-    gate.read(ledger.signed("ann", STAKE))
-    assert len(gate._verified) == VERIFIED_MAX
+    signed = [ledger.signed("ann", STAKE) for _ in range(6)]
+    for limit, count in (("VERIFIED_MAX", 4), ("VERIFIED_BYTES_MAX", 4 * len(signed[0]))):
+        gate = Gate(ledger.executor.chain)
+        with monkeypatch.context() as patch:
+            patch.setattr(admission, limit, count)
+            for data in signed:
+                gate.read(data)
+            assert list(gate._verified) == signed[2:]
+            for data in signed:
+                gate.forget(data)
+            assert (gate._verified, gate._bytes) == ({}, 0)

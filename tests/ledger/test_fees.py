@@ -82,7 +82,8 @@ def test_a_transaction_is_valid_until_two_epochs_ahead(
     now: int, until: int, code: str | None
 ) -> None:
     ledger = Ledger("ann")
-    ledger.state.epoch = now
+    record = ledger.state.term.committee
+    ledger.state.term.committee = msgspec.structs.replace(record, epoch=now)
     data = made(ledger, Stake(MicroTokens(1)), terms=Terms(until, MicroTokens(0)))
     assert ledger.executor.check(data) == code
     assert len(ledger.commit(data).receipts) == (code is None)

@@ -52,7 +52,7 @@ def test_rounds_keep_their_pace() -> None:
     offer(core, own, *made[1:])
     proposer.observe(START)
     assert proposer.when(WORK) == START + 50_000
-    assert proposer.when(TIME) == START + 500_000
+    assert proposer.when(TIME) == START + 1_000_000
     assert proposer.when(NOTHING) == NEVER
 
 

@@ -119,9 +119,10 @@ def agreed(nodes: Sequence[DemoNode]) -> list[NodeView]:
 
 
 def assert_conserved(view: NodeView) -> None:
-    """The four places of money add up to the supply."""
+    """The five places of money add up to the supply."""
     ledger = view.ledger
-    held = (ledger.in_accounts, ledger.in_escrow, ledger.treasury, ledger.reserve)
+    pools = (ledger.treasury, ledger.reserve)
+    held = (ledger.in_accounts, ledger.in_bonds, ledger.in_escrow, *pools)
     assert sum(held) == MAX_SUPPLY
     assert min(held) >= 0
 
