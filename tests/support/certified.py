@@ -47,6 +47,7 @@ class History:
         self.stranger = key_of("stranger")
         self.leaves: list[Digest] = []
         self.sequence = 0
+        self.made_under = NO_DIGEST  # digest of the committee, as checkpoints name it
 
     def grow(self, count: int) -> None:
         """Receipts."""
@@ -58,7 +59,15 @@ class History:
         self.sequence += 1
         time_ms = 1_000 * self.sequence
         checkpoint = Checkpoint(
-            self.sequence, 0, 10, NO_DIGEST, state_root, time_ms, NO_DIGEST, NO_DIGEST, NO_DIGEST
+            sequence=self.sequence,
+            epoch=0,
+            height=10,
+            commit=NO_DIGEST,
+            state_root=state_root,
+            time_ms=time_ms,
+            params=NO_DIGEST,
+            committee=self.made_under,
+            next_committee=NO_DIGEST,
         )
         self.leaves.append(merkle.leaf_hash(encode(checkpoint)))
         size, root = len(self.leaves), merkle.root(self.leaves)
