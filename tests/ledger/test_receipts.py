@@ -63,3 +63,14 @@ def test_every_transaction_of_a_ledger_can_be_proven() -> None:
         for one in applied.receipts:
             [index] = log.of(one.subject)
             assert proven(one, (index, len(log)), log.prove(index), log.root)
+
+
+@given(st.integers(2, 60), st.data())
+def test_a_log_is_proven_as_it_was_at_an_earlier_size(size: int, data: st.DataObject) -> None:
+    log = ReceiptLog()
+    for number in range(size):
+        log.append(receipt(number))
+    then = data.draw(st.integers(1, size))
+    index, root = data.draw(st.integers(0, then - 1)), log.tree.root(then)
+    assert proven(log[index], (index, then), log.prove(index, then), root)
+    assert merkle.consistent((then, size), (root, log.root), log.tree.consistency(then))
