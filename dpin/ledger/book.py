@@ -49,6 +49,7 @@ class Book:
     receipts: list[Receipt] = field(default_factory=list)  # of the present commit
     worths: dict[NodeId, int] = field(default_factory=dict)  # of accounts handed out in it, before
     escrows: dict[JobId, int] = field(default_factory=dict)  # of jobs handed out in it, before
+    bonds: dict[NodeId, int] = field(default_factory=dict)  # of validators handed out, before
     pools: int = 0  # reserve and treasury when money was last checked
     undo: Undo | None = None  # while several operations go together; see `atomic.py`
 

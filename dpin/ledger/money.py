@@ -61,11 +61,17 @@ def check(book: Book) -> None:
         job = state.jobs[identity]
         moved += job.escrow - before
         assert 0 <= job.credit <= job.escrow, "a job gives back more credit than it holds"
+    for node, before in book.bonds.items():
+        validator = state.validators.get(node)
+        bond = 0 if validator is None else validator.bond
+        moved += bond - before
+        assert bond >= 0, "a validator bond is overdrawn"
     assert moved == 0, "tokens came from nowhere or went there"
     assert min(state.reserve, state.treasury) >= 0, "a pool is overdrawn"
     book.pools = pools
     book.worths.clear()
     book.escrows.clear()
+    book.bonds.clear()
 
 
 def audit(book: Book) -> None:

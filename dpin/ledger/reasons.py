@@ -48,6 +48,16 @@ class Reason(IntEnum):
     WRONG_SEAL = 183
     ALREADY_REVEALED = 184
     WRONG_STATE = 185
+    # Validators.
+    UNKNOWN_VALIDATOR = 200  # without a validator bond
+    NOT_REGISTERED = 201  # or retired
+    BOND_TOO_SMALL = 202
+    SIGNER_TAKEN = 203
+    WRONG_POSSESSION = 204  # the consensus key did not sign that it belongs to this account
+    NOT_RETIRED = 205
+    UNBONDING = 206  # evidence could still cost the bond
+    WRONG_EPOCH = 207
+    TOO_EARLY = 208
 
     @property
     def word(self) -> str:

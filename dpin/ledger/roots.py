@@ -147,7 +147,7 @@ def _record(record: RoundRecord) -> list[object]:
 
 
 def _validator(validator: Validator) -> list[object]:
-    keys = [validator.signer, validator.anchor, validator.anchor_round]
+    keys = [validator.signer, validator.anchor, validator.anchor_round, validator.new_chain]
     life = [validator.ready_for, validator.retired, validator.last_epoch, validator.jailed_until]
     return [validator.bond, *keys, *life, validator.faults]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final, assert_never
 
 from dpin.base.ids import Digest, JobId, NodeId, Round
-from dpin.ledger import awards, jobs, leases, money, rounds, units
+from dpin.ledger import awards, jobs, leases, money, rounds, units, validators
 from dpin.ledger.agenda import Due, Subject
 from dpin.ledger.atomic import Attempt
 from dpin.ledger.book import Book
@@ -68,7 +68,7 @@ def _apply(book: Book, sender: NodeId, operation: Operation, job: JobId) -> Reas
             case Commit() | OpenLeaf() | VerifyCommit() | VerifyReveal():
                 _apply_to_unit(book, sender, operation)
             case _:
-                assert_never(operation)
+                validators.apply(book, sender, operation)
     except Refused as refused:
         book.stirred.clear()
         return refused.reason

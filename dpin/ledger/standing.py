@@ -21,6 +21,7 @@ class Validator:
     signer: NodeId = NO_SIGNER  # consensus key from the next epoch on; NO_SIGNER: not registered
     anchor: Digest = NO_DIGEST  # of its chain of reveals
     anchor_round: Round = Round(0)  # the round that the anchor belongs to
+    new_chain: bool = False  # registered since it was last seated
     ready_for: int = -1  # the newest epoch that it has said to be ready for
     retired: bool = False
     last_epoch: int = -1  # the last one in which it may have signed

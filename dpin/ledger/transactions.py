@@ -1,6 +1,7 @@
 """What can be asked of the ledger: operations as data, and the transaction that carries them.
 
-Wire structures are final. Rules live in `rules.py`; this file only says what the words are.
+Wire structures are final. Rules live in `rules.py`; this file only says what the words are; those
+of validators are in `candidacy.py`.
 """
 
 from typing import Final, NamedTuple
@@ -9,6 +10,13 @@ from dpin.base.codec import Wire, encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import BlobId, ChainId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens, Tick
+from dpin.ledger.candidacy import (
+    BondValidator,
+    ReadyValidator,
+    RegisterValidator,
+    RetireValidator,
+    WithdrawBond,
+)
 
 TRANSACTION_TAG: Final = "dpin/tx/v1"
 BID_TAG: Final = "dpin/bid/v1"
@@ -205,6 +213,11 @@ Operation = (
     | Stop
     | Cancel
     | Credit
+    | BondValidator
+    | RegisterValidator
+    | RetireValidator
+    | WithdrawBond
+    | ReadyValidator
 )
 
 

@@ -5,10 +5,13 @@ first may have been done when a later one is refused: every part is copied when 
 out, what is new is counted, and a refusal puts all of it back.
 """
 
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final, TypeVar
 
+from dpin.base.ids import NodeId
 from dpin.ledger.accounts import Account, Job, Lease, RoundRecord, Seat, State, Unit
+from dpin.ledger.standing import Validator
 
 Kept = Account | Job | Lease | Unit | RoundRecord | Seat
 
@@ -25,7 +28,8 @@ _NUMBERS: Final = tuple(name for name in State.__slots__ if name not in _TABLES)
 class Undo:
     """The way back to a state, from when this was made.
 
-    Nothing leaves the tables of a state while a transaction is applied: what is new stands last.
+    Nothing leaves the tables of a state while a transaction is applied, but for validators: what is
+    new stands last.
     """
 
     def __init__(self, state: State) -> None:
@@ -38,6 +42,7 @@ class Undo:
         )
         self._numbers = [getattr(state, name) for name in _NUMBERS]
         self._kept: dict[object, tuple[Kept, list[object]]] = {}
+        self._validators: dict[NodeId, Validator | None] = {}
 
     def keep(self, key: object, part: Kept) -> None:
         """A part is about to be changed; of each key, the first call counts."""
@@ -47,6 +52,11 @@ class Undo:
         if isinstance(part, Unit):
             for place, seat in enumerate(part.seats):
                 self.keep((key, place), seat)
+
+    def keep_validator(self, node: NodeId, validator: Validator | None) -> None:
+        """A validator is about to be changed, made (None: there was none) or removed."""
+        if node not in self._validators:
+            self._validators[node] = None if validator is None else replace(validator)
 
     def revert(self) -> None:
         """Put everything back."""
@@ -58,6 +68,10 @@ class Undo:
                 state.live_jobs.add(part.id)
         for name, value in zip(_NUMBERS, self._numbers, strict=True):
             setattr(state, name, value)
+        for node, validator in self._validators.items():
+            state.validators.pop(node, None)
+            if validator is not None:
+                state.validators[node] = validator
         accounts, jobs, leases, units = self._sizes
         _cut(state.accounts, accounts)
         for job in _cut(state.jobs, jobs):

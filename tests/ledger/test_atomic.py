@@ -10,6 +10,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import NodeId
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger import fees
+from dpin.ledger.candidacy import BondValidator, RetireValidator, WithdrawBond
 from dpin.ledger.order import Receipt
 from dpin.ledger.roots import root_of
 from dpin.ledger.transactions import (
@@ -133,9 +134,12 @@ def stage() -> tuple[Ledger, dict[str, list[Operation]]]:
             Credit(ledger.id("req"), PRICE, b""),
         ],
         "ann": [Unstake(PRICE), registration(provides=False)],
-        "bob": [Ready(lease_of(ledger, awarded, "bob").id), Stake(PRICE)],
-        "cat": [work(ledger, key_of(ledger, busy, "cat")).commit(), Stake(PRICE)],
+        "bob": [Ready(lease_of(ledger, awarded, "bob").id), BondValidator(PRICE)],
+        "cat": [work(ledger, key_of(ledger, busy, "cat")).commit(), WithdrawBond()],
     }
+    # One may bond, one may withdraw: a bond that is not the founder's, retired and never seated.
+    ledger.state.validators[ledger.id("cat")].last_epoch = -1
+    assert ledger.do("cat", RetireValidator()) == "ok"
     possible[verifier].append(reveal_of(unit, found_in(done, unit)))
     for operations in possible.values():
         operations.append(pay(3))

@@ -11,10 +11,17 @@ from typing_extensions import override
 from dpin.base.ids import NO_BLOB, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger.accounts import LeaseState, State, Unit, UnitKey, UnitState
+from dpin.ledger.candidacy import (
+    BondValidator,
+    ReadyValidator,
+    RetireValidator,
+    WithdrawBond,
+)
 from dpin.ledger.money import MAX_SUPPLY, supply
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.reasons import Reason
 from dpin.ledger.roots import root_of
+from dpin.ledger.standing import Validator
 from dpin.ledger.transactions import (
     Award,
     Bid,
@@ -52,6 +59,7 @@ from tests.support.ledgers import (
     reveal_of,
     work,
 )
+from tests.support.validators import close_epoch, registering
 
 PEOPLE = ("req", "ann", "bob", "cat", "dan")
 WORDS = {reason.word for reason in Reason}
@@ -93,7 +101,8 @@ class People(RuleBasedStateMachine):
         before = deepcopy(self.ledger.state)
         detail = self.ledger.do(name, operation)
         assert detail in WORDS
-        if detail != "ok" and before.tick == self.ledger.state.tick:
+        now = self.ledger.state
+        if detail != "ok" and (before.tick, before.epoch) == (now.tick, now.epoch):
             self.nothing_changed(before, self.ledger.id(name))
         return detail
 
@@ -147,7 +156,35 @@ class Accounts(People):
         self.ledger.wait(ticks)
 
 
-class Jobs(Accounts):
+class Candidates(Accounts):
+    """What people do about being validators."""
+
+    @rule(name=who, amount=amounts)
+    def bond(self, name: str, amount: int) -> None:
+        self.do(name, BondValidator(MicroTokens(amount)))
+
+    @rule(name=who, start=st.sampled_from([0, 1, 1 << 20]))
+    def register_validator(self, name: str, start: int) -> None:
+        self.do(name, registering(self.ledger, name, start))
+
+    @rule(name=who)
+    def retire(self, name: str) -> None:
+        self.do(name, RetireValidator())
+
+    @rule(name=who)
+    def withdraw(self, name: str) -> None:
+        self.do(name, WithdrawBond())
+
+    @rule(name=who, ahead=st.integers(0, 2))
+    def say_ready(self, name: str, ahead: int) -> None:
+        self.do(name, ReadyValidator(self.ledger.state.epoch + ahead))
+
+    @rule()
+    def let_an_epoch_pass(self) -> None:
+        close_epoch(self.ledger)
+
+
+class Jobs(Candidates):
     """What requesters and providers do about jobs and leases."""
 
     @rule(name=who, terms=terms, prices=prices)
@@ -297,7 +334,9 @@ class Anything(Units):
             escrow[job.requester] += job.escrow
         for node, account in state.accounts.items():
             expected = DEVELOPMENT.founder_grant + self.given[node] + moved[node]
-            assert account.free + account.stake + escrow[node] == expected
+            validator = state.validators.get(node, Validator())
+            bonded = validator.bond - DEVELOPMENT.validator_bond_min
+            assert account.free + account.stake + escrow[node] + bonded == expected
             assert 0 <= account.locked <= account.stake
             assert account.free >= 0
 

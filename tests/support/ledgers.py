@@ -11,11 +11,12 @@ from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.leaf import Leaf, leaf_digest, leaf_path, leaves_root, window_bounds
 from dpin.base.units import MicroTokens, Tick
+from dpin.ledger import fees
 from dpin.ledger.accounts import Account, Job, Lease, State, Unit, UnitKey
 from dpin.ledger.beacon import Chain, OwnChain
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, found
-from dpin.ledger.order import OrderedCommit
+from dpin.ledger.order import OrderedBlock, OrderedCommit
 from dpin.ledger.params import DEVELOPMENT, Params
 from dpin.ledger.transactions import (
     TRAIN,
@@ -112,9 +113,12 @@ class Ledger:
         """A transaction with the sender's next sequence number."""
         self._sequences[name] += 1
         key = self.keys[name]
-        return encode(sign(key, self.executor.chain, self._sequences[name], operation))
+        terms = fees.terms(self.state, self.genesis.params, (operation,))
+        return encode(sign(key, self.executor.chain, self._sequences[name], operation, terms))
 
-    def commit(self, *transactions: bytes, after_ms: int = 1) -> Applied:
+    def commit(
+        self, *transactions: bytes, after_ms: int = 1, blocks: Sequence[OrderedBlock] = ()
+    ) -> Applied:
         """One commit, so long after the last."""
         self.now_ms += after_ms
         height, committee = len(self.commits) + 1, self.state.term.committee
@@ -130,6 +134,7 @@ class Ledger:
             digest("test/commit", height.to_bytes(8)),
             list(transactions),
             committee.epoch,
+            blocks,
         )
         self.commits.append(commit)
         self.applied.append(self.executor.apply(commit))

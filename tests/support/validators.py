@@ -1,0 +1,57 @@
+"""Validators in the hand: who bonds, registers and is ready; commits that a committee signs."""
+
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.ids import Digest, Round
+from dpin.base.units import MicroTokens
+from dpin.ledger.beacon import OwnChain
+from dpin.ledger.candidacy import BondValidator, RegisterValidator, register_validator
+from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.transactions import Transfer
+from tests.support.ledgers import CHAIN, Ledger, chain_table
+
+BOND = DEVELOPMENT.validator_bond_min
+
+
+def signer(name: str) -> SigningKey:
+    """Somebody's consensus key, which is not the key of the account."""
+    return SigningKey(digest("test/signer", name.encode()))
+
+
+def anchor(ledger: Ledger, name: str) -> Digest:
+    """Where somebody's chain of reveals begins."""
+    return CHAIN.anchor(chain_table(ledger.id(name)))
+
+
+def registering(ledger: Ledger, name: str, start: int = 0) -> RegisterValidator:
+    """A registration with a key of its own and a chain from round `start` on."""
+    key, begins = signer(name), anchor(ledger, name)
+    return register_validator(key, ledger.executor.chain, ledger.id(name), begins, Round(start))
+
+
+def become_validator(ledger: Ledger, name: str, bond: int = BOND, start: int = 0) -> None:
+    """Bond so much and register."""
+    done = ledger.do(name, BondValidator(MicroTokens(bond)), registering(ledger, name, start))
+    assert done == "ok"
+
+
+def welcome(ledger: Ledger, giver: str, *names: str, grant: int = 10 * BOND) -> None:
+    """These are no founders: each has a key and what the giver grants."""
+    for name in names:
+        key = SigningKey(digest("test/key", name.encode()))
+        ledger.keys[name], ledger._sequences[name] = key, 0
+        ledger.reveals[key.node_id] = OwnChain(CHAIN, chain_table(key.node_id))
+        assert ledger.do(giver, Transfer(key.node_id, MicroTokens(grant), b"")) == "ok"
+
+
+def close_epoch(ledger: Ledger) -> None:
+    """Let time pass up to the end of the epoch; nobody signs anything."""
+    number = ledger.state.epoch
+    while ledger.state.epoch == number:
+        ledger.commit(after_ms=ledger.genesis.params.epoch_ms // 25)
+
+
+def near_the_end(ledger: Ledger) -> None:
+    """Let time pass up to the last tenth of the epoch."""
+    params, term = ledger.genesis.params, ledger.state.term
+    while ledger.state.time < term.opened_ms + params.epoch_ms * 9 // 10:
+        ledger.commit(after_ms=1_000)
