@@ -48,6 +48,7 @@ class Disk:
 
     def __init__(self, habits: DiskHabits, chance: Chance) -> None:
         self.habits = habits
+        self.sync_fails = False  # the next sync ends the node, as in production
         self._chance = chance
         self._file = _File()
         self._old: _File | None = None  # what `roll` has not replaced for good yet

@@ -125,16 +125,16 @@ def state_digest(state: State, root: Digest | None) -> Digest:
 
 
 class LedgerNode:
-    """A replica with its executor: the ledger's part of a node."""
+    """A replica with its executor: the ledger's part of a node. Liars reach into `replica`."""
 
     def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
         self._executor = Watched(Executor(founding.genesis))
-        self._replica = Replica(founding.genesis, owner.key, self._executor, owner.table, records)
+        self.replica = Replica(founding.genesis, owner.key, self._executor, owner.table, records)
 
     def step(self, event: object, now: Instant) -> Sequence[object]:
         """Feed the replica; add what was committed, by replaying the log or by this event."""
         assert isinstance(event, Received | PeerUp | PeerDown | Tick | Submit), event
-        effects = self._replica.step(event, now)
+        effects = self.replica.step(event, now)
         facts, self._executor.facts = self._executor.facts, []
         return [*effects, *facts]
 

@@ -76,6 +76,10 @@ class Network:
                 if near is not far:
                     self._cut.update((source, target) for source in near for target in far)
 
+    def mend(self, node: NodeId) -> None:
+        """End all cuts that concern this node."""
+        self._cut = {link for link in self._cut if node not in link}
+
     def heal(self) -> None:
         """End all cuts and all deafness."""
         self._cut.clear()

@@ -7,9 +7,11 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import NodeId
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.sim.disk import FAST, SLOW
-from dpin.sim.faults import Babbler, Replayer, Twins, Withholder
+from dpin.sim.faults import Twins
 from dpin.sim.jobs import cheat, jobs
 from dpin.sim.ledgers import LedgerNode
+from dpin.sim.liars import babble, replay, some_others, withhold
+from dpin.sim.nemesis import nemesis
 from dpin.sim.network import BAD, LAN, WAN
 from dpin.sim.stage import MEMBERS, Cast, Lie, Report, Stage, since
 from dpin.sim.station import AnyMachine
@@ -106,34 +108,15 @@ def byzantine(seed: int) -> Report:
     """One of four lies: it equivocates, withholds, babbles or replays."""
     plan = dice(seed, "liar")
     liar = plan.below(MEMBERS)
-    lie: Lie = plan.chosen([_equivocate, _withhold, _babble, _replay], 1)[0]
+    lie: Lie = plan.chosen([_equivocate, withhold, babble, replay], 1)[0]
     stage = Stage("byzantine", seed, USUAL, Cast(lies={liar: lie}))
     stage.ask(TRANSFERS, since(1), since(15))
     return stage.finish(since(16))
 
 
-def _others(stage: Stage, index: int, count: int) -> frozenset[NodeId]:
-    others = [node for node in stage.nodes if node != stage.nodes[index]]
-    return frozenset(stage.dice.chosen(others, count))
-
-
 def _equivocate(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
     second = LedgerNode(stage.founding, stage.owner(index), ())
-    return Twins(machine, second, _others(stage, index, 1))
-
-
-def _withhold(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
-    return Withholder(machine, _others(stage, index, 2))
-
-
-def _babble(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
-    del index
-    return Babbler(machine, stage.lies)
-
-
-def _replay(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
-    del index
-    return Replayer(machine, stage.lies)
+    return Twins(machine, second, some_others(stage, index, 1))
 
 
 def join(seed: int) -> Report:
@@ -154,6 +137,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "amnesia": amnesia,
     "byzantine": byzantine,
     "join": join,
+    "nemesis": nemesis,
     "jobs": jobs,
     "cheat": cheat,
 }

@@ -24,6 +24,8 @@ MEMBERS: Final = 4
 RETRY: Final[Micros] = seconds(3)  # until a client asks another node to do the same
 PATIENCE: Final[Micros] = seconds(20)  # from healing to the last commit of what was asked
 
+LOOK: Final[Micros] = seconds(0.5)  # between two looks whether all is done
+
 Lie = Callable[["Stage", int, AnyMachine], AnyMachine]  # makes a liar of a correct machine
 
 
@@ -147,11 +149,26 @@ class Stage:
 
     def finish(self, healed: Instant) -> Report:
         """Heal all at that time; PATIENCE later everything must be done everywhere."""
+        self._heal(healed)
+        self.world.run(after(healed, PATIENCE))
+        return self._report()
+
+    def settle(self, healed: Instant, patience: Micros) -> Report:
+        """Heal all at that time; end when everything is done everywhere, or after `patience`."""
+        self._heal(healed)
+        end, now = after(healed, patience), healed
+        while now < end and not self.world.trace.problems and self.progress.missing(self.honest):
+            now = after(now, LOOK)
+            self.world.run(now)
+        return self._report()
+
+    def _heal(self, healed: Instant) -> None:
         self.world.run(healed)
         self.world.heal(LAN)
         for node in list(self.world.stations):
             self.world.start(node)
-        self.world.run(after(healed, PATIENCE))
+
+    def _report(self) -> Report:
         problems = list(self.world.trace.problems) or self.progress.missing(self.honest)
         return Report(self._name, self._seed, self.world.trace.digest, self._figures(), problems)
 

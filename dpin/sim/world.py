@@ -137,6 +137,10 @@ class World:
             if isinstance(effect, Wake):
                 self._wake(station, effect.at)
         durable = station.write(effects, now)
+        if station.disk.sync_fails and durable > now:
+            station.disk.sync_fails = False
+            self.crash(station.node)  # What was not synced is in doubt, and nothing is sent.
+            return
         rest = [effect for effect in effects if not isinstance(effect, Store | Roll | Wake)]
         if self._habits.overtaking:
             sends = [effect for effect in rest if isinstance(effect, Send)]
