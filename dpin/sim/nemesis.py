@@ -41,7 +41,7 @@ class Plot:
 
     stage: Stage
     chance: Chance
-    told: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # names of the troubles
 
     @property
     def nodes(self) -> Sequence[NodeId]:
@@ -265,11 +265,11 @@ def cast_of(chance: Chance) -> tuple[Cast, bool]:
 
 def nemesis(seed: int) -> Report:
     """A few troubles and liars, drawn from the seed."""
-    return staged(seed).settle(since(END + 0.5), PATIENCE)
+    return staged(seed).stage.settle(since(END + 0.5), PATIENCE)
 
 
-def staged(seed: int) -> Stage:
-    """The stage of a seed, with all that is going to happen on it."""
+def staged(seed: int) -> Plot:
+    """The stage of a seed, and all that is going to happen on it."""
     chance = dice(seed, "nemesis")
     cast, league = cast_of(chance)
     habits = Habits(
@@ -289,7 +289,7 @@ def staged(seed: int) -> Stage:
         TROUBLES[name](plot)
     for step in range(int(END / 0.5)):
         plot.at(since(step / 2), partial(bounded, stage))
-    return stage
+    return plot
 
 
 def _divide(plot: Plot, liars: Sequence[int]) -> None:

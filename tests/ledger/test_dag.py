@@ -2,18 +2,19 @@
 
 import pytest
 
-from dpin.base.codec import encode
+from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.ids import Digest, NodeId, Round
-from dpin.base.machine import Blame, PeerUp, Received, Send, Tick
+from dpin.base.machine import Blame, PeerUp, Received, Send, Store, Tick
 from dpin.base.units import after, seconds
 from dpin.ledger import dag as dags
-from dpin.ledger.blocks import Reference, Vertex
+from dpin.ledger.blocks import Reference, Vertex, read_block
 from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Fate, encoded
-from dpin.ledger.engine import FOREIGN, Engine, Record
+from dpin.ledger.engine import FOREIGN, OWN, Engine, Record
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
+from dpin.ledger.proposer import Author
 from dpin.ledger.replica import Replica
 from dpin.ledger.serve import answer_blocks, answer_range
 from tests.support.cluster import START, FakeExecutor, key
@@ -82,6 +83,37 @@ def test_a_third_twin_that_the_log_holds_is_taken_again_with_all_that_builds_on_
     assert all(dag.get(block.digest) is not None for block in log)
     assert list(dag.waiting) == []
     assert engine.core.dag.highest == 3
+
+
+def test_an_own_block_of_the_log_that_is_accepted_late_stays_an_own_block() -> None:
+    """Written as somebody else's, it would silence its author at the next start."""
+    own, late, mine = ROUNDS[1][0], ROUNDS[1][3], ROUNDS[2][0]
+    author = Author(0, FORGE.keys[0], None)
+    engine = Engine(FORGE.genesis, author, FakeExecutor())
+    log = [(OWN, own), (FOREIGN, ROUNDS[1][1]), (FOREIGN, ROUNDS[1][2]), (OWN, mine)]
+    engine.replay(encode(Record(kind, encoded(block))) for kind, block in log)
+    assert engine.core.dag.get(mine.digest) is None
+    engine.take(late, SENDER, START)
+    effects = engine.advance(START, behind=False).effects
+    found = [decode(Record, effect.record) for effect in effects if isinstance(effect, Store)]
+    kinds = {read_block(record.block).digest: record.kind for record in found}
+    assert kinds == {late.digest: FOREIGN, mine.digest: OWN}
+    again = Engine(FORGE.genesis, author, FakeExecutor())
+    again.replay(
+        [*(encode(Record(kind, encoded(block))) for kind, block in log), *map(encode, found)]
+    )
+    assert again.serves
+
+
+def test_an_own_block_that_the_log_lacks_silences_its_author_for_good() -> None:
+    engine = Engine(FORGE.genesis, Author(0, FORGE.keys[0], None), FakeExecutor())
+    engine.take(ROUNDS[1][0], SENDER, START)
+    effects = engine.advance(START, behind=False).effects
+    records = [effect.record for effect in effects if isinstance(effect, Store)]
+    assert [decode(Record, record).kind for record in records] == [FOREIGN]
+    again = Engine(FORGE.genesis, Author(0, FORGE.keys[0], None), FakeExecutor())
+    again.replay(records)
+    assert not again.serves
 
 
 def test_suspended_twins_count_too() -> None:
