@@ -12,6 +12,7 @@ from dpin.base.codec import Wire
 from dpin.base.ids import ChainId, Digest, NodeId, Round
 from dpin.base.units import Instant
 from dpin.ledger.blocks import Rules, Vertex, opening_blocks
+from dpin.ledger.certifier import Certifier
 from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.commit import (
     CommitRecord,
@@ -41,13 +42,14 @@ class Opening(Wire, frozen=True):
     height: int  # commits so far
     commit: Digest  # of the last of them
     timestamp_ms: int  # of the last of them
+    sequence: int  # of the last checkpoint
 
 
 def first_opening(genesis: Genesis) -> Opening:
     """Before the first commit of a network."""
     chain = chain_id(genesis)
     record = first_record(genesis, chain)
-    return Opening(record, Digest(chain), 0, Digest(chain), genesis.created_ms)
+    return Opening(record, Digest(chain), 0, Digest(chain), genesis.created_ms, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Core:
         self.opening = opening
         self.rules = Rules(chain, committee, consensus)
         self.dag = Dag(first, committee, consensus.gc_depth)
+        self.certifier = Certifier(chain, committee, opening.sequence)
         self.height = opening.height
         self._rule = CommitRule(committee, committee.leaders)
         self._last: Slot = before_all(committee.base)
@@ -96,6 +99,7 @@ class Core:
     def _note(self, accepted: Sequence[Vertex]) -> None:
         for vertex in accepted:
             self._changed = True
+            self.certifier.take(vertex.block.header)
             if vertex.block.body:
                 self._unfinished[vertex.digest] = vertex
 

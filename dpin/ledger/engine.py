@@ -13,13 +13,16 @@ from dpin.base.ids import NodeId
 from dpin.base.machine import Store
 from dpin.base.units import NEVER, Instant
 from dpin.ledger.blocks import Vertex, read_block
-from dpin.ledger.core import Core, Ordered, first_opening
+from dpin.ledger.certificates import Certificate
+from dpin.ledger.core import Core, first_opening
 from dpin.ledger.dag import Offered, encoded
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.mempool import Mempool
 from dpin.ledger.order import Done, Executor, OrderedCommit
-from dpin.ledger.proposer import Author, Need, Proposer
+from dpin.ledger.proposer import Author, Need
 from dpin.ledger.restart import Restart
+from dpin.ledger.role import Role
+from dpin.ledger.runner import Runner
 
 OWN: Final = 1
 FOREIGN: Final = 2
@@ -55,12 +58,12 @@ class Engine:
     def __init__(self, genesis: Genesis, author: Author | None, executor: Executor) -> None:
         self.core = Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
         self.mempool = Mempool(executor.check)
-        self.proposer: Proposer | None = None
+        self.role: Role | None = None
         self.restart: Restart | None = None
-        self._executor = executor
+        self._runner = Runner(executor)
         self._accepted: list[Vertex] = []  # not in the log yet
         if author is not None:
-            self.proposer = Proposer(self.core.rules, self.core.dag, author)
+            self.role = Role(self.core, author)
             self.restart = Restart(self.core.rules, author.index)
         self._index = author.index if author else None
 
@@ -73,8 +76,8 @@ class Engine:
         for data in records:
             record = decode(Record, data)
             vertex = read_block(record.block)
-            if vertex.author == self._index and self.proposer and self.restart:
-                self.proposer.restore(vertex)
+            if vertex.author == self._index and self.role and self.restart:
+                self.role.restore(vertex)
                 if record.kind == FOREIGN:  # Others brought it back: this log is not the whole.
                     self.restart.silence(vertex.round)
             self.core.restore(vertex)
@@ -85,8 +88,12 @@ class Engine:
     @property
     def last(self) -> Vertex | None:
         """The newest own block, if any was made."""
-        last = self.proposer.last if self.proposer else None
-        return last if last and last.round > self.core.dag.base else None
+        return self.role.last if self.role else None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """Of the newest checkpoint that a quorum is known to have signed."""
+        return self.core.certifier.newest
 
     @property
     def may_sign(self) -> bool:
@@ -125,20 +132,18 @@ class Engine:
         return self._when(now) if self.may_sign else NEVER
 
     def _when(self, now: Instant) -> Instant:
-        assert self.proposer is not None
-        self.proposer.observe(now)
+        assert self.role is not None
         need = Need(
             queued=self.mempool.queued > 0,
             unfinished=self.core.unfinished,
-            deadlines=self._executor.has_deadlines,
+            deadlines=self._runner.has_deadlines,
+            uncertified=self._runner.uncertified(self.core),
         )
-        return self.proposer.when(need)
+        return self.role.when(need, now)
 
     def _make(self, progress: Progress, now: Instant) -> None:
-        assert self.proposer is not None
-        consensus = self.core.rules.consensus
-        payload = self.mempool.take(consensus.block_transactions_max, consensus.block_bytes_max)
-        vertex = self.proposer.make(payload, now)
+        assert self.role is not None
+        vertex = self.role.make(self.mempool, now, void=False)
         progress.effects.append(Store(encode(Record(OWN, encoded(vertex))), sync=True))
         progress.made.append(vertex)
         progress.accepted.append(vertex)
@@ -163,14 +168,14 @@ class Engine:
 
     def _execute(self) -> list[Executed]:
         executed: list[Executed] = []
-        while (ordered := self.core.next_commit(self._executor.mix)) is not None:
-            executed.append(Executed(ordered.commit, self._executor.apply(ordered.commit)))
-            self._committed(ordered)
+        while (ran := self._runner.next(self.core)) is not None:
+            ordered = ran.ordered
+            executed.append(Executed(ordered.commit, ran.done))
+            self._accepted += ordered.accepted
+            self.mempool.committed(ordered.commit.transactions)
+            for vertex in ordered.fallen:
+                if vertex.author == self._index:
+                    self.mempool.put_back(vertex.block.body)
+            if self.role is not None and ran.made is not None:
+                self.role.made(ran.made)
         return executed
-
-    def _committed(self, ordered: Ordered) -> None:
-        self._accepted += ordered.accepted
-        self.mempool.committed(ordered.commit.transactions)
-        for vertex in ordered.fallen:
-            if vertex.author == self._index:
-                self.mempool.put_back(vertex.block.body)

@@ -1,9 +1,9 @@
 """When a validator makes its next block, and to what it links.
 
 A block is made only when it is of use: transactions wait here, transactions in somebody's block
-wait to be committed, another validator has a block of this round already (so that all stand in the
-same round when the network falls silent, and any of them can wake it), or, slowly, a deadline of
-the ledger is to come.
+wait to be committed, receipts wait for a certificate, another validator has a block of this round
+already (so that all stand in the same round when the network falls silent, and any of them can wake
+it), or, slowly, a deadline of the ledger is to come.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from dpin.ledger.blocks import (
     payload_root,
     sign_block,
 )
+from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.dag import Dag
 from dpin.ledger.params import ROUND_MARGIN_MAX
 
@@ -36,6 +37,16 @@ class Need:
     queued: bool  # transactions wait in the own mempool
     unfinished: bool  # transactions in accepted blocks wait to be committed
     deadlines: bool  # something fires by itself as ledger time goes on
+    uncertified: bool = False  # receipts, or the end of the epoch, wait for a certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a block carries. `void`: it is never committed, so it must reveal nothing."""
+
+    payload: tuple[bytes, ...] = ()
+    signatures: tuple[CheckpointSignature, ...] = ()
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +110,9 @@ class Proposer:
 
     def _pace(self, need: Need) -> Instant:
         consensus = self._rules.consensus
-        if need.queued or need.unfinished or self._dag.at(self._reached):
+        if need.queued or need.unfinished or need.uncertified or self._dag.at(self._reached):
             alone = len(self._rules.committee) == 1
-            if alone and not need.queued:
+            if alone and need.unfinished and not need.queued:
                 return self._made_at  # Nobody else can add to what is to be committed.
             return after(self._made_at, Micros(consensus.min_round_delay_ms * MICROS_PER_MILLI))
         if need.deadlines:
@@ -116,8 +127,9 @@ class Proposer:
             return False
         return self._dag.newest[leader] + DOWN_ROUNDS >= before
 
-    def make(self, payload: tuple[bytes, ...], now: Instant) -> Vertex:
+    def make(self, content: Content, now: Instant) -> Vertex:
         """Sign the block of the round that is reached. The caller stores it before it is sent."""
+        payload = content.payload
         assert self.last.round < self._reached, "never two blocks of one round"
         own_gap = self._too_old(self.last.round)
         header = Header(
@@ -131,8 +143,8 @@ class Proposer:
             payload_bytes=sum(map(len, payload)),
             transactions=len(payload),
             own_gap=int(own_gap),
-            reveal=self._reveal(),
-            checkpoint_signatures=(),
+            reveal=NO_DIGEST if content.void else self._reveal(),
+            checkpoint_signatures=content.signatures,
             evidence=(),
         )
         self.last = sign_block(self._author.key, self._rules.chain, header, payload)

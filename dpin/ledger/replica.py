@@ -214,8 +214,8 @@ class Replica:
         index, restart = self._committee.index(peer), self.engine.restart
         if index is not None:
             self._ahead.saw(index, newest.highest)
-        if restart is not None and self.engine.proposer is not None:
-            restart.answer(index, newest, self.engine.proposer.last)
+        if restart is not None and self.engine.role is not None:
+            restart.answer(index, newest, self.engine.role.proposer.last)
 
     def _page(self, peer: NodeId, page: Blocks, now: Instant) -> list[Effect]:
         effects: list[Effect] = []

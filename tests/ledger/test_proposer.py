@@ -7,7 +7,7 @@ from dpin.base.units import NEVER, Instant
 from dpin.ledger.beacon import Chain, OwnChain
 from dpin.ledger.blocks import Vertex, check_block
 from dpin.ledger.core import Core
-from dpin.ledger.proposer import Author, Need, Proposer
+from dpin.ledger.proposer import Author, Content, Need, Proposer
 from tests.support.cluster import START
 from tests.support.forge import Forge, core_of
 
@@ -47,7 +47,7 @@ def test_nothing_is_made_while_nothing_is_of_use() -> None:
 def test_rounds_keep_their_pace() -> None:
     core, proposer = member(0)
     made = FORGE.rounds(1)[1]
-    own = proposer.make((), START)
+    own = proposer.make(Content(), START)
     assert proposer.when(WORK) == NEVER  # one block a round
     offer(core, own, *made[1:])
     proposer.observe(START)
@@ -75,7 +75,7 @@ def test_an_absent_leader_is_awaited_then_not_then_not_at_all() -> None:
 
 def test_a_clock_set_back_postpones_nothing() -> None:
     core, proposer = member(0)
-    offer(core, proposer.make((), START), *FORGE.rounds(1)[1][1:])
+    offer(core, proposer.make(Content(), START), *FORGE.rounds(1)[1][1:])
     back = Instant(START - 3_600_000_000)
     proposer.observe(back)
     assert proposer.when(WORK) <= back + 250_000
@@ -90,7 +90,7 @@ def test_blocks_link_to_the_newest_of_everybody_and_are_valid() -> None:
     offer(core, *lagging)
     proposer.restore(lagging[1])
     proposer.observe(START)
-    made = proposer.make((b"payload",), START)
+    made = proposer.make(Content((b"payload",)), START)
     check_block(made, core.rules)
     links = [(link.author, link.round) for link in made.block.header.ancestors]
     assert links == [(1, 4), (0, 4), (2, 4), (3, 3)]
@@ -100,31 +100,31 @@ def test_proven_equivocators_are_linked_to_only_for_a_quorum() -> None:
     core, proposer = member(1)
     rounds = FORGE.rounds(1)
     twin = FORGE.block(1, 3, FORGE.roots, (b"twin",))
-    own = proposer.make((), START)
+    own = proposer.make(Content(), START)
     offer(core, own, rounds[1][0], rounds[1][3], twin)
     assert core.dag.equivocators == {3}
     proposer.observe(START)
-    needed = proposer.make((), START)
+    needed = proposer.make(Content(), START)
     direct = [link.author for link in needed.block.header.ancestors if link.round == 1]
     assert direct == [1, 0, 3]
 
     core, proposer = member(1)
-    own = proposer.make((), START)
+    own = proposer.make(Content(), START)
     offer(core, own, rounds[1][0], rounds[1][2], rounds[1][3], twin)
     proposer.observe(START)
-    shunning = proposer.make((), START)
+    shunning = proposer.make(Content(), START)
     assert [link.author for link in shunning.block.header.ancestors] == [1, 0, 2]
 
 
 def test_a_leader_reveals_and_nobody_else() -> None:
     for author in range(4):
         _, proposer = member(author)
-        revealed = any(proposer.make((), START).block.header.reveal)
+        revealed = any(proposer.make(Content(), START).block.header.reveal)
         assert revealed == (leader(1) == author)
 
 
 def test_a_second_block_of_a_round_is_a_broken_invariant() -> None:
     _, proposer = member(0)
-    proposer.make((), START)
+    proposer.make(Content(), START)
     with pytest.raises(AssertionError, match="never two blocks"):
-        proposer.make((), START)
+        proposer.make(Content(), START)

@@ -26,6 +26,7 @@ from dpin.ledger.transactions import Transfer, sign
 
 START = Instant(1_700_000_000_000_000)
 LATENCY = Micros(2_000)
+ROOT_EVERY = DEVELOPMENT.consensus.root_every
 
 
 def key(number: int) -> SigningKey:
@@ -63,6 +64,8 @@ class FakeExecutor:
         self.refused: dict[bytes, str] = {}
         self._seen: set[bytes] = set()
         self.receipts = ReceiptLog()
+        self.sequence = 0
+        self.lie = b""  # with one, its checkpoints are not those of others
 
     def check(self, transaction: bytes) -> str | None:
         try:
@@ -79,9 +82,28 @@ class FakeExecutor:
         self._seen.update(fresh)
         self.transactions += fresh
         receipts = [Receipt(commit.height, identify(one)[0], 0, "ok") for one in fresh]
-        return FakeDone(
-            receipts, digest("test/root", self.mix) if commit.height % 10 == 0 else None
+        for receipt in receipts:
+            self.receipts.append(receipt)
+        if commit.height % ROOT_EVERY:
+            return FakeDone(receipts, None)
+        checkpoint = self._checkpoint(commit)
+        return FakeDone(receipts, checkpoint.state_root, checkpoint)
+
+    def _checkpoint(self, commit: OrderedCommit) -> Checkpoint:
+        self.sequence += 1
+        checkpoint = Checkpoint(
+            sequence=self.sequence,
+            epoch=commit.epoch,
+            height=commit.height,
+            commit=commit.digest,
+            state_root=digest("test/root", self.mix + self.lie),
+            time_ms=commit.timestamp_ms,
+            params=NO_DIGEST,
+            committee=NO_DIGEST,
+            next_committee=NO_DIGEST,
         )
+        self.receipts.append(checkpoint)
+        return checkpoint
 
 
 @dataclass
