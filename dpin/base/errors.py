@@ -49,3 +49,9 @@ class OverBudget(Misuse):
     """It would cost more than there is, or more than was allowed."""
 
     code = "over-budget"
+
+
+class TooEarly(Misuse):
+    """It is not there yet, and will be."""
+
+    code = "too-early"

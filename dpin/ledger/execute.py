@@ -10,7 +10,7 @@ from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, fees, money, rules
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import Gate, Rejected, check_sender, use
-from dpin.ledger.book import Book, Kind
+from dpin.ledger.book import Book, Kind, Part
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.committee import first_record
 from dpin.ledger.genesis import Founder, Genesis, chain_id
@@ -18,6 +18,7 @@ from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.receipts import ReceiptLog
 from dpin.ledger.roots import StateRoot
 from dpin.ledger.standing import Epoch, Noted, Validator, opened
+from dpin.ledger.statetree import StateProof
 from dpin.ledger.transactions import Register
 
 MIX_TAG: Final = "dpin/mix/v1"
@@ -72,6 +73,10 @@ class Executor:
     def next_deadline(self) -> Tick | None:
         """The tick of the first thing of jobs, leases and units that will."""
         return self._book.agenda.first
+
+    def prove(self, part: Part) -> StateProof:
+        """What stood at a part's key when the newest state root was taken, or that nothing did."""
+        return self._root.prove(part)
 
     def check(self, transaction: bytes) -> str | None:
         """Why this signed transaction cannot be applied now, in kebab-case; None if it may."""

@@ -5,112 +5,31 @@ an epoch it moves on by a certificate and a consistency proof; from epoch to epo
 certificates, each of which names the next committee. Everything else is proven against those.
 """
 
-from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
 from dpin.light import trees
+from dpin.light.facts import (
+    Certificate,
+    Committee,
+    Member,
+    NotProven,
+    Part,
+    Receipt,
+    digest,
+    note_text,
+)
 from dpin.light.notes import is_signature
-from dpin.light.pack import pack, unpack
+from dpin.light.pack import unpack
 
-NO_DIGEST: Final = bytes(trees.HASH_BYTES)
 EMPTY_ROOT: Final = sha256(b"").digest()
-ACCOUNT: Final = 1  # the kind of a part of the state
-
-
-class NotProven(ValueError):
-    """What was handed over does not show what it says, or not to whom it was handed."""
-
-
-def digest(tag: str, data: bytes) -> bytes:
-    """SHA-256 in the domain of a tag."""
-    return sha256(tag.encode() + b"\0" + data).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A validator for one epoch."""
-
-    node: bytes
-    signer: bytes
-    weight: int
-    anchor: bytes
-    anchor_round: int
-
-
-@dataclass(frozen=True)
-class Committee:
-    """Who signs the checkpoints of an epoch."""
-
-    epoch: int
-    seed: bytes
-    base: int
-    members: tuple[Member, ...]
-
-    @cached_property
-    def digest(self) -> bytes:
-        """Its name."""
-        members = [list(astuple(member)) for member in self.members]
-        return digest("dpin/committee/v1", pack([self.epoch, self.seed, self.base, members]))
-
-    @cached_property
-    def total(self) -> int:
-        """The weight of all."""
-        return sum(member.weight for member in self.members)
-
-    @property
-    def quorum(self) -> int:
-        """More than two thirds of it."""
-        return 2 * self.total // 3 + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The ledger after one commit; the last leaf of the receipts log when it is made."""
-
-    sequence: int
-    epoch: int
-    height: int
-    commit: bytes
-    state_root: bytes
-    time_ms: int
-    params: bytes
-    committee: bytes
-    next_committee: bytes
-
-    @property
-    def leaf(self) -> bytes:
-        """Its hash in the log."""
-        return trees.leaf_hash(pack(astuple(self)))
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A checkpoint, the log that ends in it, and who signed that log."""
-
-    checkpoint: Checkpoint
-    size: int
-    root: bytes
-    path: tuple[bytes, ...]
-    signatures: tuple[tuple[int, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of one transaction or unit: a leaf of the log."""
-
-    height: int
-    subject: bytes
-    code: int
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is believed without proof, and since when (milliseconds of the wall clock)."""
+    """What is believed without proof, and when it was so (milliseconds of the wall clock)."""
 
     chain: bytes
     committee: Committee
@@ -121,11 +40,6 @@ class Trust:
     time_ms: int = 0
 
 
-def note_text(chain: bytes, size: int, root: bytes) -> str:
-    """What is signed: the text of a C2SP checkpoint."""
-    return f"dpin/{chain.hex()}\n{size}\n{b64encode(root).decode()}\n"
-
-
 def trust_genesis(data: bytes) -> Trust:
     """Trust in a network's founders, from the bytes of its genesis; raises NotProven."""
     chain = digest("dpin/genesis/v1", data)
@@ -133,7 +47,7 @@ def trust_genesis(data: bytes) -> Trust:
         _name, created_ms, founders, *_ = _list(unpack(data))
         members = tuple(_founder(one) for one in _list(founders))
         if not isinstance(created_ms, int) or not members:
-            raise NotProven("this genesis names nobody")
+            raise NotProven("it names nobody")
     except ValueError as problem:
         raise NotProven(f"this is no genesis: {problem}") from None
     committee = Committee(0, digest("dpin/leader-seed/v1", chain), 0, members)
@@ -154,17 +68,13 @@ def _list(value: object) -> list[object]:
 
 
 class LightClient:
-    """Checks what is handed over; `trust` is what it has come to believe."""
+    """Checks what is handed over; `trust` is what it has come to believe.
 
-    def __init__(self, trust: Trust, now_ms: int, period_ms: int) -> None:
-        """Raises NotProven for a trust that is older than its holder wants to rely on.
+    Validators whose bonds are no longer held may sign anything: whoever relies on a trust looks at
+    its age first.
+    """
 
-        Validators whose bonds are no longer held may sign anything: the period should end well
-        before the time for which a bond is held after its owner has left.
-        """
-        if now_ms - trust.seen_ms > period_ms:
-            days = (now_ms - trust.seen_ms) // 86_400_000
-            raise NotProven(f"what is trusted is {days} days old, older than the trusting period")
+    def __init__(self, trust: Trust) -> None:
         self.trust = trust
 
     def check(self, certificate: Certificate) -> int:
@@ -202,14 +112,32 @@ class LightClient:
 
     def follow(self, certificate: Certificate, proof: Sequence[bytes]) -> None:
         """Move on within the epoch; raises NotProven for what is old or not a continuation."""
-        trust = self.trust
         self.check(certificate)
-        if (certificate.checkpoint.sequence, certificate.size) <= (trust.sequence, trust.size):
+        self.continues(certificate, proof)
+        if not self.is_newer(certificate):
             raise NotProven("the certificate is not newer than what is trusted")
-        new = (certificate.size, certificate.root)
-        if trust.size and not trees.is_prefix((trust.size, trust.root), new, proof):
+        self._believe(certificate, self.trust.committee)
+
+    def advance(self, certificate: Certificate) -> None:
+        """Move on within the epoch because a quorum signed, if that is newer; raises NotProven.
+
+        Whether the log goes on from the trusted one is not looked at: see `continues`.
+        """
+        self.check(certificate)
+        if self.is_newer(certificate):
+            self._believe(certificate, self.trust.committee)
+
+    def is_newer(self, certificate: Certificate) -> bool:
+        """Whether it goes beyond what is trusted."""
+        trust = self.trust
+        return certificate.checkpoint.sequence > trust.sequence and certificate.size > trust.size
+
+    def continues(self, certificate: Certificate, proof: Sequence[bytes]) -> None:
+        """Raises NotProven unless its log begins with the trusted one; every log does with none."""
+        trust = self.trust
+        old, new = (trust.size, trust.root), (certificate.size, certificate.root)
+        if trust.size and not trees.is_prefix(old, new, proof):
             raise NotProven("the log is not a continuation of the trusted one")
-        self._believe(certificate, trust.committee)
 
     def cross(self, closing: Certificate, committee: Committee) -> None:
         """Move on to the next epoch; raises NotProven unless the old committee named the new."""
@@ -217,7 +145,7 @@ class LightClient:
         self.check(closing)
         if checkpoint.sequence < self.trust.sequence or closing.size < self.trust.size:
             raise NotProven("the certificate is older than what is trusted")
-        if checkpoint.next_committee in {NO_DIGEST, b""}:
+        if not checkpoint.closes:
             raise NotProven("this checkpoint does not close its epoch")
         named = checkpoint.next_committee == committee.digest
         if not named or committee.epoch != checkpoint.epoch + 1 or not committee.members:
@@ -238,31 +166,21 @@ class LightClient:
             time_ms=checkpoint.time_ms,
         )
 
-    def receipt(
-        self, receipt: Receipt, index: int, path: Sequence[bytes], certificate: Certificate
-    ) -> None:
-        """Raises NotProven unless the ledger says this, below a certificate of the committee."""
-        self.check(certificate)
-        leaf = trees.leaf_hash(pack(astuple(receipt)))
-        if not trees.is_included(leaf, (index, certificate.size), path, certificate.root):
-            raise NotProven("the receipt is not in the log that was signed")
 
-    def account(
-        self,
-        node: bytes,
-        value: bytes | None,
-        where: tuple[bytes, Sequence[bytes]],
-        certificate: Certificate,
-    ) -> None:
-        """Raises NotProven unless the account holds just this, or is not there (None).
+def check_receipt(
+    receipt: Receipt, index: int, path: Sequence[bytes], certificate: Certificate
+) -> None:
+    """Raises NotProven unless it stands in the log of a certificate, which was checked before."""
+    if not trees.is_included(receipt.leaf, (index, certificate.size), path, certificate.root):
+        raise NotProven("the receipt is not in the log that was signed")
 
-        `where` is its bucket and the path from there to the state root of the checkpoint.
-        """
-        self.check(certificate)
-        bucket, path = where
-        key = digest("dpin/state-key/v1", pack([ACCOUNT, node, 0]))
-        if not trees.leads_to(bucket, path, key, certificate.checkpoint.state_root):
-            raise NotProven("the bucket is not part of the state that was signed")
-        expected = None if value is None else digest("dpin/state-value/v1", value)
-        if trees.entry_of(bucket, key) != expected:
-            raise NotProven("the account does not hold this")
+
+def check_part(part: Part, bucket: bytes, path: Sequence[bytes], certificate: Certificate) -> None:
+    """Raises NotProven unless just this stands in the state of a certificate, checked before.
+
+    `bucket` is where the part's key would stand, `path` leads from there to the state root.
+    """
+    if not trees.leads_to(bucket, path, part.key, certificate.checkpoint.state_root):
+        raise NotProven("the bucket is not part of the state that was signed")
+    if trees.entry_of(bucket, part.key) != part.entry:
+        raise NotProven("the state does not hold this")
