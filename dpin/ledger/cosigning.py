@@ -9,6 +9,7 @@ from typing import Final
 from dpin.base.codec import encode
 from dpin.base.crypto import digest, verify_bytes
 from dpin.base.ids import NO_DIGEST, ChainId, Digest
+from dpin.base.units import MILLION
 from dpin.ledger.accounts import State
 from dpin.ledger.book import Book
 from dpin.ledger.checkpoint import (
@@ -81,6 +82,22 @@ def count(state: State, chain: ChainId, block: OrderedBlock) -> None:
         text = note_text(chain, noted.size, noted.root)
         if verify_bytes(signer, text.encode(), signature.signature):
             noted.cosigners |= bit
+
+
+def live(epoch: Epoch, least_ppm: int) -> list[bool]:
+    """Which members have signed so much of the epoch's checkpoints, rounded down, or more (H7).
+
+    The newest does not count: nobody had the time to sign it. Who is alone is live, or the epoch
+    would not have ended.
+    """
+    older = epoch.noted[:-1]
+    made = epoch.counted + len(older)
+    least = max(1, made * least_ppm // MILLION) if made else 0
+    alone = len(epoch.seated) == 1
+    return [
+        alone or one.cosigned + sum(noted.cosigners >> author & 1 for noted in older) >= least
+        for author, one in enumerate(epoch.seated)
+    ]
 
 
 def _noted(epoch: Epoch, signature: CheckpointSignature) -> Noted | None:

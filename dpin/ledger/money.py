@@ -151,6 +151,7 @@ def pay_fee(book: Book, account: Account, fee: Split) -> None:
     account.free = MicroTokens(account.free - fee.burned - fee.pooled)
     burn(book, fee.burned)
     book.state.treasury = MicroTokens(book.state.treasury + fee.pooled)
+    book.state.term.fees += fee.pooled
 
 
 def fund(account: Account, amount: int) -> MicroTokens:

@@ -164,4 +164,4 @@ def _epoch(state: State) -> list[object]:
         for one in epoch.noted
     ]
     opening = [epoch.number, epoch.opened_ms, epoch.opened_height]
-    return [state.sequence, *opening, seated, noted, epoch.counted]
+    return [state.sequence, *opening, seated, noted, epoch.counted, epoch.fees]

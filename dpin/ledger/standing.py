@@ -80,6 +80,7 @@ class Epoch:
     seated: list[Seated] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)  # the newest checkpoints
     counted: int = 0  # checkpoints of this epoch that are no longer in `noted`
+    fees: int = 0  # of its transactions, that the treasury holds for its validators
 
     @property
     def number(self) -> int:

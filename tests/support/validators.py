@@ -1,10 +1,19 @@
 """Validators in the hand: who bonds, registers and is ready; commits that a committee signs."""
 
+from collections.abc import Collection
+
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import Digest, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger.beacon import OwnChain
-from dpin.ledger.candidacy import BondValidator, RegisterValidator, register_validator
+from dpin.ledger.candidacy import (
+    BondValidator,
+    ReadyValidator,
+    RegisterValidator,
+    register_validator,
+)
+from dpin.ledger.checkpoint import CheckpointSignature, note_text
+from dpin.ledger.order import OrderedBlock
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Transfer
 from tests.support.ledgers import CHAIN, Ledger, chain_table
@@ -55,3 +64,60 @@ def near_the_end(ledger: Ledger) -> None:
     params, term = ledger.genesis.params, ledger.state.term
     while ledger.state.time < term.opened_ms + params.epoch_ms * 9 // 10:
         ledger.commit(after_ms=1_000)
+
+
+def key_of_member(ledger: Ledger, author: int) -> SigningKey:
+    """The consensus key that a member of the present committee signs with."""
+    member = ledger.state.term.committee.members[author]
+    name = ledger.name(member.node)
+    own = ledger.keys[name]
+    return own if own.node_id == member.signer else signer(name)
+
+
+def signatures(ledger: Ledger, author: int) -> list[CheckpointSignature]:
+    """By one member, over every checkpoint of the epoch that it has not signed yet."""
+    key, chain = key_of_member(ledger, author), ledger.executor.chain
+    return [
+        CheckpointSignature(
+            one.sequence,
+            one.checkpoint,
+            key.sign_note(note_text(chain, one.size, one.root)),
+        )
+        for one in ledger.state.term.noted
+        if not one.cosigners >> author & 1
+    ]
+
+
+def signed_blocks(ledger: Ledger, signing: Collection[str]) -> list[OrderedBlock]:
+    """A block of each of these members that signs what there is to sign."""
+    return [
+        OrderedBlock(author, Round(ledger.round + 1), 0, signatures(ledger, author))
+        for author, member in enumerate(ledger.state.term.committee.members)
+        if ledger.name(member.node) in signing
+    ]
+
+
+def run_epoch(ledger: Ledger, signing: Collection[str], ready: Collection[str] = ()) -> list[str]:
+    """Live through the present epoch; returns who is seated in the next one, by name."""
+    term = ledger.state.term
+    due = term.opened_ms + ledger.genesis.params.epoch_ms * 9 // 10
+    said = False
+    while ledger.state.epoch == term.number:
+        transactions: list[bytes] = []
+        if ledger.state.time >= due and not said:
+            said = True
+            operation = ReadyValidator(term.number + 1)
+            transactions = [ledger.signed(name, operation) for name in ready]
+        ledger.commit(*transactions, after_ms=1_500, blocks=signed_blocks(ledger, signing))
+    return seated(ledger)
+
+
+def seated(ledger: Ledger) -> list[str]:
+    """The names of the present members."""
+    return sorted(ledger.name(member.node) for member in ledger.state.term.committee.members)
+
+
+def weights(ledger: Ledger) -> dict[str, int]:
+    """What the present members weigh."""
+    members = ledger.state.term.committee.members
+    return {ledger.name(member.node): member.weight for member in members}
