@@ -57,7 +57,7 @@ class Engine:
 
     def __init__(self, genesis: Genesis, author: Author | None, executor: Executor) -> None:
         self.core = Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
-        self.mempool = Mempool(executor.check)
+        self.mempool = Mempool(executor.check, executor.funds)
         self.role: Role | None = None
         self.restart: Restart | None = None
         self._runner = Runner(executor)
@@ -178,4 +178,6 @@ class Engine:
                     self.mempool.put_back(vertex.block.body)
             if self.role is not None and ran.made is not None:
                 self.role.made(ran.made)
+            if ran.done.closing is not None:
+                self.mempool.expire(ran.done.closing.epoch)
         return executed

@@ -87,6 +87,11 @@ class Executor:
             return str(rejected)
         return None
 
+    def funds(self, account: NodeId) -> MicroTokens:
+        """What an account has free to pay fees with."""
+        found = self.state.accounts.get(account)
+        return found.free if found is not None else MicroTokens(0)
+
     def apply(self, commit: OrderedCommit) -> Applied:
         """Apply the next commit: time, mix, transactions, what fell due, the epoch's end."""
         assert commit.height == self.state.height + 1, "commits are applied in order"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dpin.base.codec import Wire
-from dpin.base.ids import Digest, Round
+from dpin.base.ids import Digest, NodeId, Round
+from dpin.base.units import MicroTokens
 from dpin.ledger.checkpoint import Checkpoint, CheckpointSignature, CommitteeRecord
 
 
@@ -108,4 +109,8 @@ class Executor(Protocol):
 
     def check(self, transaction: bytes) -> str | None:
         """Why an encoded transaction cannot wait for a block, if it cannot; cheap."""
+        ...
+
+    def funds(self, account: NodeId) -> MicroTokens:
+        """What an account has free to pay fees with."""
         ...

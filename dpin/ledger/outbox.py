@@ -51,7 +51,7 @@ class Outbox:
     def add(self, transaction: bytes, now: Instant) -> GivenUp | None:
         """Keep a transaction until it is committed, or refuse it."""
         try:
-            identity, sender = identify(transaction)
+            identity, sender, *_ = identify(transaction)
         except PeerFault:
             return GivenUp(unreadable_id(transaction), MALFORMED)
         if transaction in self._entries:

@@ -251,7 +251,8 @@ class Replica:
     def _advance(self, now: Instant) -> list[Effect]:
         """Execute, propose, and pass on what was accepted."""
         progress = self.engine.advance(now, behind=self._ahead.behind(self._core.dag.highest))
-        effects: list[Effect] = []
+        dropped = self.engine.mempool.dropped()
+        effects: list[Effect] = [Refused(gone.id, gone.reason) for gone in dropped]
         for effect in progress.effects:
             if isinstance(effect, Executed):
                 self._outbox.committed(effect.commit.transactions)

@@ -10,7 +10,7 @@ from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received, Tick
-from dpin.base.units import MICROS_PER_MILLI, Instant, Micros
+from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, MicroTokens
 from dpin.ledger import money
 from dpin.ledger.accounts import State
 from dpin.ledger.beacon import TABLE_ENTRIES, Chain
@@ -80,6 +80,11 @@ class Watched:
         self._inner = inner
 
     @property
+    def state(self) -> State:
+        """What the commits so far led to; to be read."""
+        return self._inner.state
+
+    @property
     def mix(self) -> Digest:
         """See dpin.ledger.order.Executor."""
         return self._inner.mix
@@ -97,6 +102,10 @@ class Watched:
     def check(self, transaction: bytes) -> str | None:
         """See dpin.ledger.order.Executor."""
         return self._inner.check(transaction)
+
+    def funds(self, account: NodeId) -> MicroTokens:
+        """See dpin.ledger.order.Executor."""
+        return self._inner.funds(account)
 
     def apply(self, commit: OrderedCommit) -> Applied:
         """Apply a commit and note what it led to."""
@@ -130,6 +139,11 @@ class LedgerNode:
     def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
         self._executor = Watched(Executor(founding.genesis))
         self.replica = Replica(founding.genesis, owner.key, self._executor, owner.table, records)
+
+    @property
+    def state(self) -> State:
+        """What its ledger knows; to be read."""
+        return self._executor.state
 
     def step(self, event: object, now: Instant) -> Sequence[object]:
         """Feed the replica; add what was committed, by replaying the log or by this event."""

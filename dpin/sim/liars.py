@@ -259,7 +259,7 @@ class Stuffed(Mempool):
     """Adds to its first blocks what no honest validator would."""
 
     def __init__(self, inner: Mempool, more: Callable[[], Sequence[bytes]]) -> None:
-        super().__init__(inner._check)  # noqa: SLF001 (takes its place)
+        super().__init__(inner._check, inner._funds)  # noqa: SLF001 (takes its place)
         self._more = more
         self._blocks = 0
         self.seen: list[bytes] = []

@@ -9,12 +9,28 @@ from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import NodeId
 from dpin.base.units import TOKEN, Instant, Micros, MicroTokens, after, seconds
+from dpin.ledger import fees
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.replica import Submit
-from dpin.ledger.transactions import SignedTransaction, Transfer, sign, transaction_id
+from dpin.ledger.transactions import (
+    OPENING,
+    SignedTransaction,
+    Terms,
+    Transfer,
+    sign,
+    transaction_id,
+)
 from dpin.sim import checks
 from dpin.sim.checks import Progress, Submitted
-from dpin.sim.ledgers import Founding, Owner, blocks_in, found_network, ledger_node, secret
+from dpin.sim.ledgers import (
+    Founding,
+    LedgerNode,
+    Owner,
+    blocks_in,
+    found_network,
+    ledger_node,
+    secret,
+)
 from dpin.sim.network import LAN
 from dpin.sim.station import AnyMachine, Body, Boot
 from dpin.sim.timeline import BEGINNING, Check, Step, dice
@@ -134,7 +150,17 @@ class Stage:
         amount = MicroTokens(1 + self._clients.below(TOKEN))
         transfer = Transfer(receiver, amount, b"")
         sequence = self._sequences[sender.node_id]
-        self._post(sign(sender, self.founding.chain, sequence, transfer))
+        self._post(sign(sender, self.founding.chain, sequence, transfer, self._terms(transfer)))
+
+    def _terms(self, transfer: Transfer) -> Terms:
+        """What a client signs: it asks whoever lives and knows most."""
+        bodies = [self.world.stations[node].body for node in self.honest]
+        machines = [body.machine for body in bodies if body is not None]
+        states = [it.state for it in machines if isinstance(it, LedgerNode)]
+        if not states:
+            return OPENING
+        newest = max(states, key=lambda state: state.height)
+        return fees.terms(newest, self.founding.genesis.params, (transfer,))
 
     def _post(self, signed: SignedTransaction) -> None:
         """Hand a transaction to a living node; to another one later, until it is committed."""

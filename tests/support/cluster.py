@@ -18,6 +18,7 @@ from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
+from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.receipts import ReceiptLog
@@ -73,6 +74,10 @@ class FakeExecutor:
         except PeerFault:
             return "malformed"
         return "used" if transaction in self._seen else self.refused.get(transaction)
+
+    def funds(self, account: NodeId) -> MicroTokens:
+        del account
+        return MAX_SUPPLY
 
     def apply(self, commit: OrderedCommit) -> FakeDone:
         assert commit.height == len(self.commits) + 1
