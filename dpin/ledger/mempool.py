@@ -7,7 +7,7 @@ what it offers (M6): else one with a single token could fill every pool.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
@@ -51,12 +51,6 @@ class Claims(NamedTuple):
     max_fee: MicroTokens
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    claims: Claims
-    number: int  # of arrival
-
-
 @dataclass(slots=True)
 class _Sender:
     """What one account has waiting."""
@@ -79,10 +73,11 @@ class Mempool:
     def __init__(self, check: Check, funds: Funds) -> None:
         self._check = check
         self._funds = funds
-        self._entries: dict[bytes, _Entry] = {}  # by their bytes
+        self._entries: dict[bytes, Claims] = {}  # by their bytes
         self._ids: set[Digest] = set()
         self._senders: dict[NodeId, _Sender] = {}
-        self._queue: OrderedDict[bytes, None] = OrderedDict()  # in no block yet, oldest first
+        # In no block yet, oldest first, each with the number of its arrival.
+        self._queue: OrderedDict[bytes, int] = OrderedDict()
         self._offers: list[_Offer] = []  # a heap over the queue; what left it stays for a while
         self._bytes = 0
         self._arrived = 0
@@ -110,8 +105,7 @@ class Mempool:
         return claims.id, reason
 
     def _keep(self, transaction: bytes, claims: Claims) -> None:
-        self._arrived += 1
-        self._entries[transaction] = _Entry(claims, self._arrived)
+        self._entries[transaction] = claims
         self._ids.add(claims.id)
         self._bytes += len(transaction)
         waiting = self._senders.setdefault(claims.sender, _Sender())
@@ -141,7 +135,7 @@ class Mempool:
         offered, looked, going = _offered(transaction, claims), list[_Offer](), list[bytes]()
         while (room < 0 or space < 0) and self._offers and self._offers[0][0] < offered:
             offer = heappop(self._offers)
-            if self._is_queued(offer):
+            if _stands(offer, self._queue):
                 looked.append(offer)
                 going.append(offer[2])
                 room, space = room + 1, space + len(offer[2])
@@ -149,18 +143,14 @@ class Mempool:
             heappush(self._offers, offer)
         return going if room >= 0 <= space else None
 
-    def _is_queued(self, offer: _Offer) -> bool:
-        _, number, transaction = offer
-        entry = self._entries.get(transaction)
-        return transaction in self._queue and entry is not None and entry.number == -number
-
     def _enqueue(self, transaction: bytes) -> None:
         """Let it wait behind the others."""
-        self._queue[transaction] = None
-        entry = self._entries[transaction]
-        heappush(self._offers, (_offered(transaction, entry.claims), -entry.number, transaction))
+        self._arrived += 1
+        self._queue[transaction] = self._arrived
+        offered = _offered(transaction, self._entries[transaction])
+        heappush(self._offers, (offered, -self._arrived, transaction))
         if len(self._offers) > 2 * len(self._queue) + OFFERS_SPARE:
-            self._offers = [offer for offer in self._offers if self._is_queued(offer)]
+            self._offers = [offer for offer in self._offers if _stands(offer, self._queue)]
             heapify(self._offers)
 
     def take(self, count_max: int, bytes_max: int) -> tuple[bytes, ...]:
@@ -168,10 +158,10 @@ class Mempool:
         taken: list[bytes] = []
         left = bytes_max
         while self._queue and len(taken) < count_max:
-            transaction, _ = self._queue.popitem(last=False)
+            transaction, number = self._queue.popitem(last=False)
             left -= len(transaction)
             if left < 0:
-                self._queue[transaction] = None
+                self._queue[transaction] = number
                 self._queue.move_to_end(transaction, last=False)
                 break
             taken.append(transaction)
@@ -192,7 +182,7 @@ class Mempool:
 
     def expire(self, epoch: int) -> None:
         """An epoch has begun: what was valid until the one before cannot be applied any more."""
-        late = [data for data, entry in self._entries.items() if entry.claims.until < epoch]
+        late = [data for data, claims in self._entries.items() if claims.until < epoch]
         for transaction in late:
             self._drop(transaction, EXPIRED)
 
@@ -202,14 +192,13 @@ class Mempool:
         return dropped
 
     def _drop(self, transaction: bytes, reason: str) -> None:
-        self._dropped.append(Dropped(self._entries[transaction].claims.id, reason))
+        self._dropped.append(Dropped(self._entries[transaction].id, reason))
         self._remove(transaction)
 
     def _remove(self, transaction: bytes) -> None:
-        entry = self._entries.pop(transaction, None)
-        if entry is None:
+        claims = self._entries.pop(transaction, None)
+        if claims is None:
             return
-        claims = entry.claims
         self._ids.discard(claims.id)
         self._bytes -= len(transaction)
         self._queue.pop(transaction, None)
@@ -218,6 +207,12 @@ class Mempool:
         waiting.fees -= claims.max_fee
         if waiting.count == 0:
             del self._senders[claims.sender]
+
+
+def _stands(offer: _Offer, queue: Mapping[bytes, int]) -> bool:
+    """Whether an offer is that of a transaction which still waits in this queue."""
+    _, number, transaction = offer
+    return queue.get(transaction) == -number
 
 
 def _offered(transaction: bytes, claims: Claims) -> int:

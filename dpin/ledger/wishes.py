@@ -3,10 +3,15 @@
 Machines look at the state after every commit and wish for what is missing. A wish has a key, so
 wishing again while the first is under way does nothing. A refused wish rests before it may be
 wished again: the state may have changed what it means, or not.
+
+A transaction that could not be applied leaves no receipt. So after every commit each one under way
+is held against the state: where its fee is too low by now or its epochs are over it is signed anew
+under the same sequence number, of which the ledger takes one at most; where its number is used up
+the wish ends, with a reason.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.codec import encode
@@ -16,14 +21,27 @@ from dpin.base.units import Instant, Micros, after, seconds
 from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import unused
-from dpin.ledger.order import Receipt
+from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import Params
-from dpin.ledger.transactions import Operation, sign, transaction_id
+from dpin.ledger.replica import Refused
+from dpin.ledger.transactions import (
+    Operation,
+    SignedTransaction,
+    Terms,
+    Transaction,
+    sign,
+    transaction_id,
+)
 
 OK: Final = "ok"
+NUMBER_USED: Final = "sequence-used"  # by another transaction of the account
+EXPIRED: Final = "expired"
+FEE_TOO_LOW: Final = "fee-too-low"
+UNAPPLIED: Final = "could-not-be-applied"  # it was in a block and left no receipt
 REST: Final = seconds(2)
 IN_FLIGHT_MAX: Final = 64  # the ledger's window of sequence numbers
 RESTING_MAX: Final = 1_024
+SIGNED_MAX: Final = 4  # times that one wish is signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +53,24 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Have this operation done in this node's name, once."""
+    """Have this operation done in this node's name, once, and those of `more` with it."""
 
     key: str
     operation: Operation
+    more: tuple[Operation, ...] = ()
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """All of them, in order: they are done together or not at all."""
+        return (self.operation, *self.more)
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Bring to the ledger what somebody else has signed: a cold account's key is elsewhere."""
+
+    key: str
+    signed: SignedTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +91,21 @@ class Outcome:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Flight:
-    """A transaction that is under way."""
+    """A wish that is under way: the transaction signed last, and the ids of those before."""
 
     key: str
-    sequence: int
-    since: Instant
+    transaction: Transaction
+    data: bytes
+    ours: bool  # signed here, so that it can be signed anew
+    older: list[Digest] = field(default_factory=list)
+    signed: int = 1  # times
+    grounded: bool = False  # nobody tries to have it committed any more
+
+    @property
+    def id(self) -> Digest:
+        return transaction_id(self.transaction)
 
 
 class Wishes:
@@ -76,63 +116,131 @@ class Wishes:
         self._chain = chain
         self._params = params
         self._sequence = 0
-        self._keys: dict[str, Digest] = {}
-        self._flying: dict[Digest, _Flight] = {}
+        self._keys: dict[str, _Flight] = {}
+        self._flying: dict[Digest, _Flight] = {}  # by every id under which it may land
         self._resting: dict[str, Instant] = {}
+
+    def step(
+        self, event: Wish | Carry | Refused, state: State, now: Instant
+    ) -> Iterator[Submission | Outcome]:
+        """What is to be done, or has come of it."""
+        told: Submission | Outcome | None
+        match event:
+            case Wish():
+                told = self.wish(event, state, now)
+            case Carry():
+                told = self.carry(event)
+            case Refused(id=identity, reason=reason):
+                told = self.refused(identity, reason, now)
+        if told is not None:
+            yield told
 
     def wish(self, wish: Wish, state: State, now: Instant) -> Submission | None:
         """Sign and submit, unless the same wish is under way, rests, or too many are."""
         account = state.accounts.get(self._key.node_id) or Account()
-        self._give_up(wish.key, account, now)
         resting = self._resting.get(wish.key)
         if wish.key in self._keys or (resting is not None and now < resting):
             return None
-        if len(self._flying) >= IN_FLIGHT_MAX:
+        if len(self._keys) >= IN_FLIGHT_MAX:
             return None
         self._resting.pop(wish.key, None)
         self._sequence = max(self._sequence, account.sequence_high) + 1
-        terms = fees.terms(state, self._params, (wish.operation,))
-        signed = sign(self._key, self._chain, self._sequence, wish.operation, terms)
-        identity = transaction_id(signed.transaction)
-        self._keys[wish.key] = identity
-        self._flying[identity] = _Flight(wish.key, self._sequence, now)
-        return Submission(identity, encode(signed))
+        terms = fees.terms(state, self._params, wish.operations)
+        signed = sign(self._key, self._chain, self._sequence, wish.operations, terms)
+        return self._launch(wish.key, signed, ours=True)
 
-    def _give_up(self, key: str, account: Account, now: Instant) -> None:
-        """Forget a wish that lost its sequence number.
+    def carry(self, carry: Carry) -> Submission | Outcome:
+        """Submit what another key has signed and follow it, as long as there is room."""
+        identity = transaction_id(carry.signed.transaction)
+        if identity in self._flying or len(self._keys) >= IN_FLIGHT_MAX:
+            return Outcome(carry.key, identity, "too-many-under-way", 0)
+        return self._launch(carry.key, carry.signed, ours=False)
 
-        After a restart another transaction of this account may hold the number: then this one is
-        passed over without a receipt.
-        """
-        identity = self._keys.get(key)
-        if identity is None:
-            return
-        flight = self._flying[identity]
-        if now >= after(flight.since, REST) and not unused(account, flight.sequence):
-            del self._keys[key], self._flying[identity]
+    def _launch(self, key: str, signed: SignedTransaction, *, ours: bool) -> Submission:
+        flight = _Flight(key, signed.transaction, encode(signed), ours)
+        self._keys[key] = self._flying[flight.id] = flight
+        return Submission(flight.id, flight.data)
 
     def settled(self, receipts: Sequence[Receipt], now: Instant) -> list[Outcome]:
         """The outcomes among these receipts."""
         outcomes = []
         for receipt in receipts:
-            key = self._land(receipt.subject, receipt.detail, now)
-            if key is not None:
-                outcomes.append(Outcome(key, receipt.subject, receipt.detail, receipt.height))
+            flight = self._flying.get(receipt.subject)
+            if flight is not None:
+                self._land(flight, receipt.detail, now)
+                outcomes.append(
+                    Outcome(flight.key, receipt.subject, receipt.detail, receipt.height)
+                )
         return outcomes
 
-    def refused(self, identity: Digest, reason: str, now: Instant) -> Outcome | None:
-        """The replica did not take the transaction."""
-        key = self._land(identity, reason, now)
-        return Outcome(key, identity, reason, 0) if key is not None else None
+    def review(
+        self, commit: OrderedCommit, state: State, now: Instant
+    ) -> Iterator[Submission | Outcome]:
+        """After the outcomes of a commit: what of the rest must be signed anew, or has ended.
 
-    def _land(self, identity: Digest, detail: str, now: Instant) -> str | None:
-        flight = self._flying.pop(identity, None)
-        if flight is None:
+        Says nothing while the state is that of a later commit: its receipts are still to come.
+        """
+        if not self._keys or commit.height != state.height:
+            return
+        for flight in list(self._keys.values()):
+            trouble = self._trouble(flight, commit, state)
+            if trouble is None:
+                continue
+            if trouble in {EXPIRED, FEE_TOO_LOW} and self._may_sign_again(flight):
+                yield self._sign_again(flight, state)
+            else:
+                self._land(flight, trouble, now)
+                yield Outcome(flight.key, flight.id, trouble, 0)
+
+    def _trouble(self, flight: _Flight, commit: OrderedCommit, state: State) -> str | None:
+        """Why the transaction signed last will never be applied, if it will not."""
+        transaction = flight.transaction
+        account = state.accounts.get(transaction.sender) or Account()
+        if not unused(account, transaction.sequence):
+            return NUMBER_USED
+        if state.epoch > transaction.valid_until_epoch:
+            return EXPIRED
+        size, count = len(flight.data), len(transaction.operations)
+        if fees.fee(self._params, state.fee_multiplier, size, count) > transaction.max_fee:
+            return FEE_TOO_LOW
+        if flight.grounded:
+            return FEE_TOO_LOW
+        return UNAPPLIED if flight.data in commit.transactions else None
+
+    def _may_sign_again(self, flight: _Flight) -> bool:
+        return flight.ours and flight.signed < SIGNED_MAX
+
+    def _sign_again(self, flight: _Flight, state: State) -> Submission:
+        """On new terms. Both have one sequence number, so that only one can be applied."""
+        last = flight.id
+        operations, sequence = flight.transaction.operations, flight.transaction.sequence
+        terms: Terms = fees.terms(state, self._params, operations)
+        signed = sign(self._key, self._chain, sequence, operations, terms)
+        flight.transaction, flight.data = signed.transaction, encode(signed)
+        flight.grounded = False
+        if flight.id != last:  # It is the same where the terms are.
+            flight.older.append(last)
+        flight.signed += 1
+        self._flying[flight.id] = flight
+        return Submission(flight.id, flight.data)
+
+    def refused(self, identity: Digest, reason: str, now: Instant) -> Outcome | None:
+        """The replica did not take the transaction, or has dropped it."""
+        flight = self._flying.get(identity)
+        if flight is None or identity != flight.id:
+            return None  # One signed later is under way.
+        if reason in {EXPIRED, FEE_TOO_LOW} and self._may_sign_again(flight):
+            flight.grounded = True  # It is signed anew after the next commit.
             return None
-        key = flight.key
-        del self._keys[key]
-        if detail != OK:
-            if len(self._resting) >= RESTING_MAX:
-                self._resting = {k: at for k, at in self._resting.items() if now < at}
-            self._resting[key] = after(now, Micros(REST))
-        return key
+        self._land(flight, reason, now)
+        return Outcome(flight.key, identity, reason, 0)
+
+    def _land(self, flight: _Flight, detail: str, now: Instant) -> None:
+        for identity in (*flight.older, flight.id):
+            del self._flying[identity]
+        del self._keys[flight.key]
+        if detail == OK:
+            return
+        if len(self._resting) >= RESTING_MAX:
+            self._resting = {k: at for k, at in self._resting.items() if now < at}
+        self._resting[flight.key] = after(now, Micros(REST))

@@ -15,12 +15,12 @@ from dpin.base.units import Instant, after, format_tokens
 from dpin.compute.task import OUTPUT_TAG, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
 from dpin.ledger.accounts import Job, JobState, State
-from dpin.ledger.mempool import ACCOUNT_FULL, DUPLICATE, FULL
+from dpin.ledger.mempool import ACCOUNT_FULL, DUPLICATE, EXPIRED, FULL, UNCOVERED
 from dpin.ledger.outbox import UNTAKEN
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Cancel
 from dpin.ledger.views import job_cost
-from dpin.ledger.wishes import OK, Follow, Outcome, Wish
+from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
 from dpin.market import workshop
 from dpin.market.awarding import awards, stops
 from dpin.market.mail import Mail, Message
@@ -34,7 +34,9 @@ from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 
 OVERTIME: Final = "time limit"
 # Refusals that say nothing about the job: the wish is made again.
-PASSING: Final = frozenset({ACCOUNT_FULL, DUPLICATE, FULL, UNTAKEN, "sequence-used"})
+PASSING: Final = frozenset(
+    {ACCOUNT_FULL, DUPLICATE, EXPIRED, FEE_TOO_LOW, FULL, NUMBER_USED, UNCOVERED, UNTAKEN}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.replica import Applied, Refused, Replica, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
-from dpin.ledger.wishes import Follow, Outcome, Wish, Wishes
+from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
 from dpin.market.messages import (
     AskCheckpoint,
     BidMessage,
@@ -78,6 +78,7 @@ Event = (
     | Start
     | Abandon
     | Wish
+    | Carry
     | StoreEvent
     | WorkEvent
 )
@@ -94,7 +95,7 @@ Effect = (
     | StoreEffect
     | WorkEffect
 )
-_Inner = Effect | Wish | Refused | Produced
+_Inner = Effect | Wish | Carry | Submission | Refused | Produced
 _Task = Probe | Drain | Start | Abandon | StoreEvent | WorkEvent
 
 
@@ -155,7 +156,7 @@ class Peer:
             case Tick():
                 yield from self._ledger(self.replica.step(event, now))
                 yield from self._follow(now)
-            case Wish():
+            case Wish() | Carry():
                 yield event
             case _:
                 yield from self._task(event, now)
@@ -225,18 +226,15 @@ class Peer:
 
     def _pass_on(self, effect: _Inner, outside: list[Effect], now: Instant) -> Iterator[_Inner]:
         match effect:
-            case Wish():
-                submission = self.wishes.wish(effect, self.state, now)
-                if submission is not None:
-                    yield from self._ledger(self.replica.step(Submit(submission.data), now))
-            case Applied(receipts=receipts):
+            case Wish() | Carry() | Refused():
+                yield from self.wishes.step(effect, self.state, now)
+            case Submission(data=data):
+                yield from self._ledger(self.replica.step(Submit(data), now))
+            case Applied(commit=commit, receipts=receipts):
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
+                yield from self.wishes.review(commit, self.state, now)
                 yield from self._follow(now)
-            case Refused(id=identity, reason=reason):
-                outcome = self.wishes.refused(identity, reason, now)
-                if outcome is not None:
-                    yield outcome
             case Outcome():
                 outside.append(effect)
                 yield from self._market(self.requester.step(effect, now))

@@ -1,21 +1,44 @@
 """A wish is done once; what was refused rests and is tried again."""
 
+import msgspec
 import pytest
 
-from dpin.base.codec import decode
+from dpin.base.codec import decode, encode
 from dpin.base.units import Instant, MicroTokens
-from dpin.ledger.transactions import SignedTransaction, Stake, Transfer
-from dpin.ledger.wishes import IN_FLIGHT_MAX, OK, REST, RESTING_MAX, Submission, Wish, Wishes
+from dpin.ledger import fees
+from dpin.ledger.execute import Applied
+from dpin.ledger.params import DEVELOPMENT, Params
+from dpin.ledger.transactions import SignedTransaction, Stake, Transfer, sign
+from dpin.ledger.wishes import (
+    EXPIRED,
+    FEE_TOO_LOW,
+    IN_FLIGHT_MAX,
+    NUMBER_USED,
+    OK,
+    REST,
+    RESTING_MAX,
+    SIGNED_MAX,
+    UNAPPLIED,
+    Carry,
+    Outcome,
+    Submission,
+    Wish,
+    Wishes,
+)
 from tests.support.ledgers import Ledger
 
 START = Instant(1_700_000_000_000_000)
 
 
+DEAR = msgspec.structs.replace(DEVELOPMENT, fee_base=MicroTokens(1_000))
+
+
 class Wisher:
     """Maker's wishes on a ledger that nobody else uses."""
 
-    def __init__(self) -> None:
-        self.ledger = Ledger("buyer", "maker", "one", "two")
+    def __init__(self, params: Params = DEVELOPMENT) -> None:
+        self.ledger = Ledger("buyer", "maker", "one", "two", params=params)
+        self.told: list[Submission | Outcome] = []  # after the last commit
         key, chain = self.ledger.keys["maker"], self.ledger.executor.chain
         self.wishes = Wishes(key, chain, self.ledger.genesis.params)
 
@@ -23,12 +46,34 @@ class Wisher:
         wish = Wish(key, Stake(MicroTokens(amount)))
         return self.wishes.wish(wish, self.ledger.state, Instant(START + moment))
 
+    def all_of_it(self) -> bytes:
+        """Maker gives all away."""
+        ledger = self.ledger
+        key, free = ledger.keys["maker"], ledger.account("maker").free
+        fee = fees.fee(ledger.genesis.params, ledger.state.fee_multiplier, 0, 1)
+        pay = Transfer(ledger.id("one"), MicroTokens(free - fee), b"")
+        terms = fees.terms(ledger.state, ledger.genesis.params, (pay,))
+        return encode(sign(key, ledger.executor.chain, 40, pay, terms))
+
     def settle(self, *submissions: Submission | None, moment: int = 0) -> list[str]:
-        """These are committed; what became of them."""
+        """These are committed; which wishes have ended, and how."""
         data = [submission.data for submission in submissions if submission is not None]
-        receipts = self.ledger.commit(*data).receipts
-        outcomes = self.wishes.settled(receipts, Instant(START + moment))
+        return self.after(self.ledger.commit(*data), Instant(START + moment))
+
+    def after(self, applied: Applied, now: Instant) -> list[str]:
+        commit = self.ledger.commits[-1]
+        outcomes = self.wishes.settled(applied.receipts, now)
+        self.told = list(self.wishes.review(commit, self.ledger.state, now))
+        outcomes += [one for one in self.told if isinstance(one, Outcome)]
         return [f"{outcome.key} {outcome.detail}" for outcome in outcomes]
+
+    def until_signed_anew(self) -> list[Submission]:
+        """Epochs go by, and nothing is committed."""
+        for _ in range(10_000):
+            assert self.after(self.ledger.commit(after_ms=2_000), START) == []
+            if self.told:
+                return [one for one in self.told if isinstance(one, Submission)]
+        raise AssertionError("an epoch never ends")
 
 
 @pytest.fixture
@@ -99,15 +144,117 @@ def test_receipts_of_others_are_passed_over(wisher: Wisher) -> None:
     assert wisher.wishes.settled(receipts, START) == []
 
 
-def test_a_wish_whose_number_another_took_is_signed_anew(wisher: Wisher) -> None:
+def test_a_wish_whose_number_another_took_ends_and_may_be_wished_anew(wisher: Wisher) -> None:
     lost = wisher.wish("stake", 7)
     assert wisher.ledger.do("maker", Stake(MicroTokens(1))) == OK
-    assert wisher.settle(lost) == []
+    assert wisher.settle(lost) == [f"stake {NUMBER_USED}"]
     assert wisher.wish("stake", 7, moment=REST - 1) is None
     again = wisher.wish("stake", 7, moment=REST)
     assert sequence_of(again) == 2
     assert wisher.settle(again) == [f"stake {OK}"]
     assert wisher.ledger.account("maker").stake == 8
+
+
+def test_nothing_is_lost_while_receipts_of_later_commits_are_to_come(wisher: Wisher) -> None:
+    """A replica may execute two commits before it tells of the first."""
+    submission = wisher.wish("stake", 7)
+    assert submission is not None
+    ledger = wisher.ledger
+    ledger.commit()
+    ledger.commit(submission.data)
+    first, second = ledger.commits
+    assert list(wisher.wishes.review(first, ledger.state, START)) == []
+    assert [one.detail for one in wisher.wishes.settled(ledger.applied[-1].receipts, START)] == [OK]
+    assert list(wisher.wishes.review(second, ledger.state, START)) == []
+
+
+def test_a_wish_that_expires_is_signed_anew_under_its_number() -> None:
+    wisher = Wisher()
+    slow = wisher.wish("stake", 7)
+    assert slow is not None
+    [again] = wisher.until_signed_anew()
+    assert (sequence_of(again), sequence_of(slow)) == (1, 1)
+    assert wisher.settle(slow) == []  # too late: it has no effect
+    assert wisher.settle(again) == [f"stake {OK}"]
+    assert wisher.ledger.account("maker").stake == 7
+
+
+def test_a_wish_whose_fee_is_too_low_by_now_is_signed_anew_and_done_once() -> None:
+    wisher = Wisher(DEAR)
+    cheap = wisher.wish("stake", 7)
+    assert cheap is not None
+    wisher.ledger.state.fee_multiplier *= 3
+    assert wisher.settle(cheap) == []  # in a block, and without a receipt
+    [again] = wisher.told
+    assert isinstance(again, Submission)
+    wisher.ledger.state.fee_multiplier //= 3
+    # The first may come again, by way of a validator that still had it: then the second cannot.
+    assert wisher.settle(cheap, again) == [f"stake {OK}"]
+    assert wisher.ledger.account("maker").stake == 7
+    assert wisher.wish("stake") is not None
+
+
+def test_a_wish_is_signed_only_so_often() -> None:
+    wisher = Wisher(DEAR)
+    wisher.wish("stake", 7)
+    for _ in range(SIGNED_MAX - 1):
+        wisher.ledger.state.fee_multiplier *= 3
+        assert wisher.settle() == []
+        assert [type(one) for one in wisher.told] == [Submission]
+    wisher.ledger.state.fee_multiplier *= 3
+    assert wisher.settle() == [f"stake {FEE_TOO_LOW}"]
+
+
+def test_a_wish_that_a_block_held_in_vain_ends_with_that_reason() -> None:
+    wisher = Wisher(DEAR)
+    submission = wisher.wish("stake", 7)
+    assert submission is not None
+    wisher.ledger.commit(wisher.all_of_it())  # under a number far ahead
+    assert wisher.settle(submission) == [f"stake {UNAPPLIED}"]
+
+
+def test_what_the_mempool_drops_as_expired_is_signed_anew() -> None:
+    wisher = Wisher()
+    submission = wisher.wish("stake", 7)
+    assert submission is not None
+    assert wisher.wishes.refused(submission.id, EXPIRED, START) is None
+    assert wisher.settle() == []
+    [again] = wisher.told
+    assert isinstance(again, Submission)
+    assert wisher.settle(again) == [f"stake {OK}"]
+
+
+def test_a_late_refusal_of_what_was_signed_before_changes_nothing() -> None:
+    wisher = Wisher()
+    first = wisher.wish("stake", 7)
+    assert first is not None
+    assert len(wisher.until_signed_anew()) == 1
+    assert wisher.wishes.refused(first.id, "no-validator-took-it", START) is None
+    assert wisher.wish("stake", 7) is None  # still under way
+
+
+def test_several_operations_are_one_wish() -> None:
+    wisher = Wisher()
+    several = Wish("stakes", Stake(MicroTokens(1)), (Stake(MicroTokens(2)),))
+    submission = wisher.wishes.wish(several, wisher.ledger.state, START)
+    assert wisher.settle(submission) == [f"stakes {OK}"]
+    assert wisher.ledger.account("maker").stake == 3
+
+
+def test_what_another_key_has_signed_is_carried_and_never_signed_anew() -> None:
+    wisher = Wisher(DEAR)
+    ledger = wisher.ledger
+    pay = Transfer(ledger.id("one"), MicroTokens(5), b"")
+    terms = fees.terms(ledger.state, ledger.genesis.params, (pay,))
+    for number in (1, 2):
+        signed = sign(ledger.keys["buyer"], ledger.executor.chain, number, pay, terms)
+        carried = wisher.wishes.carry(Carry(f"carry {number}", signed))
+        assert isinstance(carried, Submission)
+        if number == 1:
+            assert isinstance(wisher.wishes.carry(Carry("twice", signed)), Outcome)
+            assert wisher.settle(carried) == [f"carry 1 {OK}"]
+    ledger.state.fee_multiplier *= 3
+    assert wisher.settle() == [f"carry 2 {FEE_TOO_LOW}"]
 
 
 def test_a_wish_that_only_takes_long_is_not_signed_twice(wisher: Wisher) -> None:
