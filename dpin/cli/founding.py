@@ -4,9 +4,11 @@ import re
 from typing import Final
 
 from dpin.base.errors import Misuse
-from dpin.ledger.genesis import chain_id
+from dpin.ledger.committee import tolerated
+from dpin.ledger.genesis import Genesis, chain_id
 from dpin.node.invite import Invite, write_invite
 from dpin.node.names import name_of
+from dpin.node.status import counted
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
@@ -31,9 +33,15 @@ def network_values(invite: Invite) -> dict[str, object]:
         "preset": genesis.params.preset,
         "development": genesis.params.development,
         "validators": [founder.node.hex() for founder in genesis.founders],
+        "tolerates": tolerance(genesis),
         "addresses": list(invite.addresses),
         "invite": write_invite(invite),
     }
+
+
+def tolerance(genesis: Genesis) -> int:
+    """How many faulty validators its first committee bears."""
+    return tolerated([founder.weight for founder in genesis.founders])
 
 
 def network_text(invite: Invite) -> str:
@@ -44,6 +52,7 @@ def network_text(invite: Invite) -> str:
         ("network", f"{genesis.name}  ({genesis.params.preset})"),
         ("chain", chain_id(genesis).hex()),
         ("validators", f"{len(genesis.founders)}: {names}"),
+        ("", f"tolerates {counted(tolerance(genesis), 'faulty validator')}"),
         ("dials", ", ".join(invite.addresses) or "nobody yet"),
     ]
     if genesis.params.development:

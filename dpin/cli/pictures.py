@@ -14,6 +14,7 @@ from dpin.node.status import (
     PeerView,
     PlanView,
     ReceiptView,
+    counted,
 )
 
 _ID_SHOWN = 8
@@ -44,9 +45,11 @@ def node_text(node: NodeView) -> str:
         ("peers", f"{node.peers}   api {node.api}"),
         ("addresses", "  ".join(node.addresses) or "-"),
         ("ledger", f"height {ledger.height}  {ledger.transactions} transactions  {_vote(node)}"),
+        ("committee", _committee(node)),
         ("root", f"{ledger.root_height}:{ledger.root or '-'}"),
         ("tokens", f"{format_tokens(money.free)} free  {format_tokens(money.stake)} at stake  "
-                   f"{format_tokens(money.locked)} locked"),
+                   f"{format_tokens(money.locked)} locked  "
+                   f"{format_tokens(money.credit)} credit"),
         ("device", _device(node)),
         ("offers", f"{node.offers_seen} seen  {node.offers_taken} taken  declined {declined or 0}"),
     ]  # fmt: skip
@@ -71,14 +74,26 @@ def _vote(node: NodeView) -> str:
     if not ledger.validator:
         return "observer"
     signing = "signing" if ledger.signing else "not signing"
-    return f"validator, {signing}, 1 of {len(ledger.committee)}, tolerates {ledger.tolerates}"
+    return f"validator, {signing}"
+
+
+def _committee(node: NodeView) -> str:
+    ledger = node.ledger
+    members = counted(len(ledger.committee), "validator")
+    return f"{members}, tolerates {counted(ledger.tolerates, 'faulty validator')}"
 
 
 def overview_text(node: NodeView, jobs: list[JobView]) -> str:
     """What `dpin status` shows."""
     state = f"{node.name} {node.state} {since(node.started_ms)}  {node.peers} peers"
-    money = f"balance {format_tokens(node.money.free)}  serving {len(node.serving)}"
-    return f"node   {state}  api {node.api}\nmine   {money}\n\n{jobs_text(jobs)}"
+    balance = f"balance {format_tokens(node.money.free)}  credit {format_tokens(node.money.credit)}"
+    rows = [
+        ("node", f"{state}  api {node.api}"),
+        ("mine", f"{balance}  serving {len(node.serving)}"),
+        ("ledger", f"height {node.ledger.height}  {_committee(node)}"),
+    ]
+    head = "\n".join(f"{name:<7}{text}" for name, text in rows)
+    return f"{head}\n\n{jobs_text(jobs)}"
 
 
 def jobs_text(jobs: list[JobView]) -> str:

@@ -1,5 +1,6 @@
 """Tokens: what this node has, and giving them away."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,7 @@ def show_wallet(*, home: HomeOption = None, json: JsonOption = False) -> None:
         ("free", money.free),
         ("at stake", money.stake),
         ("locked", money.locked),
+        ("credit", money.credit),
     ]
     show("\n".join(f"{name:<9}{format_tokens(amount):>16}" for name, amount in rows))
     if view.development:
@@ -47,26 +49,51 @@ def show_wallet(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 @wallet.command()
 def send(
-    to: Annotated[str, typer.Argument(metavar="NODE", help="A node's id, 64 hex digits.")],
+    to: Annotated[
+        str | None, typer.Argument(metavar="NODE", help="A node's id, 64 hex digits.")
+    ] = None,
+    amount: Annotated[str | None, typer.Argument(metavar="TOKENS", help="Such as 12.50.")] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NODE TOKENS]...", help="Further payments, made with the first."),
+    ] = None,
+    *,
+    memo: Annotated[str, typer.Option(help="A few words that everybody can read.")] = "",
+    batch: Annotated[
+        Path | None, typer.Option("--batch", metavar="FILE", help="Lines of NODE,TOKENS[,MEMO].")
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Send tokens, to several at once if you like; returns when the ledger has committed it.
+
+    Up to 16 payments go together or not at all; a longer batch is cut into parts of 16.
+    """
+    from dpin.cli.link import connect
+    from dpin.cli.payments import pay, payments_of, read_batch
+
+    words = [word for word in (to, amount, *(more or [])) if word is not None]
+    payments = payments_of(words, memo) if batch is None else read_batch(batch, words)
+    with connect(home) as node:
+        pay(node, payments, credit=False, json=json)
+
+
+@wallet.command()
+def credit(
+    account: Annotated[str, typer.Argument(metavar="NODE", help="Whose credit, 64 hex digits.")],
     amount: Annotated[str, typer.Argument(metavar="TOKENS", help="Such as 12.50.")],
     *,
     memo: Annotated[str, typer.Option(help="A few words that everybody can read.")] = "",
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send tokens; returns when the ledger has committed it."""
-    from dpin.base.units import format_tokens, parse_tokens
-    from dpin.cli.link import connect, show_view
-    from dpin.node.control import TransferRequest
+    """Turn tokens into somebody's compute credit: it pays for jobs, and for nothing else."""
+    from dpin.cli.link import connect
+    from dpin.cli.payments import pay, payments_of
 
-    parse_tokens(amount)
+    payments = payments_of([account, amount], memo)
     with connect(home) as node:
-        view = node.transfer(TransferRequest(to=to, amount=amount, memo=memo))
-    if json:
-        show_view("transfer", view)
-    else:
-        say(f"sent {amount} in commit {view.height}: {view.detail}")
-        say(f"{format_tokens(view.free)} left")
+        pay(node, payments, credit=True, json=json)
 
 
 wallet.command()(keys.create)

@@ -26,7 +26,7 @@ import msgspec
 from dpin.base.errors import Misuse
 from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
-from dpin.node.control import InviteRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import InviteRequest, PayRequest, RunRequest, SubmitRequest, TransferRequest
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
@@ -140,6 +140,10 @@ class _Commands:
     def transfer(self, request: TransferRequest) -> TransferView:
         """Send tokens; returns when the ledger has committed it."""
         return self._connection.post("/api/v1/wallet/transfer", request, TransferView)
+
+    def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once, all or none."""
+        return self._connection.post("/api/v1/wallet/pay", request, TransferView)
 
     def invite(self, request: InviteRequest) -> InviteView:
         """One line for the next machine."""

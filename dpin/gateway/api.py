@@ -30,6 +30,7 @@ from dpin.base.errors import (
 from dpin.node.control import (
     Control,
     InviteRequest,
+    PayRequest,
     RunRequest,
     SubmitRequest,
     TransferRequest,
@@ -236,6 +237,9 @@ def _node_routes(control: Control) -> list[Route]:
     async def transfer(request: Request) -> Response:
         return _view("transfer", await control.transfer(await read_body(request, TransferRequest)))
 
+    async def pay(request: Request) -> Response:
+        return _view("transfer", await control.pay(await read_body(request, PayRequest)))
+
     async def invite(request: Request) -> Response:
         wanted = await read_body(request, InviteRequest)
         return _view("invite", await control.invite(wanted.grant, wanted.to))
@@ -251,6 +255,7 @@ def _node_routes(control: Control) -> list[Route]:
     return [
         Route("/healthz", healthz),
         Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
+        Route("/api/v1/wallet/pay", pay, methods=["POST"]),
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),

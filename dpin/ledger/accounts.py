@@ -86,6 +86,11 @@ class Account:
     units_ok: int = 0
 
     @property
+    def spendable(self) -> MicroTokens:
+        """What can pay for a job: credit first."""
+        return MicroTokens(self.free + self.credit)
+
+    @property
     def worth(self) -> int:
         """Everything that is the account's, however bound."""
         return self.free + self.stake + self.credit

@@ -53,6 +53,11 @@ class Committee:
         """The least weight among whose holders one is correct, below 1/3 faulty."""
         return self.total - self.quorum + 1
 
+    @cached_property
+    def tolerates(self) -> int:
+        """How many members may be faulty, whoever they are: the heaviest weigh below 1/3."""
+        return tolerated(self.weights)
+
     def index(self, node: NodeId) -> int | None:
         """The author index of `node`, if it is a member."""
         return self.members.index(node) if node in self.members else None
@@ -87,6 +92,17 @@ class Committee:
     def leaders(self, round_: Round) -> Sequence[int]:
         """The leaders of `round_` in order of rank: one."""
         return (self.leader(round_),)
+
+
+def tolerated(weights: Sequence[int]) -> int:
+    """How many validators of these weights may be faulty, whoever they are; below four none."""
+    count, left = 0, sum(weights) - (2 * sum(weights) // 3 + 1)
+    for weight in sorted(weights, reverse=True):
+        left -= weight
+        if left < 0:
+            break
+        count += 1
+    return count
 
 
 def first_record(genesis: Genesis, chain: ChainId) -> CommitteeRecord:

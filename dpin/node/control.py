@@ -48,6 +48,13 @@ class TransferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     memo: str = ""
 
 
+class PayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Up to 16 transfers that are made together or not at all; `credit`: as compute credit."""
+
+    payments: list[TransferRequest]
+    credit: bool = False
+
+
 class InviteRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Tokens to grant as decimal text, and the node id in hex that gets them."""
 
@@ -115,6 +122,10 @@ class Commands(Protocol):
 
     async def transfer(self, request: TransferRequest) -> TransferView:
         """Send tokens; returns when the ledger has committed it."""
+        ...
+
+    async def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once, all or none; returns as `transfer` does."""
         ...
 
     async def invite(self, grant: str, to: str) -> InviteView:

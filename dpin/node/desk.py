@@ -3,14 +3,14 @@
 Answers come from what the machines hold; commands become events for them. Nothing is decided here.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from secrets import token_hex
 from typing import Final
 
 import trio
 
 from dpin.base.errors import Misuse, OverBudget
-from dpin.base.ids import ID_BYTES, Digest, NodeId
+from dpin.base.ids import Digest
 from dpin.base.units import (
     MicroTokens,
     format_tokens,
@@ -18,14 +18,14 @@ from dpin.base.units import (
 )
 from dpin.ledger.receipts import ReceiptLog, proven
 from dpin.ledger.settlement import unit_subject
-from dpin.ledger.transactions import MEMO_BYTES_MAX, Transfer
-from dpin.ledger.wishes import OK, Wish
+from dpin.ledger.transactions import Transfer
+from dpin.ledger.wishes import OK, Carry, Wish
 from dpin.market.orders import Order
 from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
 from dpin.node.bulletin import Bulletin
-from dpin.node.control import RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import PayRequest, RunRequest, SubmitRequest, TransferRequest
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.panorama import Panorama
@@ -46,8 +46,9 @@ from dpin.node.status import (
     TransferView,
 )
 from dpin.node.surroundings import Surroundings
+from dpin.node.till import Gift, account_id, gifts_of
 
-TRANSFER_SECONDS: Final = 15.0
+DECISION_SECONDS: Final = 15.0
 
 
 class Window:
@@ -151,11 +152,11 @@ class Desk(Window):
 
     async def _start(self, order: Order) -> JobView:
         account = self._peer.state.accounts.get(self._peer.key.node_id)
-        free = account.free if account else MicroTokens(0)
-        if order.budget > free:
+        has = account.spendable if account else MicroTokens(0)
+        if order.budget > has:
             raise OverBudget(
                 f"the job may cost {format_tokens(order.budget)}, "
-                f"this node has {format_tokens(free)}",
+                f"this node has {format_tokens(has)} for jobs",
                 fix="lower limits.cost, or have tokens sent to this node: dpin wallet",
             )
         local_id = f"j-{token_hex(4)}"
@@ -176,17 +177,20 @@ class Desk(Window):
 
     async def transfer(self, request: TransferRequest) -> TransferView:
         """Send tokens."""
-        memo = request.memo.encode()
-        if len(memo) > MEMO_BYTES_MAX:
-            raise Misuse(f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken")
-        amount = parse_tokens(request.amount)
-        return await self._pay(Transfer(_node_id(request.to), amount, memo))
+        return await self.pay(PayRequest(payments=[request]))
 
-    async def _pay(self, transfer: Transfer) -> TransferView:
-        key = f"transfer:{token_hex(8)}"
+    async def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once."""
+        return await self._give(gifts_of(request))
+
+    async def _give(self, gifts: Sequence[Gift]) -> TransferView:
+        first, *more = gifts
+        return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more)))
+
+    async def _decided(self, wish: Wish | Carry) -> TransferView:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._around.tell, Wish(key, transfer))
-            outcome = await self._bulletin.outcome(key, TRANSFER_SECONDS)
+            nursery.start_soon(self._around.tell, wish)
+            outcome = await self._bulletin.outcome(wish.key, DECISION_SECONDS)
         if outcome.detail != OK:
             raise Misuse(f"the ledger refused: {outcome.detail}", fix="see: dpin wallet")
         account = self._peer.state.accounts[self._peer.key.node_id]
@@ -205,7 +209,7 @@ class Desk(Window):
                     "a grant needs the newcomer's node id",
                     fix="dpin net invite --grant 100 --to NODE_ID (dpin init prints it)",
                 )
-            await self._pay(Transfer(_node_id(to), parse_tokens(grant), b"grant"))
+            await self._give([Transfer(account_id(to), parse_tokens(grant), b"grant")])
         addresses = tuple(self._around.host.addresses[:8])
         genesis = self._peer.genesis
         return InviteView(
@@ -232,16 +236,3 @@ def _receipts_of(own: OwnJob, log: ReceiptLog) -> set[int]:
         for lease in record.roster:
             found.update(log.of(unit_subject(lease, record.round)))
     return found
-
-
-def _node_id(text: str) -> NodeId:
-    try:
-        node = bytes.fromhex(text)
-    except ValueError:
-        node = b""
-    if len(node) != ID_BYTES:
-        raise Misuse(
-            f"{text!r} is not a node id",
-            fix="paste the 64 hexadecimal digits that dpin init prints",
-        )
-    return NodeId(node)

@@ -8,6 +8,7 @@ from dpin.base.ids import NodeId
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Probed
 from dpin.ledger.accounts import Account
+from dpin.ledger.committee import committee_of
 from dpin.ledger.order import OrderedCommit
 from dpin.market.story import name_of
 from dpin.net.peers import KNOWN_MAX
@@ -23,6 +24,7 @@ from dpin.node.status import (
     PeerView,
     ServingView,
     Traffic,
+    counted,
 )
 from dpin.node.surroundings import Surroundings
 from dpin.storage.wanted import Purpose
@@ -151,7 +153,7 @@ class Panorama:
     @property
     def _ledger(self) -> LedgerView:
         peer, state = self.peer, self.peer.state
-        members = [founder.node for founder in peer.genesis.founders]
+        committee = committee_of(state.term.committee)
         return LedgerView(
             height=state.height,
             tick=state.tick,
@@ -159,10 +161,10 @@ class Panorama:
             round=self.seen.round,
             root=peer.executor.rooted[1].hex() if peer.executor.rooted else None,
             root_height=peer.executor.rooted[0] if peer.executor.rooted else 0,
-            validator=self._me in members,
+            validator=committee.index(self._me) is not None,
             signing=peer.replica.engine.may_sign,
-            committee=[name_of(state, member) for member in members],
-            tolerates=(len(members) - 1) // 3,
+            committee=[name_of(state, member) for member in committee.members],
+            tolerates=committee.tolerates,
             transactions=self.seen.transactions,
             pending=len(peer.replica.engine.mempool),
             in_accounts=sum(account.worth for account in state.accounts.values()),
@@ -205,7 +207,7 @@ class Panorama:
             name=registration.name if registration else name,
             address=presence.addresses[0] if presence and presence.addresses else "",
             connected=node in connected,
-            validator=any(founder.node == node for founder in self.peer.genesis.founders),
+            validator=any(one.node == node for one in self.peer.state.term.committee.members),
             device=registration.device if registration else "",
             provides=registration.provides if registration else False,
             free=account.free,
@@ -240,12 +242,12 @@ class Panorama:
         )
 
     def _check_committee(self) -> Check:
-        members = len(self.peer.genesis.founders)
-        tolerates = (members - 1) // 3
+        committee = committee_of(self.peer.state.term.committee)
+        tolerates, members = committee.tolerates, counted(len(committee), "validator")
         return Check(
             name="committee",
             verdict="ok" if tolerates else "warn",
-            detail=f"{members} validators tolerate {tolerates} faulty ones",
+            detail=f"{members}: tolerates {counted(tolerates, 'faulty validator')}",
             fix="" if tolerates else "a network of four or more tolerates one",
         )
 
@@ -265,5 +267,6 @@ def _money(account: Account) -> Money:
         free=account.free,
         stake=account.stake,
         locked=account.locked,
+        credit=account.credit,
         sequence=account.sequence_high,
     )

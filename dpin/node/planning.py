@@ -106,7 +106,7 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
         warnings.append(f"{propose.seats} seats, but {len(providers)} providers are known")
     if propose.price_cap == 0:
         warnings.append("limits.cost is too low for a single unit")
-    if account is None or account.free < order.budget:
+    if account is None or account.spendable < order.budget:
         warnings.append("limits.cost is more than the balance")
     return PlanView(
         name=order.name,
@@ -117,7 +117,7 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
         windows=propose.windows,
         price_cap=propose.price_cap,
         cost_max=cost_max(peer.params, propose),
-        balance=account.free if account else 0,
+        balance=account.spendable if account else 0,
         parameters=parameters,
         providers=providers,
         warnings=warnings,

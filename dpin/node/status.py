@@ -17,6 +17,7 @@ class Money(View):
     free: int
     stake: int
     locked: int
+    credit: int  # pays for jobs and for nothing else
     sequence: int
 
 
@@ -247,7 +248,7 @@ class PlanView(View):
     windows: int
     price_cap: int  # for one unit
     cost_max: int
-    balance: int
+    balance: int  # free tokens and credit
     parameters: int
     providers: list[PeerView]
     warnings: list[str]
@@ -301,3 +302,8 @@ class Check(View):
     verdict: str  # "ok" | "warn" | "fail"
     detail: str
     fix: str
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, in words."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -11,10 +11,10 @@ import pytest
 from dpin.cli import follow
 from dpin.cli.app import run
 from dpin.client.client import Client
-from dpin.node.control import RunRequest, TransferRequest
+from dpin.node.control import PayRequest, RunRequest, TransferRequest
 from dpin.node.status import LogEntry
 from tests.support.api_server import api_server
-from tests.support.fake_control import NODE_ID, FakeControl, generation_log
+from tests.support.fake_control import NODE_ID, FakeControl, generation_log, ledger_view
 
 JOB = "j-7f3a2c10"
 Printed = pytest.CaptureFixture[str]
@@ -272,7 +272,8 @@ def test_ctrl_c_ends_a_generation(control: FakeControl, monkeypatch: pytest.Monk
 
 def test_sent_tokens_and_their_memo_reach_the_node(control: FakeControl) -> None:
     assert run(["wallet", "send", NODE_ID, "1,000.5", "--memo", "thanks"]) == 0
-    assert control.asked == [TransferRequest(to=NODE_ID, amount="1,000.5", memo="thanks")]
+    payment = TransferRequest(to=NODE_ID, amount="1,000.5", memo="thanks")
+    assert control.asked == [PayRequest(payments=[payment])]
 
 
 def test_doctor_fails_without_a_key_and_says_how_to_get_one(capsys: Printed) -> None:
@@ -287,3 +288,70 @@ def test_stop_and_drain_reach_the_node(control: FakeControl, capsys: Printed) ->
     assert run(["node", "stop"]) == 0
     assert control.drained
     assert "the node has stopped" in capsys.readouterr().err
+
+
+def test_several_are_paid_at_once_and_a_batch_in_parts_of_sixteen(
+    control: FakeControl, capsys: Printed, tmp_path: Path
+) -> None:
+    assert run(["wallet", "send", NODE_ID, "1.5", "ab" * 32, "2", "--memo", "rent"]) == 0
+    [asked] = control.asked
+    assert isinstance(asked, PayRequest)
+    assert [(one.to, one.amount, one.memo) for one in asked.payments] == [
+        (NODE_ID, "1.5", "rent"),
+        ("ab" * 32, "2", "rent"),
+    ]
+    assert "sent 3.5 to 2 accounts in commit 121: ok" in capsys.readouterr().err
+    batch = tmp_path / "wages.csv"
+    batch.write_text("# whom, how much, why\n\n" + f"{NODE_ID}, 0.5, July\n" * 17)
+    assert run(["wallet", "send", "--batch", str(batch)]) == 0
+    parts = [asked.payments for asked in control.asked[1:] if isinstance(asked, PayRequest)]
+    assert [len(part) for part in parts] == [16, 1]
+    assert parts[0][0].memo == "July"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no payments"),
+        (f"{NODE_ID},1\n{NODE_ID}\n", "line 2: 1 fields"),
+        (f"{NODE_ID},1\nshort,1\n", "line 2: 'short' is not a node id"),
+        (f"{NODE_ID},much\n", "line 1: 'much' is not an amount"),
+    ],
+)
+def test_a_batch_with_a_wrong_line_sends_nothing(
+    text: str, said: str, control: FakeControl, capsys: Printed, tmp_path: Path
+) -> None:
+    batch = tmp_path / "wages.csv"
+    batch.write_text(text)
+    assert run(["wallet", "send", "--batch", str(batch)]) == 2
+    assert said in capsys.readouterr().err
+    assert control.asked == []
+
+
+def test_a_payment_without_its_amount_is_refused(control: FakeControl, capsys: Printed) -> None:
+    for words in ([], [NODE_ID], [NODE_ID, "1", NODE_ID]):
+        assert run(["wallet", "send", *words]) == 2
+        assert "every payment is a node and an amount" in capsys.readouterr().err
+    assert control.asked == []
+
+
+def test_credit_is_bought_for_somebody(control: FakeControl, capsys: Printed) -> None:
+    assert run(["wallet", "credit", NODE_ID, "4"]) == 0
+    [asked] = control.asked
+    assert isinstance(asked, PayRequest)
+    assert asked.credit
+    assert "sent 4 of credit in commit 121" in capsys.readouterr().err
+    assert run(["wallet"]) == 0
+    assert "credit                  2\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["status"], ["node", "status"]])
+def test_a_small_network_says_that_it_tolerates_nobody(
+    words: list[str], control: FakeControl, capsys: Printed
+) -> None:
+    control.ledger = ledger_view(committee=["alone"], tolerates=0)
+    assert run(words) == 0
+    assert "1 validator, tolerates 0 faulty validators" in capsys.readouterr().out
+    control.ledger = ledger_view()
+    assert run(words) == 0
+    assert "tolerates 1 faulty validator\n" in capsys.readouterr().out

@@ -31,6 +31,11 @@ def made(folder: Path, capsys: Printed) -> str:
     return capsys.readouterr().out.strip()
 
 
+def home_made(folder: Path, capsys: Printed) -> str:
+    made(folder, capsys)
+    return str(folder)
+
+
 def test_init_makes_a_key_and_a_config_and_prints_a_card(tmp_path: Path, capsys: Printed) -> None:
     home = str(tmp_path / "h")
     assert run(["init", "--name", "my-node", "--home", home]) == 0
@@ -68,7 +73,9 @@ def test_a_network_is_founded_shown_and_joined(
     assert run(["net", "show", "--json", "--home", last]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["name"], shown["development"], len(shown["validators"])) == ("garden", True, 4)
-    assert shown["invite"] == invite
+    assert (shown["invite"], shown["tolerates"]) == (invite, 1)
+    assert run(["net", "create", "alone", "--home", home_made(tmp_path / "e", capsys)]) == 0
+    assert "tolerates 0 faulty validators" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dpin.base.crypto import digest
 from dpin.base.ids import ChainId, NodeId, Round
-from dpin.ledger.committee import Committee, first_committee, lower_median
+from dpin.ledger.committee import Committee, first_committee, lower_median, tolerated
 from dpin.ledger.genesis import chain_id
 from tests.support.cluster import network
 from tests.support.dags import committee_of
@@ -75,3 +75,25 @@ def test_one_liar_of_four_cannot_move_the_median_beyond_the_honest(
 ) -> None:
     median = lower_median([(value, 1) for value in [*honest, lie]])
     assert min(honest) <= median <= max(honest)
+
+
+@pytest.mark.parametrize(
+    ("weights", "count"),
+    [
+        ([1], 0),
+        ([1] * 3, 0),
+        ([1] * 4, 1),
+        ([1] * 6, 1),
+        ([1] * 7, 2),
+        ([1] * 31, 10),
+        ([5, 1, 1, 1, 1], 0),
+        ([2, 1, 1, 1, 1, 1], 1),
+    ],
+)
+def test_as_many_may_be_faulty_as_weigh_less_than_a_third_whoever_they_are(
+    weights: list[int], count: int
+) -> None:
+    assert tolerated(weights) == count
+    heaviest = sorted(weights, reverse=True)
+    assert 3 * sum(heaviest[:count]) < sum(weights)
+    assert 3 * sum(heaviest[: count + 1]) >= sum(weights)

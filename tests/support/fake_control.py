@@ -7,7 +7,7 @@ import trio
 
 from dpin.base.errors import Misuse, NotFound, OverBudget
 from dpin.node import status as views
-from dpin.node.control import RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import PayRequest, RunRequest, SubmitRequest, TransferRequest
 from dpin.node.jobfile import TrainJob, read_job
 
 Data = dict[str, str | float | None]
@@ -15,7 +15,7 @@ NODE_ID = "ab" * 32
 NOW_MS = 1_700_000_000_000
 
 
-def ledger_view() -> views.LedgerView:
+def ledger_view(**changes: object) -> views.LedgerView:
     said: dict[str, object] = {
         "height": 120,
         "time_ms": NOW_MS,
@@ -29,7 +29,7 @@ def ledger_view() -> views.LedgerView:
         "transactions": 77,
     }
     return msgspec.convert(
-        dict.fromkeys(views.LedgerView.__struct_fields__, 0) | said, views.LedgerView
+        dict.fromkeys(views.LedgerView.__struct_fields__, 0) | said | changes, views.LedgerView
     )
 
 
@@ -50,7 +50,9 @@ def node_view() -> views.NodeView:
         device=views.DeviceView(
             name="cpu", kind="cpu", memory_bytes=8 << 30, fingerprint="ff" * 32, reason="no GPU"
         ),
-        money=views.Money(free=9_000_500_000, stake=1_000_000_000, locked=0, sequence=4),
+        money=views.Money(
+            free=9_000_500_000, stake=1_000_000_000, locked=0, credit=2_000_000, sequence=4
+        ),
         ledger=ledger_view(),
         traffic=msgspec.convert(
             dict.fromkeys(views.Traffic.__struct_fields__, 1_000), views.Traffic
@@ -139,9 +141,10 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.stay_open = False
         self.on_stop: Callable[[], None] = lambda: None
         self.drained = False
+        self.ledger = ledger_view()
 
     def node(self) -> views.NodeView:
-        return node_view()
+        return msgspec.structs.replace(node_view(), ledger=self.ledger)
 
     def peers(self) -> list[views.PeerView]:
         return [peer_view("swift-yak"), peer_view("calm-ibis", connected=False)]
@@ -254,6 +257,10 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         assert request.memo != "bug", "a broken invariant"
         if len(request.to) != 64:
             raise Misuse("`to` is not a node id", fix="64 hex digits, from dpin peers --json")
+        return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
+
+    async def pay(self, request: PayRequest) -> views.TransferView:
+        self.asked.append(request)
         return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
 
     async def invite(self, grant: str, to: str) -> views.InviteView:

@@ -1,0 +1,82 @@
+"""Payments as they are typed, or listed in a file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from dpin.base.errors import Misuse
+from dpin.base.units import format_tokens, parse_tokens
+from dpin.cli.link import show_view
+from dpin.cli.options import say
+from dpin.client.client import Client
+from dpin.ledger.transactions import OPERATIONS_MAX
+from dpin.node.control import PayRequest, TransferRequest
+from dpin.node.till import account_id
+
+BATCH_BYTES_MAX: Final = 1 << 20
+_PAIR: Final = 2
+_FIELDS: Final = (2, 3)
+
+
+def payments_of(words: Sequence[str], memo: str) -> list[TransferRequest]:
+    """NODE TOKENS NODE TOKENS ... as payments; raises Misuse."""
+    if not words or len(words) % _PAIR:
+        raise Misuse(
+            "every payment is a node and an amount",
+            fix="dpin wallet send NODE 1.5 NODE 2, or: dpin wallet send --batch FILE",
+        )
+    pairs = zip(words[::_PAIR], words[1::_PAIR], strict=True)
+    return [_payment(to, amount, memo) for to, amount in pairs]
+
+
+def read_batch(path: Path, words: Sequence[str]) -> list[TransferRequest]:
+    """Payments from lines of NODE,TOKENS[,MEMO]; raises Misuse that names the line."""
+    if words:
+        raise Misuse("a batch is a file alone", fix="put all payments into it")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read(BATCH_BYTES_MAX + 1)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Misuse(f"{path}: {problem}", fix="name a text file of NODE,TOKENS[,MEMO]") from None
+    if len(text) > BATCH_BYTES_MAX:
+        raise Misuse(f"{path} has more than {BATCH_BYTES_MAX} characters", fix="cut it in two")
+    payments = [
+        _read(row, f"{path}, line {number}")
+        for number, row in enumerate(csv.reader(text.splitlines()), start=1)
+        if row and not row[0].startswith("#")
+    ]
+    if not payments:
+        raise Misuse(f"{path} has no payments", fix="write lines of NODE,TOKENS[,MEMO]")
+    return payments
+
+
+def _read(row: Sequence[str], place: str) -> TransferRequest:
+    if len(row) not in _FIELDS:
+        raise Misuse(f"{place}: {len(row)} fields", fix="NODE,TOKENS[,MEMO]")
+    try:
+        return _payment(*(field.strip() for field in row))
+    except Misuse as problem:
+        raise Misuse(f"{place}: {problem}", fix=problem.fix) from None
+
+
+def _payment(to: str, amount: str, memo: str = "") -> TransferRequest:
+    """Read here too, so that a wrong line is found before the first payment is made."""
+    account_id(to)
+    parse_tokens(amount)
+    return TransferRequest(to=to, amount=amount, memo=memo)
+
+
+def pay(node: Client, payments: list[TransferRequest], *, credit: bool, json: bool) -> None:
+    """Have them made, 16 at a time, and say so after each time."""
+    for start in range(0, len(payments), OPERATIONS_MAX):
+        portion = payments[start : start + OPERATIONS_MAX]
+        view = node.pay(PayRequest(payments=portion, credit=credit))
+        if json:
+            show_view("transfer", view)
+            continue
+        what = " of credit" if credit else ""
+        whom = f" to {len(portion)} accounts" if portion[1:] else ""
+        amount = format_tokens(sum(parse_tokens(one.amount) for one in portion))
+        say(f"sent {amount}{what}{whom} in commit {view.height}: {view.detail}")
+        say(f"{format_tokens(view.free)} left")
