@@ -15,7 +15,7 @@ from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.committee import SEED_TAG
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.selection import Candidate, choose
-from dpin.ledger.standing import NO_SIGNER, Seated, Validator, opened
+from dpin.ledger.standing import NO_SIGNER, Epoch, Seated, Validator, opened
 
 
 def is_due(book: Book) -> bool:
@@ -32,6 +32,7 @@ def close(book: Book, commit: OrderedCommit) -> CommitteeRecord:
     base = Round(commit.leader_round + book.params.consensus.gc_depth)
     live = cosigning.live(old, book.params.cosigned_min_ppm)
     rewards.pay(book, old, live)
+    _keep_faults(book, old)
     weights = _chosen(book, base, live)
     record = CommitteeRecord(
         number,
@@ -44,6 +45,12 @@ def close(book: Book, commit: OrderedCommit) -> CommitteeRecord:
     book.changed.add((Kind.COMMITTEE, b"", number))
     _forget(book, number - book.params.unbonding_epochs)
     return record
+
+
+def _keep_faults(book: Book, epoch: Epoch) -> None:
+    for member, seated in zip(epoch.committee.members, epoch.seated, strict=True):
+        if seated.faults:
+            bonds.change(book, member.node).faults += seated.faults
 
 
 def _chosen(book: Book, base: Round, live: Sequence[bool]) -> dict[NodeId, int]:

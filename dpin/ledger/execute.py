@@ -7,9 +7,9 @@ from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
-from dpin.ledger import closing, cosigning, fees, money, rules
+from dpin.ledger import closing, cosigning, evidence, fees, money, rules
 from dpin.ledger.accounts import Account, State
-from dpin.ledger.admission import Gate, Rejected, check_sender, use
+from dpin.ledger.admission import Gate, Invalid, Rejected, check_sender, use
 from dpin.ledger.book import Book, Kind, Part
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.committee import first_record
@@ -103,8 +103,12 @@ class Executor:
         fees.note(self.state, commit.transactions)
         for block in commit.blocks:
             cosigning.count(self.state, self.chain, block)
-        for data in commit.transactions:
-            self._transact(data, commit.leader_round)
+        invalid = [
+            place
+            for place, data in enumerate(commit.transactions)
+            if not self._transact(data, commit.leader_round)
+        ]
+        evidence.note_invalid(self.state.term, commit.blocks, invalid)
         rules.expire(self._book)
         epoch = self.state.term
         record = closing.close(self._book, commit) if closing.is_due(self._book) else None
@@ -131,18 +135,18 @@ class Executor:
         if leader.accepts(commit.leader_round, commit.reveal):
             self.state.mix = digest(MIX_TAG, self.state.mix + commit.reveal)
 
-    def _transact(self, data: bytes, leader_round: Round) -> None:
+    def _transact(self, data: bytes, leader_round: Round) -> bool:
         """Apply one transaction; one that may not be applied leaves no trace, a refused one does.
 
         A refusal uses the sequence number: nobody may have it applied at a later, better time. It
-        costs the fee too.
+        costs the fee too. False: no state could apply it.
         """
         book = self._book
         try:
             identity, transaction = self._gate.read(data)
             _, fee = check_sender(book.state, book.params, transaction, len(data))
-        except Rejected:
-            return
+        except Rejected as rejected:
+            return not isinstance(rejected, Invalid)
         self._gate.forget(data)
         sender, operations = transaction.sender, transaction.operations
         account = book.account(sender)
@@ -159,6 +163,7 @@ class Executor:
         for operation in operations:
             if isinstance(operation, Register) and not reason:
                 self._renew(sender, operation, leader_round)
+        return True
 
     def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
         """A validator changes to another chain, from a round that is still to come."""

@@ -58,6 +58,9 @@ class Reason(IntEnum):
     UNBONDING = 206  # evidence could still cost the bond
     WRONG_EPOCH = 207
     TOO_EARLY = 208
+    NO_OFFENCE = 209  # what is shown breaks no rule, or somebody else did it
+    NOT_IN_TIME = 210  # evidence of an epoch that no bond answers for any more
+    ALREADY_SHOWN = 211
 
     @property
     def word(self) -> str:

@@ -149,7 +149,7 @@ def _record(record: RoundRecord) -> list[object]:
 def _validator(validator: Validator) -> list[object]:
     keys = [validator.signer, validator.anchor, validator.anchor_round, validator.new_chain]
     life = [validator.ready_for, validator.retired, validator.last_epoch, validator.jailed_until]
-    return [validator.bond, *keys, *life, validator.faults]
+    return [validator.bond, *keys, *life, validator.faults, validator.offences]
 
 
 def _epoch(state: State) -> list[object]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Final, assert_never
 
 from dpin.base.ids import Digest, JobId, NodeId, Round
-from dpin.ledger import awards, jobs, leases, money, rounds, units, validators
+from dpin.ledger import awards, evidence, jobs, leases, money, rounds, units, validators
 from dpin.ledger.agenda import Due, Subject
 from dpin.ledger.atomic import Attempt
 from dpin.ledger.book import Book
+from dpin.ledger.offences import CheckpointFork, Equivocation
 from dpin.ledger.reasons import Reason, Refused
 from dpin.ledger.transactions import (
     Award,
@@ -67,6 +68,8 @@ def _apply(book: Book, sender: NodeId, operation: Operation, job: JobId) -> Reas
                 _apply_to_job(book, sender, operation)
             case Commit() | OpenLeaf() | VerifyCommit() | VerifyReveal():
                 _apply_to_unit(book, sender, operation)
+            case Equivocation() | CheckpointFork():
+                evidence.show(book, sender, operation)
             case _:
                 validators.apply(book, sender, operation)
     except Refused as refused:

@@ -9,6 +9,7 @@ from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens
 from dpin.ledger import beacon
 from dpin.ledger.checkpoint import CommitteeRecord
+from dpin.ledger.offences import Offence
 
 NO_SIGNER = NodeId(b"")
 
@@ -27,6 +28,7 @@ class Validator:
     last_epoch: int = -1  # the last one in which it may have signed
     jailed_until: int = 0  # it is seated in no epoch before this one
     faults: int = 0
+    offences: tuple[Offence, ...] = ()  # that evidence was shown for, within unbonding time
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """What can be asked of the ledger: operations as data, and the transaction that carries them.
 
 Wire structures are final. Rules live in `rules.py`; this file only says what the words are; those
-of validators are in `candidacy.py`.
+of validators are in `candidacy.py`, evidence against them in `offences.py`.
 """
 
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from dpin.ledger.candidacy import (
     RetireValidator,
     WithdrawBond,
 )
+from dpin.ledger.offences import CheckpointFork, Equivocation
 
 TRANSACTION_TAG: Final = "dpin/tx/v1"
 BID_TAG: Final = "dpin/bid/v1"
@@ -218,6 +219,8 @@ Operation = (
     | RetireValidator
     | WithdrawBond
     | ReadyValidator
+    | Equivocation
+    | CheckpointFork
 )
 
 

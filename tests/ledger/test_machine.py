@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typing_extensions import override
 
 from dpin.base.ids import NO_BLOB, BlobId, Digest, JobId, NodeId, Round
-from dpin.base.units import MicroTokens, Tick
+from dpin.base.units import MILLION, MicroTokens, Tick
 from dpin.ledger.accounts import LeaseState, State, Unit, UnitKey, UnitState
 from dpin.ledger.candidacy import (
     BondValidator,
@@ -59,7 +59,7 @@ from tests.support.ledgers import (
     reveal_of,
     work,
 )
-from tests.support.validators import close_epoch, registering
+from tests.support.validators import close_epoch, registering, twins
 
 PEOPLE = ("req", "ann", "bob", "cat", "dan")
 WORDS = {reason.word for reason in Reason}
@@ -178,6 +178,20 @@ class Candidates(Accounts):
     @rule(name=who, ahead=st.integers(0, 2))
     def say_ready(self, name: str, ahead: int) -> None:
         self.do(name, ReadyValidator(self.ledger.state.epoch + ahead))
+
+    @rule(name=who, offender=who)
+    def accuse(self, name: str, offender: str) -> None:
+        """Somebody makes two blocks of a round, and somebody shows them."""
+        node = self.ledger.id(offender)
+        if not any(one.node == node for one in self.ledger.state.term.committee.members):
+            return
+        before = self.ledger.state.validators[node].bond
+        if self.do(name, twins(self.ledger, offender)) == "ok":
+            taken = before - self.ledger.state.validators[node].bond
+            assert before == 0 or taken * MILLION >= before * DEVELOPMENT.slash_min_ppm
+            self.given[node] -= taken
+            if name != offender:
+                self.given[self.ledger.id(name)] += taken * DEVELOPMENT.reporter_ppm // MILLION
 
     @rule()
     def let_an_epoch_pass(self) -> None:

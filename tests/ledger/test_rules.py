@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from dpin.base.codec import Wire
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens
+from dpin.ledger.checkpoint import Checkpoint
+from dpin.ledger.offences import SignedCheckpoint, SignedHeader
 from dpin.ledger.reasons import Reason
 from dpin.ledger.transactions import (
     TRANSACTION_BYTES_MAX,
@@ -70,6 +72,10 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     LeafPath: paths,
     tuple[SignedBid, ...]: st.lists(bids, max_size=6).map(tuple),
     tuple[Digest, ...]: st.lists(ids, max_size=6).map(tuple),
+    SignedHeader: st.builds(SignedHeader, ids, ids),
+    Checkpoint: st.builds(
+        Checkpoint, integers, integers, integers, ids, ids, integers, ids, ids, ids
+    ),
 }
 
 
@@ -78,6 +84,7 @@ def anything(kind: type[Wire]) -> st.SearchStrategy[object]:
     return st.builds(kind, **{name: BY_TYPE[fields[name]] for name in kind.__struct_fields__})
 
 
+BY_TYPE[SignedCheckpoint] = anything(SignedCheckpoint)
 operations = st.one_of([anything(kind) for kind in get_args(Operation)])
 
 

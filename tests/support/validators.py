@@ -2,10 +2,13 @@
 
 from collections.abc import Collection
 
+import msgspec
+
 from dpin.base.crypto import SigningKey, digest
-from dpin.base.ids import Digest, Round
+from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger.beacon import OwnChain
+from dpin.ledger.blocks import Block, Header, sign_block
 from dpin.ledger.candidacy import (
     BondValidator,
     ReadyValidator,
@@ -13,6 +16,8 @@ from dpin.ledger.candidacy import (
     register_validator,
 )
 from dpin.ledger.checkpoint import CheckpointSignature, note_text
+from dpin.ledger.evidence import evidence_of
+from dpin.ledger.offences import Equivocation
 from dpin.ledger.order import OrderedBlock
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Transfer
@@ -121,3 +126,37 @@ def weights(ledger: Ledger) -> dict[str, int]:
     """What the present members weigh."""
     members = ledger.state.term.committee.members
     return {ledger.name(member.node): member.weight for member in members}
+
+
+def place_of(ledger: Ledger, name: str, epoch: int | None = None) -> int:
+    """The author index of somebody."""
+    record = ledger.state.committees[ledger.state.epoch if epoch is None else epoch]
+    return [member.node for member in record.members].index(ledger.id(name))
+
+
+def block(ledger: Ledger, name: str, number: int, **changes: object) -> Block:
+    """A block by a member of the present committee; no two numbers give the same."""
+    author = place_of(ledger, name)
+    header = Header(
+        version=1,
+        epoch=ledger.state.epoch,
+        round=Round(8),
+        author=author,
+        timestamp_ms=number,
+        ancestors=(),
+        payload_root=NO_DIGEST,
+        payload_bytes=0,
+        transactions=0,
+        own_gap=1,
+        reveal=NO_DIGEST,
+        checkpoint_signatures=(),
+        evidence=(),
+    )
+    header = msgspec.structs.replace(header, **changes)
+    key = key_of_member(ledger, author)
+    return sign_block(key, ledger.executor.chain, header, ()).block
+
+
+def twins(ledger: Ledger, name: str) -> Equivocation:
+    """Two blocks of one round."""
+    return evidence_of(block(ledger, name, 1), block(ledger, name, 2))
