@@ -45,6 +45,12 @@ class NoMatch(Misuse):
     code = "no-match"
 
 
+class NotVerified(Misuse):
+    """What was handed over does not show what it says."""
+
+    code = "not-verified"
+
+
 class OverBudget(Misuse):
     """It would cost more than there is, or more than was allowed."""
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from dpin.base.errors import DpinError
-from dpin.cli import doctor, jobs, setup, submit
+from dpin.cli import doctor, jobs, proofs, setup, submit
 from dpin.cli.exits import ExitCode, tell, tell_known
+from dpin.cli.ledger import ledger
 from dpin.cli.net import net
 from dpin.cli.node import node
 from dpin.cli.sim import sim
@@ -51,6 +52,8 @@ app.command()(jobs.cancel)
 app.command()(submit.run)
 app.add_typer(wallet, name="wallet")
 app.command()(jobs.receipts)
+app.add_typer(ledger, name="ledger")
+app.command()(proofs.verify)
 app.command()(doctor.peers)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(doctor.config, name="config")

@@ -31,6 +31,8 @@ _BY_CODE: Final = {
     "unreachable": ExitCode.UNREACHABLE,
     "no-match": ExitCode.NO_MATCH,
     "timed-out": ExitCode.TIMED_OUT,
+    "too-early": ExitCode.TIMED_OUT,
+    "not-verified": ExitCode.NOT_VERIFIED,
     "over-budget": ExitCode.OVER_BUDGET,
 }
 # Words in the reason of a job that failed; the first that fits decides.

@@ -20,13 +20,21 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlencode
 
 import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
-from dpin.node.control import InviteRequest, PayRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import (
+    InviteRequest,
+    PayRequest,
+    ProofRequest,
+    RunRequest,
+    SubmitRequest,
+    TransferRequest,
+)
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
@@ -40,6 +48,7 @@ from dpin.node.status import (
     NodeView,
     PeerView,
     PlanView,
+    ProofView,
     ReceiptView,
     TransferView,
 )
@@ -82,6 +91,11 @@ class _Pictures:
     def receipts(self, job: str) -> list[ReceiptView]:
         """What the ledger has done about a job, with proofs."""
         return self._connection.get_list(_path(job, "/receipts"), "receipts", ReceiptView)
+
+    def proof(self, request: ProofRequest) -> ProofView:
+        """What can be checked without a node; code "too-early" for what is not signed yet."""
+        query = urlencode(msgspec.structs.asdict(request))
+        return self._connection.get(f"/api/v1/ledger/proof?{query}", ProofView)
 
     def checks(self) -> list[Check]:
         """What the node knows of its own health."""

@@ -25,12 +25,14 @@ from dpin.base.errors import (
     NotFound,
     OverBudget,
     PeerFault,
+    TooEarly,
     Unavailable,
 )
 from dpin.node.control import (
     Control,
     InviteRequest,
     PayRequest,
+    ProofRequest,
     RunRequest,
     SubmitRequest,
     TransferRequest,
@@ -46,7 +48,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_STATUSES: Final = {NotFound.code: 404, NoMatch.code: 409, OverBudget.code: 402}
+_STATUSES: Final = {NotFound.code: 404, NoMatch.code: 409, TooEarly.code: 409, OverBudget.code: 402}
 _CODES: Final = {404: "no-such-route", 405: "wrong-method", 413: "too-large", 415: "not-json"}
 
 
@@ -91,6 +93,16 @@ async def read_body(request: Request, kind: type[T]) -> T:
     except (ValueError, RecursionError) as problem:
         raise Misuse(
             f"the body is not a {kind.__name__}: {problem}", fix="see docs/api.md"
+        ) from None
+
+
+def read_query(request: Request, kind: type[T]) -> T:
+    """The request's query as a `kind`; raises Misuse."""
+    try:
+        return msgspec.convert(dict(request.query_params), type=kind, strict=False)
+    except msgspec.ValidationError as problem:
+        raise Misuse(
+            f"the query is not a {kind.__name__}: {problem}", fix="see docs/api.md"
         ) from None
 
 
@@ -234,6 +246,9 @@ def _node_routes(control: Control) -> list[Route]:
     async def healthz(_request: Request) -> Response:
         return body("health", {"ok": True})
 
+    async def proof(request: Request) -> Response:
+        return _view("proof", control.proof(read_query(request, ProofRequest)))
+
     async def transfer(request: Request) -> Response:
         return _view("transfer", await control.transfer(await read_body(request, TransferRequest)))
 
@@ -254,6 +269,7 @@ def _node_routes(control: Control) -> list[Route]:
 
     return [
         Route("/healthz", healthz),
+        Route("/api/v1/ledger/proof", proof),
         Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
         Route("/api/v1/wallet/pay", pay, methods=["POST"]),
         Route("/api/v1/network/invite", invite, methods=["POST"]),

@@ -52,7 +52,7 @@ class Prover:
     history: History
     certificate: Certificate
 
-    def proof(self, known: Known, subject: Digest | None, part: Part | None) -> proofs.Proof:
+    def proof(self, known: Known, subject: bytes | None, part: Part | None) -> proofs.Proof:
         """All that is asked for, for whoever trusts that.
 
         Raises NotFound for what is not in the ledger, or is no longer known here; TooEarly for what
@@ -74,14 +74,13 @@ class Prover:
         """Of the certificate."""
         return self.certificate.checkpoint.epoch
 
-    @property
-    def trust(self) -> Trust:
-        """What whoever trusts this node may trust; `seen_ms` is for the asker to say."""
+    def trust(self, now_ms: int) -> Trust:
+        """What whoever trusts this node may trust now."""
         certificate = self.certificate
         return Trust(
             chain=self.executor.chain,
             committee=self._committee(self.epoch),
-            seen_ms=0,
+            seen_ms=now_ms,
             size=certificate.size,
             root=certificate.root,
             sequence=certificate.checkpoint.sequence,
@@ -122,9 +121,9 @@ class Prover:
         return proofs.PlacedPart(fact, proof.bucket, proof.path)
 
 
-def placed_receipt(log: ReceiptLog, subject: Digest, size: int) -> proofs.PlacedReceipt:
+def placed_receipt(log: ReceiptLog, subject: bytes, size: int) -> proofs.PlacedReceipt:
     """The newest receipt of a transaction or unit in the log of that size; see `Prover.proof`."""
-    places = log.of(subject)
+    places = log.of(Digest(subject))
     if not places:
         raise NotFound(
             f"there is no receipt of {subject.hex()}",

@@ -9,8 +9,9 @@ from dpin.light.proofs import Proof
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a proof has shown. `trust` is what may be trusted from now on."""
+    """What a proof has shown. `trust` is what may be trusted from now on, `since` what was."""
 
+    since: Trust
     trust: Trust
     certificate: Certificate
     signers: tuple[Member, ...]
@@ -60,6 +61,7 @@ def verify(proof: Proof, trust: Trust) -> Shown:
         check_part(proof.part.part, proof.part.bucket, proof.part.path, certificate)
     signers = tuple(committee.members[author] for author, _ in certificate.signatures)
     return Shown(
+        since=trust,
         trust=client.trust,
         certificate=certificate,
         signers=signers,

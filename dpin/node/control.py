@@ -15,6 +15,7 @@ from dpin.node.status import (
     NodeView,
     PeerView,
     PlanView,
+    ProofView,
     ReceiptView,
     TransferView,
 )
@@ -62,6 +63,15 @@ class InviteRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     to: str = ""
 
 
+class ProofRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is to be shown: ids in hex, or empty. `epoch` and `size` are what the asker trusts."""
+
+    subject: str = ""
+    account: str = ""
+    epoch: int = 0
+    size: int = 0
+
+
 class Pictures(Protocol):
     """What a node shows. A job goes by any unambiguous prefix of its local or ledger id.
 
@@ -90,6 +100,10 @@ class Pictures(Protocol):
 
     def receipts(self, job: str) -> list[ReceiptView]:
         """What the ledger has done about a job, with proofs."""
+        ...
+
+    def proof(self, request: ProofRequest) -> ProofView:
+        """What can be checked without a node; raises TooEarly for what is not signed yet."""
         ...
 
     def checks(self) -> list[Check]:

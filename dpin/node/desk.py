@@ -25,13 +25,20 @@ from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
 from dpin.node.bulletin import Bulletin
-from dpin.node.control import PayRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import (
+    PayRequest,
+    ProofRequest,
+    RunRequest,
+    SubmitRequest,
+    TransferRequest,
+)
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.panorama import Panorama
 from dpin.node.peer import Peer
 from dpin.node.pictures import Gallery
 from dpin.node.planning import order_of, plan_of, run_order
+from dpin.node.proving import proof_view
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -42,6 +49,7 @@ from dpin.node.status import (
     NodeView,
     PeerView,
     PlanView,
+    ProofView,
     ReceiptView,
     TransferView,
 )
@@ -94,6 +102,10 @@ class Window:
         own = self._gallery.own(job)
         log = self._peer.executor.receipts
         return [self._receipt(index) for index in sorted(_receipts_of(own, log))]
+
+    def proof(self, request: ProofRequest) -> ProofView:
+        """What can be checked without a node."""
+        return proof_view(self._peer, request, self._around.now())
 
     def checks(self) -> list[Check]:
         """Health."""

@@ -278,6 +278,15 @@ class ReceiptView(View):
     proof_ok: bool
 
 
+class ProofView(View):
+    """Two files as text: a proof, and the checkpoint that it leads to, for whoever trusts us."""
+
+    epoch: int
+    sequence: int
+    proof: str
+    checkpoint: str
+
+
 class TransferView(View):
     """A transfer that the ledger has committed."""
 

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from dpin.gateway.api import application
-from dpin.node.control import InviteRequest, PayRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import (
+    InviteRequest,
+    PayRequest,
+    ProofRequest,
+    RunRequest,
+    SubmitRequest,
+    TransferRequest,
+)
 from dpin.node.jobfields import InferenceFields, TrainFields
 from tests.support.fake_control import FakeControl
 
@@ -19,7 +26,14 @@ def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
         path = str(getattr(route, "path", ""))
         methods: set[str] = getattr(route, "methods", set())
         assert any(f"`{method} {path}`" in page for method in methods), path
-    for request in (SubmitRequest, RunRequest, TransferRequest, PayRequest, InviteRequest):
+    for request in (
+        SubmitRequest,
+        RunRequest,
+        TransferRequest,
+        PayRequest,
+        InviteRequest,
+        ProofRequest,
+    ):
         for field in msgspec.structs.fields(request):
             assert f"`{field.name}`" in page, field.name
 

@@ -23,6 +23,7 @@ GETS = {
     "/api/v1/jobs/j-7f3a": "job",
     "/api/v1/jobs/j-7f3a/explain": "explain",
     "/api/v1/jobs/j-7f3a/receipts": "receipts",
+    "/api/v1/ledger/proof": "proof",
     "/api/v1/doctor": "checks",
 }
 JOB = "type: train\ndata: {path: corpus}\n"

@@ -31,7 +31,7 @@ def known_and_proven() -> tuple[Trust, str]:
     for _ in range(4):
         ledger.commit(ledger.signed("bob", Transfer(ledger.id("cat"), MicroTokens(1), b"")))
     ledger.checkpoint()
-    trust = replace(ledger.prover.trust, seen_ms=1)
+    trust = ledger.prover.trust(1)
     ledger.close(2)
     sent = ledger.signed("ann", Transfer(ledger.id("bob"), MicroTokens(5), b""))
     ledger.commit(sent)

@@ -6,7 +6,7 @@ import pytest
 
 from dpin.base.codec import encode
 from dpin.base.errors import NotFound, TooEarly
-from dpin.base.ids import NodeId
+from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MicroTokens
 from dpin.ledger.book import Kind
 from dpin.ledger.certificates import signed_note
@@ -21,27 +21,17 @@ from dpin.light.notes import Signature
 from dpin.light.pack import unpack
 from dpin.light.proofs import Proof
 from dpin.light.verify import verify
-from tests.support.witnessed import Witnessed
+from tests.support.witnessed import Witnessed, aged
 
 NOBODY = NodeId(bytes([9]) * 32)
-
-
-def aged(epochs: int = 3) -> tuple[Witnessed, bytes]:
-    """A ledger some epochs old, and the last transaction, which a certificate covers."""
-    ledger = Witnessed("ann", "bob", "cat", "dan")
-    ledger.close(epochs)
-    sent = ledger.signed("ann", Transfer(ledger.id("bob"), MicroTokens(5), b""))
-    ledger.commit(sent)
-    ledger.checkpoint()
-    return ledger, sent
 
 
 def genesis_trust(ledger: Witnessed) -> Trust:
     return trust_genesis(encode(ledger.genesis))
 
 
-def proof_of(ledger: Witnessed, sent: bytes, known: Known = Known()) -> Proof:  # noqa: B008
-    return ledger.prover.proof(known, identify(sent)[0], (Kind.ACCOUNT, ledger.id("bob"), 0))
+def proof_of(ledger: Witnessed, sent: Digest, known: Known = Known()) -> Proof:  # noqa: B008
+    return ledger.prover.proof(known, sent, (Kind.ACCOUNT, ledger.id("bob"), 0))
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 5])
@@ -50,7 +40,7 @@ def test_a_receipt_is_proven_from_the_genesis_across_epochs(epochs: int) -> None
     shown = verify(proof_of(ledger, sent), genesis_trust(ledger))
     assert (shown.crossed, shown.checkpoint.epoch) == (epochs, epochs)
     assert shown.receipt is not None
-    assert (shown.receipt.subject, shown.receipt.detail) == (identify(sent)[0], "ok")
+    assert (shown.receipt.subject, shown.receipt.detail) == (sent, "ok")
     assert shown.weight * 3 > shown.total * 2
     assert shown.continues
     assert {member.node for member in shown.signers} <= {
@@ -82,15 +72,15 @@ def test_that_an_account_is_not_there_is_shown_too() -> None:
 
 def test_whoever_trusts_a_newer_checkpoint_needs_no_older_epochs() -> None:
     ledger, sent = aged(2)
-    trust = replace(ledger.prover.trust, seen_ms=7)
+    trust = ledger.prover.trust(7)
     ledger.close(2)
     ledger.checkpoint()
     whole = verify(proof_of(ledger, sent), trust)
     short = verify(proof_of(ledger, sent, Known(2, trust.size)), trust)
     assert (whole.crossed, short.crossed) == (2, 2)
     assert (whole.continues, short.continues) == (False, True)
-    assert whole.trust == short.trust == replace(ledger.prover.trust, seen_ms=whole.trust.seen_ms)
-    passed = ledger.prover.trust.time_ms - trust.time_ms
+    assert whole.trust == short.trust == ledger.prover.trust(whole.trust.seen_ms)
+    passed = ledger.prover.trust(0).time_ms - trust.time_ms
     assert short.trust.seen_ms == 7 + passed
     again = proof_of(ledger, sent, Known(4, short.trust.size))
     assert verify(again, short.trust).trust == short.trust
@@ -102,7 +92,7 @@ def test_a_proof_from_before_what_is_trusted_is_refused() -> None:
     ledger.close()
     ledger.checkpoint()
     with pytest.raises(NotProven, match="before the trusted"):
-        verify(old, ledger.prover.trust)
+        verify(old, ledger.prover.trust(0))
 
 
 def test_an_end_of_an_epoch_that_is_left_out_is_missed() -> None:
@@ -152,7 +142,7 @@ def test_another_network_with_the_same_founders_proves_nothing() -> None:
 
 def test_a_continuation_that_does_not_hold_is_refused() -> None:
     ledger, sent = aged(1)
-    trust = ledger.prover.trust
+    trust = ledger.prover.trust(0)
     ledger.checkpoint()
     proof = proof_of(ledger, sent, Known(1, trust.size))
     assert proof.continuation is not None
@@ -192,7 +182,7 @@ def test_what_no_certificate_covers_yet_is_too_early() -> None:
     with pytest.raises(TooEarly, match="changed since"):
         ledger.prover.proof(Known(), None, (Kind.ACCOUNT, ledger.id("bob"), 0))
     ledger.checkpoint()
-    verify(proof_of(ledger, late), genesis_trust(ledger))
+    verify(proof_of(ledger, identify(late)[0]), genesis_trust(ledger))
     unsigned = replace(ledger.prover, certificate=ledger.certificates[-2])
     with pytest.raises(TooEarly, match="not signed yet"):
         unsigned.proof(Known(), None, (Kind.ACCOUNT, ledger.id("bob"), 0))

@@ -5,10 +5,20 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import trio
 
-from dpin.base.errors import Misuse, NotFound, OverBudget
+from dpin.base.errors import Misuse, NotFound, OverBudget, TooEarly
+from dpin.ledger.book import Kind
+from dpin.ledger.prover import Known
+from dpin.light.files import write_proof, write_trust
 from dpin.node import status as views
-from dpin.node.control import PayRequest, RunRequest, SubmitRequest, TransferRequest
+from dpin.node.control import (
+    PayRequest,
+    ProofRequest,
+    RunRequest,
+    SubmitRequest,
+    TransferRequest,
+)
 from dpin.node.jobfile import TrainJob, read_job
+from tests.support.witnessed import sample
 
 Data = dict[str, str | float | None]
 NODE_ID = "ab" * 32
@@ -136,6 +146,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.asked: list[object] = []
         self.end = ("done", "")
         self.balance = 10_000_000_000
+        self.early = 0  # so many times a proof is not there yet
         self.output = ""
         self.entries: list[views.LogEntry] | None = None
         self.stay_open = False
@@ -212,6 +223,22 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
                 log_root="44" * 32, proof=["55" * 32], proof_ok=True,
             )
         ]  # fmt: skip
+
+    def proof(self, request: ProofRequest) -> views.ProofView:
+        self.asked.append(request)
+        if self.early:
+            self.early -= 1
+            raise TooEarly("it is committed, and not signed yet", fix="wait for it: --wait 30")
+        prover = sample()[0].prover
+        known = Known(request.epoch, request.size)
+        part = (Kind.ACCOUNT, bytes.fromhex(request.account), 0) if request.account else None
+        subject = bytes.fromhex(request.subject) or None
+        proof = prover.proof(known, subject, part)
+        trust = prover.trust(NOW_MS)
+        return views.ProofView(
+            epoch=trust.committee.epoch, sequence=trust.sequence, proof=write_proof(proof),
+            checkpoint=write_trust(trust),
+        )  # fmt: skip
 
     def checks(self) -> list[views.Check]:
         return [

@@ -1,19 +1,23 @@
 """A ledger whose checkpoints its real members sign: certificates, ends of epochs, and proofs."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from typing_extensions import override
 
 from dpin.base.codec import encode
+from dpin.base.ids import Digest
+from dpin.base.units import MicroTokens
 from dpin.ledger import fees
 from dpin.ledger.certificates import Certificate, chosen, sign_checkpoint
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.committee import committee_of
 from dpin.ledger.execute import Applied
+from dpin.ledger.mempool import identify
 from dpin.ledger.order import OrderedBlock
 from dpin.ledger.params import DEVELOPMENT, Params
 from dpin.ledger.prover import History, Prover
-from dpin.ledger.transactions import Operation, sign
+from dpin.ledger.transactions import Operation, Transfer, sign
 from tests.support.ledgers import Ledger
 
 
@@ -77,3 +81,19 @@ class Witnessed(Ledger):
         """With the newest certificate."""
         history = History(self.committees, self.closings)
         return Prover(self.genesis, self.executor, history, self.certificates[-1])
+
+
+def aged(epochs: int = 3) -> tuple[Witnessed, Digest]:
+    """A ledger some epochs old, and its last transaction, which a certificate covers."""
+    ledger = Witnessed("ann", "bob", "cat", "dan")
+    ledger.close(epochs)
+    sent = ledger.signed("ann", Transfer(ledger.id("bob"), MicroTokens(5), b""))
+    ledger.commit(sent)
+    ledger.checkpoint()
+    return ledger, identify(sent)[0]
+
+
+@cache
+def sample() -> tuple[Witnessed, Digest]:
+    """Such a ledger, to be looked at only."""
+    return aged()

@@ -1,0 +1,115 @@
+"""Proofs: asking a node for one, and checking one where no node has ever run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, say, show
+
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here.")
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for signatures.")
+]
+TrustOption = Annotated[
+    Path | None,
+    typer.Option("--trust", metavar="FILE", help="A checkpoint that is trusted already."),
+]
+
+
+def prove(
+    subject: Annotated[
+        str, typer.Argument(metavar="[TRANSACTION]", help="Its id, or that of a job's unit.")
+    ] = "",
+    *,
+    account: Annotated[
+        str, typer.Option(metavar="NODE", help="Show what this account holds, or that it is not.")
+    ] = "",
+    trust: TrustOption = None,
+    wait: WaitOption = 0.0,
+    output: OutputOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a proof that anybody can check without a node: `dpin verify FILE`.
+
+    It shows what became of a transaction, and what an account holds. Without --trust it begins with
+    the founders of the network; with it, it is shorter.
+    """
+    from dpin.base.errors import Misuse
+    from dpin.cli.proving import ask, read_known, save
+    from dpin.node.control import ProofRequest
+
+    if not subject and not account:
+        raise Misuse("nothing is to be proven", fix="name a transaction, or --account NODE")
+    epoch, size = read_known(trust)
+    request = ProofRequest(subject=subject, account=account, epoch=epoch, size=size)
+    view = ask(home, request, wait)
+    if output is None:
+        show(view.proof.rstrip("\n"))
+        return
+    save(output, view.proof)
+    say(f"{output}: under checkpoint {view.sequence} of epoch {view.epoch}")
+    say(f"next:  dpin verify {output}")
+
+
+def checkpoint(
+    *, wait: WaitOption = 0.0, output: OutputOption = None, home: HomeOption = None
+) -> None:
+    """Write the newest signed checkpoint, for whoever trusts this node: `dpin verify --trust`."""
+    from dpin.cli.proving import ask, save
+    from dpin.node.control import ProofRequest
+
+    view = ask(home, ProofRequest(), wait)
+    if output is None:
+        show(view.checkpoint.rstrip("\n"))
+    else:
+        save(output, view.checkpoint)
+        say(f"{output}: checkpoint {view.sequence} of epoch {view.epoch}")
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `dpin ledger prove`.")],
+    *,
+    trust: TrustOption = None,
+    genesis: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A network's genesis, or an invite to it, in a file."),
+    ] = None,
+    chain: Annotated[
+        str, typer.Option(metavar="ID", help="A network's id, 64 hex digits: dpin net show.")
+    ] = "",
+    max_age: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", help="Refuse to trust anything that is older than this."),
+    ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what may be trusted next time, for --trust."),
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a proof. Needs no node and no network; says what is shown, and by whose signatures.
+
+    What is trusted is one of --trust, --genesis and --chain; without them, this home's network.
+    Exit status 8: it does not show what it says. 2: it is no proof, or nothing is trusted.
+    """
+    from dpin.cli.link import show_values
+    from dpin.cli.proving import save
+    from dpin.cli.verifying import Trusted, judge, read_file, tell_age, verdict_text, verdict_values
+    from dpin.light.files import write_trust
+
+    proof = read_file(file)
+    trusted = Trusted(trust, genesis, chain, home).find(proof)
+    warning = tell_age(trusted, max_age)
+    shown = judge(proof, trusted)
+    if update is not None:
+        save(update, write_trust(shown.trust))
+    if json:
+        show_values("verified", verdict_values(shown, warning))
+        return
+    show(verdict_text(shown))
+    if warning:
+        say(f"warning: {warning}")
