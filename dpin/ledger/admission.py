@@ -12,7 +12,7 @@ from typing import Final
 from dpin.base.codec import decode
 from dpin.base.crypto import SIGNATURE_BYTES, digest, verify
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ChainId, Digest
+from dpin.base.ids import ID_BYTES, ChainId, Digest
 from dpin.base.units import MicroTokens
 from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
@@ -33,6 +33,7 @@ SEQUENCE_AHEAD: Final = 1 << 16
 NUMBER_MAX: Final = 2**63 - 1
 VERIFIED_MAX: Final = 1 << 16  # transactions remembered whose signature is good
 VERIFIED_BYTES_MAX: Final = 16 << 20  # of them
+REFUTED_MAX: Final = 1 << 12  # remembered whose signature is wrong
 
 # A signed transaction is an array of two: the transaction, and 64 bytes behind a header of two.
 _BODY: Final = slice(1, -(SIGNATURE_BYTES + 2))
@@ -48,19 +49,75 @@ class Invalid(Rejected):
 
 
 class Gate:
-    """Reads transactions; remembers the good ones, so that each is read and checked once."""
+    """Reads transactions; remembers the good ones, so that each is read and checked once.
+
+    A signature may be checked elsewhere: `claim` says what is to be checked, `settle` what was
+    found. Whoever reads bytes that nothing is known of, or not yet, gets the same answer here.
+    """
 
     def __init__(self, chain: ChainId) -> None:
         self._chain = chain
         # By all of the bytes: the id does not cover the signature.
         self._verified: dict[bytes, tuple[Digest, Transaction]] = {}
         self._bytes = 0
+        self._claimed: dict[bytes, tuple[Digest, Transaction]] = {}
+        self._refuted: dict[bytes, None] = {}
 
     def read(self, data: bytes) -> tuple[Digest, Transaction]:
         """The transaction and its id; raises Invalid."""
         known = self._verified.get(data)
         if known is not None:
             return known
+        if data in self._refuted:
+            raise Invalid("wrong-signature")
+        signed = self._parse(data)
+        known = (digest(TRANSACTION_TAG, data[_BODY]), signed.transaction)
+        sender = signed.transaction.sender
+        if not verify(sender, TRANSACTION_TAG, self._chain, known[0], signed.signature):
+            raise Invalid("wrong-signature")
+        self._remember(data, known)
+        return known
+
+    def claim(self, data: bytes) -> bytes | None:
+        """What is to be checked of a transaction: signer, signature and id, 128 bytes.
+
+        None where that is known, is being checked, or cannot make these bytes valid.
+        """
+        if data in self._verified or data in self._claimed or data in self._refuted:
+            return None
+        try:
+            signed = self._parse(data)
+        except Invalid:
+            return None
+        identity, transaction = digest(TRANSACTION_TAG, data[_BODY]), signed.transaction
+        if len(transaction.sender) != ID_BYTES:
+            return None
+        self._claimed[data] = (identity, transaction)
+        return transaction.sender + signed.signature + identity
+
+    def claimed(self, data: bytes) -> bool:
+        """Whether its signature is being checked elsewhere."""
+        return data in self._claimed
+
+    def settle(self, data: bytes, *, good: bool | None) -> None:
+        """What was found elsewhere; None where nothing was, so that it is checked here if read."""
+        known = self._claimed.pop(data, None)
+        if known is None or good is None:
+            return
+        if good:
+            self._remember(data, known)
+            return
+        self._refuted[data] = None
+        if len(self._refuted) > REFUTED_MAX:
+            del self._refuted[next(iter(self._refuted))]
+
+    def forget(self, data: bytes) -> None:
+        """These bytes have been applied; their sequence number keeps them from coming back."""
+        if self._verified.pop(data, None) is not None:
+            self._bytes -= len(data)
+
+    def _parse(self, data: bytes) -> SignedTransaction:
+        """All but the signature's truth; raises Invalid."""
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid("too-large")
         try:
@@ -68,12 +125,9 @@ class Gate:
         except PeerFault:
             raise Invalid("malformed") from None
         self._check_form(signed.transaction)
-        return self._check_signature(data, signed)
-
-    def forget(self, data: bytes) -> None:
-        """These bytes have been applied; their sequence number keeps them from coming back."""
-        if self._verified.pop(data, None) is not None:
-            self._bytes -= len(data)
+        if len(signed.signature) != SIGNATURE_BYTES:
+            raise Invalid("wrong-signature")
+        return signed
 
     def _check_form(self, transaction: Transaction) -> None:
         if transaction.version != VERSION:
@@ -88,23 +142,11 @@ class Gate:
         ):
             raise Invalid("malformed")
 
-    def _check_signature(
-        self, data: bytes, signed: SignedTransaction
-    ) -> tuple[Digest, Transaction]:
-        signature = signed.signature
-        if len(signature) != SIGNATURE_BYTES:
-            raise Invalid("wrong-signature")
-        identity = digest(TRANSACTION_TAG, data[_BODY])
-        sender = signed.transaction.sender
-        if not verify(sender, TRANSACTION_TAG, self._chain, identity, signature):
-            raise Invalid("wrong-signature")
-        self._remember(data, known := (identity, signed.transaction))
-        return known
-
     def _remember(self, data: bytes, known: tuple[Digest, Transaction]) -> None:
         """Keep what is good until it is applied; the oldest goes where there is too much."""
+        if data not in self._verified:
+            self._bytes += len(data)
         self._verified[data] = known
-        self._bytes += len(data)
         while len(self._verified) > VERIFIED_MAX or self._bytes > VERIFIED_BYTES_MAX:
             self.forget(next(iter(self._verified)))
 

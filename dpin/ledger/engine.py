@@ -18,6 +18,7 @@ from dpin.ledger.core import Core, first_opening
 from dpin.ledger.dag import Offered, encoded
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.mempool import Mempool
+from dpin.ledger.offload import Offload
 from dpin.ledger.order import Done, Executor, OrderedCommit
 from dpin.ledger.proposer import Author, Need
 from dpin.ledger.restart import Restart
@@ -60,6 +61,7 @@ class Engine:
         self.mempool = Mempool(executor.check, executor.funds)
         self.role: Role | None = None
         self.restart: Restart | None = None
+        self.offload: Offload | None = None  # for signatures that are checked elsewhere
         self._runner = Runner(executor)
         self._accepted: list[Vertex] = []  # not in the log yet
         if author is not None:
@@ -158,6 +160,8 @@ class Engine:
 
     def _write(self, progress: Progress) -> None:
         for vertex in self._accepted:
+            if self.offload is not None:
+                self.offload.want(vertex.block.body)
             # An own block comes here again where its record preceded what it links to. One that
             # this log lacks silenced us when it came, and must do so after every start.
             mine = vertex.author == self._index and self.serves
@@ -168,10 +172,9 @@ class Engine:
 
     def _execute(self) -> list[Executed]:
         executed: list[Executed] = []
-        while (ran := self._runner.next(self.core)) is not None:
+        while (ran := self._runner.next(self.core, self.offload)) is not None:
             ordered = ran.ordered
             executed.append(Executed(ordered.commit, ran.done))
-            self._accepted += ordered.accepted
             self.mempool.committed(ordered.commit.transactions)
             for vertex in ordered.fallen:
                 if vertex.author == self._index:
@@ -180,4 +183,5 @@ class Engine:
                 self.role.made(ran.made)
             if ran.done.closing is not None:
                 self.mempool.expire(ran.done.closing.epoch)
+        self._accepted += self._runner.accepted()
         return executed

@@ -42,7 +42,7 @@ class Executor:
     def __init__(self, genesis: Genesis) -> None:
         self.chain = chain_id(genesis)
         self._book = Book(self.chain, genesis.params, birth(genesis))
-        self._gate = Gate(self.chain)
+        self.gate = Gate(self.chain)
         self._timestamp_ms = genesis.created_ms
         self._root = StateRoot()
         self.rooted: tuple[int, Digest] | None = None  # the newest state root and its height
@@ -81,7 +81,7 @@ class Executor:
     def check(self, transaction: bytes) -> str | None:
         """Why this signed transaction cannot be applied now, in kebab-case; None if it may."""
         try:
-            _, read = self._gate.read(transaction)
+            _, read = self.gate.read(transaction)
             check_sender(self.state, self._book.params, read, len(transaction))
         except Rejected as rejected:
             return str(rejected)
@@ -143,11 +143,11 @@ class Executor:
         """
         book = self._book
         try:
-            identity, transaction = self._gate.read(data)
+            identity, transaction = self.gate.read(data)
             _, fee = check_sender(book.state, book.params, transaction, len(data))
         except Rejected as rejected:
             return not isinstance(rejected, Invalid)
-        self._gate.forget(data)
+        self.gate.forget(data)
         sender, operations = transaction.sender, transaction.operations
         account = book.account(sender)
         use(account, transaction.sequence)

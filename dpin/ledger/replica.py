@@ -21,8 +21,8 @@ from dpin.ledger.dag import Fate, encoded
 from dpin.ledger.engine import Engine, Executed
 from dpin.ledger.fetch import Fetch
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.intake import Intake, Refusals
 from dpin.ledger.links import Links
-from dpin.ledger.mempool import BYTES_MAX, MALFORMED, TRANSACTIONS_MAX
 from dpin.ledger.messages import (
     AskBlocks,
     AskNewest,
@@ -35,6 +35,7 @@ from dpin.ledger.messages import (
     Subscribed,
     read_message,
 )
+from dpin.ledger.offload import CheckSignatures, SignaturesChecked
 from dpin.ledger.order import Executor, OrderedCommit, Receipt
 from dpin.ledger.outbox import GivenUp, Outbox
 from dpin.ledger.proposer import Author
@@ -74,8 +75,8 @@ class Silenced:
     reason: str
 
 
-Event = Received | PeerUp | PeerDown | Tick | Submit
-Effect = Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced
+Event = Received | PeerUp | PeerDown | Tick | Submit | SignaturesChecked
+Effect = Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced | CheckSignatures
 
 
 class Replica:
@@ -108,10 +109,10 @@ class Replica:
         self._ranges = Ranges(self._core.dag)
         self._triggers = Triggers(self._core.dag, self._ranges)
         self._outbox = Outbox(executor.check)
+        self._intake = Intake(self.engine, self._outbox)
         self._allowance = Allowance()
         self._silenced = False  # whether that was said
         self._wake_at = NEVER  # the earliest Tick that is on its way
-        self._only_queued = False  # by this event: a transaction waits behind others
         self._replayed: list[Effect] = [
             _applied(executed, replayed=True) for executed in self.engine.replay(records)
         ]
@@ -131,13 +132,16 @@ class Replica:
             case Tick():
                 self._wake_at = NEVER
             case Submit(transaction):
-                effects += self._submit(transaction, now)
+                effects += _refused(self._intake.submit(transaction, now))
+            case SignaturesChecked():
+                effects += _refused(self._intake.checked(event, now))
             case _:
                 assert_never(event)
-        if self._only_queued:
-            self._only_queued = False
-            return effects
+        if self._intake.queued_only:
+            self._intake.queued_only = False
+            return [*effects, *self._intake.batches()]
         effects += self._advance(now)
+        effects += self._intake.batches()
         effects += self._catch_up(now)
         effects += self._sleep(now)
         return effects
@@ -203,10 +207,7 @@ class Replica:
                     self._links.refused(peer)
                     return [*self._links.follow()]
             case SubmitTransaction(transaction):
-                mempool = self.engine.mempool
-                if self.engine.serves and mempool.add(transaction)[1] == MALFORMED:
-                    raise PeerFault("submitted what is no transaction")
-                self._only_queued = mempool.queued > 1
+                self._intake.receive(transaction)
         return []
 
     def _learn(self, peer: NodeId, newest: Newest) -> None:
@@ -238,14 +239,6 @@ class Replica:
             self._triggers.accepted(now)
         return offered.fate, [*self._fetch.want(offered.missing, peer, now)]
 
-    def _submit(self, transaction: bytes, now: Instant) -> list[Effect]:
-        if self.engine.serves:
-            identity, reason = self.engine.mempool.add(transaction)
-            self._only_queued = self.engine.mempool.queued > 1
-            return [Refused(identity, reason)] if reason is not None else []
-        given_up = self._outbox.add(transaction, now)
-        return [Refused(given_up.id, given_up.reason)] if given_up is not None else []
-
     # --- what follows from every event, but from a transaction that waits behind others ---
 
     def _advance(self, now: Instant) -> list[Effect]:
@@ -274,12 +267,7 @@ class Replica:
         if restart is None or restart.silenced is None or self._silenced:
             return []
         self._silenced = True
-        effects: list[Effect] = [Silenced(restart.silenced)]
-        for transaction in self.engine.mempool.take(TRANSACTIONS_MAX, BYTES_MAX):
-            given_up = self._outbox.add(transaction, now)
-            if given_up is not None:
-                effects.append(Refused(given_up.id, given_up.reason))
-        return effects
+        return [Silenced(restart.silenced), *_refused(self._intake.divert(now))]
 
     def _catch_up(self, now: Instant) -> list[Effect]:
         """Ask for what is missing or overdue."""
@@ -326,3 +314,7 @@ class Replica:
 def _applied(executed: Executed, *, replayed: bool) -> Applied:
     done = executed.done
     return Applied(executed.commit, done.receipts, done.state_root, replayed)
+
+
+def _refused(refusals: Refusals) -> list[Effect]:
+    return [Refused(identity, reason) for identity, reason in refusals]

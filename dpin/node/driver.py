@@ -20,6 +20,7 @@ from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
+from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
@@ -28,6 +29,7 @@ from dpin.market.story import Note
 from dpin.net.address import at_last_ports
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.node.bulletin import Bulletin
+from dpin.node.checkers import Checkers, checkers_for, command_for
 from dpin.node.clock import Clock
 from dpin.node.control import Control
 from dpin.node.courier import Courier
@@ -96,9 +98,16 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
         store = BlobStore(home.blobs, parse_size(settings.share.disk))
         host = await _listening(stack, options)
-        peer = Peer(PeerOptions(key, invite.genesis, read_beacon(home), replay.records, choice))
+        made_of = PeerOptions(
+            key=key,
+            genesis=invite.genesis,
+            beacon=read_beacon(home),
+            records=replay.records,
+            choice=choice,
+            verifiers=checkers_for(settings.ledger.verifiers),
+        )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        node = Node(options, peer, Shells(host, ledger_log, store), nursery)
+        node = Node(options, Peer(made_of), Shells(host, ledger_log, store), nursery)
         node.start((*invite.addresses, *settings.network.bootstrap))
         await ready(node.desk)
         await node.bulletin.stopped.wait()
@@ -164,6 +173,9 @@ class Node:
         self._waiting = 0  # batches handed to the writer and not acted on
         self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
         self._courier = Courier(nursery, shells.host, shells.store, self._told)
+        self._checkers = Checkers(
+            nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._alarm
+        )
         surroundings = Surroundings(
             home=options.home,
             settings=options.settings,
@@ -214,8 +226,15 @@ class Node:
             self.bulletin.moved()
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        """Append now; act now, or when what must be durable is."""
-        others = [effect for effect in effects if not isinstance(effect, Store | Roll)]
+        """Append now; act now, or when what must be durable is.
+
+        What stays inside this node and is forgotten in a crash need not wait.
+        """
+        for effect in effects:
+            if isinstance(effect, CheckSignatures):
+                self._checkers.perform(effect)
+        inside = Store | Roll | CheckSignatures
+        others = [effect for effect in effects if not isinstance(effect, inside)]
         if self._append(effects) or self._waiting:
             self._waiting += 1
             self._batches.send_nowait(others)
@@ -260,7 +279,7 @@ class Node:
                     self._shells.host.send(peer, payload)
                 case Blame(peer, reason):
                     self._around.blame(peer, reason)
-                case Store() | Roll() | Wake():
+                case Store() | Roll() | Wake() | CheckSignatures():
                     raise AssertionError("these were taken out before")
                 case _:
                     self._act_here(effect)
@@ -275,9 +294,14 @@ class Node:
                 self.bulletin.take(effect)
             case Silenced(reason):
                 log.error("signing-stopped", reason=reason)
-                self._seen.warnings.append(f"this validator signs no more: {reason}")
+                self._alarm(f"this validator signs no more: {reason}")
             case _:
                 assert_never(effect)
+
+    def _alarm(self, words: str) -> None:
+        """Something that its owner should see in `dpin status`, once."""
+        if words not in self._seen.warnings:
+            self._seen.warnings.append(words)
 
     async def _told(self, event: Fetched | Kept | Missing | Blame) -> None:
         """What the courier has to say."""

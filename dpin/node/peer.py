@@ -20,6 +20,7 @@ from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
 from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
 from dpin.ledger.replica import Applied, Refused, Replica, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
@@ -66,6 +67,7 @@ class PeerOptions:
     beacon: bytes | None  # table of the hash chain, for a validator
     records: Sequence[bytes]  # the log as it was found
     choice: Choice
+    verifiers: int = 0  # processes that check signatures; 0: they are checked here
 
 
 Event = (
@@ -79,6 +81,7 @@ Event = (
     | Abandon
     | Wish
     | Carry
+    | SignaturesChecked
     | StoreEvent
     | WorkEvent
 )
@@ -92,6 +95,7 @@ Effect = (
     | Outcome
     | Applied
     | Silenced
+    | CheckSignatures
     | StoreEffect
     | WorkEffect
 )
@@ -110,12 +114,15 @@ class Peer:
         self.params = params
         self.genesis = options.genesis
         self.choice = options.choice
+        self.verifiers = options.verifiers
         own: dict[Owner, list[bytes]] = {owner: [] for owner in Owner}
         for record in options.records:
             own[Owner(record[0])].append(record[1:])
         self.replica = Replica(
             options.genesis, options.key, self.executor, options.beacon, own[Owner.LEDGER]
         )
+        if options.verifiers:
+            self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
         self.wishes = Wishes(options.key, self.chain, params)
         secret = options.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
         self.verifier = Verifier(me, secret)
@@ -153,6 +160,8 @@ class Peer:
             case PeerUp() | PeerDown():
                 yield from self._ledger(self.replica.step(event, now))
                 yield from self._market(self.requester.step(event, now))
+            case SignaturesChecked():
+                yield from self._ledger(self.replica.step(event, now))
             case Tick():
                 yield from self._ledger(self.replica.step(event, now))
                 yield from self._follow(now)

@@ -79,6 +79,7 @@ class LedgerSection(Section, frozen=True):
     """[ledger]: what it keeps of the ledger."""
 
     archive: bool = False
+    verifiers: Annotated[int, msgspec.Meta(ge=-1, le=64)] = -1  # -1: by the number of cores
 
 
 class ApiSection(Section, frozen=True):
@@ -287,6 +288,7 @@ _MEANING: Final = {
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",
     "network.mdns": "find peers on the local network",
     "ledger.archive": "keep every block since this node joined, for audits; grows for ever",
+    "ledger.verifiers": "processes that check signatures; 0: the node itself; -1: by its cores",
     "api.port": "of the HTTP API on 127.0.0.1; 0: a free one",
     "log.level": "debug, info, warning or error",
     "log.format": "auto (console on a terminal, else json), console or json",
