@@ -50,6 +50,11 @@ def wrap(chain: ChainId, service: Service, body: bytes) -> bytes:
     return encode(Envelope(VERSION, chain[:CHAIN_PREFIX_BYTES], service, body))
 
 
+def prefix(chain: ChainId, service: Service) -> bytes:
+    """How every message of one network to one service begins; those of no other do."""
+    return encode(Envelope(VERSION, chain[:CHAIN_PREFIX_BYTES], service, b""))[: -len(encode(b""))]
+
+
 def open_envelope(chain: ChainId, data: bytes) -> Envelope:
     """Read one direct message; raises PeerFault where it is not for this node."""
     envelope = decode(Envelope, data, MESSAGE_BYTES_MAX + OVERHEAD_BYTES_MAX)

@@ -278,9 +278,10 @@ class Link:
 
     async def _take(self, decoder: FrameDecoder, data: bytes) -> None:
         self._wiring.traffic(self._peer).control_in += len(data)
+        now = clock()
         for payload in decoder.feed(data):
-            if payload and self._within_budget(payload):
-                await self._deliver(payload)
+            if payload and self._within_budget(payload, now):
+                await self._deliver(Received(self._peer, payload))
         self._heard_at = trio.current_time()
 
     async def _some(self, stream: Stream) -> bytes:
@@ -288,8 +289,7 @@ class Link:
             return await stream.read(READ_BYTES)
         return b""
 
-    def _within_budget(self, payload: bytes) -> bool:
-        now = clock()
+    def _within_budget(self, payload: bytes, now: Instant) -> bool:
         if not self._wiring.messages.charge(self._peer, 1, now):
             self._wiring.complain(self._peer, "sent more messages than its budget allows")
             return False
@@ -298,11 +298,18 @@ class Link:
             return False
         return True
 
-    async def _deliver(self, payload: bytes) -> None:
+    async def _deliver(self, event: Received) -> None:
+        """At once where there is room: waiting costs more than most messages do."""
+        try:
+            self._wiring.events.send_nowait(event)
+        except trio.WouldBlock:
+            await self._press(event)
+
+    async def _press(self, event: Received) -> None:
         self._delivering = True
         try:
             with trio.move_on_after(DELIVERY_SECONDS) as waiting:
-                await self._wiring.events.send(Received(self._peer, payload))
+                await self._wiring.events.send(event)
             self.undelivered += waiting.cancelled_caught
         finally:
             self._delivering = False

@@ -202,7 +202,7 @@ class Node:
             bootstrap=tuple(bootstrap),
         )
         home, host = self._options.home, self._shells.host
-        ties = Ties(host, home, self._seen, self._clock.now, self._tell.send)
+        ties = Ties(host, home, self._seen, self._clock.now, self._hand)
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
         for task in (self._loop, self._write, self._probe):
@@ -210,20 +210,42 @@ class Node:
 
     # --- the loop ---
 
+    async def _hand(self, event: Event) -> None:
+        """To the loop: at once where there is room, which costs much less."""
+        try:
+            self._tell.send_nowait(event)
+        except trio.WouldBlock:
+            await self._tell.send(event)
+
     async def _loop(self) -> None:
         """Events in, effects out; wakes itself when a machine has asked for it."""
         wake = Instant(0)
         while True:
-            event: Event = Tick()
-            now = self._clock.now()
-            with trio.move_on_after(max(0, wake - now) / MICROS_PER_SECOND) as waiting:
+            event: Event | None = Tick()
+            with trio.move_on_after(
+                max(0, wake - self._clock.now()) / MICROS_PER_SECOND
+            ) as waiting:
                 event = await self._inbox.receive()
             if waiting.cancelled_caught:
                 wake = NEVER
-            effects = self._peer.step(event, self._clock.now())
-            wake = min([wake, *(effect.at for effect in effects if isinstance(effect, Wake))])
-            self._perform([effect for effect in effects if not isinstance(effect, Wake)])
+            while event is not None:
+                now = self._clock.now()
+                wake = min(wake, self._step(event, now))
+                event = self._at_hand() if now < wake else None
             self.bulletin.moved()
+
+    def _step(self, event: Event, now: Instant) -> Instant:
+        """One event; returns when a machine wants to be woken."""
+        effects = self._peer.step(event, now)
+        self._perform([effect for effect in effects if not isinstance(effect, Wake)])
+        return min([NEVER, *(effect.at for effect in effects if isinstance(effect, Wake))])
+
+    def _at_hand(self) -> Event | None:
+        """One more event that need not be waited for."""
+        try:
+            return self._inbox.receive_nowait()
+        except trio.WouldBlock:
+            return None
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         """Append now; act now, or when what must be durable is.

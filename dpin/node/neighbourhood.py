@@ -17,9 +17,9 @@ from dpin.net.address import node_in
 from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, LearntAddresses, Start
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
-from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.net.envelope import Service, open_envelope, prefix, wrap
 from dpin.net.host import Host
-from dpin.net.network import Found, Gossip, Misbehaved
+from dpin.net.network import Event, Found, Gossip, Misbehaved
 from dpin.net.peers import Peers
 from dpin.node.home import Home, write_peers
 from dpin.node.panorama import Seen
@@ -72,6 +72,7 @@ class Neighbourhood:
             seed=ties.now().to_bytes(8),
         )
         self._discovery = Discovery(start, _remembered(ties.home))
+        self._prefix = prefix(me.chain, Service.PEERS)
         self._met = trio.Event()  # somebody, since the memory was last written
 
     def start(self) -> None:
@@ -85,23 +86,38 @@ class Neighbourhood:
         await self._host.subscribe(topic_of(self._me.chain))
         while True:
             try:
-                event = await self._host.events.receive()
+                event: Event | None = await self._host.events.receive()
             except trio.EndOfChannel:
                 raise Unavailable(f"the network stopped: {'; '.join(self._host.errors)}") from None
-            match event:
-                case PeerUp() | PeerDown():
-                    self._moved(event)
+            while event is not None:
+                await self._take(event)
+                event = self._at_hand()
+
+    def _at_hand(self) -> Event | None:
+        """One more event that need not be waited for."""
+        try:
+            return self._host.events.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return None
+
+    async def _take(self, event: Event) -> None:
+        match event:
+            case PeerUp() | PeerDown():
+                self._moved(event)
+                await self._ties.tell(event)
+            case Received(peer, payload):
+                if payload.startswith(self._prefix):
+                    self._exchanged(peer, payload)
+                else:
                     await self._ties.tell(event)
-                case Received():
-                    await self._received(event)
-                case Gossip(peer, _, payload):
-                    self._heard(peer, payload)
-                case Found(address):
-                    self._find(LearntAddresses((address,)))
-                case Misbehaved(peer, reason):
-                    self.blame(peer, reason)
-                case _:
-                    assert_never(event)
+            case Gossip(peer, _, payload):
+                self._heard(peer, payload)
+            case Found(address):
+                self._find(LearntAddresses((address,)))
+            case Misbehaved(peer, reason):
+                self.blame(peer, reason)
+            case _:
+                assert_never(event)
 
     def _moved(self, event: PeerUp | PeerDown) -> None:
         up = isinstance(event, PeerUp)
@@ -110,17 +126,14 @@ class Neighbourhood:
         if up:
             self._met.set()
 
-    async def _received(self, event: Received) -> None:
-        """Peer exchange is for discovery, all else for the machines."""
+    def _exchanged(self, peer: NodeId, payload: bytes) -> None:
+        """Peer exchange is for discovery, all else for the machines, who open it themselves."""
         try:
-            envelope = open_envelope(self._me.chain, event.payload)
+            envelope = open_envelope(self._me.chain, payload)
         except PeerFault as fault:
-            self.blame(event.peer, str(fault))
+            self.blame(peer, str(fault))
             return
-        if envelope.service == Service.PEERS:
-            self._find(Received(event.peer, envelope.body))
-        else:
-            await self._ties.tell(event)
+        self._find(Received(peer, envelope.body))
 
     def _heard(self, peer: NodeId, payload: bytes) -> None:
         try:
