@@ -94,6 +94,16 @@ class Wiring:
         budgets = Budget(INBOUND_MESSAGES), Budget(INBOUND_BYTES), Budget(COMPLAINTS)
         return cls(open_stream, drop, events, traffic, *budgets)
 
+    def admits(self, peer: NodeId, payload: bytes, now: Instant) -> bool:
+        """Whether a message is within its sender's budget; complains where it is not."""
+        if not self.messages.charge(peer, 1, now):
+            self.complain(peer, "sent more messages than its budget allows")
+            return False
+        if not self.bytes_in.charge(peer, len(payload), now):
+            self.complain(peer, "sent more bytes than its budget allows")
+            return False
+        return True
+
     def complain(self, peer: NodeId, reason: str) -> None:
         """Report a peer; silently not where that has just been said often, or nobody listens."""
         if self.complaints.charge(peer, 1, clock()):
@@ -280,7 +290,7 @@ class Link:
         self._wiring.traffic(self._peer).control_in += len(data)
         now = clock()
         for payload in decoder.feed(data):
-            if payload and self._within_budget(payload, now):
+            if payload and self._wiring.admits(self._peer, payload, now):
                 await self._deliver(Received(self._peer, payload))
         self._heard_at = trio.current_time()
 
@@ -288,15 +298,6 @@ class Link:
         with Contained():
             return await stream.read(READ_BYTES)
         return b""
-
-    def _within_budget(self, payload: bytes, now: Instant) -> bool:
-        if not self._wiring.messages.charge(self._peer, 1, now):
-            self._wiring.complain(self._peer, "sent more messages than its budget allows")
-            return False
-        if not self._wiring.bytes_in.charge(self._peer, len(payload), now):
-            self._wiring.complain(self._peer, "sent more bytes than its budget allows")
-            return False
-        return True
 
     async def _deliver(self, event: Received) -> None:
         """At once where there is room: waiting costs more than most messages do."""
