@@ -86,6 +86,11 @@ class Core:
         """Whether transactions in accepted blocks, anybody's, wait to be committed (M10)."""
         return bool(self._unfinished)
 
+    @property
+    def decided(self) -> Round:
+        """The round of the last slot that a commit was taken for, or that was skipped."""
+        return self._last.round
+
     def offer(self, vertex: Vertex, sender: NodeId, now: Instant) -> Offered:
         """Take a valid block."""
         offered = self.dag.offer(vertex, sender, now)

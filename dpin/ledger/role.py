@@ -6,6 +6,7 @@ from dpin.ledger.certifier import Made
 from dpin.ledger.core import Core
 from dpin.ledger.cosigner import Cosigner
 from dpin.ledger.mempool import Mempool
+from dpin.ledger.payload import Payload, Standing
 from dpin.ledger.proposer import Author, Content, Need, Proposer
 
 
@@ -17,7 +18,9 @@ class Role:
         self.proposer = Proposer(core.rules, core.dag, author)
         self._cosigner = Cosigner(core.rules.chain, author.key)
         self._consensus = core.rules.consensus
+        self._core = core
         self._base = core.dag.base
+        self._payload = Payload(core.rules.consensus, core.dag)
 
     @property
     def last(self) -> Vertex | None:
@@ -42,5 +45,6 @@ class Role:
     def make(self, mempool: Mempool, now: Instant, *, void: bool) -> Vertex:
         """Sign the block that is due, an empty one if the epoch has closed."""
         most = self._consensus
-        payload = () if void else mempool.take(most.block_transactions_max, most.block_bytes_max)
+        bytes_max = self._payload.next(Standing(self.proposer.last, self._core.decided, now))
+        payload = () if void else mempool.take(most.block_transactions_max, bytes_max)
         return self.proposer.make(Content(payload, self._cosigner.take(), void), now)
