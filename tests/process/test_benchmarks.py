@@ -38,5 +38,13 @@ def test_the_benchmark_of_a_node_finds_no_torch_in_it() -> None:
     assert " 0 " in torch
 
 
+def test_the_benchmark_of_the_log_reads_all_back() -> None:
+    assert "signed in batches of 1024" in printed_by("benchmarks.log")
+
+
+def test_the_benchmark_of_joining_ends_with_the_state() -> None:
+    assert "Joining 20,000 accounts" in printed_by("benchmarks.join")
+
+
 def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
     assert "joint batch" in printed_by("benchmarks.training")
