@@ -212,6 +212,7 @@ class State:
     live_jobs: set[JobId] = field(default_factory=set)  # not ended
     height: int = 0  # commits applied
     time: LedgerMillis = LedgerMillis(0)
+    timestamp_ms: int = 0  # of the newest commit; ledger time moves by how far this does (C5)
     tick: Tick = Tick(0)
     mix: Digest = Digest(bytes(32))
     fee_multiplier: int = MILLION  # ppm of the opening price of a transaction

@@ -6,6 +6,7 @@ noted, so that a commit is audited by what it touched; and while several operati
 is copied, so that all they have done can be taken back.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -51,6 +52,7 @@ class Book:
     escrows: dict[JobId, int] = field(default_factory=dict)  # of jobs handed out in it, before
     bonds: dict[NodeId, int] = field(default_factory=dict)  # of validators handed out, before
     pools: int = 0  # reserve and treasury when money was last checked
+    before: Callable[[Part], None] | None = None  # told of a part before it may be changed
     undo: Undo | None = None  # while several operations go together; see `atomic.py`
 
     def in_ticks(self, ticks: int) -> Tick:
@@ -62,6 +64,8 @@ class Book:
         account = self.state.accounts.get(node)
         if account is None:
             account = self.state.accounts[node] = Account()
+        elif self.before is not None and node not in self.worths:
+            self.before((Kind.ACCOUNT, node, 0))
         if node not in self.worths:
             self.worths[node] = account.worth
             self.changed.add((Kind.ACCOUNT, node, 0))
@@ -113,6 +117,8 @@ class Book:
         return record
 
     def _keep(self, part: Part, what: Account | Job | Lease | Unit | RoundRecord) -> None:
+        if self.before is not None:
+            self.before(part)
         if self.undo is not None:
             self.undo.keep(part, what)
 

@@ -10,9 +10,12 @@ from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, evidence, fees, money, rules
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import Gate, Invalid, Rejected, check_sender, use
+from dpin.ledger.assembly import Restored
 from dpin.ledger.book import Book, Kind, Part
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
 from dpin.ledger.committee import first_record
+from dpin.ledger.deadlines import agenda_of
+from dpin.ledger.frozen import Frozen, FrozenStates
 from dpin.ledger.genesis import Founder, Genesis, chain_id
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.receipts import ReceiptLog
@@ -43,7 +46,6 @@ class Executor:
         self.chain = chain_id(genesis)
         self._book = Book(self.chain, genesis.params, birth(genesis))
         self.gate = Gate(self.chain)
-        self._timestamp_ms = genesis.created_ms
         self._root = StateRoot()
         self.rooted: tuple[int, Digest] | None = None  # the newest state root and its height
         self._book.changed.add((Kind.COMMITTEE, b"", 0))
@@ -51,8 +53,25 @@ class Executor:
             self._book.changed |= {(kind, founder.node, 0) for kind in OF_FOUNDERS}
         self.receipts = ReceiptLog()
         self._unnoted: Noted | None = None
+        self.frozen = FrozenStates()  # as the newest epochs found it
         money.audit(self._book)
         self._audited = 0  # the height of the last full audit
+
+    def resume(self, restored: Restored) -> None:
+        """Go on from a state that somebody, perhaps this node itself, had after a closing commit.
+
+        Every commit from there on does to it what it does to the state where it came about.
+        """
+        state, root = restored.state, restored.root
+        self._book = Book(self.chain, self._book.params, state)
+        self._root, self.receipts = root, restored.receipts
+        self._unnoted = None
+        self.rooted = (state.height, root.digest)
+        money.audit(self._book)
+        self._audited = state.height
+        self.frozen = FrozenStates()
+        frozen = Frozen(state, restored.checkpoint, root, self.receipts.tree)
+        _begin_epoch(self._book, self.frozen, frozen)
 
     @property
     def state(self) -> State:
@@ -124,8 +143,8 @@ class Executor:
     def _move_time(self, timestamp_ms: int) -> None:
         """C5: an outage stops the clock instead of letting every deadline pass at once."""
         params, state = self._book.params, self.state
-        step = max(0, timestamp_ms - self._timestamp_ms)
-        self._timestamp_ms = max(self._timestamp_ms, timestamp_ms)
+        step = max(0, timestamp_ms - state.timestamp_ms)
+        state.timestamp_ms = max(state.timestamp_ms, timestamp_ms)
         state.time = LedgerMillis(state.time + min(step, params.consensus.time_step_max_ms))
         state.tick = Tick(state.time // params.tick_ms)
 
@@ -162,17 +181,8 @@ class Executor:
         book.receipts.insert(place, Receipt(book.state.height, identity, int(reason), detail))
         for operation in operations:
             if isinstance(operation, Register) and not reason:
-                self._renew(sender, operation, leader_round)
+                _renew(self.state, sender, operation, leader_round)
         return True
-
-    def _renew(self, sender: NodeId, register: Register, leader_round: Round) -> None:
-        """A validator changes to another chain, from a round that is still to come."""
-        epoch, ahead = self.state.term, register.anchor_round >= leader_round
-        if register.anchor == NO_DIGEST or not ahead:
-            return
-        for member, seated in zip(epoch.committee.members, epoch.seated, strict=True):
-            if member.node == sender:
-                seated.next_round, seated.next_reveal = register.anchor_round, register.anchor
 
     def _checkpoint(
         self, commit: OrderedCommit, epoch: Epoch, record: CommitteeRecord | None
@@ -190,6 +200,9 @@ class Executor:
         self.receipts.append(checkpoint)
         if record is None:
             self._unnoted = cosigning.noted(checkpoint, self.receipts)
+        else:
+            frozen = Frozen(self.state, checkpoint, self._root, self.receipts.tree)
+            _begin_epoch(self._book, self.frozen, frozen)
         return checkpoint
 
     def _note(self) -> None:
@@ -197,6 +210,23 @@ class Executor:
         if self._unnoted is not None:
             cosigning.note(self.state.term, self._unnoted)
             self._unnoted = None
+
+
+def _renew(state: State, sender: NodeId, register: Register, leader_round: Round) -> None:
+    """A validator changes to another chain, from a round that is still to come."""
+    epoch, ahead = state.term, register.anchor_round >= leader_round
+    if register.anchor == NO_DIGEST or not ahead:
+        return
+    for member, seated in zip(epoch.committee.members, epoch.seated, strict=True):
+        if member.node == sender:
+            seated.next_round, seated.next_reveal = register.anchor_round, register.anchor
+
+
+def _begin_epoch(book: Book, states: FrozenStates, frozen: Frozen) -> None:
+    """Have what whoever joins here has, and hold on to what they will ask for."""
+    book.agenda = agenda_of(book.state)
+    states.add(frozen)
+    book.before = states.keep
 
 
 def birth(genesis: Genesis) -> State:
@@ -207,6 +237,7 @@ def birth(genesis: Genesis) -> State:
         MicroTokens(money.MAX_SUPPLY - granted),
         MicroTokens(0),
         {founder.node: Account(free=founder.grant) for founder in genesis.founders},
+        timestamp_ms=genesis.created_ms,
         mix=digest(MIX_TAG, encode(genesis)),
         validators={founder.node: _bonded(founder, bond) for founder in genesis.founders},
         term=opened(record, LedgerMillis(0), 0),

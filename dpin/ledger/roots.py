@@ -13,20 +13,25 @@ from dpin.base.ids import Digest, JobId, NodeId, Round
 from dpin.ledger.accounts import Account, Job, Lease, RoundRecord, State, Unit
 from dpin.ledger.book import Kind, Part
 from dpin.ledger.standing import Validator
-from dpin.ledger.statetree import StateProof, StateTree
+from dpin.ledger.statetree import BUCKETS, Bucket, StateProof, StateTree
 
 KEY_TAG: Final = "dpin/state-key/v1"
 VALUE_TAG: Final = "dpin/state-value/v1"
 CHAIN_PART: Final[Part] = (Kind.CHAIN, b"", 0)  # pools, height, time and mix
 EPOCH_PART: Final[Part] = (Kind.EPOCH, b"", 0)  # how the present epoch has gone so far
 EVER_NEW: Final = (CHAIN_PART, EPOCH_PART)  # what every commit changes
+FEW: Final = (Kind.CHAIN, Kind.EPOCH, Kind.VALIDATOR, Kind.COMMITTEE)  # kinds of which are few
 
 
 class StateRoot:
-    """The tree over all parts, as of the last `update`."""
+    """The tree over all parts, as of the last `update`, and the parts of each bucket but the few.
+
+    `standing[bucket]` only grows: an account stands there by its id, anything else as its part.
+    """
 
     def __init__(self) -> None:
         self._tree = StateTree()
+        self.standing: list[list[NodeId | Part]] = [[] for _ in range(BUCKETS)]
 
     @property
     def digest(self) -> Digest:
@@ -37,11 +42,26 @@ class StateRoot:
         """Take over these parts of the state; returns the new root."""
         for part in [*changed, *EVER_NEW]:
             key, value = key_of(part), snapshot(state, part)
-            if value:
-                self._tree.put(key, digest(VALUE_TAG, encode(value)))
-            else:
+            if not value:
                 self._tree.remove(key)
+            elif self._tree.put(key, digest(VALUE_TAG, encode(value))):
+                self._note(part, key)
         return self.digest
+
+    def adopt(self, bucket: Bucket, parts: Iterable[Part]) -> None:
+        """Take over a whole bucket, and which parts stand in it."""
+        self._tree.adopt(bucket)
+        for part in parts:
+            self._note(part, bytes([bucket.number]))
+
+    def _note(self, part: Part, key: bytes) -> None:
+        kind, identity, _ = part
+        if kind not in FEW:
+            self.standing[key[0]].append(NodeId(identity) if kind == Kind.ACCOUNT else part)
+
+    def bucket_hashes(self) -> tuple[Digest, ...]:
+        """The hashes of all buckets, in order: they lead to the root."""
+        return tuple(self._tree.bucket_hash(bucket) for bucket in range(BUCKETS))
 
     def prove(self, part: Part) -> StateProof:
         """What stands at a part's key under the root, or that nothing does."""
@@ -57,9 +77,14 @@ def root_of(state: State) -> Digest:
     parts += [
         (Kind.ROUND, job.id, record.round) for job in state.jobs.values() for record in job.rounds
     ]
-    parts += [(Kind.VALIDATOR, node, 0) for node in state.validators]
-    parts += [(Kind.COMMITTEE, b"", epoch) for epoch in state.committees]
-    return StateRoot().update(state, parts)
+    return StateRoot().update(state, [*parts, *few_of(state)])
+
+
+def few_of(state: State) -> list[Part]:
+    """The parts of those kinds of which there are few."""
+    validators: list[Part] = [(Kind.VALIDATOR, node, 0) for node in state.validators]
+    committees: list[Part] = [(Kind.COMMITTEE, b"", epoch) for epoch in state.committees]
+    return [*EVER_NEW, *validators, *committees]
 
 
 def key_of(part: Part) -> Digest:
@@ -78,8 +103,8 @@ def snapshot(state: State, part: Part) -> list[object]:
         case Kind.CHAIN:
             pools = [state.reserve, state.treasury]
             fees = [state.fee_multiplier, state.fee_commits, state.fee_bytes]
-            clock = [state.height, state.time, state.tick, state.mix, state.epoch]
-            return [*pools, *clock, *fees]
+            clock = [state.height, state.time, state.tick, state.timestamp_ms, state.mix]
+            return [*pools, *clock, state.epoch, *fees]
         case Kind.ACCOUNT:
             account = state.accounts.get(NodeId(identity))
             return [] if account is None else _account(account)

@@ -6,6 +6,7 @@ are, and the shape depends on the entries alone, not on their history. A node is
 that are hashed: 0x00 and its entries in order of key, or 0x01 and the hashes of both halves.
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -41,10 +42,11 @@ class StateTree:
         self._nodes |= dict.fromkeys(range(BUCKETS, 2 * BUCKETS), bytes([_LEAF]))
         self._dirty = set(range(BUCKETS, 2 * BUCKETS))  # buckets whose hash is not above them yet
 
-    def put(self, key: Digest, value: Digest) -> None:
-        """Have this value stand at this key."""
+    def put(self, key: Digest, value: Digest) -> bool:
+        """Have this value stand at this key; whether nothing stood there before."""
         place, entries, at = self._find(key)
-        if entries[at : at + ID_BYTES] == key:
+        known = entries[at : at + ID_BYTES] == key
+        if known:
             held = entries[:at] + key + value + entries[at + ENTRY_BYTES :]
         else:
             held = entries[:at] + key + value + entries[at:]
@@ -52,6 +54,13 @@ class StateTree:
         self._dirty.add(place)
         while len(held) > _FULL:
             place, held = self._split(place, key)
+        return not known
+
+    def adopt(self, bucket: "Bucket") -> None:
+        """Have a whole bucket stand where nothing stands yet."""
+        assert self._nodes[BUCKETS + bucket.number] == bytes([_LEAF]), "a bucket is adopted once"
+        self._nodes |= bucket.nodes
+        self._dirty.add(BUCKETS + bucket.number)
 
     def remove(self, key: Digest) -> None:
         """Have nothing stand at this key."""
@@ -151,6 +160,53 @@ class StateTree:
             old = nodes[parent]
             nodes[parent] = old[:_MIDDLE] + hashed if place & 1 else _NODES + hashed + old[_MIDDLE:]
         return above
+
+
+class Bucket:
+    """One of the 256 buckets by itself, from all that stands in it.
+
+    `entries` are keys and values glued together, in order of key; the first byte of each key is
+    the bucket's number.
+    """
+
+    def __init__(self, number: int, entries: bytes) -> None:
+        self.number = number
+        self.nodes: dict[int, bytes] = {}  # as a tree keeps them
+        self.hash = self._grow(BUCKETS + number, entries)
+
+    def _grow(self, place: int, entries: bytes) -> Digest:
+        if len(entries) <= BUCKET_MAX * ENTRY_BYTES:
+            node = bytes([_LEAF]) + entries
+        else:
+            depth = place.bit_length() - 1
+            middle = (2 * place + 1 - (2 << depth)) << (_KEY_BITS - depth - 1)
+            cut = _first_from(middle.to_bytes(ID_BYTES), entries)
+            halves = [(2 * place, entries[:cut]), (2 * place + 1, entries[cut:])]
+            node = _NODES + b"".join(self._grow(*half) for half in halves)
+        self.nodes[place] = node
+        return Digest(sha256(node).digest())
+
+
+def _first_from(key: bytes, entries: bytes) -> int:
+    """Where in glued entries the first stands whose key is not below this one."""
+    low, high = 0, len(entries) // ENTRY_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        if entries[middle * ENTRY_BYTES : middle * ENTRY_BYTES + ID_BYTES] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low * ENTRY_BYTES
+
+
+def root_of_buckets(hashes: Sequence[Digest]) -> Digest:
+    """The root over the hashes of all 256 buckets, in order."""
+    assert len(hashes) == BUCKETS, "there are so many buckets"
+    level = list(hashes)
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [Digest(sha256(_NODES + left + right).digest()) for left, right in pairs]
+    return level[0]
 
 
 def _place_of(key: Digest, entries: bytes) -> int:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpin.base import merkle
+from dpin.base.errors import NotFound
 from dpin.base.ids import Digest
 from dpin.base.logtree import LogTree
 from dpin.base.merkle import EMPTY_ROOT, leaf_hash, node_hash
@@ -135,3 +136,36 @@ def test_what_was_never_there_cannot_be_asked_for() -> None:
     ):
         with pytest.raises(AssertionError):
             ask()
+
+
+# --- logs of which the beginning is forgotten --------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(0, 34), st.integers(0, 20))
+def test_a_log_goes_on_from_its_peaks_alone(first: int, more: int) -> None:
+    leaves = [leaf_hash(bytes([number])) for number in range(first + more)]
+    whole = log_of(leaves)
+    assert len(whole.peaks(first)) == first.bit_count()
+    log = LogTree(first, whole.peaks(first))
+    for leaf in leaves[first:]:
+        log.append(leaf)
+    assert (len(log), log.root(), log.peaks()) == (len(whole), whole.root(), whole.peaks())
+    forgetful = log_of(leaves)
+    forgetful.forget(first)
+    for one in (log, forgetful):
+        for size in range(first, len(leaves) + 1):
+            assert one.root(size) == whole.root(size)
+            assert one.peaks(size) == whole.peaks(size)
+            for index in range(first, size):
+                assert one.inclusion(index, size) == whole.inclusion(index, size)
+            if first:
+                assert one.consistency(first, size) == whole.consistency(first, size)
+
+
+def test_what_is_forgotten_is_not_proven() -> None:
+    log = log_of([leaf_hash(bytes([number])) for number in range(40)])
+    log.forget(13)
+    with pytest.raises(NotFound, match="before leaf 13"):
+        log.inclusion(2)
+    assert log.root() == log_of([leaf_hash(bytes([number])) for number in range(40)]).root()

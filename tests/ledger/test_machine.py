@@ -110,6 +110,7 @@ class People(RuleBasedStateMachine):
         """Nothing but the sender's sequence and what every commit moves."""
         now = self.ledger.state
         before.height, before.time, before.mix = now.height, now.time, now.mix
+        before.timestamp_ms = now.timestamp_ms
         before.fee_commits, before.fee_bytes = now.fee_commits, now.fee_bytes
         before.term, before.sequence = now.term, now.sequence
         before.committees = now.committees

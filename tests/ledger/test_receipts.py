@@ -1,12 +1,14 @@
 """The log of receipts: every one can be proven, and nothing else."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpin.base import merkle
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
+from dpin.base.errors import NotFound
+from dpin.base.logtree import LogTree
 from dpin.ledger.order import Receipt
 from dpin.ledger.receipts import ReceiptLog, proven
 from tests.support.ledgers import Ledger, registration
@@ -74,3 +76,33 @@ def test_a_log_is_proven_as_it_was_at_an_earlier_size(size: int, data: st.DataOb
     index, root = data.draw(st.integers(0, then - 1)), log.tree.root(then)
     assert proven(log[index], (index, then), log.prove(index, then), root)
     assert merkle.consistent((then, size), (root, log.root), log.tree.consistency(then))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(0, 30), st.data())
+def test_a_log_that_has_forgotten_proves_what_it_holds(
+    size: int, more: int, data: st.DataObject
+) -> None:
+    whole, log = ReceiptLog(), ReceiptLog()
+    first = data.draw(st.integers(0, size))
+    for number in range(size + more):
+        whole.append(receipt(number))
+    for number in range(size):
+        log.append(receipt(number))
+    log.forget(first)
+    joined = ReceiptLog(LogTree(first, whole.tree.peaks(first)))
+    for number in range(size, size + more):
+        log.append(receipt(number))
+    for number in range(first, size + more):
+        assert joined.append(receipt(number)) == number
+    for one in (log, joined):
+        assert (len(one), one.root, one.tree.first) == (len(whole), whole.root, first)
+        assert list(one) == list(whole)[first:]
+        for index in range(first, len(one)):
+            path = one.prove(index)
+            assert proven(one[index], (index, len(one)), path, whole.root)
+            assert index in one.of(receipt(index).subject)
+            assert all(at >= first for at in one.of(receipt(index).subject))
+        for index in range(first):
+            with pytest.raises(NotFound, match="is not held here"):
+                one.receipt(index)

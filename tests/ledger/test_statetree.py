@@ -13,10 +13,12 @@ from dpin.ledger.statetree import (
     BUCKET_MAX,
     BUCKETS,
     ENTRY_BYTES,
+    Bucket,
     StateProof,
     StateTree,
     holds,
     root_of_bucket,
+    root_of_buckets,
 )
 
 Entries = dict[Digest, Digest]
@@ -156,3 +158,28 @@ def test_a_short_key_and_a_deep_path_prove_nothing() -> None:
         False,
         None,
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(ENTRIES)
+def test_a_tree_of_whole_buckets_is_the_tree_of_their_entries(entries: Entries) -> None:
+    tree, whole = tree_of(entries), StateTree()
+    for number in (0, 7, 255):
+        held = {key: entries[key] for key in sorted(entries) if key[0] == number}
+        bucket = Bucket(number, b"".join(key + value for key, value in held.items()))
+        assert bucket.hash == tree.bucket_hash(number) == root_of_bucket(held)
+        whole.adopt(bucket)
+    assert whole.root == tree.root
+    assert root_of_buckets([tree.bucket_hash(number) for number in range(BUCKETS)]) == tree.root
+    for key in sorted(entries):
+        assert whole.prove(key) == tree.prove(key)
+    for key in sorted(entries):
+        assert not whole.put(key, entries[key])
+        whole.remove(key)
+    assert whole.root == StateTree().root
+
+
+def test_a_large_bucket_splits_as_deep_as_it_must() -> None:
+    entries = {Digest(bytes([7]) + key[1:]): value for key, value in many(3_000).items()}
+    bucket = Bucket(7, b"".join(key + entries[key] for key in sorted(entries)))
+    assert bucket.hash == tree_of(entries).bucket_hash(7)

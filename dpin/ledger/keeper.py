@@ -1,0 +1,46 @@
+"""Between a replica and its executor: a whole state, to keep, to find again, or to show."""
+
+from collections.abc import Sequence
+
+from dpin.ledger.assembly import Restored
+from dpin.ledger.execute import Executor
+from dpin.ledger.snapshots import Reader, leaves_from, pieces
+from dpin.ledger.statemessages import StateAnswer, StateQuestion, answer
+
+
+class Keeper:
+    """The states that an executor had when epochs ended."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._reader = Reader()
+
+    def pieces(self) -> Sequence[bytes]:
+        """Records of the newest such state, right after it; older receipts are held no more.
+
+        So a node answers the same before and after a start from these records.
+        """
+        executor = self._executor
+        frozen = executor.frozen.states[-1]
+        executor.receipts.forget(leaves_from(executor.receipts, frozen.size))
+        return list(pieces(frozen, executor.receipts))
+
+    def read(self, piece: bytes) -> bool:
+        """The next of such records; whether it was the last, and the executor is there now.
+
+        Raises PeerFault for a record that does not fit the ones before.
+        """
+        self._reader.take(piece)
+        if not self._reader.done:
+            return False
+        self.install(self._reader.restored())
+        self._reader = Reader()
+        return True
+
+    def install(self, restored: Restored) -> None:
+        """Have the executor go on from there."""
+        self._executor.resume(restored)
+
+    def answer(self, question: StateQuestion) -> StateAnswer:
+        """What there is for somebody who joins."""
+        return answer(tuple(self._executor.frozen.states), question)
