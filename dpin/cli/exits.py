@@ -34,6 +34,7 @@ _BY_CODE: Final = {
     "too-early": ExitCode.TIMED_OUT,
     "not-verified": ExitCode.NOT_VERIFIED,
     "over-budget": ExitCode.OVER_BUDGET,
+    "difference": ExitCode.NOT_VERIFIED,
 }
 # Words in the reason of a job that failed; the first that fits decides.
 _BY_REASON: Final = {

@@ -145,6 +145,11 @@ class LedgerNode:
         """What its ledger knows; to be read."""
         return self._executor.state
 
+    @property
+    def receipts(self) -> Leaves:
+        """What became of everything; to be read."""
+        return self._executor.receipts
+
     def step(self, event: object, now: Instant) -> Sequence[object]:
         """Feed the replica; add what was committed, by replaying the log or by this event."""
         assert isinstance(event, Received | PeerUp | PeerDown | Tick | Submit), event

@@ -9,6 +9,7 @@ A crash leaves at most a torn tail: the first bad record is the last thing in th
 record follows a bad one, the disk has lost what it once had: that is rot, and no tail to cut off.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from re import fullmatch
@@ -84,6 +85,17 @@ def scan(data: bytes | memoryview) -> Scan:
         records.append(record)
         offset += HEAD_BYTES + len(record.body)
     return Scan(records, offset, None)
+
+
+def walk(data: memoryview) -> Iterator[tuple[int, Record]]:
+    """Record after record, each with the offset behind it, up to the first that is not valid.
+
+    Whoever reads compares the last offset with the length: `scan` says what the rest is.
+    """
+    offset = 0
+    while (record := _record_at(data, offset)) is not None:
+        offset += HEAD_BYTES + len(record.body)
+        yield offset, record
 
 
 def _good_record_follows(data: memoryview, bad: int) -> bool:

@@ -1,0 +1,58 @@
+"""Logs of a simulated network, as its nodes have written them: what audits are tried on."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from dpin.ledger.genesis import Genesis
+from dpin.node.home import Home, home_in, prepare, write_network
+from dpin.node.invite import Invite
+from dpin.node.peer import Owner
+from dpin.sim.ledgers import LedgerNode
+from dpin.sim.scenarios import USUAL
+from dpin.sim.stage import Cast, Stage, since
+from dpin.storage.frames import Record, encode_record, segment_name
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """A network that has run for a while."""
+
+    genesis: Genesis
+    records: tuple[tuple[bytes, ...], ...]  # of each node's log
+    log_root: bytes  # of the first node's receipts
+    height: int  # of the first node
+
+
+@cache
+def logs(transfers: int = 12, run_seconds: int = 8, name: str = "audit") -> Logs:
+    """Four validators and what they have written down; made once."""
+    stage = Stage(name, 1, USUAL, Cast())
+    stage.ask(transfers, since(1), since(run_seconds - 3))
+    stage.world.run(since(run_seconds))
+    records = [stage.world.stations[node].disk.recover() or () for node in stage.nodes]
+    body = stage.world.stations[stage.nodes[0]].body
+    assert body is not None
+    assert isinstance(body.machine, LedgerNode)
+    leaves, state = body.machine.receipts, body.machine.state
+    return Logs(stage.founding.genesis, tuple(map(tuple, records)), leaves.root, state.height)
+
+
+def write_home(folder: Path, found: Logs, node: int = 0) -> Home:
+    """The home of one of its nodes, as far as an audit looks at it."""
+    home = home_in(folder, folder / "config.toml")
+    prepare(home)
+    write_network(home, Invite(found.genesis, ()))
+    home.ledger_log.mkdir()
+    write_segment(home, 1, [bytes([Owner.LEDGER]) + body for body in found.records[node]])
+    return home
+
+
+def write_segment(home: Home, number: int, bodies: list[bytes]) -> Path:
+    """One segment of a node's log."""
+    data = bytearray()
+    for body in bodies:
+        data += encode_record(Record(1, body), len(data))
+    path = home.ledger_log / segment_name(number)
+    path.write_bytes(data)
+    return path
