@@ -1,20 +1,27 @@
 """Payments as they are typed, or listed in a file."""
 
 import csv
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.base.units import format_tokens, parse_tokens
 from dpin.cli.link import show_view
-from dpin.cli.options import say
+from dpin.cli.options import say, show
+from dpin.cli.pictures import movement_text
 from dpin.client.client import Client
 from dpin.ledger.transactions import OPERATIONS_MAX
 from dpin.node.control import PayRequest, TransferRequest
 from dpin.node.till import account_id
 
 BATCH_BYTES_MAX: Final = 1 << 20
+POLL_SECONDS: Final = 0.5
+FOLLOWED_MAX: Final = 1_000  # movements between two looks
 _PAIR: Final = 2
 _FIELDS: Final = (2, 3)
 
@@ -80,3 +87,17 @@ def pay(node: Client, payments: list[TransferRequest], *, credit: bool, json: bo
         amount = format_tokens(sum(parse_tokens(one.amount) for one in portion))
         say(f"sent {amount}{what}{whom} in commit {view.height}: {view.detail}")
         say(f"{format_tokens(view.free)} left")
+
+
+def follow(node: Client, *, json: bool) -> None:
+    """Print every new movement of the node's account, until Ctrl-C: that is how it ends well."""
+    last = max((one.number for one in node.history(count=1)), default=0)
+    if not json:
+        say(f"{format_tokens(node.node().money.free)} free; what changes is shown, until Ctrl-C")
+    with suppress(KeyboardInterrupt):
+        while True:
+            for movement in reversed(node.history(after=last, count=FOLLOWED_MAX)):
+                last = movement.number
+                line = msgspec.json.encode(movement).decode()
+                show(line if json else movement_text(movement))
+            time.sleep(POLL_SECONDS)

@@ -10,6 +10,7 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    MovementView,
     NodeView,
     PeerView,
     PlanView,
@@ -232,3 +233,41 @@ def entry_text(entry: LogEntry) -> str:
     """One line of a job's log."""
     clock = time.strftime("%H:%M:%S", time.localtime(entry.time_ms / 1000))
     return f"{clock} {entry.kind:<8} {entry.text}"
+
+
+def movements_text(movements: list[MovementView]) -> str:
+    """What `dpin wallet history` shows."""
+    if not movements:
+        return "nothing has moved yet"
+    heads = ("NUMBER", "COMMIT", "AGE", "WHAT", "CHANGE", "FEE", "FREE", "WHO", "MEMO", "RESULT")
+    return table(heads, [_movement_row(movement) for movement in movements])
+
+
+def _movement_row(movement: MovementView) -> tuple[str, ...]:
+    place = (str(movement.number), str(movement.height), since(movement.time_ms), movement.what)
+    money = (signed_tokens(movement.change), format_tokens(movement.fee))
+    who = (movement.other or "-")[: 2 * _ID_SHOWN]
+    return (*place, *money, format_tokens(movement.free), who, _memo(movement), movement.detail)
+
+
+def movement_text(movement: MovementView) -> str:
+    """One line of `dpin wallet watch`."""
+    direction = "from" if movement.change > 0 else "to"
+    parts = [f"commit {movement.height}", movement.what, signed_tokens(movement.change)]
+    if movement.other is not None:
+        parts.append(f"{direction} {movement.other[: 2 * _ID_SHOWN]}")
+    if movement.memo:
+        parts.append(f'"{_memo(movement)}"')
+    if movement.detail != "ok":
+        parts.append(movement.detail)
+    return f"{'  '.join(parts)}  {format_tokens(movement.free)} free"
+
+
+def _memo(movement: MovementView) -> str:
+    """A stranger wrote it: nothing in it may move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in movement.memo)
+
+
+def signed_tokens(amount: int) -> str:
+    """A change, with its sign."""
+    return f"+{format_tokens(amount)}" if amount > 0 else format_tokens(amount)

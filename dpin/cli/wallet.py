@@ -79,6 +79,38 @@ def send(
 
 
 @wallet.command()
+def history(
+    *,
+    count: Annotated[int, typer.Option(min=1, max=1_000, help="So many lines.")] = 20,
+    before: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Older ones than this.")] = 0,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what became of this node's tokens, newest first."""
+    from dpin.cli.link import connect, show_values
+    from dpin.cli.pictures import movements_text
+
+    with connect(home) as node:
+        movements = node.history(before=before, count=count)
+    if json:
+        show_values("movements", {"movements": movements})
+        return
+    show(movements_text(movements))
+    if len(movements) == count and movements[-1].number > 1:
+        say(f"older ones:  dpin wallet history --before {movements[-1].number}")
+
+
+@wallet.command()
+def watch(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show what becomes of this node's tokens as it happens, until Ctrl-C."""
+    from dpin.cli.link import connect
+    from dpin.cli.payments import follow
+
+    with connect(home) as node:
+        follow(node, json=json)
+
+
+@wallet.command()
 def credit(
     account: Annotated[str, typer.Argument(metavar="NODE", help="Whose credit, 64 hex digits.")],
     amount: Annotated[str, typer.Argument(metavar="TOKENS", help="Such as 12.50.")],

@@ -45,6 +45,7 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    MovementView,
     NodeView,
     PeerView,
     PlanView,
@@ -96,6 +97,12 @@ class _Pictures:
         """What can be checked without a node; code "too-early" for what is not signed yet."""
         query = urlencode(msgspec.structs.asdict(request))
         return self._connection.get(f"/api/v1/ledger/proof?{query}", ProofView)
+
+    def history(self, after: int = 0, before: int = 0, count: int = 50) -> list[MovementView]:
+        """The newest movements of its account between two numbers, newest first; 0: no bound."""
+        query = f"after={after}&before={before}&count={count}"
+        path = f"/api/v1/wallet/history?{query}"
+        return self._connection.get_list(path, "movements", MovementView)
 
     def checks(self) -> list[Check]:
         """What the node knows of its own health."""

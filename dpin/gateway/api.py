@@ -41,6 +41,9 @@ from dpin.node.status import View
 
 BODY_BYTES_MAX: Final = 1 << 20
 SCHEMA: Final = "dpin.v1"
+PAGE: Final = 50  # movements, unless asked for more
+PAGE_MAX: Final = 1_000
+NUMBER_DIGITS_MAX: Final = 15
 HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
@@ -180,12 +183,25 @@ def _view(schema: str, view: View, status: int = 200) -> Response:
     return body(schema, values, status)
 
 
+def _number(request: Request, name: str, default: int) -> int:
+    """A number in the query; raises Misuse for anything else."""
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX):
+        raise Misuse(f"{name} is not a number: {text[:40]!r}", fix="see docs/api.md")
+    return int(text)
+
+
 def _views(schema: str, views: Sequence[View]) -> Response:
     return body(schema, {schema: views})
 
 
 def _routes(control: Control) -> list[Route]:
-    return [*_picture_routes(control), *_job_routes(control), *_node_routes(control)]
+    return [
+        *_picture_routes(control),
+        *_job_routes(control),
+        *_money_routes(control),
+        *_node_routes(control),
+    ]
 
 
 def _picture_routes(control: Control) -> list[Route]:
@@ -242,18 +258,34 @@ def _job_routes(control: Control) -> list[Route]:
     ]
 
 
-def _node_routes(control: Control) -> list[Route]:
-    async def healthz(_request: Request) -> Response:
-        return body("health", {"ok": True})
-
-    async def proof(request: Request) -> Response:
-        return _view("proof", control.proof(read_query(request, ProofRequest)))
+def _money_routes(control: Control) -> list[Route]:
+    async def history(request: Request) -> Response:
+        after, before, count = (
+            _number(request, name, default)
+            for name, default in (("after", 0), ("before", 0), ("count", PAGE))
+        )
+        found = control.history(after, before, min(count, PAGE_MAX))
+        return _views("movements", found)
 
     async def transfer(request: Request) -> Response:
         return _view("transfer", await control.transfer(await read_body(request, TransferRequest)))
 
     async def pay(request: Request) -> Response:
         return _view("transfer", await control.pay(await read_body(request, PayRequest)))
+
+    return [
+        Route("/api/v1/wallet/history", history),
+        Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
+        Route("/api/v1/wallet/pay", pay, methods=["POST"]),
+    ]
+
+
+def _node_routes(control: Control) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return body("health", {"ok": True})
+
+    async def proof(request: Request) -> Response:
+        return _view("proof", control.proof(read_query(request, ProofRequest)))
 
     async def invite(request: Request) -> Response:
         wanted = await read_body(request, InviteRequest)
@@ -270,8 +302,6 @@ def _node_routes(control: Control) -> list[Route]:
     return [
         Route("/healthz", healthz),
         Route("/api/v1/ledger/proof", proof),
-        Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
-        Route("/api/v1/wallet/pay", pay, methods=["POST"]),
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),

@@ -12,6 +12,7 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    MovementView,
     NodeView,
     PeerView,
     PlanView,
@@ -104,6 +105,13 @@ class Pictures(Protocol):
 
     def proof(self, request: ProofRequest) -> ProofView:
         """What can be checked without a node; raises TooEarly for what is not signed yet."""
+        ...
+
+    def history(self, after: int, before: int, count: int) -> list[MovementView]:
+        """The newest `count` movements of its account between two numbers, newest first.
+
+        0 is no bound.
+        """
         ...
 
     def checks(self) -> list[Check]:

@@ -16,6 +16,7 @@ from dpin.base.units import (
     format_tokens,
     parse_tokens,
 )
+from dpin.ledger.history import Movement
 from dpin.ledger.receipts import ReceiptLog, proven
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Transfer
@@ -46,6 +47,7 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    MovementView,
     NodeView,
     PeerView,
     PlanView,
@@ -97,16 +99,6 @@ class Window:
         gallery = self._gallery
         return gallery.portrait(gallery.own(job)).explain()
 
-    def receipts(self, job: str) -> list[ReceiptView]:
-        """Proofs."""
-        own = self._gallery.own(job)
-        log = self._peer.executor.receipts
-        return [self._receipt(index) for index in sorted(_receipts_of(own, log))]
-
-    def proof(self, request: ProofRequest) -> ProofView:
-        """What can be checked without a node."""
-        return proof_view(self._peer, request, self._around.now())
-
     def checks(self) -> list[Check]:
         """Health."""
         return self._panorama.checks()
@@ -123,6 +115,25 @@ class Window:
                 return
             if not entries:
                 await self._bulletin.change()
+
+
+class Records(Window):
+    """What the ledger has on record; see Window."""
+
+    def receipts(self, job: str) -> list[ReceiptView]:
+        """Proofs."""
+        own = self._gallery.own(job)
+        log = self._peer.executor.receipts
+        return [self._receipt(index) for index in sorted(_receipts_of(own, log))]
+
+    def proof(self, request: ProofRequest) -> ProofView:
+        """What can be checked without a node."""
+        return proof_view(self._peer, request, self._around.now())
+
+    def history(self, after: int, before: int, count: int) -> list[MovementView]:
+        """What became of the account."""
+        found = self._peer.executor.history.between(after, before, count)
+        return [_movement(movement) for movement in found]
 
     def _receipt(self, index: int) -> ReceiptView:
         log = self._peer.executor.receipts
@@ -141,7 +152,7 @@ class Window:
         )
 
 
-class Desk(Window):
+class Desk(Records):
     """A running node; see dpin.node.control.Commands for what each method promises."""
 
     async def plan(self, request: SubmitRequest) -> PlanView:
@@ -237,6 +248,23 @@ class Desk(Window):
     async def stop(self) -> None:
         """End the node."""
         self._bulletin.stopped.set()
+
+
+def _movement(movement: Movement) -> MovementView:
+    return MovementView(
+        number=movement.number,
+        height=movement.height,
+        time_ms=movement.timestamp_ms,
+        transaction=movement.transaction.hex() if movement.transaction else None,
+        what=movement.what,
+        other=movement.other.hex() if movement.other else None,
+        memo=movement.memo.decode(errors="replace"),
+        detail=movement.detail,
+        fee=movement.fee,
+        change=movement.change,
+        free=movement.free,
+        credit=movement.credit,
+    )
 
 
 def _receipts_of(own: OwnJob, log: ReceiptLog) -> set[int]:

@@ -18,8 +18,8 @@ from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Sto
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
-from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.history import Remembering
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
 from dpin.ledger.replica import Applied, Refused, Replica, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
@@ -109,8 +109,8 @@ class Peer:
     def __init__(self, options: PeerOptions) -> None:
         self.chain: ChainId = chain_id(options.genesis)
         self.key = options.key
-        self.executor = Executor(options.genesis)
         me, params = options.key.node_id, options.genesis.params
+        self.executor = Remembering(options.genesis, me)
         self.params = params
         self.genesis = options.genesis
         self.choice = options.choice

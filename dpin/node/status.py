@@ -296,6 +296,23 @@ class TransferView(View):
     free: int
 
 
+class MovementView(View):
+    """One line of this node's account: what a transaction or the ledger itself did to it."""
+
+    number: int  # grows by one
+    height: int
+    time_ms: int
+    transaction: str | None
+    what: str  # an operation, or "jobs and bonds"
+    other: str | None  # who gave or got
+    memo: str
+    detail: str  # "ok", or why nothing happened but the fee
+    fee: int
+    change: int  # of free tokens, stake and credit together, fee included
+    free: int  # after the commit
+    credit: int
+
+
 class InviteView(View):
     """One line to paste on the next machine."""
 

@@ -14,7 +14,13 @@ from dpin.client.client import Client
 from dpin.node.control import PayRequest, RunRequest, TransferRequest
 from dpin.node.status import LogEntry
 from tests.support.api_server import api_server
-from tests.support.fake_control import NODE_ID, FakeControl, generation_log, ledger_view
+from tests.support.fake_control import (
+    NODE_ID,
+    FakeControl,
+    generation_log,
+    ledger_view,
+    movement_view,
+)
 
 JOB = "j-7f3a2c10"
 Printed = pytest.CaptureFixture[str]
@@ -31,6 +37,7 @@ SCHEMAS = {
     "wallet": "wallet",
     "wallet show": "wallet",
     f"wallet send {NODE_ID} 1.5": "transfer",
+    "wallet history": "movements",
     "net invite": "invite",
     f"net invite --grant 5 --to {NODE_ID}": "invite",
     "version": "version",
@@ -355,3 +362,49 @@ def test_a_small_network_says_that_it_tolerates_nobody(
     control.ledger = ledger_view()
     assert run(words) == 0
     assert "tolerates 1 faulty validator\n" in capsys.readouterr().out
+
+
+def test_history_is_paged_and_says_how_to_see_more(control: FakeControl, capsys: Printed) -> None:
+    assert run(["wallet", "history", "--count", "2"]) == 0
+    printed = capsys.readouterr()
+    head, newest, older = printed.out.splitlines()
+    assert head.split()[:4] == ["NUMBER", "COMMIT", "AGE", "WHAT"]
+    assert (newest.split()[0], older.split()[0]) == ("3", "2")
+    assert "-1.50015" in newest
+    assert "dpin wallet history --before 2" in printed.err
+    assert run(["wallet", "history", "--before", "2", "--json"]) == 0
+    [movement] = json.loads(capsys.readouterr().out)["movements"]
+    assert movement["number"] == 1
+    control.movements = []
+    assert run(["wallet", "history"]) == 0
+    assert "nothing has moved yet" in capsys.readouterr().out
+
+
+def test_a_strangers_memo_cannot_move_the_cursor(control: FakeControl, capsys: Printed) -> None:
+    control.movements = [movement_view(1, memo="\x1b[2Jgone\n")]
+    assert run(["wallet", "history"]) == 0
+    assert "?[2Jgone?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_what_moves_is_shown_until_ctrl_c_which_is_no_error(
+    json_lines: bool,  # noqa: FBT001
+    control: FakeControl,
+    capsys: Printed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = [movement_view(4, change=2_000_000, what="credit"), movement_view(5)]
+
+    def sleep(_: float) -> None:
+        if not more:
+            raise KeyboardInterrupt
+        control.movements.append(more.pop(0))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert run(["wallet", "watch", *(["--json"] if json_lines else [])]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    if json_lines:
+        assert [json.loads(line)["number"] for line in lines] == [4, 5]
+    else:
+        assert lines[0].startswith(f"commit 40  credit  +2  from {NODE_ID[:16]}")
+        assert lines[1].startswith(f"commit 50  transfer  -1.50015  to {NODE_ID[:16]}")

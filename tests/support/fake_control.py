@@ -43,6 +43,24 @@ def ledger_view(**changes: object) -> views.LedgerView:
     )
 
 
+def movement_view(number: int, **changes: object) -> views.MovementView:
+    movement = views.MovementView(
+        number=number,
+        height=10 * number,
+        time_ms=NOW_MS,
+        transaction="77" * 32,
+        what="transfer",
+        other=NODE_ID,
+        memo="rent",
+        detail="ok",
+        fee=150,
+        change=-1_500_150,
+        free=8_000_000,
+        credit=0,
+    )
+    return msgspec.structs.replace(movement, **changes)
+
+
 def node_view() -> views.NodeView:
     return views.NodeView(
         version="0.1.0",
@@ -153,6 +171,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.on_stop: Callable[[], None] = lambda: None
         self.drained = False
         self.ledger = ledger_view()
+        self.movements = [movement_view(number) for number in range(1, 4)]
 
     def node(self) -> views.NodeView:
         return msgspec.structs.replace(node_view(), ledger=self.ledger)
@@ -239,6 +258,10 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
             epoch=trust.committee.epoch, sequence=trust.sequence, proof=write_proof(proof),
             checkpoint=write_trust(trust),
         )  # fmt: skip
+
+    def history(self, after: int, before: int, count: int) -> list[views.MovementView]:
+        found = [one for one in self.movements[::-1] if one.number > after]
+        return [one for one in found if before == 0 or one.number < before][:count]
 
     def checks(self) -> list[views.Check]:
         return [

@@ -1,0 +1,182 @@
+"""What has become of one account's money, commit by commit: a wallet's memory, and nobody's root.
+
+Kept beside the state by whoever wants to look back; what is older than the log, or than the last
+few thousand movements, is in archives.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from typing_extensions import override
+
+from dpin.base.codec import decode
+from dpin.base.errors import PeerFault
+from dpin.base.ids import Digest, NodeId
+from dpin.ledger import fees
+from dpin.ledger.accounts import Account, State
+from dpin.ledger.execute import Applied, Executor
+from dpin.ledger.genesis import Genesis
+from dpin.ledger.order import OrderedCommit, Receipt
+from dpin.ledger.params import Params
+from dpin.ledger.transactions import (
+    Credit,
+    Operation,
+    SignedTransaction,
+    Transaction,
+    Transfer,
+    transaction_id,
+)
+
+MOVEMENTS_MAX: Final = 4_096
+OK: Final = 0  # the code of a receipt
+OTHER: Final = "jobs and bonds"  # escrows, payments, refunds, rewards: all but transfers
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One line of an account's history."""
+
+    number: int  # 1, 2, 3, ... since the log begins
+    height: int
+    timestamp_ms: int
+    transaction: Digest | None
+    what: str
+    other: NodeId | None  # who gave or got
+    memo: bytes
+    detail: str  # "ok", or why nothing happened but the fee
+    fee: int  # paid by the account
+    change: int  # of free tokens, stake and credit together, fee included
+    free: int  # after the commit
+    credit: int
+
+
+class _Line(NamedTuple):
+    """A movement before it is known how the commit ends."""
+
+    transaction: Digest | None
+    what: str
+    other: NodeId | None = None
+    memo: bytes = b""
+    detail: str = "ok"
+    fee: int = 0
+    change: int = 0
+
+
+class _Before(NamedTuple):
+    """An account ahead of a commit, and the price of a transaction in it."""
+
+    worth: int
+    fee_multiplier: int
+
+
+class History:
+    """The newest movements of one account."""
+
+    def __init__(self, account: NodeId, params: Params) -> None:
+        self._account = account
+        self._params = params
+        self._movements: deque[Movement] = deque(maxlen=MOVEMENTS_MAX)
+        self._count = 0
+
+    def between(self, after: int, before: int, count: int) -> list[Movement]:
+        """The newest `count` of those numbered between two numbers, newest first; 0: no bound."""
+        found: list[Movement] = []
+        for movement in reversed(self._movements):
+            if movement.number <= after or len(found) >= count:
+                break
+            if before == 0 or movement.number < before:
+                found.append(movement)
+        return found
+
+    def before(self, state: State) -> _Before:
+        """Look at the account ahead of a commit."""
+        account = state.accounts.get(self._account)
+        return _Before(account.worth if account else 0, state.fee_multiplier)
+
+    def note(
+        self, before: _Before, commit: OrderedCommit, receipts: Sequence[Receipt], state: State
+    ) -> None:
+        """Take down what a commit did to the account."""
+        account = state.accounts.get(self._account)
+        if account is None:
+            return
+        lines = list(self._lines(commit, receipts, before.fee_multiplier))
+        unexplained = account.worth - before.worth - sum(line.change for line in lines)
+        if unexplained:
+            lines.append(_Line(None, OTHER, change=unexplained))
+        for line in lines:
+            self._add(line, commit, account)
+
+    def _add(self, line: _Line, commit: OrderedCommit, account: Account) -> None:
+        self._count += 1
+        self._movements.append(
+            Movement(
+                number=self._count,
+                height=commit.height,
+                timestamp_ms=commit.timestamp_ms,
+                free=account.free,
+                credit=account.credit,
+                **line._asdict(),
+            )
+        )
+
+    def _lines(
+        self, commit: OrderedCommit, receipts: Sequence[Receipt], multiplier: int
+    ) -> Iterator[_Line]:
+        # Its id stands as it is in every transaction that names it: few are decoded in vain.
+        named = [data for data in commit.transactions if data.find(self._account) >= 0]
+        found = {receipt.subject: receipt for receipt in receipts} if named else {}
+        for data in named:
+            try:
+                transaction = decode(SignedTransaction, data).transaction
+            except PeerFault:
+                continue
+            receipt = found.pop(transaction_id(transaction), None)
+            if receipt is None:
+                continue  # It could not be applied, or stands here twice.
+            if transaction.sender == self._account:
+                size, operations = len(data), len(transaction.operations)
+                fee = fees.fee(self._params, multiplier, size, operations)
+                yield from self._sent(transaction, receipt, fee)
+            elif receipt.code == OK:
+                yield from self._received(transaction, receipt)
+
+    def _sent(self, transaction: Transaction, receipt: Receipt, fee: int) -> Iterator[_Line]:
+        """The account's own transaction, operation by operation; the first bears the fee."""
+        for operation in transaction.operations:
+            what, other, memo, given = _told(operation)
+            gone = given if receipt.code == OK and other != self._account else 0
+            yield _Line(receipt.subject, what, other, memo, receipt.detail, fee, -gone - fee)
+            fee = 0
+
+    def _received(self, transaction: Transaction, receipt: Receipt) -> Iterator[_Line]:
+        for operation in transaction.operations:
+            what, to, memo, given = _told(operation)
+            if to == self._account:
+                yield _Line(receipt.subject, what, transaction.sender, memo, change=given)
+
+
+def _told(operation: Operation) -> tuple[str, NodeId | None, bytes, int]:
+    """What an operation is, and whom it gives how much with which words."""
+    what = type(operation).__name__.lower()
+    if isinstance(operation, Transfer | Credit):
+        return what, operation.to, operation.memo, operation.amount
+    return what, None, b"", 0
+
+
+class Remembering(Executor):
+    """An executor that keeps the history of one account."""
+
+    def __init__(self, genesis: Genesis, account: NodeId) -> None:
+        super().__init__(genesis)
+        self.history = History(account, genesis.params)
+
+    @override
+    def apply(self, commit: OrderedCommit) -> Applied:
+        """Apply the next commit, and remember what it did to the account."""
+        before = self.history.before(self.state)
+        applied = super().apply(commit)
+        self.history.note(before, commit, applied.receipts, self.state)
+        return applied

@@ -1,0 +1,120 @@
+"""An account's history explains every change of what it has."""
+
+import msgspec
+import pytest
+
+from dpin.base.codec import encode
+from dpin.base.units import MicroTokens
+from dpin.ledger import fees, history
+from dpin.ledger.history import OTHER, Movement, Remembering
+from dpin.ledger.params import DEVELOPMENT, Params
+from dpin.ledger.transactions import Credit, Operation, Stake, Transfer, sign
+from tests.support.ledgers import Ledger, award, propose, registration
+
+DEAR: Params = msgspec.structs.replace(DEVELOPMENT, fee_base=MicroTokens(1_000))
+
+
+class Kept(Ledger):
+    """A ledger that remembers what becomes of ann."""
+
+    def __init__(self, params: Params = DEVELOPMENT) -> None:
+        super().__init__("ann", "bob", "one", "two", params=params)
+        self.remembering = Remembering(self.genesis, self.id("ann"))
+        self.executor = self.remembering
+
+    def send(self, name: str, *operations: Operation) -> None:
+        """One transaction, with the fee of now."""
+        self._sequences[name] += 1
+        terms = fees.terms(self.state, self.genesis.params, operations)
+        key, number = self.keys[name], self._sequences[name]
+        self.commit(encode(sign(key, self.executor.chain, number, operations, terms)))
+
+    @property
+    def lines(self) -> list[Movement]:
+        """Oldest first."""
+        return self.remembering.history.between(0, 0, 1_000)[::-1]
+
+
+def pay(ledger: Ledger, name: str, amount: int, memo: bytes = b"") -> Transfer:
+    return Transfer(ledger.id(name), MicroTokens(amount), memo)
+
+
+def assert_explained(ledger: Kept) -> None:
+    """All changes together are what ann has more than at first."""
+    grant = ledger.genesis.params.founder_grant
+    assert grant + sum(line.change for line in ledger.lines) == ledger.account("ann").worth
+    assert [line.number for line in ledger.lines] == list(range(1, len(ledger.lines) + 1))
+
+
+@pytest.mark.parametrize("params", [DEVELOPMENT, DEAR])
+def test_what_was_sent_and_received_is_told_with_fee_and_memo(params: Params) -> None:
+    ledger = Kept(params)
+    ledger.send("ann", pay(ledger, "bob", 5, b"rent"), pay(ledger, "one", 2))
+    ledger.send("bob", pay(ledger, "ann", 3, b"back"), pay(ledger, "two", 1))
+    ledger.send("bob", Credit(ledger.id("ann"), MicroTokens(4), b""))
+    ledger.send("one", pay(ledger, "two", 1))
+    rent, second, back, credit = ledger.lines
+    fee = int(params.fee_base)
+    assert (rent.what, rent.other, rent.memo) == ("transfer", ledger.id("bob"), b"rent")
+    assert (rent.change, rent.fee, rent.detail) == (-5 - fee, fee, "ok")
+    assert (second.change, second.fee, second.transaction) == (-2, 0, rent.transaction)
+    assert (back.change, back.fee, back.other) == (3, 0, ledger.id("bob"))
+    assert (credit.what, credit.change, credit.credit) == ("credit", 4, 4)
+    assert credit.free == ledger.account("ann").free
+    assert_explained(ledger)
+
+
+def test_a_failed_transaction_costs_its_fee_and_says_why() -> None:
+    ledger = Kept(DEAR)
+    ledger.send("ann", pay(ledger, "bob", 10**15))
+    [line] = ledger.lines
+    assert (line.detail, line.change, line.fee) == ("not-enough-free", -1_000, 1_000)
+    assert_explained(ledger)
+
+
+def test_what_could_not_be_applied_is_no_history() -> None:
+    ledger = Kept()
+    one = ledger.signed("ann", pay(ledger, "bob", 5))
+    ledger.commit(one, one)
+    ledger.commit(one)
+    assert len(ledger.lines) == 1
+    assert_explained(ledger)
+
+
+def test_tokens_that_are_only_moved_within_the_account_change_nothing() -> None:
+    ledger = Kept()
+    ledger.send("ann", Stake(MicroTokens(9)), pay(ledger, "ann", 7))
+    assert [(line.what, line.change) for line in ledger.lines] == [("stake", 0), ("transfer", 0)]
+    assert_explained(ledger)
+
+
+def test_what_jobs_take_and_give_back_is_told_in_one_line() -> None:
+    ledger = Kept()
+    for name in ("ann", "bob", "one", "two"):
+        ledger.do(name, registration(), Stake(MicroTokens(10**9)))
+    job = propose(ledger, "ann")
+    proposed, escrow = ledger.lines[-2:]
+    assert (proposed.what, proposed.change, escrow.what) == ("propose", 0, OTHER)
+    assert escrow.change == -ledger.state.jobs[job].escrow
+    award(ledger, job, bob=1_000_000)
+    ledger.wait(400)
+    assert ledger.lines[-1].what == OTHER
+    assert ledger.lines[-1].change > 0
+    assert_explained(ledger)
+
+
+def test_history_is_paged_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOVEMENTS_MAX", 5)
+    ledger = Kept()
+    for number in range(8):
+        ledger.send("ann", pay(ledger, "bob", number + 1))
+
+    def numbers(after: int, before: int, count: int) -> list[int]:
+        found = ledger.remembering.history.between(after, before, count)
+        return [movement.number for movement in found]
+
+    assert numbers(0, 0, 100) == [8, 7, 6, 5, 4]
+    assert numbers(0, 0, 2) == [8, 7]
+    assert numbers(0, 7, 2) == [6, 5]
+    assert numbers(6, 0, 100) == [8, 7]
+    assert numbers(8, 0, 100) == []
