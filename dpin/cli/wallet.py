@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpin.cli import keys
+from dpin.cli import cold, keys
 from dpin.cli.options import HomeOption, JsonOption, say, show
 
 wallet = typer.Typer(
@@ -25,16 +25,26 @@ def show_by_default(
 
 
 @wallet.command(name="show")
-def show_wallet(*, home: HomeOption = None, json: JsonOption = False) -> None:
+def show_wallet(
+    *,
+    account: Annotated[
+        str, typer.Option(metavar="ID", help="Another account, 64 hex digits: a cold one.")
+    ] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show this node's tokens."""
     from dpin.base.units import format_tokens
     from dpin.cli.link import connect, show_values
+    from dpin.node.till import account_id
 
+    if account:
+        account = account_id(account).hex()
     with connect(home) as node:
         view = node.node()
-    money = view.money
+        money = node.account(account) if account else view.money
     if json:
-        show_values("wallet", {"node_id": view.node_id, "money": money})
+        show_values("wallet", {"node_id": account or view.node_id, "money": money})
         return
     rows = [
         ("free", money.free),
@@ -128,6 +138,9 @@ def credit(
         pay(node, payments, credit=True, json=json)
 
 
+wallet.command()(cold.prepare)
+wallet.command()(cold.sign)
+wallet.command()(cold.submit)
 wallet.command()(keys.create)
 wallet.command(name="import")(keys.import_key)
 wallet.command()(keys.export)

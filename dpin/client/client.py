@@ -30,8 +30,10 @@ from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
     InviteRequest,
     PayRequest,
+    PrepareRequest,
     ProofRequest,
     RunRequest,
+    SignedRequest,
     SubmitRequest,
     TransferRequest,
 )
@@ -45,10 +47,12 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    Money,
     MovementView,
     NodeView,
     PeerView,
     PlanView,
+    PreparedView,
     ProofView,
     ReceiptView,
     TransferView,
@@ -97,12 +101,6 @@ class _Pictures:
         """What can be checked without a node; code "too-early" for what is not signed yet."""
         query = urlencode(msgspec.structs.asdict(request))
         return self._connection.get(f"/api/v1/ledger/proof?{query}", ProofView)
-
-    def history(self, after: int = 0, before: int = 0, count: int = 50) -> list[MovementView]:
-        """The newest movements of its account between two numbers, newest first; 0: no bound."""
-        query = f"after={after}&before={before}&count={count}"
-        path = f"/api/v1/wallet/history?{query}"
-        return self._connection.get_list(path, "movements", MovementView)
 
     def checks(self) -> list[Check]:
         """What the node knows of its own health."""
@@ -158,14 +156,6 @@ class _Commands:
         """End a job; what was done is paid."""
         return self._connection.delete(_path(job), JobView)
 
-    def transfer(self, request: TransferRequest) -> TransferView:
-        """Send tokens; returns when the ledger has committed it."""
-        return self._connection.post("/api/v1/wallet/transfer", request, TransferView)
-
-    def pay(self, request: PayRequest) -> TransferView:
-        """Send tokens or credit to several at once, all or none."""
-        return self._connection.post("/api/v1/wallet/pay", request, TransferView)
-
     def invite(self, request: InviteRequest) -> InviteView:
         """One line for the next machine."""
         return self._connection.post("/api/v1/network/invite", request, InviteView)
@@ -181,7 +171,40 @@ class _Commands:
             self._connection.post("/api/v1/node/stop", {}, _Ok)
 
 
-class Client(_Pictures, _Logs, _Commands):
+class _Purse:
+    """Tokens: what accounts have, and giving them away."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def account(self, account: str) -> Money:
+        """What any account has, by its id in hex."""
+        return self._connection.get(f"/api/v1/accounts/{account}", Money)
+
+    def history(self, after: int = 0, before: int = 0, count: int = 50) -> list[MovementView]:
+        """The newest movements of its account between two numbers, newest first; 0: no bound."""
+        query = f"after={after}&before={before}&count={count}"
+        path = f"/api/v1/wallet/history?{query}"
+        return self._connection.get_list(path, "movements", MovementView)
+
+    def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens; returns when the ledger has committed it."""
+        return self._connection.post("/api/v1/wallet/transfer", request, TransferView)
+
+    def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once, all or none."""
+        return self._connection.post("/api/v1/wallet/pay", request, TransferView)
+
+    def prepare(self, request: PrepareRequest) -> PreparedView:
+        """What another account's key has to sign; nothing is sent."""
+        return self._connection.post("/api/v1/wallet/prepare", request, PreparedView)
+
+    def carry(self, request: SignedRequest) -> TransferView:
+        """Bring a signed transaction of any account to the ledger."""
+        return self._connection.post("/api/v1/wallet/submit", request, TransferView)
+
+
+class Client(_Pictures, _Logs, _Commands, _Purse):
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:

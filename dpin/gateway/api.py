@@ -32,8 +32,10 @@ from dpin.node.control import (
     Control,
     InviteRequest,
     PayRequest,
+    PrepareRequest,
     ProofRequest,
     RunRequest,
+    SignedRequest,
     SubmitRequest,
     TransferRequest,
 )
@@ -273,7 +275,19 @@ def _money_routes(control: Control) -> list[Route]:
     async def pay(request: Request) -> Response:
         return _view("transfer", await control.pay(await read_body(request, PayRequest)))
 
+    async def prepare(request: Request) -> Response:
+        return _view("prepared", await control.prepare(await read_body(request, PrepareRequest)))
+
+    async def carry(request: Request) -> Response:
+        return _view("transfer", await control.carry(await read_body(request, SignedRequest)))
+
+    async def account(request: Request) -> Response:
+        return _view("account", control.account(request.path_params["account"]))
+
     return [
+        Route("/api/v1/accounts/{account}", account),
+        Route("/api/v1/wallet/prepare", prepare, methods=["POST"]),
+        Route("/api/v1/wallet/submit", carry, methods=["POST"]),
         Route("/api/v1/wallet/history", history),
         Route("/api/v1/wallet/transfer", transfer, methods=["POST"]),
         Route("/api/v1/wallet/pay", pay, methods=["POST"]),

@@ -12,10 +12,12 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    Money,
     MovementView,
     NodeView,
     PeerView,
     PlanView,
+    PreparedView,
     ProofView,
     ReceiptView,
     TransferView,
@@ -55,6 +57,20 @@ class PayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     payments: list[TransferRequest]
     credit: bool = False
+
+
+class PrepareRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Payments that another account's key shall sign, elsewhere; `account` in hex."""
+
+    account: str
+    payments: list[TransferRequest]
+    credit: bool = False
+
+
+class SignedRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A signed transaction as hex, whoever's it is."""
+
+    transaction: str
 
 
 class InviteRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -107,13 +123,6 @@ class Pictures(Protocol):
         """What can be checked without a node; raises TooEarly for what is not signed yet."""
         ...
 
-    def history(self, after: int, before: int, count: int) -> list[MovementView]:
-        """The newest `count` movements of its account between two numbers, newest first.
-
-        0 is no bound.
-        """
-        ...
-
     def checks(self) -> list[Check]:
         """What the running node knows of its own health."""
         ...
@@ -142,14 +151,6 @@ class Commands(Protocol):
         """End a job; what was done is settled and paid."""
         ...
 
-    async def transfer(self, request: TransferRequest) -> TransferView:
-        """Send tokens; returns when the ledger has committed it."""
-        ...
-
-    async def pay(self, request: PayRequest) -> TransferView:
-        """Send tokens or credit to several at once, all or none; returns as `transfer` does."""
-        ...
-
     async def invite(self, grant: str, to: str) -> InviteView:
         """One line for the next machine; with a grant, tokens go to the node id `to`."""
         ...
@@ -163,5 +164,36 @@ class Commands(Protocol):
         ...
 
 
-class Control(Pictures, Commands, Protocol):
+class Purse(Protocol):
+    """Tokens: what accounts have, and giving them away. Raises Misuse as Commands does."""
+
+    def account(self, account: str) -> Money:
+        """What any account has, by its id in hex; raises NotFound."""
+        ...
+
+    def history(self, after: int, before: int, count: int) -> list[MovementView]:
+        """The newest `count` movements of its account between two numbers, newest first.
+
+        0 is no bound.
+        """
+        ...
+
+    async def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens; returns when the ledger has committed it."""
+        ...
+
+    async def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once, all or none; returns as `transfer` does."""
+        ...
+
+    async def prepare(self, request: PrepareRequest) -> PreparedView:
+        """What another account's key has to sign; nothing is sent."""
+        ...
+
+    async def carry(self, request: SignedRequest) -> TransferView:
+        """Bring a signed transaction of any account to the ledger; returns as `transfer` does."""
+        ...
+
+
+class Control(Pictures, Commands, Purse, Protocol):
     """A running node, as the gateway sees it."""

@@ -9,7 +9,8 @@ from typing import Final
 
 import trio
 
-from dpin.base.errors import Misuse, OverBudget
+from dpin.base.codec import encode
+from dpin.base.errors import Misuse, NotFound, OverBudget
 from dpin.base.ids import Digest
 from dpin.base.units import (
     MicroTokens,
@@ -28,14 +29,16 @@ from dpin.market.requester import Abandon, Start
 from dpin.node.bulletin import Bulletin
 from dpin.node.control import (
     PayRequest,
+    PrepareRequest,
     ProofRequest,
     RunRequest,
+    SignedRequest,
     SubmitRequest,
     TransferRequest,
 )
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
-from dpin.node.panorama import Panorama
+from dpin.node.panorama import Panorama, money_of
 from dpin.node.peer import Peer
 from dpin.node.pictures import Gallery
 from dpin.node.planning import order_of, plan_of, run_order
@@ -47,16 +50,18 @@ from dpin.node.status import (
     JobDetail,
     JobView,
     LogEntry,
+    Money,
     MovementView,
     NodeView,
     PeerView,
     PlanView,
+    PreparedView,
     ProofView,
     ReceiptView,
     TransferView,
 )
 from dpin.node.surroundings import Surroundings
-from dpin.node.till import Gift, account_id, gifts_of
+from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
 
 DECISION_SECONDS: Final = 15.0
 
@@ -130,11 +135,6 @@ class Records(Window):
         """What can be checked without a node."""
         return proof_view(self._peer, request, self._around.now())
 
-    def history(self, after: int, before: int, count: int) -> list[MovementView]:
-        """What became of the account."""
-        found = self._peer.executor.history.between(after, before, count)
-        return [_movement(movement) for movement in found]
-
     def _receipt(self, index: int) -> ReceiptView:
         log = self._peer.executor.receipts
         receipt, size, root = log.receipt(index), len(log), log.root
@@ -152,7 +152,64 @@ class Records(Window):
         )
 
 
-class Desk(Records):
+class Purse(Records):
+    """Tokens; see dpin.node.control.Purse."""
+
+    def account(self, account: str) -> Money:
+        """Anybody's tokens."""
+        found = self._peer.state.accounts.get(account_id(account))
+        if found is None:
+            raise NotFound(f"no account {account}", fix="it exists as soon as somebody pays it")
+        return money_of(found)
+
+    def history(self, after: int, before: int, count: int) -> list[MovementView]:
+        """What became of the account."""
+        found = self._peer.executor.history.between(after, before, count)
+        return [_movement(movement) for movement in found]
+
+    async def transfer(self, request: TransferRequest) -> TransferView:
+        """Send tokens."""
+        return await self.pay(PayRequest(payments=[request]))
+
+    async def pay(self, request: PayRequest) -> TransferView:
+        """Send tokens or credit to several at once."""
+        return await self._give(gifts_of(request))
+
+    async def prepare(self, request: PrepareRequest) -> PreparedView:
+        """For a key that is elsewhere."""
+        return prepared(self._peer, request)
+
+    async def carry(self, request: SignedRequest) -> TransferView:
+        """From a key that is elsewhere."""
+        signed = signed_of(request.transaction)
+        reason = self._peer.executor.check(encode(signed))
+        if reason is not None:
+            raise Misuse(f"the ledger would refuse: {reason}", fix="dpin wallet prepare, again")
+        return await self._decided(Carry(f"carry:{token_hex(8)}", signed))
+
+    async def _give(self, gifts: Sequence[Gift]) -> TransferView:
+        first, *more = gifts
+        return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more)))
+
+    async def _decided(self, wish: Wish | Carry) -> TransferView:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._around.tell, wish)
+            outcome = await self._bulletin.outcome(wish.key, DECISION_SECONDS)
+        if outcome.detail != OK:
+            raise Misuse(f"the ledger refused: {outcome.detail}", fix="see: dpin wallet")
+        payer = self._peer.key.node_id
+        if isinstance(wish, Carry):
+            payer = wish.signed.transaction.sender
+        account = self._peer.state.accounts[payer]
+        return TransferView(
+            transaction=outcome.transaction.hex(),
+            height=outcome.height,
+            detail=outcome.detail,
+            free=account.free,
+        )
+
+
+class Desk(Purse):
     """A running node; see dpin.node.control.Commands for what each method promises."""
 
     async def plan(self, request: SubmitRequest) -> PlanView:
@@ -197,32 +254,6 @@ class Desk(Records):
         while not own.cancelled:
             await self._bulletin.change()
         return self._gallery.portrait(own).summary()
-
-    async def transfer(self, request: TransferRequest) -> TransferView:
-        """Send tokens."""
-        return await self.pay(PayRequest(payments=[request]))
-
-    async def pay(self, request: PayRequest) -> TransferView:
-        """Send tokens or credit to several at once."""
-        return await self._give(gifts_of(request))
-
-    async def _give(self, gifts: Sequence[Gift]) -> TransferView:
-        first, *more = gifts
-        return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more)))
-
-    async def _decided(self, wish: Wish | Carry) -> TransferView:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._around.tell, wish)
-            outcome = await self._bulletin.outcome(wish.key, DECISION_SECONDS)
-        if outcome.detail != OK:
-            raise Misuse(f"the ledger refused: {outcome.detail}", fix="see: dpin wallet")
-        account = self._peer.state.accounts[self._peer.key.node_id]
-        return TransferView(
-            transaction=outcome.transaction.hex(),
-            height=outcome.height,
-            detail=outcome.detail,
-            free=account.free,
-        )
 
     async def invite(self, grant: str, to: str) -> InviteView:
         """A line for the next machine."""

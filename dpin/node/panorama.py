@@ -97,7 +97,7 @@ class Panorama:
             peers=len(self.around.host.peers()),
             provides=peer.choice.provides,
             device=self._device,
-            money=_money(peer.state.accounts.get(self._me) or Account()),
+            money=money_of(peer.state.accounts.get(self._me) or Account()),
             ledger=self._ledger,
             traffic=self._traffic,
             serving=serving,
@@ -262,7 +262,8 @@ class Panorama:
         )
 
 
-def _money(account: Account) -> Money:
+def money_of(account: Account) -> Money:
+    """An account as a view."""
     return Money(
         free=account.free,
         stake=account.stake,

@@ -287,6 +287,18 @@ class ProofView(View):
     checkpoint: str
 
 
+class PreparedView(View):
+    """A transaction that waits for its sender's signature."""
+
+    transaction: str  # hex
+    account: str
+    sequence: int
+    valid_until_epoch: int
+    epoch: int  # now
+    max_fee: int
+    free: int  # what the account has
+
+
 class TransferView(View):
     """A transfer that the ledger has committed."""
 

@@ -1,10 +1,23 @@
 """From payments as they are asked for to operations as the ledger takes them."""
 
-from dpin.base.errors import Misuse
+from dpin.base.codec import decode, encode
+from dpin.base.errors import Misuse, NotFound, PeerFault
 from dpin.base.ids import ID_BYTES, NodeId
 from dpin.base.units import parse_tokens
-from dpin.ledger.transactions import MEMO_BYTES_MAX, OPERATIONS_MAX, Credit, Transfer
-from dpin.node.control import PayRequest, TransferRequest
+from dpin.ledger import fees
+from dpin.ledger.transactions import (
+    MEMO_BYTES_MAX,
+    OPERATIONS_MAX,
+    TRANSACTION_BYTES_MAX,
+    VERSION,
+    Credit,
+    SignedTransaction,
+    Transaction,
+    Transfer,
+)
+from dpin.node.control import PayRequest, PrepareRequest, TransferRequest
+from dpin.node.peer import Peer
+from dpin.node.status import PreparedView
 
 Gift = Transfer | Credit
 
@@ -25,6 +38,35 @@ def _gift(payment: TransferRequest, *, credit: bool) -> Gift:
         raise Misuse(f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken")
     kind = Credit if credit else Transfer
     return kind(account_id(payment.to), parse_tokens(payment.amount), memo)
+
+
+def prepared(peer: Peer, request: PrepareRequest) -> PreparedView:
+    """What the key of an account has to sign; raises NotFound, or Misuse as `gifts_of`."""
+    gifts = gifts_of(PayRequest(payments=request.payments, credit=request.credit))
+    sender, state = account_id(request.account), peer.state
+    account = state.accounts.get(sender)
+    if account is None:
+        raise NotFound(f"no account {request.account}", fix="it exists as soon as it is paid")
+    terms = fees.terms(state, peer.params, gifts)
+    number = account.sequence_high + 1
+    transaction = Transaction(VERSION, peer.chain, sender, number, *terms, gifts)
+    return PreparedView(
+        transaction=encode(transaction).hex(),
+        account=sender.hex(),
+        sequence=number,
+        valid_until_epoch=terms.valid_until_epoch,
+        epoch=state.epoch,
+        max_fee=terms.max_fee,
+        free=account.free,
+    )
+
+
+def signed_of(text: str) -> SignedTransaction:
+    """A signed transaction from its hexadecimal digits; raises Misuse."""
+    try:
+        return decode(SignedTransaction, bytes.fromhex(text), TRANSACTION_BYTES_MAX)
+    except (ValueError, PeerFault):
+        raise Misuse("this is no signed transaction", fix="dpin wallet sign FILE") from None
 
 
 def account_id(text: str) -> NodeId:

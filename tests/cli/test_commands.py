@@ -1,5 +1,6 @@
 """The commands, against a fake node behind the real HTTP server."""
 
+import io
 import json
 import sys
 import time
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from dpin.base.codec import decode
+from dpin.base.crypto import verify
 from dpin.cli import follow
 from dpin.cli.app import run
 from dpin.client.client import Client
-from dpin.node.control import PayRequest, RunRequest, TransferRequest
+from dpin.ledger.transactions import TRANSACTION_TAG, SignedTransaction, transaction_id
+from dpin.node.control import PayRequest, RunRequest, SignedRequest, TransferRequest
 from dpin.node.status import LogEntry
 from tests.support.api_server import api_server
 from tests.support.fake_control import (
@@ -408,3 +412,49 @@ def test_what_moves_is_shown_until_ctrl_c_which_is_no_error(
     else:
         assert lines[0].startswith(f"commit 40  credit  +2  from {NODE_ID[:16]}")
         assert lines[1].startswith(f"commit 50  transfer  -1.50015  to {NODE_ID[:16]}")
+
+
+def test_a_cold_key_pays_what_was_prepared_and_shown(
+    control: FakeControl, capsys: Printed, tmp_path: Path
+) -> None:
+    key, paper, signed = (str(tmp_path / name) for name in ("cold.key", "paper", "signed"))
+    assert run(["wallet", "create", key, "--plain"]) == 0
+    account = capsys.readouterr().out.strip()
+    assert run(["wallet", "prepare", account, NODE_ID, "1.5", "--out", paper]) == 0
+    assert f"to be signed by {account}" in capsys.readouterr().err
+    assert run(["wallet", "sign", paper, "--key", key, "--out", signed, "--yes"]) == 0
+    shown = capsys.readouterr().err
+    for words in (f"account   {account}, transaction 4", f"1.5 to {NODE_ID}", "at most 0.0003"):
+        assert words in shown
+    assert run(["wallet", "submit", signed]) == 0
+    assert "in commit 121: ok" in capsys.readouterr().err
+    carried = control.asked[-1]
+    assert isinstance(carried, SignedRequest)
+    made = decode(SignedTransaction, bytes.fromhex(carried.transaction))
+    assert made.transaction.sender.hex() == account
+    identity, chain = transaction_id(made.transaction), made.transaction.chain
+    assert verify(made.transaction.sender, TRANSACTION_TAG, chain, identity, made.signature)
+
+
+def test_nobody_else_signs_it_and_nothing_else_is_signed(
+    control: FakeControl, capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other, paper = (str(tmp_path / name) for name in ("cold.key", "other.key", "paper"))
+    assert run(["wallet", "create", other, "--plain"]) == 0
+    assert run(["wallet", "create", key, "--plain"]) == 0
+    account = capsys.readouterr().out.split()[-1]
+    assert run(["wallet", "prepare", account, NODE_ID, "1.5", "--out", paper]) == 0
+    assert run(["wallet", "prepare", account, NODE_ID, "1.5", "--out", paper]) == 2  # it is there
+    assert run(["wallet", "sign", paper, "--key", other, "--yes"]) == 2
+    assert "not of the account that pays" in capsys.readouterr().err
+    assert run(["wallet", "submit", paper]) == 2  # it is not signed
+    assert run(["wallet", "sign", key, "--key", key, "--yes"]) == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert run(["wallet", "sign", paper, "--key", key]) == 130
+    assert not any(isinstance(asked, SignedRequest) for asked in control.asked)
+
+
+def test_another_accounts_tokens_are_shown(capsys: Printed) -> None:
+    assert run(["wallet", "show", "--account", NODE_ID]) == 0
+    assert "free                    7\n" in capsys.readouterr().out
+    assert run(["wallet", "show", "--account", "short"]) == 2

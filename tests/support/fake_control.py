@@ -5,15 +5,21 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import trio
 
+from dpin.base.codec import encode
 from dpin.base.errors import Misuse, NotFound, OverBudget, TooEarly
+from dpin.base.ids import ChainId, NodeId
+from dpin.base.units import MicroTokens, parse_tokens
 from dpin.ledger.book import Kind
 from dpin.ledger.prover import Known
+from dpin.ledger.transactions import Transaction, Transfer
 from dpin.light.files import write_proof, write_trust
 from dpin.node import status as views
 from dpin.node.control import (
     PayRequest,
+    PrepareRequest,
     ProofRequest,
     RunRequest,
+    SignedRequest,
     SubmitRequest,
     TransferRequest,
 )
@@ -310,6 +316,25 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
 
     async def pay(self, request: PayRequest) -> views.TransferView:
+        self.asked.append(request)
+        return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
+
+    def account(self, account: str) -> views.Money:
+        assert len(account) == 64
+        return views.Money(free=7_000_000, stake=0, locked=0, credit=0, sequence=3)
+
+    async def prepare(self, request: PrepareRequest) -> views.PreparedView:
+        self.asked.append(request)
+        [payment] = request.payments
+        gift = Transfer(NodeId(bytes.fromhex(payment.to)), parse_tokens(payment.amount), b"")
+        sender, chain = NodeId(bytes.fromhex(request.account)), ChainId(bytes(32))
+        transaction = Transaction(1, chain, sender, 4, 2, MicroTokens(300), (gift,))
+        return views.PreparedView(
+            transaction=encode(transaction).hex(), account=request.account, sequence=4,
+            valid_until_epoch=2, epoch=0, max_fee=300, free=7_000_000,
+        )  # fmt: skip
+
+    async def carry(self, request: SignedRequest) -> views.TransferView:
         self.asked.append(request)
         return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
 

@@ -1,0 +1,84 @@
+"""Payments from a key that no node has: prepared here, signed elsewhere, submitted here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpin.cli.options import HomeOption, JsonOption, say, show
+
+FileOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="A new file, not stdout.")
+]
+
+
+def prepare(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Who pays, 64 hex digits.")],
+    pairs: Annotated[
+        list[str], typer.Argument(metavar="NODE TOKENS...", help="Whom, and how much.")
+    ],
+    *,
+    memo: Annotated[str, typer.Option(help="A few words that everybody can read.")] = "",
+    credit: Annotated[bool, typer.Option("--credit", help="As compute credit.")] = False,
+    out: FileOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Write down payments of an account whose key is elsewhere, for `dpin wallet sign` there."""
+    from dpin.cli.link import connect
+    from dpin.cli.papers import UNSIGNED, write_paper
+    from dpin.cli.payments import payments_of
+    from dpin.node.control import PrepareRequest
+
+    payments = payments_of(pairs, memo)
+    with connect(home) as node:
+        view = node.prepare(PrepareRequest(account=account, payments=payments, credit=credit))
+    write_paper(UNSIGNED, bytes.fromhex(view.transaction), out)
+    epochs = view.valid_until_epoch - view.epoch
+    say(f"to be signed by {view.account}, and submitted within {epochs} epochs of the network")
+
+
+def sign(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From dpin wallet prepare.")],
+    *,
+    key: Annotated[Path, typer.Option("--key", metavar="KEY", help="The account's key file.")],
+    out: FileOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Show what a prepared payment does, and sign it. Needs neither a node nor a connection."""
+    from dpin.cli.papers import (
+        SIGNED,
+        UNSIGNED,
+        read_paper,
+        signed_by,
+        transaction_text,
+        unsigned,
+        write_paper,
+    )
+
+    transaction = unsigned(read_paper(file, UNSIGNED))
+    say(transaction_text(transaction))
+    if not yes and not typer.confirm("sign this?", err=True):
+        raise typer.Abort
+    write_paper(SIGNED, signed_by(key, transaction), out)
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From dpin wallet sign.")],
+    *,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a signed payment of any account to the ledger; returns when that has committed it."""
+    from dpin.base.units import format_tokens
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.papers import SIGNED, read_paper
+    from dpin.node.control import SignedRequest
+
+    data = read_paper(file, SIGNED)
+    with connect(home) as node:
+        view = node.carry(SignedRequest(transaction=data.hex()))
+    if json:
+        show_view("transfer", view)
+    else:
+        show(view.transaction)
+        say(f"in commit {view.height}: {view.detail}; {format_tokens(view.free)} left there")
