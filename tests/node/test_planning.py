@@ -7,6 +7,8 @@ import pytest
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MicroTokens
+from dpin.ledger.transactions import Credit
+from dpin.ledger.wishes import Wish
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import read_job
 from dpin.node.planning import order_of, plan_of
@@ -70,3 +72,15 @@ def test_a_plan_warns_of_what_would_keep_it_from_running() -> None:
     assert plan_of(cheap, node.peer, [PROVIDER]).warnings == [
         "limits.cost is too low for a single unit"
     ]
+
+
+def test_credit_counts_where_a_job_is_paid() -> None:
+    node = Alone()
+    grant = node.genesis.params.founder_grant
+    gift = Credit(node.key.node_id, MicroTokens(grant - 1), b"")
+    node.step(Wish("credit", gift))
+    node.wait(2)
+    account = node.peer.state.accounts[node.key.node_id]
+    assert (account.free, account.credit) == (1, grant - 1)
+    plan = plan_of(train_order(seats=1, rounds=3), node.peer, [PROVIDER])
+    assert (plan.balance, plan.warnings) == (grant, [])
