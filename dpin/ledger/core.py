@@ -13,7 +13,7 @@ from dpin.base.ids import ChainId, Digest, NodeId, Round
 from dpin.base.units import Instant
 from dpin.ledger.blocks import Rules, Vertex, opening_blocks
 from dpin.ledger.certifier import Certifier
-from dpin.ledger.checkpoint import CommitteeRecord
+from dpin.ledger.checkpoint import CommitteeRecord, checkpoint_digest
 from dpin.ledger.commit import (
     CommitRecord,
     CommitRule,
@@ -30,6 +30,7 @@ from dpin.ledger.commit import (
 from dpin.ledger.committee import committee_of, first_record
 from dpin.ledger.dag import Dag, Offered
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.handover import Handover
 from dpin.ledger.order import OrderedBlock, OrderedCommit
 from dpin.ledger.params import Consensus
 
@@ -80,6 +81,27 @@ class Core:
         self._unfinished: dict[Digest, Vertex] = {}  # accepted, with transactions, not committed
         self._decisions: deque[Decision] = deque()
         self._changed = False
+
+    @property
+    def epoch(self) -> int:
+        """Whose order this is."""
+        return self.rules.committee.epoch
+
+    def after(self, handover: Handover) -> Opening:
+        """Where the next epoch begins; the last commit of this one has been given out."""
+        checkpoint = handover.certificate.checkpoint
+        return Opening(
+            handover.record,
+            checkpoint_digest(checkpoint),
+            self.height,
+            self._digest,
+            self._time_ms,
+            checkpoint.sequence,
+        )
+
+    def left(self, author: int) -> list[Vertex]:
+        """Accepted blocks of one author with transactions that no commit has taken."""
+        return [vertex for vertex in self._unfinished.values() if vertex.author == author]
 
     @property
     def unfinished(self) -> bool:

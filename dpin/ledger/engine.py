@@ -1,7 +1,8 @@
-"""One node's ledger without its peers: accept, order, execute, propose, remember.
+"""One node's ledger without its peers: accept, order, execute, propose, remember, epoch by epoch.
 
 The log's records are written when a block is accepted, so every record's ancestors precede it. The
-own block's record is synced before the block leaves this node; foreign blocks can be had again.
+own block's record is synced before the block leaves this node; foreign blocks can be had again. The
+end of an epoch is synced before the first own block of the next.
 """
 
 from collections.abc import Iterable
@@ -17,23 +18,28 @@ from dpin.ledger.certificates import Certificate
 from dpin.ledger.core import Core, first_opening
 from dpin.ledger.dag import Offered, encoded
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.handover import Handover, check_handover
+from dpin.ledger.membership import Identity, Membership
 from dpin.ledger.mempool import Mempool
 from dpin.ledger.offload import Offload
 from dpin.ledger.order import Done, Executor, OrderedCommit
-from dpin.ledger.proposer import Author, Need
-from dpin.ledger.restart import Restart
-from dpin.ledger.role import Role
+from dpin.ledger.proposer import Need
 from dpin.ledger.runner import Runner
 
 OWN: Final = 1
 FOREIGN: Final = 2
+END: Final = 3
+LOST: Final = "the log says that an epoch ended where executing it again does not end it"
 
 
 class Record(Wire, frozen=True):
-    """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN)."""
+    """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN), or an END.
+
+    An END holds the handover to the next epoch, whose blocks follow.
+    """
 
     kind: int
-    block: bytes
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +52,28 @@ class Executed:
 
 @dataclass(slots=True)
 class Progress:
-    """What one advance has done."""
+    """What one advance has done; it stops when an epoch ends, `turned`."""
 
     effects: list[Store | Executed] = field(default_factory=list)
     accepted: list[Vertex] = field(default_factory=list)  # all, own ones too
     made: list[Vertex] = field(default_factory=list)  # own blocks, to be sent
+    turned: Handover | None = None
 
 
 class Engine:
-    """All local parts of a replica; `author` is None for a node outside the committee."""
+    """All local parts of a replica; `closings` and `dags` are by epoch."""
 
-    def __init__(self, genesis: Genesis, author: Author | None, executor: Executor) -> None:
+    def __init__(self, genesis: Genesis, identity: Identity, executor: Executor) -> None:
         self.core = Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
         self.mempool = Mempool(executor.check, executor.funds)
-        self.role: Role | None = None
-        self.restart: Restart | None = None
+        self.member = Membership(identity)
+        self.runner = Runner(executor)
         self.offload: Offload | None = None  # for signatures that are checked elsewhere
-        self._runner = Runner(executor)
+        self.closings: dict[int, Handover] = {}
+        self.dags = {self.core.epoch: self.core.dag}  # of past epochs too: for who catches up
         self._accepted: list[Vertex] = []  # not in the log yet
-        if author is not None:
-            self.role = Role(self.core, author)
-            self.restart = Restart(self.core.rules, author.index)
-        self._index = author.index if author else None
+        self._newest: Certificate | None = None  # of the epochs that ended
+        self.member.enter(self.core)
 
     def replay(self, records: Iterable[bytes]) -> list[Executed]:
         """Do again what the log says; returns the last commit, if there was one.
@@ -77,75 +83,84 @@ class Engine:
         executed: list[Executed] = []
         for data in records:
             record = decode(Record, data)
-            vertex = read_block(record.block)
-            if vertex.author == self._index and self.role and self.restart:
-                self.role.restore(vertex)
-                if record.kind == FOREIGN:  # Others brought it back: this log is not the whole.
-                    self.restart.silence(vertex.round)
+            if record.kind == END:
+                self.runner.awaited = decode(Handover, record.body)
+                handover = self.runner.handover(self.core)
+                if handover is None:
+                    self.runner.diverged = self.runner.diverged or LOST
+                    break
+                self._turn(handover)
+                continue
+            vertex = read_block(record.body)
+            self.member.restore(vertex, own=record.kind == OWN)
             self.core.restore(vertex)
             executed = [*executed, *self._execute()][-1:]
         self._accepted.clear()
         return executed
 
     @property
-    def last(self) -> Vertex | None:
-        """The newest own block, if any was made."""
-        return self.role.last if self.role else None
-
-    @property
     def certificate(self) -> Certificate | None:
         """Of the newest checkpoint that a quorum is known to have signed."""
-        return self.core.certifier.newest
+        return self.core.certifier.newest or self._newest
 
     @property
     def may_sign(self) -> bool:
         """Whether this node makes blocks at present."""
-        return self.restart is not None and self.restart.may_sign
+        return self.runner.diverged is None and self.member.may_sign
 
     @property
     def serves(self) -> bool:
         """Whether transactions may be left with this node."""
-        return self.restart is not None and self.restart.silenced is None
+        silenced = self.runner.diverged or self.member.silenced
+        return silenced is None and self.member.role is not None
 
     @property
     def pending(self) -> bool:
-        """Whether transactions wait, here or in anybody's block."""
-        return self.core.unfinished or (self.serves and self.mempool.queued > 0)
+        """Whether transactions wait, here or in anybody's block, or the next epoch does."""
+        waiting = self.runner.closed is not None or self.runner.awaited is not None
+        return waiting or self.core.unfinished or (self.serves and self.mempool.queued > 0)
 
     def take(self, vertex: Vertex, sender: NodeId, now: Instant) -> Offered:
-        """Take a valid block that is not known yet."""
-        if vertex.author == self._index and self.restart is not None:
-            self.restart.silence(vertex.round)
+        """Take a valid block of the present epoch that is not known yet."""
+        self.member.saw(vertex)
         offered = self.core.offer(vertex, sender, now)
         self._accepted += offered.accepted
         return offered
+
+    def learn(self, handover: Handover) -> bool:
+        """Others say how the present epoch ended: whether that is news; raises PeerFault."""
+        if handover.epoch != self.core.epoch or self.runner.awaited is not None:
+            return False
+        check_handover(handover, self.core.rules.chain, self.core.rules.committee)
+        self.runner.awaited = handover
+        return True
 
     def advance(self, now: Instant, *, behind: bool) -> Progress:
         """Execute what is decided, and make blocks as long as one is due."""
         progress = Progress()
         self._settle(progress)
-        while not behind and self.may_sign and self._when(now) <= now:
+        while progress.turned is None and not behind and self.next_at(now) <= now:
             self._make(progress, now)
             self._settle(progress)
         return progress
 
     def next_at(self, now: Instant) -> Instant:
         """When the next block may be due."""
-        return self._when(now) if self.may_sign else NEVER
-
-    def _when(self, now: Instant) -> Instant:
-        assert self.role is not None
+        if self.member.role is None or not self.may_sign:
+            return NEVER
+        closed = self.runner.closed is not None
         need = Need(
-            queued=self.mempool.queued > 0,
-            unfinished=self.core.unfinished,
-            deadlines=self._runner.has_deadlines,
-            uncertified=self._runner.uncertified(self.core),
+            queued=self.mempool.queued > 0 and not closed,
+            unfinished=self.core.unfinished and not closed,
+            deadlines=closed or self.runner.has_deadlines,
+            uncertified=self.runner.uncertified(self.core),
         )
-        return self.role.when(need, now)
+        return self.member.role.when(need, now)
 
     def _make(self, progress: Progress, now: Instant) -> None:
-        assert self.role is not None
-        vertex = self.role.make(self.mempool, now, void=False)
+        assert self.member.role is not None
+        void = self.runner.closed is not None
+        vertex = self.member.role.make(self.mempool, now, void=void)
         progress.effects.append(Store(encode(Record(OWN, encoded(vertex))), sync=True))
         progress.made.append(vertex)
         progress.accepted.append(vertex)
@@ -153,10 +168,28 @@ class Engine:
         assert offered.accepted == [vertex], "an own block links to accepted blocks alone"
 
     def _settle(self, progress: Progress) -> None:
-        """Write down what is accepted, and execute what that decides."""
+        """Write down what is accepted, and execute what that decides; perhaps the epoch ends."""
         self._write(progress)
         progress.effects += self._execute()
         self._write(progress)
+        progress.turned = self.runner.handover(self.core)
+        if progress.turned is not None:
+            record = Record(END, encode(progress.turned))
+            progress.effects.append(Store(encode(record), sync=True))
+            self._turn(progress.turned)
+
+    def _turn(self, handover: Handover) -> None:
+        """Go to the next epoch. What commits no more waits again."""
+        core, role = self.core, self.member.role
+        void = core.left(role.index) if role is not None else []
+        self.closings[core.epoch] = handover
+        self._newest = handover.certificate
+        self.core = Core(core.rules.chain, core.rules.consensus, core.after(handover))
+        self.dags[self.core.epoch] = self.core.dag
+        self.runner.open()
+        self.member.enter(self.core)
+        for vertex in void:
+            self.mempool.put_back(vertex.block.body)
 
     def _write(self, progress: Progress) -> None:
         for vertex in self._accepted:
@@ -164,24 +197,24 @@ class Engine:
                 self.offload.want(vertex.block.body)
             # An own block comes here again where its record preceded what it links to. One that
             # this log lacks silenced us when it came, and must do so after every start.
-            mine = vertex.author == self._index and self.serves
-            kind = OWN if mine else FOREIGN
+            kind = OWN if self.member.made(vertex) else FOREIGN
             progress.effects.append(Store(encode(Record(kind, encoded(vertex)))))
         progress.accepted += self._accepted
         self._accepted = []
 
     def _execute(self) -> list[Executed]:
         executed: list[Executed] = []
-        while (ran := self._runner.next(self.core, self.offload)) is not None:
+        role = self.member.role
+        while (ran := self.runner.next(self.core, self.offload)) is not None:
             ordered = ran.ordered
             executed.append(Executed(ordered.commit, ran.done))
             self.mempool.committed(ordered.commit.transactions)
             for vertex in ordered.fallen:
-                if vertex.author == self._index:
+                if role is not None and vertex.author == role.index:
                     self.mempool.put_back(vertex.block.body)
-            if self.role is not None and ran.made is not None:
-                self.role.made(ran.made)
+            if role is not None and ran.made is not None:
+                role.made(ran.made)
             if ran.done.closing is not None:
                 self.mempool.expire(ran.done.closing.epoch)
-        self._accepted += self._runner.accepted()
+        self._accepted += self.runner.accepted()
         return executed

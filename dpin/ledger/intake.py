@@ -45,9 +45,14 @@ class Intake:
         given_up = self._outbox.add(transaction, now)
         return [(given_up.id, given_up.reason)] if given_up is not None else []
 
-    def divert(self, now: Instant) -> Refusals:
-        """What waits here goes to others: this node signs no more."""
-        waiting = self._engine.mempool.take(TRANSACTIONS_MAX, BYTES_MAX)
+    def settle(self, now: Instant) -> Refusals:
+        """Who makes no blocks passes on what waits; who makes them keeps what it passed on."""
+        mempool = self._engine.mempool
+        if self._engine.serves:
+            kept = self._outbox.drain()
+            return [refused for one in kept for refused in _refusals(mempool.add(one))]
+        waiting = mempool.take(TRANSACTIONS_MAX, BYTES_MAX)
+        mempool.committed(waiting)
         return [refused for one in waiting for refused in self._pass_on(one, now)]
 
     def checked(self, answer: SignaturesChecked, now: Instant) -> Refusals:

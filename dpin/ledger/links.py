@@ -24,6 +24,12 @@ class Links:
         self._followed: dict[NodeId, None] = {}  # asked, and not refused
         self._refused: set[NodeId] = set()
 
+    def enter(self, committee: Committee) -> None:
+        """An epoch begins: others may be members."""
+        self._committee = committee
+        self._followed = {peer: None for peer in self._followed if peer in committee.members}
+        self._refused.clear()
+
     @property
     def members(self) -> Sequence[NodeId]:
         """Other members that are connected, in the order of the committee."""

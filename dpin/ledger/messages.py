@@ -6,6 +6,7 @@ from dpin.base.codec import Wire, decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, Round
 from dpin.ledger.blocks import Header, Reference
+from dpin.ledger.handover import Handover
 
 REFERENCES_MAX: Final = 32  # in one AskBlocks
 HELD_MAX: Final = 4_096  # in one AskRange
@@ -25,8 +26,12 @@ class AskBlocks(Wire, frozen=True, tag=2):
 
 
 class AskRange(Wire, frozen=True, tag=3):
-    """Send me every block from `start` on, in order of (round, author, digest), but those held."""
+    """Send me every block of an epoch from `start` on, in order of (round, author, digest).
 
+    Those held are left out.
+    """
+
+    epoch: int
     start: Reference
     held: tuple[Digest, ...]
 
@@ -53,8 +58,9 @@ class AskNewest(Wire, frozen=True, tag=7):
 
 
 class Newest(Wire, frozen=True, tag=8):
-    """The newest header of the asker, signed by it, if any; and my own highest round."""
+    """The newest header of the asker, signed by it, if any; and my own epoch and highest round."""
 
+    epoch: int
     highest: Round
     header: Header | None
     signature: bytes
@@ -64,6 +70,19 @@ class SubmitTransaction(Wire, frozen=True, tag=9):
     """Put this transaction on the ledger for its sender."""
 
     transaction: bytes
+
+
+class AskHandover(Wire, frozen=True, tag=10):
+    """How did this epoch end?"""
+
+    epoch: int
+
+
+class Handed(Wire, frozen=True, tag=11):
+    """How an epoch ended; and the epoch that the sender is in."""
+
+    epoch: int
+    handover: Handover
 
 
 Message = (
@@ -76,6 +95,8 @@ Message = (
     | AskNewest
     | Newest
     | SubmitTransaction
+    | AskHandover
+    | Handed
 )
 
 
@@ -85,7 +106,7 @@ def read_message(payload: bytes) -> Message:
     match message:
         case AskBlocks(references) if len(references) > REFERENCES_MAX:
             raise PeerFault(f"asked for {len(references)} blocks at once")
-        case AskRange(_, held) if len(held) > HELD_MAX:
+        case AskRange(_, _, held) if len(held) > HELD_MAX:
             raise PeerFault(f"named {len(held)} blocks that it holds")
         case Blocks(blocks) if len(blocks) > BLOCKS_MAX:
             raise PeerFault(f"sent {len(blocks)} blocks at once")

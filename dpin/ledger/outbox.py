@@ -66,6 +66,11 @@ class Outbox:
         self._entries[transaction] = _Entry(identity, place, next_at=now)
         return None
 
+    def drain(self) -> list[bytes]:
+        """All of them, oldest first: this node makes blocks itself now."""
+        kept, self._entries = self._entries, {}
+        return list(kept)
+
     def committed(self, transactions: Sequence[bytes]) -> None:
         """These are on the ledger."""
         for transaction in transactions:

@@ -2,7 +2,8 @@
 
 A member of the committee makes blocks and sends them to the others and to its followers. Any other
 node follows two members, checks every block and decides every commit itself, and hands its own
-transactions to a member. The log holds accepted blocks only: replaying it gives the same state.
+transactions to a member. The log holds accepted blocks and how epochs ended: replaying it gives the
+same state.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,32 +16,32 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant
-from dpin.ledger.beacon import Chain, OwnChain
-from dpin.ledger.blocks import check_block, read_block
+from dpin.ledger.answers import Answers, Question
+from dpin.ledger.blocks import Vertex, check_block, read_block
+from dpin.ledger.chase import Chase
 from dpin.ledger.dag import Fate, encoded
-from dpin.ledger.engine import Engine, Executed
-from dpin.ledger.fetch import Fetch
+from dpin.ledger.early import Early
+from dpin.ledger.engine import Engine, Executed, Progress
 from dpin.ledger.genesis import Genesis, chain_id
+from dpin.ledger.handover import Handover
 from dpin.ledger.intake import Intake, Refusals
 from dpin.ledger.links import Links
+from dpin.ledger.membership import Identity
 from dpin.ledger.messages import (
-    AskBlocks,
+    AskHandover,
     AskNewest,
-    AskRange,
     BlockMessage,
     Blocks,
+    Handed,
     Newest,
     SubmitTransaction,
-    Subscribe,
     Subscribed,
     read_message,
 )
 from dpin.ledger.offload import CheckSignatures, SignaturesChecked
 from dpin.ledger.order import Executor, OrderedCommit, Receipt
 from dpin.ledger.outbox import GivenUp, Outbox
-from dpin.ledger.proposer import Author
-from dpin.ledger.serve import Allowance, answer_blocks, answer_newest, answer_range
-from dpin.ledger.sync import Ahead, Ranges, Triggers
+from dpin.ledger.pursuit import Pursuit
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,17 @@ class Silenced:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """The node has come to another state than others that must be right: it stands still."""
+
+    report: str
+
+
 Event = Received | PeerUp | PeerDown | Tick | Submit | SignaturesChecked
-Effect = Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced | CheckSignatures
+Effect = (
+    Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced | Diverged | CheckSignatures
+)
 
 
 class Replica:
@@ -94,28 +104,20 @@ class Replica:
         beacon: bytes | None,
         records: Iterable[bytes],
     ) -> None:
-        members = [founder.node for founder in genesis.founders]
-        author = None
-        if key.node_id in members:
-            chain = OwnChain(Chain(), beacon) if beacon is not None else None
-            author = Author(members.index(key.node_id), key, chain)
         self.chain = chain_id(genesis)
-        self.engine = Engine(genesis, author, executor)
-        self._core = self.engine.core
-        self._committee = self._core.rules.committee
-        self._links = Links(self._committee, key.node_id)
-        self._ahead = Ahead(self._committee)
-        self._fetch = Fetch()
-        self._ranges = Ranges(self._core.dag)
-        self._triggers = Triggers(self._core.dag, self._ranges)
+        self.engine = Engine(genesis, Identity(key, beacon), executor)
+        self._early = Early()
+        self._chase = Chase()
         self._outbox = Outbox(executor.check)
         self._intake = Intake(self.engine, self._outbox)
-        self._allowance = Allowance()
-        self._silenced = False  # whether that was said
+        self._said: str | None = None  # why this node signs nothing, as told
         self._wake_at = NEVER  # the earliest Tick that is on its way
         self._replayed: list[Effect] = [
             _applied(executed, replayed=True) for executed in self.engine.replay(records)
         ]
+        self._links = Links(self.engine.core.rules.committee, key.node_id)
+        self._pursuit = Pursuit(self.engine.core)
+        self._answers = Answers(self.engine, self._links, self._early, self._chase)
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take one event. The first call also returns the last commit of the log, as replayed."""
@@ -127,7 +129,8 @@ class Replica:
                 effects += self._greet(peer)
             case PeerDown(peer):
                 self._links.down(peer)
-                self._ranges.left(peer)
+                self._pursuit.ranges.left(peer)
+                self._chase.left(peer)
                 effects += self._links.follow()
             case Tick():
                 self._wake_at = NEVER
@@ -151,57 +154,39 @@ class Replica:
     def _greet(self, peer: NodeId) -> list[Effect]:
         """Tell a new peer where we stand, and look whether it knows more."""
         self._links.up(peer)
-        index = self._committee.index(peer)
+        core, member = self.engine.core, self.engine.member
         effects: list[Effect] = [*self._links.follow()]
-        last, restart = self.engine.last, self.engine.restart
-        if index is not None and last is not None:
-            effects.append(Send(peer, encode(BlockMessage(encoded(last)))))
-        if restart is not None and restart.waiting:
+        if core.rules.committee.index(peer) is not None and member.last is not None:
+            effects.append(Send(peer, encode(BlockMessage(encoded(member.last)))))
+        if member.restart.waiting:
             effects.append(Send(peer, encode(AskNewest())))
         if peer in self._links.sources:
-            self._ranges.probe(peer)
-        return effects
+            self._pursuit.ranges.probe(peer)
+        return [*effects, Send(peer, encode(AskHandover(core.epoch)))]
 
     def _receive(self, peer: NodeId, payload: bytes, now: Instant) -> list[Effect]:
         try:
             message = read_message(payload)
-            if isinstance(message, AskBlocks | AskRange | AskNewest | Subscribe):
-                return [*self._answer(peer, message, now)]
+            if isinstance(message, Question):
+                return [*self._answers.reply(peer, message, now)]
+            if isinstance(message, Newest | Handed):
+                self._learn(peer, message)
+                return []
             return self._handle(peer, message, now)
         except PeerFault as fault:
             return [Blame(peer, str(fault))]
 
-    def _answer(
-        self, peer: NodeId, question: AskBlocks | AskRange | AskNewest | Subscribe, now: Instant
-    ) -> list[Send]:
-        if not self._allowance.spend(peer, now):
-            return []  # It asks again.
-        dag = self._core.dag
-        match question:
-            case AskBlocks():
-                return [Send(peer, encode(answer_blocks(dag, question)))]
-            case AskRange():
-                return [Send(peer, encode(answer_range(dag, question)))]
-            case AskNewest():
-                return [Send(peer, encode(answer_newest(dag, self._committee.index(peer))))]
-            case Subscribe():
-                taken = self.engine.restart is not None and self._links.followers.add(peer)
-                return [Send(peer, encode(Subscribed(taken)))]
-
     def _handle(
         self,
         peer: NodeId,
-        message: BlockMessage | Blocks | Newest | Subscribed | SubmitTransaction,
+        message: BlockMessage | Blocks | Subscribed | SubmitTransaction,
         now: Instant,
     ) -> list[Effect]:
         match message:
             case BlockMessage(block):
-                _, effects = self._take(peer, block, now)
-                return effects
+                return self._take(peer, read_block(block), now)[1]
             case Blocks():
                 return self._page(peer, message, now)
-            case Newest():
-                self._learn(peer, message)
             case Subscribed(taken):
                 if not taken:
                     self._links.refused(peer)
@@ -210,42 +195,64 @@ class Replica:
                 self._intake.receive(transaction)
         return []
 
-    def _learn(self, peer: NodeId, newest: Newest) -> None:
-        """Somebody says what it knows of our blocks, and how far it is."""
-        index, restart = self._committee.index(peer), self.engine.restart
-        if index is not None:
-            self._ahead.saw(index, newest.highest)
-        if restart is not None and self.engine.role is not None:
-            restart.answer(index, newest, self.engine.role.proposer.last)
+    def _learn(self, peer: NodeId, message: Newest | Handed) -> None:
+        """Somebody says how an epoch ended; or what it knows of our blocks, and how far it is."""
+        core, member = self.engine.core, self.engine.member
+        if message.epoch > core.epoch:
+            self._chase.heard(peer)
+        if isinstance(message, Handed):
+            if self.engine.learn(message.handover):
+                self._pursuit.ranges.probe(peer)
+            return
+        index = core.rules.committee.index(peer)
+        if index is not None and message.epoch == core.epoch:
+            self._pursuit.ahead.saw(index, message.highest)
+        if member.role is not None:
+            member.restart.answer(index, message, member.role.proposer.last)
 
     def _page(self, peer: NodeId, page: Blocks, now: Instant) -> list[Effect]:
         effects: list[Effect] = []
+        vertices = [read_block(block) for block in page.blocks]
         useful = False
-        for block in page.blocks:
-            fate, asked = self._take(peer, block, now)
+        for vertex in vertices:
+            fate, asked = self._take(peer, vertex, now)
             useful = useful or fate in {Fate.ACCEPTED, Fate.SUSPENDED}
             effects += asked
-        return [*effects, *self._ranges.answered(peer, page, useful=useful, now=now)]
+        epoch = self.engine.core.epoch
+        if vertices and all(vertex.block.header.epoch != epoch for vertex in vertices):
+            return effects  # It answers a question of an epoch that is over.
+        answered = self._pursuit.ranges.answered(peer, page, useful=useful, now=now)
+        return [*effects, *answered]
 
-    def _take(self, peer: NodeId, data: bytes, now: Instant) -> tuple[Fate, list[Effect]]:
+    def _take(self, peer: NodeId, vertex: Vertex, now: Instant) -> tuple[Fate, list[Effect]]:
         """Check a block and take it; raises PeerFault for one that no honest node passes on."""
-        vertex = read_block(data)
-        if vertex.digest in self._core.dag:
+        core, epoch = self.engine.core, vertex.block.header.epoch
+        if epoch < core.epoch or vertex.digest in core.dag:
             return Fate.KNOWN, []
-        check_block(vertex, self._core.rules)
-        self._ahead.saw(vertex.author, vertex.round)
+        if epoch > core.epoch:
+            self._chase.heard(peer)
+            if epoch == core.epoch + 1:
+                self._early.add(peer, vertex)
+            return Fate.FAR, []
+        check_block(vertex, core.rules)
         offered = self.engine.take(vertex, peer, now)
-        if offered.accepted:
-            self._triggers.accepted(now)
-        return offered.fate, [*self._fetch.want(offered.missing, peer, now)]
+        return offered.fate, [*self._pursuit.took(vertex, offered, peer, now)]
 
     # --- what follows from every event, but from a transaction that waits behind others ---
 
     def _advance(self, now: Instant) -> list[Effect]:
-        """Execute, propose, and pass on what was accepted."""
-        progress = self.engine.advance(now, behind=self._ahead.behind(self._core.dag.highest))
-        dropped = self.engine.mempool.dropped()
-        effects: list[Effect] = [Refused(gone.id, gone.reason) for gone in dropped]
+        """Execute, propose, and pass on what was accepted, perhaps through the end of epochs."""
+        progress = self.engine.advance(now, behind=_behind(self.engine, self._pursuit))
+        effects = self._publish(progress, now)
+        while progress.turned is not None:
+            effects += self._enter(progress.turned, now)
+            progress = self.engine.advance(now, behind=_behind(self.engine, self._pursuit))
+            effects += self._publish(progress, now)
+        dropped = [Refused(gone.id, gone.reason) for gone in self.engine.mempool.dropped()]
+        return [*effects, *dropped, *self._settle_role(now)]
+
+    def _publish(self, progress: Progress, now: Instant) -> list[Effect]:
+        effects: list[Effect] = []
         for effect in progress.effects:
             if isinstance(effect, Executed):
                 self._outbox.committed(effect.commit.transactions)
@@ -258,57 +265,84 @@ class Replica:
                 message = encode(BlockMessage(encoded(vertex)))
                 effects += [Send(peer, message) for peer in audience]
         if progress.accepted:
-            self._triggers.accepted(now)
-        return [*effects, *self._fall_silent(now)]
+            self._pursuit.triggers.accepted(now)
+        return effects
 
-    def _fall_silent(self, now: Instant) -> list[Effect]:
-        """Once, when this member finds that it must not sign: others take its transactions."""
-        restart = self.engine.restart
-        if restart is None or restart.silenced is None or self._silenced:
-            return []
-        self._silenced = True
-        return [Silenced(restart.silenced), *_refused(self._intake.divert(now))]
+    def _enter(self, handover: Handover, now: Instant) -> list[Effect]:
+        """The next epoch begins: tell everybody how the last one ended, take what came early."""
+        core = self.engine.core
+        message = encode(Handed(core.epoch, handover))
+        effects: list[Effect] = [Send(peer, message) for peer in self._links.all]
+        self._links.enter(core.rules.committee)
+        self._pursuit = Pursuit(core)
+        self._chase.moved()
+        early = list(self._early)
+        self._early.clear()
+        for peer, vertex in early:
+            try:
+                effects += self._take(peer, vertex, now)[1]
+            except PeerFault as fault:
+                effects.append(Blame(peer, str(fault)))
+        for peer in self._links.sources[:1]:
+            self._pursuit.ranges.probe(peer)
+        return [*effects, *self._links.follow()]
+
+    def _settle_role(self, now: Instant) -> list[Effect]:
+        """Say it, once, when this node must not sign; whoever makes no blocks has none to fill."""
+        effects: list[Effect] = []
+        diverged = self.engine.runner.diverged
+        reason = diverged or self.engine.member.silenced
+        if reason is not None and reason != self._said:
+            effects.append(Diverged(diverged) if diverged is not None else Silenced(reason))
+        self._said = reason
+        return [*effects, *_refused(self._intake.settle(now))]
 
     def _catch_up(self, now: Instant) -> list[Effect]:
         """Ask for what is missing or overdue."""
-        sources, triggers = self._links.sources, self._triggers
-        effects: list[Effect] = [*self._fetch.step(self._core.dag, sources, now)]
-        triggers.suspended(sources, now)
-        if self._ahead.behind(self._core.dag.highest):
-            triggers.behind(sources, now)
-        if triggers.quiet(sources, now, pending=self.engine.pending):
-            effects += self._repeat()
-        effects += self._ranges.step(now)
+        engine, pursuit = self.engine, self._pursuit
+        sources = self._links.all if engine.runner.awaited is not None else self._links.sources
+        effects: list[Effect] = [
+            *pursuit.step(sources, now, behind=_behind(self.engine, self._pursuit))
+        ]
+        if pursuit.triggers.quiet(sources, now, pending=engine.pending):
+            effects += _repeated(engine, self._links)
+        effects += pursuit.ranges.step(now)
+        if engine.runner.awaited is None:
+            effects += self._chase.step(engine.core.epoch, now)
         for tried in self._outbox.step(self._links.members, now):
             effects.append(Refused(tried.id, tried.reason) if isinstance(tried, GivenUp) else tried)
-        restart = self.engine.restart
-        if restart is not None and restart.due(now):
+        if engine.member.restart.due(now):
             effects += [Send(peer, encode(AskNewest())) for peer in self._links.all]
         return effects
 
-    def _repeat(self) -> list[Send]:
-        """Nothing has come for a while, though something should: was our last block lost?"""
-        last = self.engine.last
-        if last is None or not self.engine.pending:
-            return []
-        message = encode(BlockMessage(encoded(last)))
-        return [Send(peer, message) for peer in self._links.members]
-
     def _sleep(self, now: Instant) -> list[Wake]:
         """Ask to be woken when the next thing is due, unless an earlier Tick is on its way."""
-        behind = self._ahead.behind(self._core.dag.highest)
+        behind = _behind(self.engine, self._pursuit)
         at = min(
             NEVER if behind else self.engine.next_at(now),
-            self.engine.restart.next_at if self.engine.restart is not None else NEVER,
-            self._fetch.next_at,
-            self._ranges.next_at,
-            self._triggers.next_at(behind=behind),
+            self.engine.member.restart.next_at,
+            self._pursuit.next_at(behind=behind),
+            NEVER if self.engine.runner.awaited is not None else self._chase.next_at,
             self._outbox.next_at,
         )
         if at >= self._wake_at:
             return []
         self._wake_at = at
         return [Wake(at)]
+
+
+def _behind(engine: Engine, pursuit: Pursuit) -> bool:
+    """Whether others are further on, in this epoch or in a later one."""
+    return pursuit.behind or engine.runner.awaited is not None
+
+
+def _repeated(engine: Engine, links: Links) -> list[Send]:
+    """Nothing has come for a while, though something should: was our last block lost?"""
+    last = engine.member.last
+    if last is None or not engine.pending:
+        return []
+    message = encode(BlockMessage(encoded(last)))
+    return [Send(peer, message) for peer in links.members]
 
 
 def _applied(executed: Executed, *, replayed: bool) -> Applied:

@@ -1,9 +1,10 @@
 """Answers to peers that ask for blocks, and the followers that are told every block.
 
-Nothing is pruned, so any node serves any range of rounds. Work is bounded: so many answers a second
-for each peer, so many bytes an answer, so many followers.
+Nothing is pruned, so any node serves any range of rounds of any epoch it has seen. Work is bounded:
+so many answers a second for each peer, so many bytes an answer, so many followers.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from dpin.base.ids import Digest, NodeId, Round
@@ -55,13 +56,15 @@ class Followers:
         return list(self._peers)
 
 
-def answer_blocks(dag: Dag, question: AskBlocks) -> Blocks:
+def answer_blocks(dags: Sequence[Dag], question: AskBlocks) -> Blocks:
     """Those of the blocks asked for that are here and fit into a page; the rest is asked again."""
     page: list[bytes] = []
     for link in question.references:
-        vertex = dag.get(link.digest)
-        if vertex is not None and vertex.round > dag.base:
-            page.append(encoded(vertex))
+        for dag in dags:
+            vertex = dag.get(link.digest)
+            if vertex is not None and vertex.round > dag.base:
+                page.append(encoded(vertex))
+                break
         if sum(map(len, page)) >= PAGE_BYTES:
             break
     return Blocks(tuple(page), None)
@@ -82,17 +85,20 @@ def answer_range(dag: Dag, question: AskRange) -> Blocks:
     return Blocks(tuple(page), None)
 
 
-def answer_newest(dag: Dag, author: int | None) -> Newest:
-    """The newest block of a member, accepted or suspended, and how far we are."""
-    if author is None:
-        return Newest(dag.highest, None, b"")
+def answer_newest(epoch: int, dag: Dag, known: Sequence[Vertex]) -> Newest:
+    """The newest of these blocks of the asker's, and how far we are."""
+    if not known:
+        return Newest(epoch, dag.highest, None, b"")
+    newest = max(known, key=lambda vertex: (vertex.block.header.epoch, vertex.round, vertex.digest))
+    return Newest(epoch, dag.highest, newest.block.header, newest.block.signature)
+
+
+def blocks_of(dag: Dag, author: int) -> list[Vertex]:
+    """The newest blocks of a member, accepted or suspended."""
     known: list[Vertex] = [x.vertex for x in dag.waiting if x.vertex.author == author]
     if dag.newest[author] > dag.base:
         known += dag.slot(dag.newest[author], author)
-    if not known:
-        return Newest(dag.highest, None, b"")
-    newest = max(known, key=lambda vertex: (vertex.round, vertex.digest))
-    return Newest(dag.highest, newest.block.header, newest.block.signature)
+    return known
 
 
 def place(round_: Round) -> Reference:

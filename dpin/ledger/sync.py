@@ -39,7 +39,8 @@ class _Session:
 class Ranges:
     """Probes to come, and the one under way."""
 
-    def __init__(self, dag: Dag) -> None:
+    def __init__(self, epoch: int, dag: Dag) -> None:
+        self._epoch = epoch
         self._dag = dag
         self._probes: dict[NodeId, None] = {}
         self._session: _Session | None = None
@@ -79,7 +80,7 @@ class Ranges:
     def _ask(self, peer: NodeId, start: Reference, now: Instant) -> Send:
         self._session = _Session(peer, start, after(now, PAGE_PATIENCE))
         held = names_from(self._dag, start.round, HELD_MAX)
-        return Send(peer, encode(AskRange(start, tuple(held))))
+        return Send(peer, encode(AskRange(self._epoch, start, tuple(held))))
 
     def answered(self, peer: NodeId, answer: Blocks, *, useful: bool, now: Instant) -> list[Send]:
         """A page has come. A page without anything new ends the probe: nobody leads us on."""

@@ -21,7 +21,7 @@ from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
 from dpin.ledger.offload import CheckSignatures
-from dpin.ledger.replica import Applied, Silenced
+from dpin.ledger.replica import Applied, Diverged, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
@@ -65,7 +65,7 @@ from dpin.storage.wanted import (
 INBOX_MAX: Final = 4_096
 BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
 
-Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Silenced
+Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Silenced | Diverged
 
 log = structlog.get_logger()
 
@@ -317,6 +317,9 @@ class Node:
             case Silenced(reason):
                 log.error("signing-stopped", reason=reason)
                 self._alarm(f"this validator signs no more: {reason}")
+            case Diverged(report):
+                log.error("ledger-diverged", report=report)
+                self._alarm(f"this node's ledger is not that of others: {report}")
             case _:
                 assert_never(effect)
 

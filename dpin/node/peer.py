@@ -21,7 +21,7 @@ from dpin.ledger.accounts import State
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
-from dpin.ledger.replica import Applied, Refused, Replica, Silenced, Submit
+from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
 from dpin.market.messages import (
@@ -95,6 +95,7 @@ Effect = (
     | Outcome
     | Applied
     | Silenced
+    | Diverged
     | CheckSignatures
     | StoreEffect
     | WorkEffect

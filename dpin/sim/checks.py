@@ -15,8 +15,8 @@ from dpin.ledger.replica import Silenced
 from dpin.sim.station import Booted
 from dpin.sim.timeline import Step
 
-Slot = tuple[NodeId, int]  # author and round
-Reader = Callable[[bytes], Sequence[tuple[NodeId, int, Digest]]]  # the blocks in a message
+Slot = tuple[int, int]  # epoch and round
+Reader = Callable[[bytes], Sequence[tuple[NodeId, Slot, Digest]]]  # the blocks in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +132,16 @@ class OneBlockARound:
 
     honest: frozenset[NodeId]
     read: Reader
-    blocks: dict[Slot, Digest] = field(default_factory=dict)
+    blocks: dict[tuple[NodeId, Slot], Digest] = field(default_factory=dict)
 
     def see(self, step: Step) -> str | None:
         """Look for a node's own blocks in what it sends."""
         node, effect = step.node, step.effect
         if node not in self.honest or not isinstance(effect, Send):
             return None
-        for author, round_, digest in self.read(effect.payload):
-            if author == node and self.blocks.setdefault((node, round_), digest) != digest:
-                return f"{short(node)} made two blocks in round {round_}"
+        for author, slot, digest in self.read(effect.payload):
+            if author == node and self.blocks.setdefault((node, slot), digest) != digest:
+                return f"{short(node)} made two blocks in round {slot[1]} of epoch {slot[0]}"
         return None
 
 

@@ -22,7 +22,7 @@ from dpin.ledger.order import Leaves, OrderedCommit
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.reasons import Reason
 from dpin.ledger.replica import Replica, Submit
-from dpin.sim.checks import Committed
+from dpin.sim.checks import Committed, Slot
 from dpin.sim.station import Body, Boot
 from dpin.sim.timeline import BEGINNING
 
@@ -172,7 +172,7 @@ def ledger_node(founding: Founding, owner: Owner) -> Boot:
     return lambda records, _now: Body(LedgerNode(founding, owner, records), NoDevice())
 
 
-def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, int, Digest]]:
+def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Digest]]:
     """Author, round and name of every block in a message of a replica; of junk, none."""
     members = [key.node_id for key in founding.keys]
     try:
@@ -186,4 +186,6 @@ def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, int, Dig
                 found_blocks = []
     except PeerFault:
         return []
-    return [(members[it.author], it.round, it.digest) for it in found_blocks]
+    return [
+        (members[it.author], (it.block.header.epoch, it.round), it.digest) for it in found_blocks
+    ]

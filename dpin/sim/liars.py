@@ -160,9 +160,7 @@ class Forger:
         effects: list[object] = []
         for effect in self.inner.step(event, now):
             effects += self._said(effect, now)
-        restart = self.inner.replica.engine.restart
-        if restart is not None:
-            restart.silenced = None  # A liar does not mind.
+        self.inner.replica.engine.member.restart.silent_until = 0  # A liar does not mind.
         return effects
 
     def _said(self, effect: object, now: Instant) -> list[object]:
@@ -234,7 +232,7 @@ class Flooder:
         strange = [self.who.unknown(1 + number, 0) for number in range(8)]
         junk = bytes(self.who.chance.below(256) for _ in range(100))
         choices = [
-            encode(AskRange(place(Round(1)), ())),
+            encode(AskRange(0, place(Round(1)), ())),
             encode(AskBlocks(tuple(strange))),
             encode(SubmitTransaction(junk)),
         ]

@@ -14,7 +14,7 @@ from dpin.ledger.replica import Applied
 from dpin.market.provider import Choice, Probe
 from dpin.net.envelope import Service, open_envelope
 from dpin.node.peer import Event, Peer, PeerOptions
-from dpin.sim.checks import Committed, Recovered
+from dpin.sim.checks import Committed, Recovered, Slot
 from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Founding, Owner, blocks_in, state_digest
 from dpin.sim.station import Body, Boot
@@ -104,7 +104,7 @@ def peer_node(founding: Founding, owner: Owner, choice: Choice, depot: Depot) ->
     return boot
 
 
-def peer_blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, int, Digest]]:
+def peer_blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Digest]]:
     """As `blocks_in`, for what whole nodes send."""
     try:
         envelope = open_envelope(founding.chain, payload)

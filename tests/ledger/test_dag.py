@@ -13,8 +13,8 @@ from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Fate, encoded
 from dpin.ledger.engine import FOREIGN, OWN, Engine, Record
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
+from dpin.ledger.membership import Identity
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
-from dpin.ledger.proposer import Author
 from dpin.ledger.replica import Replica
 from dpin.ledger.serve import answer_blocks, answer_range
 from tests.support.cluster import START, FakeExecutor, key
@@ -23,6 +23,7 @@ from tests.support.forge import Forge, core_of
 FORGE = Forge()
 ROUNDS = FORGE.rounds(8)
 SENDER = NodeId(bytes(32))
+OUTSIDER = Identity(key(99))
 RANDOM = digest("test/random", b"")
 
 
@@ -77,7 +78,7 @@ def test_a_third_twin_that_the_log_holds_is_taken_again_with_all_that_builds_on_
     twins = [FORGE.block(2, 0, ROUNDS[1], (bytes([number]),)) for number in range(3)]
     child = FORGE.block(3, 1, [*ROUNDS[2][1:], twins[2]])
     log = [*ROUNDS[1], *twins[:2], *ROUNDS[2][1:], twins[2], child]
-    engine = Engine(FORGE.genesis, None, FakeExecutor())
+    engine = Engine(FORGE.genesis, OUTSIDER, FakeExecutor())
     engine.replay(encode(Record(FOREIGN, encoded(block))) for block in log)
     dag = engine.core.dag
     assert all(dag.get(block.digest) is not None for block in log)
@@ -88,7 +89,7 @@ def test_a_third_twin_that_the_log_holds_is_taken_again_with_all_that_builds_on_
 def test_an_own_block_of_the_log_that_is_accepted_late_stays_an_own_block() -> None:
     """Written as somebody else's, it would silence its author at the next start."""
     own, late, mine = ROUNDS[1][0], ROUNDS[1][3], ROUNDS[2][0]
-    author = Author(0, FORGE.keys[0], None)
+    author = Identity(FORGE.keys[0])
     engine = Engine(FORGE.genesis, author, FakeExecutor())
     log = [(OWN, own), (FOREIGN, ROUNDS[1][1]), (FOREIGN, ROUNDS[1][2]), (OWN, mine)]
     engine.replay(encode(Record(kind, encoded(block))) for kind, block in log)
@@ -96,7 +97,7 @@ def test_an_own_block_of_the_log_that_is_accepted_late_stays_an_own_block() -> N
     engine.take(late, SENDER, START)
     effects = engine.advance(START, behind=False).effects
     found = [decode(Record, effect.record) for effect in effects if isinstance(effect, Store)]
-    kinds = {read_block(record.block).digest: record.kind for record in found}
+    kinds = {read_block(record.body).digest: record.kind for record in found}
     assert kinds == {late.digest: FOREIGN, mine.digest: OWN}
     again = Engine(FORGE.genesis, author, FakeExecutor())
     again.replay(
@@ -106,12 +107,12 @@ def test_an_own_block_of_the_log_that_is_accepted_late_stays_an_own_block() -> N
 
 
 def test_an_own_block_that_the_log_lacks_silences_its_author_for_good() -> None:
-    engine = Engine(FORGE.genesis, Author(0, FORGE.keys[0], None), FakeExecutor())
+    engine = Engine(FORGE.genesis, Identity(FORGE.keys[0]), FakeExecutor())
     engine.take(ROUNDS[1][0], SENDER, START)
     effects = engine.advance(START, behind=False).effects
     records = [effect.record for effect in effects if isinstance(effect, Store)]
     assert [decode(Record, record).kind for record in records] == [FOREIGN]
-    again = Engine(FORGE.genesis, Author(0, FORGE.keys[0], None), FakeExecutor())
+    again = Engine(FORGE.genesis, Identity(FORGE.keys[0]), FakeExecutor())
     again.replay(records)
     assert not again.serves
 
@@ -262,7 +263,7 @@ class EdgeOfMemory:
         """What x replies to the others' questions."""
         match read_message(payload):
             case AskBlocks() as question:
-                return [Received(self.peer, encode(answer_blocks(self.x.dag, question)))]
+                return [Received(self.peer, encode(answer_blocks([self.x.dag], question)))]
             case AskRange() as question if ranges:
                 return [Received(self.peer, encode(answer_range(self.x.dag, question)))]
             case _:

@@ -9,7 +9,7 @@ from dpin.base.machine import Blame, PeerUp, Received, Send, Store, Tick, Wake
 from dpin.base.units import Instant, seconds
 from dpin.ledger.blocks import read_block
 from dpin.ledger.dag import encoded
-from dpin.ledger.engine import OWN, Record
+from dpin.ledger.engine import END, OWN, Record
 from dpin.ledger.mempool import DUPLICATE, MALFORMED
 from dpin.ledger.messages import (
     AskBlocks,
@@ -32,17 +32,21 @@ from tests.support.cluster import START, Cluster, FakeExecutor, key, transfer
 def own_blocks(cluster: Cluster, number: int) -> list[tuple[int, Digest]]:
     """Round and name of every own block in a log."""
     records = [decode(Record, data) for data in cluster.places[cluster.nodes[number]].records]
-    blocks = [read_block(record.block) for record in records if record.kind == OWN]
+    blocks = [read_block(record.body) for record in records if record.kind == OWN]
     return [(block.round, block.digest) for block in blocks]
 
 
 def check_one_block_a_round(cluster: Cluster) -> None:
     """No correct author has two blocks in a round, in anybody's log."""
-    seen: dict[tuple[int, int], Digest] = {}
+    seen: dict[tuple[int, int, int], Digest] = {}
     for node in cluster.places.values():
         for data in node.records:
-            block = read_block(decode(Record, data).block)
-            assert seen.setdefault((block.round, block.author), block.digest) == block.digest
+            record = decode(Record, data)
+            if record.kind == END:
+                continue
+            block = read_block(record.body)
+            slot = (block.block.header.epoch, block.round, block.author)
+            assert seen.setdefault(slot, block.digest) == block.digest
 
 
 def test_four_replicas_commit_a_transaction_in_the_same_order() -> None:
@@ -245,7 +249,7 @@ def test_a_start_sends_the_last_own_block_again_and_signs_none_before_it_heard_o
     assert not [effect for effect in effects if isinstance(effect, Store)]
     assert AskNewest() in sent
     for peer in cluster.nodes[1:3]:
-        message = encode(Newest(Round(1), None, b""))
+        message = encode(Newest(0, Round(1), None, b""))
         effects = [*replica.step(Received(peer, message), cluster.now)]
     assert [effect.sync for effect in effects if isinstance(effect, Store)] == [True]
 
@@ -395,7 +399,7 @@ def answers(
         encode(Blocks((b"junk",), None)),
         encode(SubmitTransaction(b"junk")),
         encode(AskBlocks((place(Round(1)),) * 33)),
-        encode(AskRange(place(Round(1)), (NO_DIGEST,) * 4_097)),
+        encode(AskRange(0, place(Round(1)), (NO_DIGEST,) * 4_097)),
         encode(Blocks((b"",) * 2_049, None)),
         bytes((1 << 20) + 1),
     ],
@@ -418,7 +422,7 @@ def test_a_newest_block_that_was_never_signed_is_blamed_and_silences_nobody() ->
     theirs = dag.slot(Round(2), 2)[0].block
     mine = dag.slot(Round(2), 0)[0].block
     for header, signature in ((theirs.header, theirs.signature), (mine.header, bytes(64))):
-        message = encode(Newest(Round(1), header, signature))
+        message = encode(Newest(0, Round(1), header, signature))
         effects = replica.step(Received(peer, message), START)
         assert [one.peer for one in effects if isinstance(one, Blame)] == [peer]
         assert not [one for one in effects if isinstance(one, Silenced)]
@@ -434,7 +438,7 @@ def test_a_member_takes_so_many_followers_and_no_more() -> None:
 def test_questions_beyond_the_allowance_are_not_answered_until_the_next_second() -> None:
     cluster, replica = alone()
     peer = cluster.nodes[1]
-    question = AskRange(place(Round(1)), ())
+    question = AskRange(0, place(Round(1)), ())
     counts = [len(answers(replica, peer, question)) for _ in range(ANSWERS_MAX + 1)]
     assert counts == [*[1] * ANSWERS_MAX, 0]
     assert len(answers(replica, cluster.nodes[2], question)) == 1
@@ -452,7 +456,7 @@ def test_any_node_serves_any_range_page_by_page() -> None:
     highest = cluster.replica(0).engine.core.dag.highest
     start, rounds, now = place(Round(1)), [], cluster.now
     while True:
-        [page] = answers(observer, asker, AskRange(start, ()), now)
+        [page] = answers(observer, asker, AskRange(0, start, ()), now)
         assert isinstance(page, Blocks)
         rounds += [read_block(block).round for block in page.blocks]
         if page.then is None:

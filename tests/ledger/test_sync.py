@@ -34,7 +34,7 @@ def page(then: int | None) -> Blocks:
 
 
 def test_peers_are_probed_one_after_another() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     for peer in PEERS[:2]:
         ranges.probe(peer)
     assert asked(ranges.step(START)) == [(PEERS[0], 0)]
@@ -45,7 +45,7 @@ def test_peers_are_probed_one_after_another() -> None:
 
 
 def test_pages_follow_each_other_while_they_bring_something_new() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     ranges.probe(PEERS[0])
     ranges.step(START)
     assert asked(ranges.answered(PEERS[0], page(9), useful=True, now=START)) == [(PEERS[0], 9)]
@@ -55,7 +55,7 @@ def test_pages_follow_each_other_while_they_bring_something_new() -> None:
 
 
 def test_a_page_that_leads_backwards_ends_the_probe() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     ranges.probe(PEERS[0])
     ranges.step(START)
     ranges.answered(PEERS[0], page(9), useful=True, now=START)
@@ -64,7 +64,7 @@ def test_a_page_that_leads_backwards_ends_the_probe() -> None:
 
 
 def test_a_page_nobody_asked_for_leads_nowhere() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     ranges.probe(PEERS[0])
     ranges.step(START)
     assert ranges.answered(PEERS[1], page(9), useful=True, now=START) == []
@@ -72,7 +72,7 @@ def test_a_page_nobody_asked_for_leads_nowhere() -> None:
 
 
 def test_a_silent_peer_is_given_up_and_the_next_one_asked() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     for peer in PEERS[:2]:
         ranges.probe(peer)
     ranges.step(START)
@@ -84,7 +84,7 @@ def test_a_silent_peer_is_given_up_and_the_next_one_asked() -> None:
 
 
 def test_only_so_many_probes_wait() -> None:
-    ranges = Ranges(empty())
+    ranges = Ranges(0, empty())
     for number in range(PROBES_MAX + 9):
         ranges.probe(NodeId(number.to_bytes(32)))
     count = 0
@@ -106,7 +106,7 @@ def test_one_liar_cannot_make_a_node_believe_that_it_is_behind() -> None:
 def quiet_moments(length: int, *, pending: bool) -> list[int]:
     """Seconds at which a quiet node probes somebody."""
     dag = empty()
-    triggers = Triggers(dag, Ranges(dag))
+    triggers = Triggers(dag, Ranges(0, dag))
     triggers.accepted(START)
     moments = [Instant(after(START, seconds(number))) for number in range(length)]
     return [

@@ -10,11 +10,12 @@ from dpin.base.chance import Chance
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
-from dpin.base.ids import NO_DIGEST, ChainId, Digest, NodeId
+from dpin.base.ids import NO_DIGEST, ChainId, Digest, NodeId, Round
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant, Micros, MicroTokens, after, seconds
 from dpin.ledger.blocks import read_block
-from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord
+from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, Member, committee_digest
+from dpin.ledger.committee import SEED_TAG, first_record
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
@@ -22,10 +23,11 @@ from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.receipts import ReceiptLog
-from dpin.ledger.replica import Applied, Event, Refused, Replica, Silenced, Submit
-from dpin.ledger.transactions import Transfer, sign
+from dpin.ledger.replica import Applied, Diverged, Event, Refused, Replica, Silenced, Submit
+from dpin.ledger.transactions import Terms, Transfer, sign
 
 START = Instant(1_700_000_000_000_000)
+LONG = Terms(1_000, MicroTokens(0))  # longer than any test lasts
 LATENCY = Micros(2_000)
 ROOT_EVERY = DEVELOPMENT.consensus.root_every
 
@@ -43,7 +45,8 @@ def network(members: int) -> tuple[Genesis, list[SigningKey]]:
 
 def transfer(sender: SigningKey, chain: ChainId, sequence: int) -> bytes:
     """A signed transfer that no other number gives."""
-    return encode(sign(sender, chain, sequence, Transfer(sender.node_id, MicroTokens(1), b"")))
+    operation = Transfer(sender.node_id, MicroTokens(1), b"")
+    return encode(sign(sender, chain, sequence, operation, LONG))
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,37 @@ class FakeDone:
     closing: CommitteeRecord | None = None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """When epochs end, and who validates the next: the same for all of a cluster."""
+
+    first: CommitteeRecord
+    commits: int  # in an epoch
+    committees: dict[int, Sequence[NodeId]] = field(default_factory=dict)  # from that epoch on
+    signers: dict[NodeId, NodeId] = field(default_factory=dict)  # consensus keys, from epoch 1
+
+    def after(self, record: CommitteeRecord, commit: OrderedCommit) -> CommitteeRecord:
+        """The committee that follows `record`'s; the commit closes its epoch."""
+        epoch = record.epoch + 1
+        nodes = self.committees.get(epoch, [member.node for member in record.members])
+        return CommitteeRecord(
+            epoch,
+            digest(SEED_TAG, commit.digest),
+            Round(commit.leader_round + DEVELOPMENT.consensus.gc_depth),
+            tuple(
+                Member(node, self.signers.get(node, node), 1, NO_DIGEST, Round(0))
+                for node in sorted(nodes)
+            ),
+        )
+
+
 class FakeExecutor:
     """Remembers the order, refuses nothing, and stirs the mix by each commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan | None = None) -> None:
+        self.plan = plan
+        self.record = plan.first if plan is not None else None
+        self.opened = 0  # height of the last commit of the epoch before
         self.mix = NO_DIGEST
         self.has_deadlines = False
         self.commits: list[OrderedCommit] = []
@@ -89,12 +119,23 @@ class FakeExecutor:
         receipts = [Receipt(commit.height, identify(one)[0], 0, "ok") for one in fresh]
         for receipt in receipts:
             self.receipts.append(receipt)
-        if commit.height % ROOT_EVERY:
+        closing = self._close(commit)
+        if commit.height % ROOT_EVERY and closing is None:
             return FakeDone(receipts, None)
-        checkpoint = self._checkpoint(commit)
-        return FakeDone(receipts, checkpoint.state_root, checkpoint)
+        checkpoint = self._checkpoint(commit, closing)
+        return FakeDone(receipts, checkpoint.state_root, checkpoint, closing)
 
-    def _checkpoint(self, commit: OrderedCommit) -> Checkpoint:
+    def _close(self, commit: OrderedCommit) -> CommitteeRecord | None:
+        if self.plan is None or self.record is None:
+            return None
+        assert commit.epoch == self.record.epoch
+        if commit.height < self.opened + self.plan.commits:
+            return None
+        self.opened = commit.height
+        self.record = self.plan.after(self.record, commit)
+        return self.record
+
+    def _checkpoint(self, commit: OrderedCommit, closing: CommitteeRecord | None) -> Checkpoint:
         self.sequence += 1
         checkpoint = Checkpoint(
             sequence=self.sequence,
@@ -105,7 +146,7 @@ class FakeExecutor:
             time_ms=commit.timestamp_ms,
             params=NO_DIGEST,
             committee=NO_DIGEST,
-            next_committee=NO_DIGEST,
+            next_committee=NO_DIGEST if closing is None else committee_digest(closing),
         )
         self.receipts.append(checkpoint)
         return checkpoint
@@ -128,17 +169,22 @@ class Place:
 class Cluster:
     """Replicas joined by a network; `deliver` may drop what it returns False for."""
 
-    def __init__(self, members: int, observers: int = 0, seed: int = 0) -> None:
+    def __init__(self, members: int, observers: int = 0, seed: int = 0, commits: int = 0) -> None:
+        """With `commits`, an epoch has so many."""
         self.genesis, keys = network(members)
         self.chain = chain_id(self.genesis)
         keys += [key(1_000 + number) for number in range(observers)]
         self.places = {one.node_id: Place(one) for one in keys}
         self.nodes = [one.node_id for one in keys]
         self.now = START
+        self.plan: Plan | None = None
+        if commits:
+            self.plan = Plan(first_record(self.genesis, self.chain), commits)
+        self.deadlines = False  # whether executors that start have some
         self.loss_percent = 0
         self.cut: Callable[[NodeId, NodeId], bool] = lambda _from, _to: False
         self.sent = 0
-        self.blocks_sent: dict[tuple[int, int], set[Digest]] = {}  # by round and author
+        self.blocks_sent: dict[tuple[int, int, int], set[Digest]] = {}  # by epoch, round, author
         self._chance = Chance(seed.to_bytes(8))
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
         self._order = count()
@@ -149,7 +195,8 @@ class Cluster:
 
     def _start(self, node: NodeId) -> None:
         place = self.places[node]
-        place.executor = FakeExecutor()
+        place.executor = FakeExecutor(self.plan)
+        place.executor.has_deadlines = self.deadlines
         place.unsynced, place.wake, place.effects = 0, NEVER, []
         replica = Replica(self.genesis, place.key, place.executor, None, list(place.records))
         place.replica = replica
@@ -203,7 +250,7 @@ class Cluster:
             case Wake(when):
                 place.wake = min(place.wake, when)
                 self._at(max(when, self.now), lambda: self._tick(node))
-            case Applied() | Refused() | Silenced() | Blame():
+            case Applied() | Refused() | Silenced() | Diverged() | Blame():
                 place.effects.append(effect)
             case _:
                 raise AssertionError(effect)
@@ -213,7 +260,8 @@ class Cluster:
         message = read_message(payload)
         if isinstance(message, BlockMessage):
             block = read_block(message.block)
-            self.blocks_sent.setdefault((block.round, block.author), set()).add(block.digest)
+            slot = (block.block.header.epoch, block.round, block.author)
+            self.blocks_sent.setdefault(slot, set()).add(block.digest)
         if self.cut(node, peer) or self._chance.below(100) < self.loss_percent:
             return
         delay = Micros(LATENCY + self._chance.below(LATENCY))

@@ -14,7 +14,7 @@ from dpin.base.codec import decode
 from dpin.base.ids import Digest
 from dpin.client.client import Client
 from dpin.ledger.blocks import read_block
-from dpin.ledger.engine import OWN, Record
+from dpin.ledger.engine import END, OWN, Record
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.node.peer import Owner
 from dpin.node.status import JobDetail, NodeView
@@ -141,7 +141,7 @@ def records(node: DemoNode) -> list[Record]:
 
 def own_round(node: DemoNode) -> int:
     """The newest round that a validator has signed, as its own log says."""
-    return max(read_block(record.block).round for record in records(node) if record.kind == OWN)
+    return max(read_block(record.body).round for record in records(node) if record.kind == OWN)
 
 
 def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int], set[Digest]]:
@@ -149,7 +149,9 @@ def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int], set[Digest]]:
     found: dict[tuple[int, int], set[Digest]] = defaultdict(set)
     for node in nodes:
         for record in records(node):
-            vertex = read_block(record.block)
+            if record.kind == END:
+                continue
+            vertex = read_block(record.body)
             found[vertex.author, vertex.round].add(vertex.digest)
     return found
 

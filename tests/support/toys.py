@@ -103,6 +103,6 @@ def signer(me: NodeId, others: Sequence[NodeId]) -> Boot:
     return lambda records, _now: Body(Signer(peers, records), Silence())
 
 
-def signed_block(me: NodeId, payload: bytes) -> list[tuple[NodeId, int, Digest]]:
+def signed_block(me: NodeId, payload: bytes) -> list[tuple[NodeId, tuple[int, int], Digest]]:
     """What a signer's message says, as the checks read it."""
-    return [(me, int.from_bytes(payload[:4]), digest("toy", payload))]
+    return [(me, (0, int.from_bytes(payload[:4])), digest("toy", payload))]

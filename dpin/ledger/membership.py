@@ -1,0 +1,99 @@
+"""A node among the validators: whether it is one in the present epoch, and may act as one."""
+
+from dataclasses import dataclass
+
+from dpin.base.crypto import SigningKey
+from dpin.ledger.beacon import Chain, OwnChain
+from dpin.ledger.blocks import Vertex
+from dpin.ledger.checkpoint import CommitteeRecord, Member
+from dpin.ledger.core import Core
+from dpin.ledger.proposer import Author
+from dpin.ledger.restart import Restart
+from dpin.ledger.role import Role
+
+KEYLESS = "this node has a seat in the committee, but not the consensus key that it registered"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a node is: its own key, its chain of reveals if it validates, further consensus keys."""
+
+    key: SigningKey
+    beacon: bytes | None = None  # the table of its chain
+    signers: tuple[SigningKey, ...] = ()
+
+
+class Membership:
+    """What this node is in the present epoch."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.role: Role | None = None  # None: it signs nothing in this epoch
+        self.restart = Restart()
+        self._identity = identity
+        self._chain: OwnChain | None = None
+        self._lack: str | None = None
+
+    def enter(self, core: Core) -> None:
+        """An epoch begins."""
+        author = self._author(core.opening.committee)
+        self.role = None if author is None else Role(core, author)
+        self.restart.enter(core.rules, None if author is None else author.index)
+
+    def _author(self, record: CommitteeRecord) -> Author | None:
+        node, self._lack = self._identity.key.node_id, None
+        for index, member in enumerate(record.members):
+            if member.node == node:
+                held = (self._identity.key, *self._identity.signers)
+                key = next((key for key in held if key.node_id == member.signer), None)
+                if key is not None:
+                    self._chain = self._reveals(member)
+                    return Author(index, key, self._chain)
+                self._lack = KEYLESS
+        return None
+
+    def _reveals(self, member: Member) -> OwnChain | None:
+        """The own chain where it meets the anchor that the committee names.
+
+        An anchor moves along with each epoch; the chain begins at round 0 for a founder, and for
+        who came later in the round that it registered.
+        """
+        if self._identity.beacon is None:
+            return None
+        chain, table = Chain(), self._identity.beacon
+        begun = [OwnChain(chain, table), OwnChain(chain, table, member.anchor_round)]
+        for own in [self._chain, *begun]:
+            if own is not None and own.at(member.anchor_round) == member.anchor:
+                return own
+        return None
+
+    @property
+    def silenced(self) -> str | None:
+        """Why this node has a seat and does not sign."""
+        return self._lack or self.restart.silenced
+
+    @property
+    def may_sign(self) -> bool:
+        """Whether it makes blocks at present."""
+        return self.role is not None and self.restart.may_sign
+
+    @property
+    def last(self) -> Vertex | None:
+        """The newest own block of the epoch, if any was made."""
+        return self.role.last if self.role is not None else None
+
+    def restore(self, vertex: Vertex, *, own: bool) -> None:
+        """A block from the log, written down as our own or as one that others sent."""
+        if self.role is not None and vertex.author == self.role.index:
+            self.role.restore(vertex)
+            if not own:  # Others brought it back: this log is not the whole.
+                self.restart.silence(vertex.block.header)
+
+    def made(self, vertex: Vertex) -> bool:
+        """Whether a block is this node's, and none that it lacked has turned up."""
+        mine = self.role is not None and vertex.author == self.role.index
+        return mine and self.silenced is None
+
+    def saw(self, vertex: Vertex) -> None:
+        """Somebody sent a valid block that is not known here."""
+        if self.role is not None and vertex.author == self.role.index:
+            self.restart.silence(vertex.block.header)
