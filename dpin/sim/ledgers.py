@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
@@ -54,13 +56,16 @@ def secret(name: str, seed: int, owner: str) -> bytes:
     return sha256(f"{name} {seed} {owner}".encode()).digest()
 
 
-def found_network(name: str, seed: int, members: int) -> Founding:
+def found_network(
+    name: str, seed: int, members: int, epoch_ms: int = DEVELOPMENT.epoch_ms
+) -> Founding:
     """A network of so many founders, all drawn from one seed."""
+    rules = msgspec.structs.replace(DEVELOPMENT, epoch_ms=epoch_ms)
     keys = [SigningKey(secret(name, seed, f"founder {i}")) for i in range(members)]
     keys.sort(key=lambda key: key.node_id)
     tables = [short_table(secret(name, seed, key.node_id.hex())) for key in keys]
     anchors = {key.node_id: CHAIN.anchor(table) for key, table in zip(keys, tables, strict=True)}
-    genesis = found(name, BEGINNING // MICROS_PER_MILLI, anchors, DEVELOPMENT)
+    genesis = found(name, BEGINNING // MICROS_PER_MILLI, anchors, rules)
     return Founding(genesis, chain_id(genesis), tuple(keys), tuple(tables))
 
 

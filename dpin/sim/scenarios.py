@@ -22,6 +22,7 @@ SKEW: Final[Micros] = seconds(0.3)
 USUAL: Final = Habits(LAN, FAST, SKEW)
 STURDY: Final = Habits(LAN, SLOW, SKEW)
 TRANSFERS: Final = 40
+EPOCH_MS: Final = 5_000
 
 
 def quiet(seed: int) -> Report:
@@ -128,6 +129,23 @@ def join(seed: int) -> Report:
     return stage.finish(since(22))
 
 
+def epochs(seed: int) -> Report:
+    """Epochs of five seconds, through crashes, a partition and a late joiner."""
+    stage = Stage("epochs", seed, Habits(WAN, SLOW, SKEW), Cast(epoch_ms=EPOCH_MS))
+    stage.ask(2 * TRANSFERS, since(1), since(40))
+    world, at, plan = stage.world, stage.world.timeline.at, stage.dice
+    for _ in range(8):
+        victim = plan.chosen(stage.nodes, 1)[0]
+        _crash(stage, victim, Instant(since(2) + plan.below(seconds(36))))
+    apart = plan.chosen(stage.nodes, 1 + plan.below(2))
+    others = [node for node in stage.nodes if node not in apart]
+    cut = Instant(since(5) + plan.below(seconds(20)))
+    at(cut, lambda: world.partition(apart, others))
+    at(after(cut, Micros(1 + plan.below(seconds(9)))), lambda: world.heal(WAN))
+    at(since(25), stage.join)
+    return stage.finish(since(41))
+
+
 _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "quiet": quiet,
     "loss": loss,
@@ -137,6 +155,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "amnesia": amnesia,
     "byzantine": byzantine,
     "join": join,
+    "epochs": epochs,
     "nemesis": nemesis,
     "jobs": jobs,
     "cheat": cheat,

@@ -11,6 +11,7 @@ from dpin.base.ids import NodeId
 from dpin.base.units import TOKEN, Instant, Micros, MicroTokens, after, seconds
 from dpin.ledger import fees
 from dpin.ledger.money import MAX_SUPPLY
+from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.replica import Submit
 from dpin.ledger.transactions import (
     OPENING,
@@ -84,13 +85,14 @@ class Cast:
     lies: Mapping[int, Lie] = field(default_factory=dict)
     forgetful: Collection[int] = ()
     watch: Sequence[Check] = ()
+    epoch_ms: int = DEVELOPMENT.epoch_ms
 
 
 class Stage:
     """Validators, clients that want transfers, and every check."""
 
     def __init__(self, name: str, seed: int, habits: Habits, cast: Cast) -> None:
-        self.founding: Founding = found_network(name, seed, cast.members)
+        self.founding: Founding = found_network(name, seed, cast.members, cast.epoch_ms)
         self.nodes = [key.node_id for key in self.founding.keys]
         self.honest = [node for i, node in enumerate(self.nodes) if i not in cast.lies]
         self.dice = dice(seed, "plan")  # who suffers what, and when
