@@ -142,9 +142,15 @@ def found_network(name: str, validators: Sequence[DemoNode]) -> None:
     cards = [word for node in others for word in ("--validator", node.card)]
     dpin("net", "create", name, "--home", first.folder, *cards)
     first.start()
-    invite = json.loads(dpin("net", "invite", "--home", first.folder, "--json"))["invite"]
+    invite = invite_to(first)
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(join, invite=invite), others))
+
+
+def invite_to(host: DemoNode) -> str:
+    """An invite to the network of a node that runs."""
+    invite: str = json.loads(dpin("net", "invite", "--home", host.folder, "--json"))["invite"]
+    return invite
 
 
 def join(node: DemoNode, invite: str, fault: str = "") -> None:

@@ -154,6 +154,7 @@ class Panorama:
     def _ledger(self) -> LedgerView:
         peer, state = self.peer, self.peer.state
         committee = committee_of(state.term.committee)
+        engine = peer.replica.engine
         return LedgerView(
             height=state.height,
             tick=state.tick,
@@ -161,12 +162,14 @@ class Panorama:
             round=self.seen.round,
             root=peer.executor.rooted[1].hex() if peer.executor.rooted else None,
             root_height=peer.executor.rooted[0] if peer.executor.rooted else 0,
+            epoch=engine.core.epoch,
+            certified=engine.certificate.checkpoint.height if engine.certificate else 0,
             validator=committee.index(self._me) is not None,
-            signing=peer.replica.engine.may_sign,
+            signing=engine.may_sign,
             committee=[name_of(state, member) for member in committee.members],
             tolerates=committee.tolerates,
             transactions=self.seen.transactions,
-            pending=len(peer.replica.engine.mempool),
+            pending=len(engine.mempool),
             in_accounts=sum(account.worth for account in state.accounts.values()),
             in_bonds=sum(validator.bond for validator in state.validators.values()),
             in_escrow=sum(state.jobs[job].escrow for job in state.live_jobs),

@@ -30,6 +30,8 @@ class LedgerView(View):
     round: int
     root: str | None  # newest state root, hex, with the commit it belongs to
     root_height: int
+    epoch: int
+    certified: int  # the height of the newest checkpoint with a certificate
     validator: bool
     signing: bool
     committee: list[str]

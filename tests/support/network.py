@@ -144,15 +144,15 @@ def own_round(node: DemoNode) -> int:
     return max(read_block(record.body).round for record in records(node) if record.kind == OWN)
 
 
-def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int], set[Digest]]:
-    """Every block that any log holds: its digests by author and round."""
-    found: dict[tuple[int, int], set[Digest]] = defaultdict(set)
+def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int, int], set[Digest]]:
+    """Every block that any log holds: its digests by epoch, author and round."""
+    found: dict[tuple[int, int, int], set[Digest]] = defaultdict(set)
     for node in nodes:
         for record in records(node):
             if record.kind == END:
                 continue
             vertex = read_block(record.body)
-            found[vertex.author, vertex.round].add(vertex.digest)
+            found[vertex.block.header.epoch, vertex.author, vertex.round].add(vertex.digest)
     return found
 
 
