@@ -16,6 +16,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
+from dpin.ledger.assembly import Restored
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.order import OrderedCommit, Receipt
@@ -32,6 +33,8 @@ from dpin.ledger.transactions import (
 MOVEMENTS_MAX: Final = 4_096
 OK: Final = 0  # the code of a receipt
 OTHER: Final = "jobs and bonds"  # escrows, payments, refunds, rewards: all but transfers
+
+JOINED: Final = "all before a snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +110,22 @@ class History:
         if unexplained:
             lines.append(_Line(None, OTHER, change=unexplained))
         for line in lines:
-            self._add(line, commit, account)
+            self._add(line, commit.height, commit.timestamp_ms, account)
 
-    def _add(self, line: _Line, commit: OrderedCommit, account: Account) -> None:
+    def jump(self, before: _Before, state: State) -> None:
+        """The state has gone on by itself, without its commits."""
+        account = state.accounts.get(self._account)
+        if account is not None and account.worth != before.worth:
+            line = _Line(None, JOINED, change=account.worth - before.worth)
+            self._add(line, state.height, state.timestamp_ms, account)
+
+    def _add(self, line: _Line, height: int, timestamp_ms: int, account: Account) -> None:
         self._count += 1
         self._movements.append(
             Movement(
                 number=self._count,
-                height=commit.height,
-                timestamp_ms=commit.timestamp_ms,
+                height=height,
+                timestamp_ms=timestamp_ms,
                 free=account.free,
                 credit=account.credit,
                 **line._asdict(),
@@ -172,6 +182,13 @@ class Remembering(Executor):
     def __init__(self, genesis: Genesis, account: NodeId) -> None:
         super().__init__(genesis)
         self.history = History(account, genesis.params)
+
+    @override
+    def resume(self, restored: Restored) -> None:
+        """Go on from a state that others have had; what led there is one line of the history."""
+        before = self.history.before(self.state)
+        super().resume(restored)
+        self.history.jump(before, self.state)
 
     @override
     def apply(self, commit: OrderedCommit) -> Applied:

@@ -21,7 +21,7 @@ from dpin.ledger.history import Movement
 from dpin.ledger.receipts import ReceiptLog, proven
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Transfer
-from dpin.ledger.wishes import OK, Carry, Wish
+from dpin.ledger.wishes import NUMBER_USED, OK, Carry, Wish
 from dpin.market.orders import Order
 from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Drain
@@ -196,7 +196,9 @@ class Purse(Records):
             nursery.start_soon(self._around.tell, wish)
             outcome = await self._bulletin.outcome(wish.key, DECISION_SECONDS)
         if outcome.detail != OK:
-            raise Misuse(f"the ledger refused: {outcome.detail}", fix="see: dpin wallet")
+            used = outcome.detail == NUMBER_USED  # Perhaps by this very transaction, unseen.
+            fix = "look before you try again: dpin wallet history" if used else "see: dpin wallet"
+            raise Misuse(f"the ledger refused: {outcome.detail}", fix=fix)
         payer = self._peer.key.node_id
         if isinstance(wish, Carry):
             payer = wish.signed.transaction.sender

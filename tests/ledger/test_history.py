@@ -6,10 +6,11 @@ import pytest
 from dpin.base.codec import encode
 from dpin.base.units import MicroTokens
 from dpin.ledger import fees, history
-from dpin.ledger.history import OTHER, Movement, Remembering
+from dpin.ledger.history import JOINED, OTHER, Movement, Remembering
 from dpin.ledger.params import DEVELOPMENT, Params
 from dpin.ledger.transactions import Credit, Operation, Stake, Transfer, sign
 from tests.support.ledgers import Ledger, award, propose, registration
+from tests.support.twins import restored
 
 DEAR: Params = msgspec.structs.replace(DEVELOPMENT, fee_base=MicroTokens(1_000))
 
@@ -118,3 +119,15 @@ def test_history_is_paged_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers(0, 7, 2) == [6, 5]
     assert numbers(6, 0, 100) == [8, 7]
     assert numbers(8, 0, 100) == []
+
+
+def test_a_history_that_begins_with_a_snapshot_says_so() -> None:
+    ledger = Kept()
+    ledger.send("ann", pay(ledger, "bob", 5))
+    while ledger.commit(after_ms=2_000).closing is None:
+        pass
+    late = Remembering(ledger.genesis, ledger.id("ann"))
+    late.resume(restored(ledger.executor.frozen.states[-1]))
+    [line] = late.history.between(0, 0, 10)
+    assert (line.what, line.change, line.height) == (JOINED, -5, ledger.state.height)
+    assert line.free == ledger.account("ann").free
