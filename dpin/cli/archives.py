@@ -7,11 +7,12 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final, Protocol
 
-from dpin.base.codec import Wire, decode
+from dpin.base.codec import decode
 from dpin.base.errors import Misuse, NotFound, PeerFault
 from dpin.cli.options import say
-from dpin.ledger.archive import Archivist, Audit, Summary, summary_of
-from dpin.ledger.engine import FOREIGN, OWN
+from dpin.ledger.archive import Archivist, Audit, Summary, read_handover, summary_of
+from dpin.ledger.engine import END, FOREIGN, OWN
+from dpin.ledger.engine import Record as Logged
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.reexecution import Difference, Reexecution, Step
 from dpin.node.home import Home, home_in, read_network
@@ -21,13 +22,6 @@ from dpin.storage.frames import Record, encode_record, segment_number, walk
 ARCHIVE_KIND: Final = 2  # of the records of an archive; those of a node's log have 1
 QUIET_SECONDS: Final = 2.0  # between two words about how far it is
 CONFIG_NAME: Final = "config.toml"
-
-
-class _Logged(Wire, frozen=True):
-    """A record of the ledger in a node's log."""
-
-    kind: int
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +90,11 @@ class LogRun:
 
     def steps(self) -> Iterator[Step]:
         """See Run."""
-        for block in logged_blocks(self._home):
-            yield from self.again.take(block)
+        for logged in logged_records(self._home):
+            if logged.kind == END:
+                self.again.handover(read_handover(logged.body))
+            else:
+                yield from self.again.take(logged.body)
 
     def finish(self) -> Summary:
         """See Run."""
@@ -109,8 +106,8 @@ def genesis_of(home: Home) -> Genesis:
     return read_network(home).genesis
 
 
-def logged_blocks(home: Home) -> Iterator[bytes]:
-    """Every block that a node's log holds, from the first on; raises Misuse where it was cut."""
+def logged_records(home: Home) -> Iterator[Logged]:
+    """What a node's log holds of the ledger, from the first on; raises Misuse where it was cut."""
     folder = home.ledger_log
     if not folder.is_dir():
         raise NotFound(f"{home.root} has no ledger yet", fix="dpin node start")
@@ -124,13 +121,13 @@ def logged_blocks(home: Home) -> Iterator[bytes]:
         records = records_in(path, torn=path == segments[-1])
         owned = (record.body[1:] for record in records if record.body[0] == Owner.LEDGER)
         for logged in (_logged(body, path) for body in owned):
-            if logged.kind in {OWN, FOREIGN}:
-                yield logged.body
+            if logged.kind in {OWN, FOREIGN, END}:
+                yield logged
 
 
-def _logged(body: bytes, path: Path) -> _Logged:
+def _logged(body: bytes, path: Path) -> Logged:
     try:
-        return decode(_Logged, body, limit=len(body))
+        return decode(Logged, body, limit=len(body))
     except PeerFault as fault:
         raise Misuse(f"{path}: {fault}", fix="is it the log of this version of dpin?") from None
 
@@ -197,6 +194,9 @@ def _free(target: Path) -> Path:
 
 def _archived(archivist: Archivist, home: Home) -> Iterator[bytes]:
     yield archivist.preface()
-    for block in logged_blocks(home):
-        yield from archivist.take(block)
+    for logged in logged_records(home):
+        if logged.kind == END:
+            yield archivist.end(logged.body)
+        else:
+            yield from archivist.take(logged.body)
     yield archivist.closing()

@@ -20,6 +20,7 @@ from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_DIGEST, ChainId, Digest
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.genesis import read as read_genesis
+from dpin.ledger.handover import Handover
 from dpin.ledger.reexecution import Difference, Reexecution, Step, Told
 
 ARCHIVE_VERSION: Final = 1
@@ -39,6 +40,12 @@ class ArchivedBlock(Wire, frozen=True, tag=2):
     block: bytes
 
 
+class ArchivedEnd(Wire, frozen=True, tag=5):
+    """What a quorum signed at the end of an epoch, before the first block of the next."""
+
+    handover: Handover
+
+
 class Closing(Wire, frozen=True, tag=4):
     """The last record: an archive without one was cut."""
 
@@ -47,7 +54,7 @@ class Closing(Wire, frozen=True, tag=4):
     commit: Digest  # the last; the chain where there is none
 
 
-Entry = Preface | ArchivedBlock | Told | Closing
+Entry = Preface | ArchivedBlock | Told | ArchivedEnd | Closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,14 @@ def read_preface(data: bytes) -> Genesis:
         raise Difference(f"the archive's genesis: {fault}") from None
 
 
+def read_handover(data: bytes) -> Handover:
+    """The end of an epoch as a log has it; raises Difference."""
+    try:
+        return decode(Handover, data, limit=ENTRY_BYTES_MAX)
+    except PeerFault as fault:
+        raise Difference(f"the end of an epoch cannot be read: {fault}") from None
+
+
 class Archivist:
     """Writes an archive of the blocks that it is given, each of which it checks."""
 
@@ -130,6 +145,12 @@ class Archivist:
         yield encode(ArchivedBlock(block))
         for step in self.run.take(block):
             yield encode(step.told)
+
+    def end(self, handover: bytes) -> bytes:
+        """The record of an epoch's end, as a log has it; raises Difference for another end."""
+        read = read_handover(handover)
+        self.run.handover(read)
+        return encode(ArchivedEnd(read))
 
     def closing(self) -> bytes:
         """The last record."""
@@ -163,6 +184,9 @@ class Audit:
                     yield step
             case Told():
                 self._compare(entry)
+            case ArchivedEnd(handover):
+                self._all_told()
+                self.run.handover(handover)
             case Closing():
                 self._close(entry)
             case _:

@@ -8,7 +8,6 @@ say whether the validators came to the same.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from dpin.base.codec import Wire
 from dpin.base.errors import Misuse, PeerFault
@@ -16,15 +15,13 @@ from dpin.base.ids import NO_DIGEST, Digest, short
 from dpin.ledger import money
 from dpin.ledger.blocks import Vertex, check_block, read_block
 from dpin.ledger.certificates import Certificate
-from dpin.ledger.certifier import made
-from dpin.ledger.checkpoint import Checkpoint, checkpoint_digest
+from dpin.ledger.certifier import Made, made
+from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, checkpoint_digest
 from dpin.ledger.core import Core, Opening, first_opening
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis
+from dpin.ledger.handover import Handover, check_handover
 from dpin.ledger.order import OrderedCommit
-
-# Whether the committee changes where an epoch closes. Until then the founders order all commits.
-TURNS: Final = False
 
 
 class Difference(Misuse):
@@ -57,7 +54,7 @@ class Step:
 class Reexecution:
     """Blocks in an order in which each follows its ancestors; commits with what they did."""
 
-    def __init__(self, genesis: Genesis, *, turns: bool = TURNS) -> None:
+    def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
         self.executor = Executor(genesis)
         self.commit = Digest(self.executor.chain)  # the last, chained over all before
@@ -65,8 +62,9 @@ class Reexecution:
         self.transactions = 0
         self.certificate: Certificate | None = None  # of the newest checkpoint that has one
         self._core = Core(self.executor.chain, genesis.params.consensus, first_opening(genesis))
+        self._timestamp_ms = genesis.created_ms  # of the last commit
         self._past: Core | None = None  # its validators still sign its last checkpoint
-        self._turns = turns
+        self._closed: Made | None = None  # that checkpoint
 
     @property
     def height(self) -> int:
@@ -103,7 +101,7 @@ class Reexecution:
         """The epoch that a block belongs to: the present one, or that which has just closed."""
         epoch = vertex.block.header.epoch
         for core in (self._core, self._past):
-            if core is not None and core.rules.committee.epoch == epoch:
+            if core is not None and core.epoch == epoch:
                 return core
         raise Difference(f"{self._named(vertex)} is of epoch {epoch}, which is not the present one")
 
@@ -115,10 +113,11 @@ class Reexecution:
         while (ordered := self._core.next_commit(self.executor.mix)) is not None:
             applied = self.executor.apply(ordered.commit)
             self.commit = ordered.commit.digest
+            self._timestamp_ms = ordered.commit.timestamp_ms
             self.transactions += len(ordered.commit.transactions)
             yield Step(ordered.commit, applied, self._told(ordered.commit, applied))
             if applied.checkpoint is not None:
-                self._checkpoint(ordered.commit, applied, applied.checkpoint)
+                self._checkpoint(applied, applied.checkpoint)
 
     def _told(self, commit: OrderedCommit, applied: Applied) -> Told:
         leaves = self.executor.receipts
@@ -126,32 +125,55 @@ class Reexecution:
         place = (commit.height, commit.epoch, commit.digest, commit.timestamp_ms)
         return Told(*place, len(leaves), leaves.root, root)
 
-    def _checkpoint(self, commit: OrderedCommit, applied: Applied, checkpoint: Checkpoint) -> None:
-        core = self._core
-        if checkpoint.epoch == core.rules.committee.epoch:
-            core.certifier.made(made(checkpoint, self.executor.receipts))
-            self._certified(core)
-        if self._turns and applied.closing is not None:
-            opening = Opening(
-                committee=applied.closing,
-                seal=checkpoint_digest(checkpoint),
-                height=commit.height,
-                commit=commit.digest,
-                timestamp_ms=commit.timestamp_ms,
-                sequence=checkpoint.sequence,
+    def _checkpoint(self, applied: Applied, checkpoint: Checkpoint) -> None:
+        core, own = self._core, made(checkpoint, self.executor.receipts)
+        core.certifier.made(own)
+        self._certified(core)
+        if applied.closing is not None:
+            self._closed = own
+            self._past, self._core = core, self._next(core, checkpoint, applied.closing)
+
+    def _next(self, core: Core, checkpoint: Checkpoint, record: CommitteeRecord) -> Core:
+        """The order of the next epoch; nothing more commits in this one."""
+        opening = Opening(
+            committee=record,
+            seal=checkpoint_digest(checkpoint),
+            height=self.height,
+            commit=self.commit,
+            timestamp_ms=self._timestamp_ms,
+            sequence=checkpoint.sequence,
+        )
+        return Core(self.executor.chain, core.rules.consensus, opening)
+
+    def handover(self, handover: Handover) -> None:
+        """What a quorum signed at the end of an epoch; raises Difference unless it is our end."""
+        past, own = self._past, self._closed
+        if past is None or own is None or handover.epoch != past.epoch:
+            raise Difference(f"the end of epoch {handover.epoch} is signed where it does not end")
+        try:
+            check_handover(handover, past.rules.chain, past.rules.committee)
+        except PeerFault as fault:
+            raise Difference(f"the end of epoch {handover.epoch}: {fault}") from None
+        signed = handover.certificate
+        if (signed.checkpoint, signed.size, signed.root) != (own.checkpoint, own.size, own.root):
+            name = checkpoint_digest(signed.checkpoint).hex()
+            raise Difference(
+                f"commit {own.checkpoint.height} closes epoch {handover.epoch} with "
+                f"{own.name.hex()}, and a quorum signed {name}"
             )
-            self._past = core
-            self._core = Core(self.executor.chain, self.genesis.params.consensus, opening)
+        self._take(signed)
 
     def _certified(self, core: Core) -> None:
         """Look at what the validators signed; raises Difference where it is something else."""
         if core.certifier.divergence is not None:
             raise Difference(core.certifier.divergence.report)
-        newest, before = core.certifier.newest, self.certificate
-        if newest is not None and (
-            before is None or newest.checkpoint.sequence > before.checkpoint.sequence
-        ):
-            self.certificate = newest
+        if core.certifier.newest is not None:
+            self._take(core.certifier.newest)
+
+    def _take(self, certificate: Certificate) -> None:
+        before = self.certificate
+        if before is None or certificate.checkpoint.sequence > before.checkpoint.sequence:
+            self.certificate = certificate
 
     def conserved(self) -> int:
         """All tokens, added up; raises Difference unless they are as many as there ever were."""

@@ -11,6 +11,7 @@ from dpin.base.ids import NO_DIGEST, Digest
 from dpin.ledger import execute, money
 from dpin.ledger.archive import (
     ArchivedBlock,
+    ArchivedEnd,
     Archivist,
     Audit,
     Closing,
@@ -20,24 +21,29 @@ from dpin.ledger.archive import (
     read_entry,
 )
 from dpin.ledger.blocks import read_block
-from dpin.ledger.engine import Record
+from dpin.ledger.engine import END, Record
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.reexecution import Difference, Told
-from tests.support.ledger_logs import logs
+from tests.support.ledger_logs import Logs, logs
 
 LOGS = logs()
 Change = Callable[[list[Entry]], None]
 
 
 def blocks(node: int) -> list[bytes]:
-    return [msgspec.structs.astuple(decode(Record, record))[1] for record in LOGS.records[node]]
+    logged = (decode(Record, record) for record in LOGS.records[node])
+    return [record.body for record in logged if record.kind != END]
 
 
-def archived(node: int = 0) -> list[bytes]:
-    archivist = Archivist(LOGS.genesis)
+def archived(node: int = 0, found: Logs = LOGS) -> list[bytes]:
+    archivist = Archivist(found.genesis)
     records = [archivist.preface()]
-    for block in blocks(node):
-        records += archivist.take(block)
+    for record in found.records[node]:
+        logged = decode(Record, record)
+        if logged.kind == END:
+            records.append(archivist.end(logged.body))
+        else:
+            records += archivist.take(logged.body)
     return [*records, archivist.closing()]
 
 
@@ -209,3 +215,26 @@ def test_the_counts_at_the_end_are_checked() -> None:
     wrong = msgspec.structs.replace(closing, commit=digest("test/other", b""))
     with pytest.raises(Difference, match="the archive counts"):
         audited([*ARCHIVE[:-1], encode(wrong)])
+
+
+def test_an_archive_goes_through_epochs_and_holds_what_ended_them() -> None:
+    found = logs(transfers=3, run_seconds=66)
+    records = archived(0, found)
+    summary = audited(records)
+    assert (summary.epoch, summary.height) == (1, found.height)
+    assert summary.log_root == found.log_root
+    entries = [read_entry(record) for record in records]
+    [end] = [entry for entry in entries if isinstance(entry, ArchivedEnd)]
+    closed = end.handover.certificate.checkpoint.height
+    assert {entry.epoch for entry in entries if isinstance(entry, Told)} == {0, 1}
+    assert summary.certified >= closed
+    # Whoever says that another checkpoint was signed has to show the signatures.
+    at = entries.index(end)
+    checkpoint = msgspec.structs.replace(end.handover.certificate.checkpoint, time_ms=1)
+    certificate = msgspec.structs.replace(end.handover.certificate, checkpoint=checkpoint)
+    forged = ArchivedEnd(msgspec.structs.replace(end.handover, certificate=certificate))
+    with pytest.raises(Difference, match="the end of epoch 0: "):
+        audited([*records[:at], encode(forged), *records[at + 1 :]])
+    early = next(at for at, entry in enumerate(entries) if isinstance(entry, Told)) + 1
+    with pytest.raises(Difference, match="signed where it does not end"):
+        audited([*records[:early], encode(end), *records[early:]])
