@@ -64,7 +64,6 @@ class Plan:
     first: CommitteeRecord
     commits: int  # in an epoch
     committees: dict[int, Sequence[NodeId]] = field(default_factory=dict)  # from that epoch on
-    signers: dict[NodeId, NodeId] = field(default_factory=dict)  # consensus keys, from epoch 1
 
     def after(self, record: CommitteeRecord, commit: OrderedCommit) -> CommitteeRecord:
         """The committee that follows `record`'s; the commit closes its epoch."""
@@ -74,10 +73,7 @@ class Plan:
             epoch,
             digest(SEED_TAG, commit.digest),
             Round(commit.leader_round + DEVELOPMENT.consensus.gc_depth),
-            tuple(
-                Member(node, self.signers.get(node, node), 1, NO_DIGEST, Round(0))
-                for node in sorted(nodes)
-            ),
+            tuple(Member(node, node, 1, NO_DIGEST, Round(0)) for node in sorted(nodes)),
         )
 
 
