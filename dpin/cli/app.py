@@ -14,6 +14,7 @@ from dpin.cli.ledger import ledger
 from dpin.cli.net import net
 from dpin.cli.node import node
 from dpin.cli.sim import sim
+from dpin.cli.validator import validator
 from dpin.cli.wallet import wallet
 from dpin.client.errors import ClientError
 
@@ -51,6 +52,7 @@ app.command()(jobs.fetch)
 app.command()(jobs.cancel)
 app.command()(submit.run)
 app.add_typer(wallet, name="wallet")
+app.add_typer(validator, name="validator")
 app.command()(jobs.receipts)
 app.add_typer(ledger, name="ledger")
 app.command()(proofs.verify)

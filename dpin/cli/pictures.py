@@ -15,6 +15,8 @@ from dpin.node.status import (
     PeerView,
     PlanView,
     ReceiptView,
+    ValidatorsView,
+    ValidatorView,
     counted,
 )
 
@@ -271,3 +273,33 @@ def _memo(movement: MovementView) -> str:
 def signed_tokens(amount: int) -> str:
     """A change, with its sign."""
     return f"+{format_tokens(amount)}" if amount > 0 else format_tokens(amount)
+
+
+def validators_text(view: ValidatorsView, me: str) -> str:
+    """What `dpin validator status` shows; this node is marked."""
+    head = f"epoch {view.epoch}, ends in {view.epoch_ends_ms / 1_000:.0f} s or later"
+    rows = [
+        (
+            "*" if one.node_id == me else "",
+            one.name,
+            format_tokens(one.bond),
+            str(one.weight or "-"),
+            f"{one.cosigned}/{view.checkpoints}" if one.weight else "-",
+            str(one.faults),
+            _standing(one, view.epoch),
+        )
+        for one in view.validators
+    ]
+    heads = ("", "validator", "bond", "weight", "signed", "faults", "")
+    return f"{head}\n{table(heads, rows)}"
+
+
+def _standing(one: ValidatorView, epoch: int) -> str:
+    """What keeps a validator from a seat, or when it may take its bond."""
+    if one.jailed_until > epoch:
+        return f"jailed until epoch {one.jailed_until}"
+    if not one.registered:
+        return f"retired, bond free from epoch {one.free_from}"
+    if one.weight:
+        return "seated"
+    return "ready" if one.ready else "waits for the end of the epoch"

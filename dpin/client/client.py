@@ -36,6 +36,7 @@ from dpin.node.control import (
     SignedRequest,
     SubmitRequest,
     TransferRequest,
+    ValidatorRequest,
 )
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
@@ -56,6 +57,7 @@ from dpin.node.status import (
     ProofView,
     ReceiptView,
     TransferView,
+    ValidatorsView,
 )
 
 DONE: Final = "done"
@@ -171,6 +173,21 @@ class _Commands:
             self._connection.post("/api/v1/node/stop", {}, _Ok)
 
 
+class _Validators:
+    """Who makes blocks, and being one of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def validators(self) -> ValidatorsView:
+        """Everybody with a validator bond."""
+        return self._connection.get("/api/v1/validators", ValidatorsView)
+
+    def validate(self, request: ValidatorRequest) -> TransferView:
+        """Bond, register, retire or withdraw; returns when the ledger has committed it."""
+        return self._connection.post("/api/v1/validator", request, TransferView)
+
+
 class _Purse:
     """Tokens: what accounts have, and giving them away."""
 
@@ -204,7 +221,7 @@ class _Purse:
         return self._connection.post("/api/v1/wallet/submit", request, TransferView)
 
 
-class Client(_Pictures, _Logs, _Commands, _Purse):
+class Client(_Pictures, _Logs, _Commands, _Purse, _Validators):
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:

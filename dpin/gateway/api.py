@@ -38,6 +38,7 @@ from dpin.node.control import (
     SignedRequest,
     SubmitRequest,
     TransferRequest,
+    ValidatorRequest,
 )
 from dpin.node.status import View
 
@@ -203,6 +204,7 @@ def _routes(control: Control) -> list[Route]:
         *_job_routes(control),
         *_money_routes(control),
         *_node_routes(control),
+        *_validator_routes(control),
     ]
 
 
@@ -319,4 +321,17 @@ def _node_routes(control: Control) -> list[Route]:
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),
+    ]
+
+
+def _validator_routes(control: Control) -> list[Route]:
+    async def validators(_request: Request) -> Response:
+        return _view("validators", control.validators())
+
+    async def validate(request: Request) -> Response:
+        return _view("transfer", await control.validate(await read_body(request, ValidatorRequest)))
+
+    return [
+        Route("/api/v1/validators", validators),
+        Route("/api/v1/validator", validate, methods=["POST"]),
     ]

@@ -15,7 +15,7 @@ from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.committee import SEED_TAG
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.selection import Candidate, choose
-from dpin.ledger.standing import NO_SIGNER, Epoch, Seated, Validator, opened
+from dpin.ledger.standing import Epoch, Seated, Validator, opened
 
 
 def is_due(book: Book) -> bool:
@@ -76,9 +76,8 @@ def _chosen(book: Book, base: Round, live: Sequence[bool]) -> dict[NodeId, int]:
 
 def _stands(book: Book, validator: Validator) -> bool:
     """Whether a validator may be seated in the next epoch, if it is there."""
-    registered = validator.signer != NO_SIGNER and not validator.retired
     free = validator.jailed_until <= book.state.epoch + 1
-    return registered and free and validator.bond >= book.params.validator_bond_min
+    return validator.stands and free and validator.bond >= book.params.validator_bond_min
 
 
 def _in_reach(validator: Validator, seated: Seated | None, base: Round) -> bool:

@@ -30,6 +30,11 @@ class Validator:
     faults: int = 0
     offences: tuple[Offence, ...] = ()  # that evidence was shown for, within unbonding time
 
+    @property
+    def stands(self) -> bool:
+        """Whether it has registered and not retired."""
+        return self.signer != NO_SIGNER and not self.retired
+
 
 @dataclass(slots=True)
 class Seated:

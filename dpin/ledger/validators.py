@@ -21,7 +21,6 @@ from dpin.ledger.candidacy import (
     possession_digest,
 )
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.standing import NO_SIGNER
 
 Candidacy = BondValidator | RegisterValidator | RetireValidator | WithdrawBond | ReadyValidator
 NUMBER_MAX: Final = 2**63 - 1
@@ -89,14 +88,14 @@ def _is_held(book: Book, sender: NodeId, operation: RegisterValidator) -> bool:
 def retire(book: Book, sender: NodeId) -> None:
     """Seat the sender no more; a committee that cannot do without it keeps it for an epoch."""
     validator = bonds.change(book, sender)
-    require(validator.signer != NO_SIGNER and not validator.retired, Reason.NOT_REGISTERED)
+    require(validator.stands, Reason.NOT_REGISTERED)
     validator.retired = True
 
 
 def withdraw(book: Book, sender: NodeId) -> None:
     """Give all of a bond back: its owner stands no more, and no evidence could touch it now."""
     validator = bonds.change(book, sender)
-    require(validator.retired or validator.signer == NO_SIGNER, Reason.NOT_RETIRED)
+    require(not validator.stands, Reason.NOT_RETIRED)
     epoch = book.state.epoch
     oldest = epoch - book.params.unbonding_epochs
     answers = validator.last_epoch >= 0 and validator.last_epoch >= oldest
@@ -108,7 +107,7 @@ def withdraw(book: Book, sender: NodeId) -> None:
 def ready(book: Book, sender: NodeId, operation: ReadyValidator) -> None:
     """Note that the sender can validate the next epoch; said near the end of this one."""
     validator, state = bonds.change(book, sender), book.state
-    require(validator.signer != NO_SIGNER and not validator.retired, Reason.NOT_REGISTERED)
+    require(validator.stands, Reason.NOT_REGISTERED)
     require(operation.epoch == state.epoch + 1, Reason.WRONG_EPOCH)
     passed = state.time - state.term.opened_ms
     near = passed * READY_PARTS >= book.params.epoch_ms * (READY_PARTS - 1)

@@ -1,7 +1,7 @@
 """What people and programs may ask of a running node. The gateway speaks it; the driver is it."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from dpin.node.status import (
     ProofView,
     ReceiptView,
     TransferView,
+    ValidatorsView,
 )
 
 
@@ -87,6 +88,13 @@ class ProofRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     account: str = ""
     epoch: int = 0
     size: int = 0
+
+
+class ValidatorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to do about being a validator; tokens for the bond as decimal text."""
+
+    action: Literal["register", "bond", "retire", "withdraw"]
+    amount: str = ""
 
 
 class Pictures(Protocol):
@@ -195,5 +203,17 @@ class Purse(Protocol):
         ...
 
 
-class Control(Pictures, Commands, Purse, Protocol):
+class Validation(Protocol):
+    """Who makes blocks, and being one of them. Raises Misuse as Commands does."""
+
+    def validators(self) -> ValidatorsView:
+        """Everybody with a validator bond."""
+        ...
+
+    async def validate(self, request: ValidatorRequest) -> TransferView:
+        """Bond, register, retire or withdraw; returns when the ledger has committed it."""
+        ...
+
+
+class Control(Pictures, Commands, Purse, Validation, Protocol):
     """A running node, as the gateway sees it."""

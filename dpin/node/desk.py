@@ -35,7 +35,9 @@ from dpin.node.control import (
     SignedRequest,
     SubmitRequest,
     TransferRequest,
+    ValidatorRequest,
 )
+from dpin.node.home import read_beacon
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.panorama import Panorama, money_of
@@ -59,9 +61,11 @@ from dpin.node.status import (
     ProofView,
     ReceiptView,
     TransferView,
+    ValidatorsView,
 )
 from dpin.node.surroundings import Surroundings
 from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
+from dpin.node.validating import operations_of, validators_of
 
 DECISION_SECONDS: Final = 15.0
 
@@ -211,7 +215,21 @@ class Purse(Records):
         )
 
 
-class Desk(Purse):
+class Office(Purse):
+    """Being a validator; see dpin.node.control.Validation."""
+
+    def validators(self) -> ValidatorsView:
+        """Who may make blocks."""
+        return validators_of(self._peer)
+
+    async def validate(self, request: ValidatorRequest) -> TransferView:
+        """Become a validator, or stop being one."""
+        table = read_beacon(self._around.home)
+        first, *more = operations_of(request, self._peer, self._bulletin.seen.round, table)
+        return await self._decided(Wish(f"validator:{token_hex(8)}", first, tuple(more)))
+
+
+class Desk(Office):
     """A running node; see dpin.node.control.Commands for what each method promises."""
 
     async def plan(self, request: SubmitRequest) -> PlanView:

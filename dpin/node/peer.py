@@ -18,6 +18,7 @@ from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Sto
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
+from dpin.ledger.duties import Duties
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
@@ -125,6 +126,7 @@ class Peer:
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
         self.wishes = Wishes(options.key, self.chain, params)
+        self._duties = Duties(options.key, self.chain, params, options.beacon)
         secret = options.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
         self.verifier = Verifier(me, secret)
         self.defender = Defender(me)
@@ -244,6 +246,8 @@ class Peer:
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
                 yield from self.wishes.review(commit, self.state, now)
+                dag = self.replica.engine.core.dag
+                yield from self._duties.step(self.state, commit, dag, now)
                 yield from self._follow(now)
             case Outcome():
                 outside.append(effect)

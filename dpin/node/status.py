@@ -327,6 +327,31 @@ class MovementView(View):
     credit: int
 
 
+class ValidatorView(View):
+    """One account with a validator bond."""
+
+    node_id: str
+    name: str
+    bond: int
+    weight: int  # in the present committee; 0: it has no seat
+    registered: bool  # and not retired
+    ready: bool  # for the next epoch
+    cosigned: int  # checkpoints of this epoch, those signed
+    faults: int
+    jailed_until: int  # it is seated in no epoch before this one
+    free_from: int  # once retired, the bond can be withdrawn from this epoch on
+
+
+class ValidatorsView(View):
+    """Everybody with a validator bond, members first, then by bond."""
+
+    epoch: int
+    epoch_ends_ms: int  # ledger time from now, at the earliest
+    checkpoints: int  # of this epoch that count
+    bond_min: int
+    validators: list[ValidatorView]
+
+
 class InviteView(View):
     """One line to paste on the next machine."""
 

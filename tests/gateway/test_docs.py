@@ -13,6 +13,7 @@ from dpin.node.control import (
     RunRequest,
     SubmitRequest,
     TransferRequest,
+    ValidatorRequest,
 )
 from dpin.node.jobfields import InferenceFields, TrainFields
 from tests.support.fake_control import FakeControl
@@ -33,6 +34,7 @@ def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
         PayRequest,
         InviteRequest,
         ProofRequest,
+        ValidatorRequest,
     ):
         for field in msgspec.structs.fields(request):
             assert f"`{field.name}`" in page, field.name

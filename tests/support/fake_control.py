@@ -22,6 +22,7 @@ from dpin.node.control import (
     SignedRequest,
     SubmitRequest,
     TransferRequest,
+    ValidatorRequest,
 )
 from dpin.node.jobfile import TrainJob, read_job
 from tests.support.witnessed import sample
@@ -337,6 +338,29 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
     async def carry(self, request: SignedRequest) -> views.TransferView:
         self.asked.append(request)
         return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
+
+    async def validate(self, request: ValidatorRequest) -> views.TransferView:
+        self.asked.append(request)
+        if request.action == "withdraw":
+            raise Misuse("this node is a validator", fix="dpin validator retire")
+        return views.TransferView(transaction="66" * 32, height=121, detail="ok", free=5)
+
+    def validators(self) -> views.ValidatorsView:
+        return views.ValidatorsView(
+            epoch=3, epoch_ends_ms=9_000, checkpoints=5, bond_min=100_000_000,
+            validators=[
+                views.ValidatorView(
+                    node_id=NODE_ID, name="swift-yak", bond=100_000_000, weight=1,
+                    registered=True, ready=False, cosigned=4, faults=1, jailed_until=0,
+                    free_from=6,
+                ),
+                views.ValidatorView(
+                    node_id="ab" * 32, name="tame-elk", bond=50_000_000, weight=0,
+                    registered=False, ready=False, cosigned=0, faults=0, jailed_until=7,
+                    free_from=7,
+                ),
+            ],
+        )  # fmt: skip
 
     async def invite(self, grant: str, to: str) -> views.InviteView:
         self.asked.append(("invite", grant, to))

@@ -1,0 +1,153 @@
+"""What a validator, or who wants to be one, does of itself: says that it is ready, shows twins.
+
+It compares the state with what is due and wishes for the rest, like all that follow the ledger.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dpin.base.crypto import SigningKey
+from dpin.base.ids import ChainId, NodeId, Round
+from dpin.base.units import MICROS_PER_MILLI, Instant, Tick
+from dpin.ledger.accounts import State
+from dpin.ledger.beacon import CHAIN_LENGTH, GAP_MAX, Chain, OwnChain
+from dpin.ledger.blocks import Vertex
+from dpin.ledger.candidacy import ReadyValidator, RegisterValidator, register_validator
+from dpin.ledger.dag import Dag
+from dpin.ledger.evidence import evidence_of
+from dpin.ledger.offences import Crime, Equivocation
+from dpin.ledger.order import OrderedCommit
+from dpin.ledger.params import Params
+from dpin.ledger.standing import Validator
+from dpin.ledger.validators import READY_PARTS
+from dpin.ledger.wishes import Wish
+
+LATE_MS: Final = 10_000  # who is further behind the others catches up first
+ROUNDS_BACK: Final = 200  # twins are looked for in so many rounds
+
+
+def registration(
+    key: SigningKey, chain: ChainId, table: bytes, round_: Round
+) -> RegisterValidator | None:
+    """A node as a validator that signs with its own key; None once its chain is used up."""
+    if round_ >= CHAIN_LENGTH:
+        return None
+    anchor = OwnChain(Chain(), table).at(round_)
+    return register_validator(key, chain, key.node_id, anchor, round_)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Twins that this node has seen, and since when."""
+
+    evidence: Equivocation
+    since: Tick
+
+
+class Duties:
+    """See `step`. `beacon` is the table of the node's chain of reveals."""
+
+    def __init__(
+        self, key: SigningKey, chain: ChainId, params: Params, beacon: bytes | None
+    ) -> None:
+        self._key = key
+        self._chain = chain
+        self._params = params
+        self._beacon = beacon
+        self._cases: dict[tuple[int, int], _Case] = {}  # by epoch and author
+        self._dag: Dag | None = None
+        self._looked: set[int] = set()  # equivocators of that DAG whose twins were looked for
+
+    def step(self, state: State, commit: OrderedCommit, dag: Dag, now: Instant) -> Sequence[Wish]:
+        """A commit was executed: what should be on the ledger because of it."""
+        self._look(state, dag)
+        if abs(now // MICROS_PER_MILLI - commit.timestamp_ms) > LATE_MS:
+            return ()
+        return [*self._stand(state, commit.leader_round), *self._accuse(state)]
+
+    # --- to be seated ---
+
+    def _stand(self, state: State, round_: Round) -> Iterator[Wish]:
+        me, epoch = self._key.node_id, state.epoch
+        validator = state.validators.get(me)
+        if validator is None or not self._may_stand(state, validator):
+            return
+        if round_ - validator.anchor_round > GAP_MAX // 2 and self._beacon is not None:
+            again = registration(self._key, self._chain, self._beacon, round_)
+            if again is not None and validator.signer == me:
+                yield Wish(f"chain:{epoch}", again)
+        passed = state.time - state.term.opened_ms
+        near = passed * READY_PARTS >= self._params.epoch_ms * (READY_PARTS - 1)
+        if near and validator.ready_for <= epoch:
+            yield Wish(f"ready:{epoch + 1}", ReadyValidator(epoch + 1))
+
+    def _may_stand(self, state: State, validator: Validator) -> bool:
+        """Whether it is not seated, and nothing but readiness is wanting."""
+        seated = _place(state, self._key.node_id) is not None
+        free = validator.jailed_until <= state.epoch + 1
+        enough = validator.bond >= self._params.validator_bond_min
+        return validator.stands and not seated and free and enough
+
+    # --- to show what others did ---
+
+    def _look(self, state: State, dag: Dag) -> None:
+        """Remember the twins of equivocators: the DAG they are in ends with its epoch."""
+        if dag is not self._dag:
+            self._dag, self._looked = dag, set()
+        for author in sorted(dag.equivocators - self._looked):
+            self._looked.add(author)
+            pair = _twins(dag, author)
+            if pair is not None:
+                evidence = evidence_of(pair[0].block, pair[1].block)
+                place = (pair[0].block.header.epoch, author)
+                self._cases.setdefault(place, _Case(evidence, state.tick))
+
+    def _accuse(self, state: State) -> Iterator[Wish]:
+        """Members report in turn, a tick each, so that not all of them pay to say the same."""
+        for (epoch, author), case in list(self._cases.items()):
+            offender = _offender(state, epoch, author)
+            if _is_settled(state, epoch, offender):
+                del self._cases[epoch, author]
+            elif offender is not None and self._is_due(state, case, offender):
+                yield Wish(f"equivocation:{epoch}:{author}", case.evidence)
+
+    def _is_due(self, state: State, case: _Case, offender: NodeId) -> bool:
+        """Whether it is this member's turn; nobody accuses itself."""
+        me, members = self._key.node_id, len(state.term.committee.members)
+        mine = _place(state, me)
+        if mine is None or me == offender:
+            return False
+        after = _place(state, offender)
+        wait = mine if after is None else (mine - after - 1) % members
+        return state.tick >= case.since + wait
+
+
+def _place(state: State, node: NodeId) -> int | None:
+    """Somebody's author index in the present committee."""
+    nodes = [member.node for member in state.term.committee.members]
+    return nodes.index(node) if node in nodes else None
+
+
+def _offender(state: State, epoch: int, author: int) -> NodeId | None:
+    record = state.committees.get(epoch)
+    return None if record is None else record.members[author].node
+
+
+def _is_settled(state: State, epoch: int, offender: NodeId | None) -> bool:
+    """Whether evidence was shown already, or comes too late."""
+    if offender is None:
+        return epoch < state.epoch
+    validator = state.validators.get(offender)
+    crime = (Crime.EQUIVOCATION, epoch)
+    return validator is None or crime in {(one.crime, one.epoch) for one in validator.offences}
+
+
+def _twins(dag: Dag, author: int) -> tuple[Vertex, Vertex] | None:
+    """Two accepted blocks of one of its newest rounds."""
+    lowest = max(dag.base + 1, dag.highest - ROUNDS_BACK)
+    for number in range(dag.highest, lowest - 1, -1):
+        first, *more = dag.slot(Round(number), author) or (None,)
+        if first is not None and more:
+            return first, more[0]
+    return None
