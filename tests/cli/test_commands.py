@@ -15,7 +15,13 @@ from dpin.cli import follow
 from dpin.cli.app import run
 from dpin.client.client import Client
 from dpin.ledger.transactions import TRANSACTION_TAG, SignedTransaction, transaction_id
-from dpin.node.control import PayRequest, RunRequest, SignedRequest, TransferRequest
+from dpin.node.control import (
+    PayRequest,
+    RunRequest,
+    SignedRequest,
+    TransferRequest,
+    ValidatorRequest,
+)
 from dpin.node.status import LogEntry
 from tests.support.api_server import api_server
 from tests.support.fake_control import (
@@ -458,3 +464,28 @@ def test_another_accounts_tokens_are_shown(capsys: Printed) -> None:
     assert run(["wallet", "show", "--account", NODE_ID]) == 0
     assert "free                    7\n" in capsys.readouterr().out
     assert run(["wallet", "show", "--account", "short"]) == 2
+
+
+def test_what_a_validator_asks_reaches_the_node(control: FakeControl, capsys: Printed) -> None:
+    assert run(["validator", "register", "--bond", "150"]) == 0
+    assert run(["validator", "bond", "12.5"]) == 0
+    assert run(["validator", "retire", "--json"]) == 0
+    assert control.asked == [
+        ValidatorRequest(action="register", amount="150"),
+        ValidatorRequest(action="bond", amount="12.5"),
+        ValidatorRequest(action="retire"),
+    ]
+    assert "register in commit 121: ok" in capsys.readouterr().err
+    assert run(["validator", "withdraw"]) == 2
+    assert "fix: dpin validator retire" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("control")
+def test_validators_are_shown_with_what_keeps_them_from_a_seat(capsys: Printed) -> None:
+    assert run(["validator", "status"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "epoch 3, ends in 9 s or later"
+    assert shown[2].split() == ["*", "swift-yak", "100", "1", "4/5", "1", "seated"]
+    assert shown[3].endswith("jailed until epoch 7")
+    assert run(["validator", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["validators"][1]["bond"] == 50_000_000

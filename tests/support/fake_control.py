@@ -355,7 +355,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
                     free_from=6,
                 ),
                 views.ValidatorView(
-                    node_id="ab" * 32, name="tame-elk", bond=50_000_000, weight=0,
+                    node_id="cd" * 32, name="tame-elk", bond=50_000_000, weight=0,
                     registered=False, ready=False, cosigned=0, faults=0, jailed_until=7,
                     free_from=7,
                 ),

@@ -1,0 +1,198 @@
+"""What a validator does of itself: ready in time, twins shown once, nothing while it lags."""
+
+from dataclasses import dataclass, field
+
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
+from dpin.base.merkle import EMPTY_ROOT
+from dpin.base.units import MICROS_PER_MILLI, Instant, MicroTokens, Tick
+from dpin.ledger.beacon import GAP_MAX, Chain, OwnChain
+from dpin.ledger.blocks import Header, Vertex, opening_blocks, sign_block
+from dpin.ledger.candidacy import BondValidator, ReadyValidator, RegisterValidator
+from dpin.ledger.committee import committee_of
+from dpin.ledger.dag import Dag, Fate
+from dpin.ledger.duties import LATE_MS, Duties, registration
+from dpin.ledger.offences import Equivocation
+from dpin.ledger.wishes import Wish
+from tests.support.ledgers import Ledger
+from tests.support.validators import (
+    BOND,
+    become_validator,
+    close_epoch,
+    key_of_member,
+    near_the_end,
+    place_of,
+    welcome,
+)
+
+FOUR = ["ann", "bob", "cat", "dan"]
+TABLE = Chain().build(bytes(32))
+
+
+def dag_of(ledger: Ledger) -> Dag:
+    """The DAG of the present epoch, without a block yet."""
+    committee = committee_of(ledger.state.term.committee)
+    opening = opening_blocks(committee, 0, Digest(ledger.executor.chain))
+    return Dag(opening, committee, ledger.genesis.params.consensus.gc_depth)
+
+
+def first_block(ledger: Ledger, dag: Dag, name: str, time_ms: int) -> Vertex:
+    """A valid block of the first round."""
+    author = place_of(ledger, name)
+    opening = [dag.slot(dag.base, one)[0].reference for one in range(4)]
+    own = opening.pop(author)
+    header = Header(
+        version=1,
+        epoch=ledger.state.epoch,
+        round=Round(dag.base + 1),
+        author=author,
+        timestamp_ms=time_ms,
+        ancestors=(own, *opening),
+        payload_root=EMPTY_ROOT,
+        payload_bytes=0,
+        transactions=0,
+        own_gap=0,
+        reveal=NO_DIGEST,
+        checkpoint_signatures=(),
+        evidence=(),
+    )
+    return sign_block(key_of_member(ledger, author), ledger.executor.chain, header, ())
+
+
+@dataclass
+class Members:
+    """The duties of some, as they follow a ledger; what they wish is done."""
+
+    ledger: Ledger
+    dag: Dag
+    names: tuple[str, ...]
+    late_ms: int = 0
+    duties: dict[str, Duties] = field(default_factory=dict)
+
+    def step(self) -> list[tuple[str, Wish]]:
+        """The newest commit is followed by everybody."""
+        ledger, found = self.ledger, []
+        now = Instant((ledger.now_ms + self.late_ms) * MICROS_PER_MILLI)
+        for name in self.names:
+            if name not in self.duties:
+                key, params = ledger.keys[name], ledger.genesis.params
+                self.duties[name] = Duties(key, ledger.executor.chain, params, TABLE)
+            wishes = self.duties[name].step(ledger.state, ledger.commits[-1], self.dag, now)
+            found += [(name, wish) for wish in wishes]
+        return found
+
+
+def with_bob() -> Ledger:
+    ledger = Ledger("ann")
+    welcome(ledger, "ann", "bob")
+    become_validator(ledger, "bob")
+    return ledger
+
+
+def test_a_candidate_says_that_it_is_ready_in_the_last_tenth_and_once() -> None:
+    ledger = with_bob()
+    members = Members(ledger, dag_of(ledger), ("ann", "bob"))
+    assert members.step() == []
+    near_the_end(ledger)
+    assert members.step() == [("bob", Wish("ready:1", ReadyValidator(1)))]
+    assert ledger.do("bob", ReadyValidator(1)) == "ok"
+    assert members.step() == []
+
+
+def test_who_could_not_be_seated_does_not_pay_to_say_that_it_is_ready() -> None:
+    ledger = with_bob()
+    members = Members(ledger, dag_of(ledger), ("bob",))
+    near_the_end(ledger)
+    bob = ledger.state.validators[ledger.id("bob")]
+    for name, value in [("jailed_until", 2), ("bond", BOND - 1), ("retired", True)]:
+        kept = getattr(bob, name)
+        setattr(bob, name, value)
+        assert members.step() == []
+        setattr(bob, name, kept)
+    assert members.step()
+
+
+def test_a_node_that_lags_behind_wishes_for_nothing() -> None:
+    ledger = with_bob()
+    near_the_end(ledger)
+    assert Members(ledger, dag_of(ledger), ("bob",), late_ms=LATE_MS + 1).step() == []
+    assert Members(ledger, dag_of(ledger), ("bob",), late_ms=LATE_MS).step()
+
+
+def test_a_candidate_registers_its_chain_anew_before_it_is_out_of_reach() -> None:
+    ledger = Ledger("ann")
+    welcome(ledger, "ann", "bob")
+    chain, key = ledger.executor.chain, ledger.keys["bob"]
+    first = registration(key, chain, TABLE, Round(1))
+    assert first is not None
+    assert ledger.do("bob", BondValidator(MicroTokens(BOND)), first) == "ok"
+    members = Members(ledger, dag_of(ledger), ("bob",))
+    assert members.step() == []
+    ledger.round = Round(GAP_MAX // 2 + 2)
+    ledger.commit()
+    [(_, wish)] = members.step()
+    again = wish.operation
+    assert isinstance(again, RegisterValidator)
+    assert again.anchor_round == ledger.round
+    assert again.anchor == OwnChain(Chain(), TABLE).at(ledger.round)
+    assert ledger.do("bob", again) == "ok"
+    assert members.step() == []
+
+
+def test_a_chain_that_is_used_up_is_not_registered() -> None:
+    ledger = Ledger("ann")
+    key, chain = ledger.keys["ann"], ledger.executor.chain
+    assert registration(key, chain, TABLE, Round(Chain().length)) is None
+    assert registration(key, chain, TABLE, Round(Chain().length - 1)) is not None
+
+
+def twins_in(ledger: Ledger, dag: Dag, name: str) -> None:
+    for time_ms in (1, 2):
+        offered = dag.offer(first_block(ledger, dag, name, time_ms), NodeId(b""), Instant(0))
+        assert offered.fate is Fate.ACCEPTED
+
+
+def test_members_show_twins_in_turn_and_the_offender_does_not() -> None:
+    ledger = Ledger(*FOUR)
+    dag = dag_of(ledger)
+    members = Members(ledger, dag, tuple(FOUR))
+    ledger.commit()
+    assert members.step() == []
+    twins_in(ledger, dag, "bob")
+    [(first, wish)] = members.step()
+    assert place_of(ledger, first) == (place_of(ledger, "bob") + 1) % 4
+    assert isinstance(wish.operation, Equivocation)
+    reporters = {first}
+    ticks = int(ledger.state.tick)
+    while ledger.state.tick < Tick(ticks + 5):
+        ledger.wait(1)
+        reporters |= {name for name, _ in members.step()}
+    assert reporters == {"ann", "cat", "dan"}
+    assert ledger.do(first, wish.operation) == "ok"
+    assert ledger.state.validators[ledger.id("bob")].jailed_until
+    assert members.step() == []
+
+
+def test_twins_are_remembered_when_the_epoch_and_its_dag_are_over() -> None:
+    ledger = Ledger(*FOUR)
+    members = Members(ledger, dag_of(ledger), tuple(FOUR), late_ms=LATE_MS + 1)
+    ledger.commit()
+    twins_in(ledger, members.dag, "bob")
+    assert members.step() == []
+    close_epoch(ledger)
+    members.dag, members.late_ms = dag_of(ledger), 0
+    found = members.step()
+    assert {name for name, _ in found} == {"ann", "cat", "dan"}
+    assert ledger.do("ann", found[0][1].operation) == "ok"
+    assert members.step() == []
+
+
+def test_twins_whose_epoch_no_bond_answers_for_are_forgotten() -> None:
+    ledger = Ledger(*FOUR)
+    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    ledger.commit()
+    twins_in(ledger, members.dag, "bob")
+    assert members.step()
+    for _ in range(ledger.genesis.params.unbonding_epochs + 1):
+        close_epoch(ledger)
+    members.dag = dag_of(ledger)
+    assert members.step() == []
