@@ -75,8 +75,8 @@ def register(book: Book, sender: NodeId, operation: RegisterValidator) -> None:
 
 def _is_taken(book: Book, sender: NodeId, signer: NodeId) -> bool:
     """Whether another validator signs with this key."""
-    validators = book.state.validators
-    return any(validators[node].signer == signer for node in sorted(validators) if node != sender)
+    validators = book.state.validators.items()
+    return any(one.signer == signer for node, one in validators if node != sender)
 
 
 def _is_held(book: Book, sender: NodeId, operation: RegisterValidator) -> bool:
