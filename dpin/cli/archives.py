@@ -10,9 +10,9 @@ from typing import Final, Protocol
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, NotFound, PeerFault
 from dpin.cli.options import say
+from dpin.ledger.annals import END, FOREIGN, OWN
+from dpin.ledger.annals import Record as Logged
 from dpin.ledger.archive import Archivist, Audit, Summary, read_handover, summary_of
-from dpin.ledger.engine import END, FOREIGN, OWN
-from dpin.ledger.engine import Record as Logged
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.reexecution import Difference, Reexecution, Step
 from dpin.node.home import Home, home_in, read_network

@@ -24,8 +24,9 @@ from dpin.ledger.messages import (
     Subscribed,
 )
 from dpin.ledger.serve import Allowance, answer_blocks, answer_newest, answer_range, blocks_of
+from dpin.ledger.statemessages import AskBucket, AskState, NoState
 
-Question = AskBlocks | AskRange | AskNewest | AskHandover | Subscribe
+Question = AskBlocks | AskRange | AskNewest | AskHandover | Subscribe | AskState | AskBucket
 
 
 class Answers:
@@ -48,7 +49,7 @@ class Answers:
         match question:
             case AskBlocks():
                 epoch = self._engine.core.epoch
-                dags = [self._engine.dags.get(one) for one in (epoch, epoch - 1)]
+                dags = [self._engine.annals.dags.get(one) for one in (epoch, epoch - 1)]
                 return [answer_blocks([dag for dag in dags if dag is not None], question)]
             case AskRange():
                 return self._range(peer, question)
@@ -56,6 +57,9 @@ class Answers:
                 return [self._newest(peer)]
             case AskHandover(epoch):
                 return self.handed(epoch)
+            case AskState() | AskBucket():
+                keeper = self._engine.keeper
+                return [NoState(question.checkpoint) if keeper is None else keeper.answer(question)]
             case Subscribe():
                 member = self._engine.member.role is not None
                 return [Subscribed(member and self._links.followers.add(peer))]
@@ -64,13 +68,13 @@ class Answers:
         """A page; after the last one of an epoch that is over, how it ended."""
         if question.epoch > self._engine.core.epoch:
             self._chase.heard(peer)
-        dag = self._engine.dags.get(question.epoch)
+        dag = self._engine.annals.dags.get(question.epoch)
         page = Blocks((), None) if dag is None else answer_range(dag, question)
         return [page] if page.then is not None else [page, *self.handed(question.epoch)]
 
     def handed(self, epoch: int) -> list[Handed]:
         """How an epoch ended, if that is known here."""
-        handover = self._engine.closings.get(epoch)
+        handover = self._engine.annals.closings.get(epoch)
         return [] if handover is None else [Handed(self._engine.core.epoch, handover)]
 
     def _newest(self, peer: NodeId) -> Newest:

@@ -2,23 +2,28 @@
 
 The log's records are written when a block is accepted, so every record's ancestors precede it. The
 own block's record is synced before the block leaves this node; foreign blocks can be had again. The
-end of an epoch is synced before the first own block of the next.
+end of an epoch is synced before the first own block of the next: the log begins anew, with the
+state that the next epoch starts from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.codec import Wire, decode, encode
+from dpin.base.codec import decode, encode
 from dpin.base.ids import NodeId
-from dpin.base.machine import Store
+from dpin.base.machine import Roll, Store
 from dpin.base.units import NEVER, Instant
+from dpin.ledger.annals import CLOSED, END, FOREIGN, OWN, STATE, Annals, Record
+from dpin.ledger.assembly import Restored
 from dpin.ledger.blocks import Vertex, read_block
 from dpin.ledger.certificates import Certificate
-from dpin.ledger.core import Core, first_opening
+from dpin.ledger.checkpoint import checkpoint_digest
+from dpin.ledger.core import Core, Opening, first_opening
 from dpin.ledger.dag import Offered, encoded
 from dpin.ledger.genesis import Genesis, chain_id
-from dpin.ledger.handover import Handover, check_handover
+from dpin.ledger.handover import Handover
+from dpin.ledger.keeper import Keeper
 from dpin.ledger.membership import Identity, Membership
 from dpin.ledger.mempool import Mempool
 from dpin.ledger.offload import Offload
@@ -26,20 +31,7 @@ from dpin.ledger.order import Done, Executor, OrderedCommit
 from dpin.ledger.proposer import Need
 from dpin.ledger.runner import Runner
 
-OWN: Final = 1
-FOREIGN: Final = 2
-END: Final = 3
 LOST: Final = "the log says that an epoch ended where executing it again does not end it"
-
-
-class Record(Wire, frozen=True):
-    """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN), or an END.
-
-    An END holds the handover to the next epoch, whose blocks follow.
-    """
-
-    kind: int
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +46,28 @@ class Executed:
 class Progress:
     """What one advance has done; it stops when an epoch ends, `turned`."""
 
-    effects: list[Store | Executed] = field(default_factory=list)
+    effects: list[Store | Roll | Executed] = field(default_factory=list)
     accepted: list[Vertex] = field(default_factory=list)  # all, own ones too
     made: list[Vertex] = field(default_factory=list)  # own blocks, to be sent
     turned: Handover | None = None
 
 
 class Engine:
-    """All local parts of a replica; `closings` and `dags` are by epoch."""
+    """All local parts of a replica."""
 
-    def __init__(self, genesis: Genesis, identity: Identity, executor: Executor) -> None:
+    def __init__(
+        self, genesis: Genesis, identity: Identity, executor: Executor, keeper: Keeper | None = None
+    ) -> None:
+        """Without a keeper, no state is kept: the log goes on from epoch to epoch."""
         self.core = Core(chain_id(genesis), genesis.params.consensus, first_opening(genesis))
         self.mempool = Mempool(executor.check, executor.funds)
         self.member = Membership(identity)
         self.runner = Runner(executor)
         self.offload: Offload | None = None  # for signatures that are checked elsewhere
-        self.closings: dict[int, Handover] = {}
-        self.dags = {self.core.epoch: self.core.dag}  # of past epochs too: for who catches up
+        self.resumed_at: int | None = None  # height of the state with which the log began
+        self.keeper = keeper
+        self.annals = Annals(self.core, keeper)
         self._accepted: list[Vertex] = []  # not in the log yet
-        self._newest: Certificate | None = None  # of the epochs that ended
         self.member.enter(self.core)
 
     def replay(self, records: Iterable[bytes]) -> list[Executed]:
@@ -83,13 +78,10 @@ class Engine:
         executed: list[Executed] = []
         for data in records:
             record = decode(Record, data)
-            if record.kind == END:
-                self.runner.awaited = decode(Handover, record.body)
-                handover = self.runner.handover(self.core)
-                if handover is None:
-                    self.runner.diverged = self.runner.diverged or LOST
+            if record.kind not in {OWN, FOREIGN}:
+                self._replay(record)
+                if self.runner.diverged is not None:
                     break
-                self._turn(handover)
                 continue
             vertex = read_block(record.body)
             self.member.restore(vertex, own=record.kind == OWN)
@@ -98,10 +90,29 @@ class Engine:
         self._accepted.clear()
         return executed
 
+    def _replay(self, record: Record) -> None:
+        """Where an epoch ends, or the log begins."""
+        if record.kind == END:
+            self.runner.awaited = decode(Handover, record.body)
+            handover = self.runner.handover(self.core)
+            if handover is None:
+                self.runner.diverged = self.runner.diverged or LOST
+            else:
+                self._turn(handover)
+        elif record.kind == CLOSED:
+            self.annals.close(decode(Handover, record.body))
+        elif record.kind == STATE:
+            assert self.keeper is not None, "a log with a state is read by who kept it"
+            self.keeper.read(record.body)
+        else:
+            opening = decode(Opening, record.body)
+            self.resumed_at = opening.height
+            self._open(opening)
+
     @property
     def certificate(self) -> Certificate | None:
         """Of the newest checkpoint that a quorum is known to have signed."""
-        return self.core.certifier.newest or self._newest
+        return self.core.certifier.newest or self.annals.newest
 
     @property
     def may_sign(self) -> bool:
@@ -127,20 +138,19 @@ class Engine:
         self._accepted += offered.accepted
         return offered
 
-    def learn(self, handover: Handover) -> bool:
-        """Others say how the present epoch ended: whether that is news; raises PeerFault."""
-        if handover.epoch != self.core.epoch or self.runner.awaited is not None:
-            return False
-        check_handover(handover, self.core.rules.chain, self.core.rules.committee)
-        self.runner.awaited = handover
-        return True
-
     def advance(self, now: Instant, *, behind: bool) -> Progress:
         """Execute what is decided, and make blocks as long as one is due."""
         progress = Progress()
         self._settle(progress)
         while progress.turned is None and not behind and self.next_at(now) <= now:
-            self._make(progress, now)
+            assert self.member.role is not None, "only a member is due to make blocks"
+            void = self.runner.closed is not None
+            vertex = self.member.role.make(self.mempool, now, void=void)
+            progress.effects.append(Store(encode(Record(OWN, encoded(vertex))), sync=True))
+            progress.made.append(vertex)
+            progress.accepted.append(vertex)
+            offered = self.core.offer(vertex, NodeId(b""), now)
+            assert offered.accepted == [vertex], "an own block links to accepted blocks alone"
             self._settle(progress)
         return progress
 
@@ -157,50 +167,58 @@ class Engine:
         )
         return self.member.role.when(need, now)
 
-    def _make(self, progress: Progress, now: Instant) -> None:
-        assert self.member.role is not None
-        void = self.runner.closed is not None
-        vertex = self.member.role.make(self.mempool, now, void=void)
-        progress.effects.append(Store(encode(Record(OWN, encoded(vertex))), sync=True))
-        progress.made.append(vertex)
-        progress.accepted.append(vertex)
-        offered = self.core.offer(vertex, NodeId(b""), now)
-        assert offered.accepted == [vertex], "an own block links to accepted blocks alone"
-
     def _settle(self, progress: Progress) -> None:
         """Write down what is accepted, and execute what that decides; perhaps the epoch ends."""
-        self._write(progress)
-        progress.effects += self._execute()
-        self._write(progress)
+        for execute in (True, False):  # Executing accepts blocks that wait no more.
+            for vertex in self._accepted:
+                if self.offload is not None:
+                    self.offload.want(vertex.block.body)
+                # An own block comes here again where its record preceded what it links to. One
+                # that this log lacks silenced us when it came, and must do so after every start.
+                kind = OWN if self.member.made(vertex) else FOREIGN
+                progress.effects.append(Store(encode(Record(kind, encoded(vertex)))))
+            progress.accepted += self._accepted
+            self._accepted = []
+            if execute:
+                progress.effects += self._execute()
         progress.turned = self.runner.handover(self.core)
         if progress.turned is not None:
-            record = Record(END, encode(progress.turned))
-            progress.effects.append(Store(encode(record), sync=True))
             self._turn(progress.turned)
+            progress.effects += self.annals.begun(self.core.opening)
+
+    def jump(self, handovers: Sequence[Handover], restored: Restored) -> Progress:
+        """Go to the epoch after the last of these, whose state is there, without its blocks."""
+        assert self.keeper is not None, "only who keeps states joins at one"
+        for handover in handovers:
+            self.annals.close(handover)
+        self.keeper.install(restored)
+        state, checkpoint = restored.state, restored.checkpoint
+        opening = Opening(
+            handovers[-1].record,
+            checkpoint_digest(checkpoint),
+            checkpoint.height,
+            checkpoint.commit,
+            state.timestamp_ms,
+            checkpoint.sequence,
+        )
+        self._accepted.clear()
+        self._open(opening)
+        return Progress([*self.annals.begun(opening)], turned=handovers[-1])
 
     def _turn(self, handover: Handover) -> None:
         """Go to the next epoch. What commits no more waits again."""
         core, role = self.core, self.member.role
         void = core.left(role.index) if role is not None else []
-        self.closings[core.epoch] = handover
-        self._newest = handover.certificate
-        self.core = Core(core.rules.chain, core.rules.consensus, core.after(handover))
-        self.dags[self.core.epoch] = self.core.dag
-        self.runner.open()
-        self.member.enter(self.core)
+        self.annals.close(handover)
+        self._open(core.after(handover))
         for vertex in void:
             self.mempool.put_back(vertex.block.body)
 
-    def _write(self, progress: Progress) -> None:
-        for vertex in self._accepted:
-            if self.offload is not None:
-                self.offload.want(vertex.block.body)
-            # An own block comes here again where its record preceded what it links to. One that
-            # this log lacks silenced us when it came, and must do so after every start.
-            kind = OWN if self.member.made(vertex) else FOREIGN
-            progress.effects.append(Store(encode(Record(kind, encoded(vertex)))))
-        progress.accepted += self._accepted
-        self._accepted = []
+    def _open(self, opening: Opening) -> None:
+        self.core = Core(self.core.rules.chain, self.core.rules.consensus, opening)
+        self.annals.open(self.core)
+        self.runner.open()
+        self.member.enter(self.core)
 
     def _execute(self) -> list[Executed]:
         executed: list[Executed] = []

@@ -7,6 +7,16 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, Round
 from dpin.ledger.blocks import Header, Reference
 from dpin.ledger.handover import Handover
+from dpin.ledger.statemessages import (
+    AskBucket,
+    AskState,
+    BucketPage,
+    NoState,
+    StateAnswer,
+    StateQuestion,
+    StateSummary,
+    check_lengths,
+)
 
 REFERENCES_MAX: Final = 32  # in one AskBlocks
 HELD_MAX: Final = 4_096  # in one AskRange
@@ -97,6 +107,8 @@ Message = (
     | SubmitTransaction
     | AskHandover
     | Handed
+    | StateQuestion
+    | StateAnswer
 )
 
 
@@ -110,5 +122,8 @@ def read_message(payload: bytes) -> Message:
             raise PeerFault(f"named {len(held)} blocks that it holds")
         case Blocks(blocks) if len(blocks) > BLOCKS_MAX:
             raise PeerFault(f"sent {len(blocks)} blocks at once")
+        case AskState() | AskBucket() | StateSummary() | BucketPage() | NoState():
+            check_lengths(message)
+            return message
         case _:
             return message

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from dpin.base.codec import encode
-from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import NEVER, Instant
 from dpin.ledger.answers import Answers, Question
+from dpin.ledger.arrival import Arrival
 from dpin.ledger.blocks import Vertex, check_block, read_block
 from dpin.ledger.chase import Chase
 from dpin.ledger.dag import Fate, encoded
@@ -25,6 +25,7 @@ from dpin.ledger.engine import Engine, Executed, Progress
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.handover import Handover
 from dpin.ledger.intake import Intake, Refusals
+from dpin.ledger.keeper import Keeper
 from dpin.ledger.links import Links
 from dpin.ledger.membership import Identity
 from dpin.ledger.messages import (
@@ -42,6 +43,7 @@ from dpin.ledger.offload import CheckSignatures, SignaturesChecked
 from dpin.ledger.order import Executor, OrderedCommit, Receipt
 from dpin.ledger.outbox import GivenUp, Outbox
 from dpin.ledger.pursuit import Pursuit
+from dpin.ledger.statemessages import StateAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,14 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """The node goes on from a whole state: that with which its log began, or one it has joined."""
+
+    height: int
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Silenced:
     """A member that signs no more in its epoch; it goes on as an observer."""
 
@@ -84,9 +94,8 @@ class Diverged:
 
 
 Event = Received | PeerUp | PeerDown | Tick | Submit | SignaturesChecked
-Effect = (
-    Send | Store | Roll | Wake | Blame | Applied | Refused | Silenced | Diverged | CheckSignatures
-)
+Change = Applied | Resumed | Refused | Silenced | Diverged
+Effect = Send | Store | Roll | Wake | Blame | Change | CheckSignatures
 
 
 class Replica:
@@ -99,13 +108,13 @@ class Replica:
     def __init__(
         self,
         genesis: Genesis,
-        key: SigningKey,
+        identity: Identity,
         executor: Executor,
-        beacon: bytes | None,
         records: Iterable[bytes],
+        keeper: Keeper | None = None,
     ) -> None:
         self.chain = chain_id(genesis)
-        self.engine = Engine(genesis, Identity(key, beacon), executor)
+        self.engine = Engine(genesis, identity, executor, keeper)
         self._early = Early()
         self._chase = Chase()
         self._outbox = Outbox(executor.check)
@@ -115,8 +124,11 @@ class Replica:
         self._replayed: list[Effect] = [
             _applied(executed, replayed=True) for executed in self.engine.replay(records)
         ]
-        self._links = Links(self.engine.core.rules.committee, key.node_id)
+        if self.engine.resumed_at is not None:
+            self._replayed.insert(0, Resumed(self.engine.resumed_at, joined=False))
+        self._links = Links(self.engine.core.rules.committee, identity.key.node_id)
         self._pursuit = Pursuit(self.engine.core)
+        self._arrival = Arrival(self.engine)
         self._answers = Answers(self.engine, self._links, self._early, self._chase)
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
@@ -131,6 +143,7 @@ class Replica:
                 self._links.down(peer)
                 self._pursuit.ranges.left(peer)
                 self._chase.left(peer)
+                self._arrival.left(peer)
                 effects += self._links.follow()
             case Tick():
                 self._wake_at = NEVER
@@ -170,8 +183,10 @@ class Replica:
             if isinstance(message, Question):
                 return [*self._answers.reply(peer, message, now)]
             if isinstance(message, Newest | Handed):
-                self._learn(peer, message)
+                self._learn(peer, message, now)
                 return []
+            if isinstance(message, StateAnswer):
+                return [*self._arrival.take(peer, message)]
             return self._handle(peer, message, now)
         except PeerFault as fault:
             return [Blame(peer, str(fault))]
@@ -195,13 +210,15 @@ class Replica:
                 self._intake.receive(transaction)
         return []
 
-    def _learn(self, peer: NodeId, message: Newest | Handed) -> None:
+    def _learn(self, peer: NodeId, message: Newest | Handed, now: Instant) -> None:
         """Somebody says how an epoch ended; or what it knows of our blocks, and how far it is."""
         core, member = self.engine.core, self.engine.member
         if message.epoch > core.epoch:
             self._chase.heard(peer)
+        self._arrival.heard(peer, message.epoch)
         if isinstance(message, Handed):
-            if self.engine.learn(message.handover):
+            self._arrival.handed(message, now)
+            if self.engine.runner.learn(core, message.handover):
                 self._pursuit.ranges.probe(peer)
             return
         index = core.rules.committee.index(peer)
@@ -276,6 +293,7 @@ class Replica:
         self._links.enter(core.rules.committee)
         self._pursuit = Pursuit(core)
         self._chase.moved()
+        self._arrival.enter()
         early = list(self._early)
         self._early.clear()
         for peer, vertex in early:
@@ -313,6 +331,12 @@ class Replica:
             effects.append(Refused(tried.id, tried.reason) if isinstance(tried, GivenUp) else tried)
         if engine.member.restart.due(now):
             effects += [Send(peer, encode(AskNewest())) for peer in self._links.all]
+        asked, progress = self._arrival.go(now)
+        effects += asked
+        if progress is not None and progress.turned is not None:
+            effects += self._publish(progress, now)
+            effects.append(Resumed(engine.core.height, joined=True))
+            effects += self._enter(progress.turned, now)
         return effects
 
     def _sleep(self, now: Instant) -> list[Wake]:
@@ -324,6 +348,7 @@ class Replica:
             self._pursuit.next_at(behind=behind),
             NEVER if self.engine.runner.awaited is not None else self._chase.next_at,
             self._outbox.next_at,
+            self._arrival.next_at,
         )
         if at >= self._wake_at:
             return []

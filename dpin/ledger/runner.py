@@ -8,7 +8,7 @@ from dpin.ledger.certificates import Certificate
 from dpin.ledger.certifier import Made, made
 from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.core import Core, Ordered
-from dpin.ledger.handover import Handover
+from dpin.ledger.handover import Handover, check_handover
 from dpin.ledger.offload import Offload
 from dpin.ledger.order import Done, Executor
 
@@ -111,6 +111,14 @@ class Runner:
             )
             return None
         return self.awaited
+
+    def learn(self, core: Core, handover: Handover) -> bool:
+        """Others say how the present epoch ended: whether that is news; raises PeerFault."""
+        if handover.epoch != core.epoch or self.awaited is not None:
+            return False
+        check_handover(handover, core.rules.chain, core.rules.committee)
+        self.awaited = handover
+        return True
 
     def open(self) -> None:
         """The next epoch begins."""

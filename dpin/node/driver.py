@@ -21,7 +21,7 @@ from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
 from dpin.ledger.offload import CheckSignatures
-from dpin.ledger.replica import Applied, Diverged, Silenced
+from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
@@ -65,7 +65,7 @@ from dpin.storage.wanted import (
 INBOX_MAX: Final = 4_096
 BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
 
-Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Silenced | Diverged
+Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Resumed | Silenced | Diverged
 
 log = structlog.get_logger()
 
@@ -314,6 +314,8 @@ class Node:
                 self._courier.perform(effect)
             case Note() | Outcome() | Applied():
                 self.bulletin.take(effect)
+            case Resumed(height, joined):
+                log.info("ledger-resumed", height=height, joined=joined)
             case Silenced(reason):
                 log.error("signing-stopped", reason=reason)
                 self._alarm(f"this validator signs no more: {reason}")

@@ -21,8 +21,10 @@ from dpin.ledger.accounts import State
 from dpin.ledger.duties import Duties
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
+from dpin.ledger.keeper import Keeper
+from dpin.ledger.membership import Identity
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
-from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Silenced, Submit
+from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Resumed, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
 from dpin.market.messages import (
@@ -95,6 +97,7 @@ Effect = (
     | Note
     | Outcome
     | Applied
+    | Resumed
     | Silenced
     | Diverged
     | CheckSignatures
@@ -121,7 +124,11 @@ class Peer:
         for record in options.records:
             own[Owner(record[0])].append(record[1:])
         self.replica = Replica(
-            options.genesis, options.key, self.executor, options.beacon, own[Owner.LEDGER]
+            options.genesis,
+            Identity(options.key, options.beacon),
+            self.executor,
+            own[Owner.LEDGER],
+            Keeper(self.executor),
         )
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
@@ -248,6 +255,9 @@ class Peer:
                 yield from self.wishes.review(commit, self.state, now)
                 dag = self.replica.engine.core.dag
                 yield from self._duties.step(self.state, commit, dag, now)
+                yield from self._follow(now)
+            case Resumed():
+                outside.append(effect)
                 yield from self._follow(now)
             case Outcome():
                 outside.append(effect)

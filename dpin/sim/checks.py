@@ -32,10 +32,14 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A node has begun with a log that had led to this commit before."""
+    """A node has begun with a log that had led to this commit before, or has joined there.
+
+    Whoever joined does not know what led there.
+    """
 
     height: int
     transactions: tuple[Digest, ...]  # those that took effect in all commits up to it
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Continuity:
             self.done[node] = set()
         if isinstance(effect, Recovered):
             self.heights[node] = effect.height
-            self.done[node] = set(effect.transactions)
+            self.done[node].update(effect.transactions)
         if node not in self.honest or not isinstance(effect, Committed):
             return None
         if effect.height != self.heights[node] + 1:
@@ -181,6 +185,7 @@ class Progress:
     honest: frozenset[NodeId]
     submitted: dict[Digest, Instant] = field(default_factory=dict)
     first: dict[Digest, Instant] = field(default_factory=dict)  # when any honest node applied it
+    heights: dict[Digest, int] = field(default_factory=dict)  # of the commit that did
     done: dict[NodeId, set[Digest]] = field(default_factory=dict)
 
     def see(self, step: Step) -> str | None:
@@ -190,12 +195,16 @@ class Progress:
                 self.submitted.setdefault(transaction, step.now)
             case Booted():
                 self.done[step.node] = set()
-            case Recovered(transactions=done):
+            case Recovered(height=height, transactions=done, joined=joined):
                 self.done[step.node].update(done)
-            case Committed(transactions=done) if step.node in self.honest:
+                if joined:
+                    before = {it for it, at in self.heights.items() if at <= height}
+                    self.done[step.node].update(before)
+            case Committed(height=height, transactions=done) if step.node in self.honest:
                 self.done[step.node].update(done)
                 for transaction in done:
                     self.first.setdefault(transaction, step.now)
+                    self.heights.setdefault(transaction, height)
             case _:
                 pass
         return None

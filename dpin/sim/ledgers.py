@@ -19,12 +19,15 @@ from dpin.ledger.beacon import TABLE_ENTRIES, Chain
 from dpin.ledger.blocks import read_block
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, chain_id, found
+from dpin.ledger.keeper import Keeper
+from dpin.ledger.membership import Identity
 from dpin.ledger.messages import BlockMessage, Blocks, Message
-from dpin.ledger.order import Leaves, OrderedCommit
+from dpin.ledger.order import Leaves, OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.reasons import Reason
-from dpin.ledger.replica import Replica, Submit
-from dpin.sim.checks import Committed, Slot
+from dpin.ledger.receipts import ReceiptLog
+from dpin.ledger.replica import Replica, Resumed, Submit
+from dpin.sim.checks import Committed, Recovered, Slot
 from dpin.sim.station import Body, Boot
 from dpin.sim.timeline import BEGINNING
 
@@ -142,8 +145,11 @@ class LedgerNode:
     """A replica with its executor: the ledger's part of a node. Liars reach into `replica`."""
 
     def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
-        self._executor = Watched(Executor(founding.genesis))
-        self.replica = Replica(founding.genesis, owner.key, self._executor, owner.table, records)
+        inner = Executor(founding.genesis)
+        self._executor, self._keeper = Watched(inner), Keeper(inner)
+        identity = Identity(owner.key, owner.table)
+        genesis = founding.genesis
+        self.replica = Replica(genesis, identity, self._executor, records, self._keeper)
 
     @property
     def state(self) -> State:
@@ -160,7 +166,30 @@ class LedgerNode:
         assert isinstance(event, Received | PeerUp | PeerDown | Tick | Submit), event
         effects = self.replica.step(event, now)
         facts, self._executor.facts = self._executor.facts, []
-        return [*effects, *facts]
+        stated: list[Committed | Recovered] = [*facts]
+        for effect in effects:
+            if isinstance(effect, Resumed):
+                place = sum(fact.height <= effect.height for fact in facts)
+                stated.insert(place, recovered(self._executor.receipts, effect))
+        return [*effects, *stated]
+
+
+def recovered(log: Leaves, resumed: Resumed) -> Recovered:
+    """What a node has begun with, as far as its receipts show it."""
+    assert isinstance(log, ReceiptLog), "whole states are of whole executors"
+    receipts = [leaf for leaf in log if isinstance(leaf, Receipt)]
+    done = done_by(receipts, resumed.height)
+    return Recovered(resumed.height, done, joined=resumed.joined)
+
+
+def done_by(receipts: Sequence[Receipt], height: int) -> tuple[Digest, ...]:
+    """Transactions that took effect; a settlement's subject is a unit's and may come again."""
+    return tuple(
+        receipt.subject
+        for receipt in receipts
+        if receipt.code == Reason.OK and receipt.detail == Reason.OK.word
+        if receipt.height <= height
+    )
 
 
 class NoDevice:

@@ -9,14 +9,13 @@ from dpin.base.units import Instant, Micros, after
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
 from dpin.ledger.order import Receipt
-from dpin.ledger.reasons import Reason
-from dpin.ledger.replica import Applied
+from dpin.ledger.replica import Applied, Resumed
 from dpin.market.provider import Choice, Probe
 from dpin.net.envelope import Service, open_envelope
 from dpin.node.peer import Event, Peer, PeerOptions
 from dpin.sim.checks import Committed, Recovered, Slot
 from dpin.sim.depot import Depot
-from dpin.sim.ledgers import Founding, Owner, blocks_in, state_digest
+from dpin.sim.ledgers import Founding, Owner, blocks_in, done_by, recovered, state_digest
 from dpin.sim.station import Body, Boot
 from dpin.sim.workers import PROBED, PretendWorker
 from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
@@ -32,32 +31,25 @@ class PeerNode:
         """Feed the node; add what was committed."""
         assert isinstance(event, Event), event
         effects = self.peer.step(event, now)
-        applied = [effect for effect in effects if isinstance(effect, Applied)]
-        return [*effects, *(self._fact(one, last=one is applied[-1]) for one in applied)]
+        moved = [effect for effect in effects if isinstance(effect, Applied | Resumed)]
+        return [*effects, *(self._fact(one, last=one is moved[-1]) for one in moved)]
 
-    def _fact(self, applied: Applied, *, last: bool) -> Committed | Recovered:
+    def _fact(self, applied: Applied | Resumed, *, last: bool) -> Committed | Recovered:
         """The state is seen after the last commit of a step only."""
-        executor, height = self.peer.executor, applied.commit.height
+        executor = self.peer.executor
+        if isinstance(applied, Resumed):
+            return recovered(executor.receipts, applied)
+        height = applied.commit.height
         if applied.replayed:
             receipts = [leaf for leaf in executor.receipts if isinstance(leaf, Receipt)]
-            return Recovered(height, _done(receipts, height))
+            return Recovered(height, done_by(receipts, height))
         return Committed(
             height=height,
             commit=applied.commit.digest,
-            transactions=_done(applied.receipts, height),
+            transactions=done_by(applied.receipts, height),
             state=state_digest(executor.state, applied.state_root) if last else None,
             supply=money.supply(executor.state) if last else None,
         )
-
-
-def _done(receipts: Sequence[Receipt], height: int) -> tuple[Digest, ...]:
-    """Transactions that took effect; a settlement's subject is a unit's and may come again."""
-    return tuple(
-        receipt.subject
-        for receipt in receipts
-        if receipt.code == Reason.OK and receipt.detail == Reason.OK.word
-        if receipt.height <= height
-    )
 
 
 @dataclass(slots=True)

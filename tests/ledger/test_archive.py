@@ -9,6 +9,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest
 from dpin.ledger import execute, money
+from dpin.ledger.annals import END, Record
 from dpin.ledger.archive import (
     ArchivedBlock,
     ArchivedEnd,
@@ -21,7 +22,6 @@ from dpin.ledger.archive import (
     read_entry,
 )
 from dpin.ledger.blocks import read_block
-from dpin.ledger.engine import END, Record
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.reexecution import Difference, Told
 from tests.support.ledger_logs import Logs, logs

@@ -8,10 +8,11 @@ from dpin.base.ids import Digest, NodeId, Round
 from dpin.base.machine import Blame, PeerUp, Received, Send, Store, Tick
 from dpin.base.units import after, seconds
 from dpin.ledger import dag as dags
+from dpin.ledger.annals import FOREIGN, OWN, Record
 from dpin.ledger.blocks import Reference, Vertex, read_block
 from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Fate, encoded
-from dpin.ledger.engine import FOREIGN, OWN, Engine, Record
+from dpin.ledger.engine import Engine
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
 from dpin.ledger.membership import Identity
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
@@ -273,7 +274,7 @@ class EdgeOfMemory:
 def played(story: EdgeOfMemory, *, ranges: bool) -> int:
     """Commits of an honest node that is told all but the liar's secrets, after half a minute."""
     executor, now = FakeExecutor(), START
-    node = Replica(story.forge.genesis, key(99), executor, None, [])
+    node = Replica(story.forge.genesis, Identity(key(99)), executor, [])
     events: list[Received | Tick | PeerUp] = [PeerUp(story.peer)]
     events += [
         Received(story.peer, encode(BlockMessage(encoded(block))))

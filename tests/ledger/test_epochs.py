@@ -4,9 +4,9 @@ import pytest
 
 from dpin.base.codec import decode
 from dpin.base.ids import Digest, NodeId
+from dpin.ledger.annals import END, OWN, Record
 from dpin.ledger.blocks import read_block
 from dpin.ledger.committee import committee_of, first_record
-from dpin.ledger.engine import END, OWN, Record
 from dpin.ledger.handover import Handover, check_handover
 from dpin.ledger.replica import Diverged, Refused
 from tests.support.cluster import Cluster, Plan
@@ -56,8 +56,8 @@ def check_closings(cluster: Cluster, number: int) -> None:
     engine = cluster.replica(number).engine
     record = first_record(cluster.genesis, cluster.chain)
     for at in range(engine.core.epoch):
-        check_handover(engine.closings[at], cluster.chain, committee_of(record))
-        record = engine.closings[at].record
+        check_handover(engine.annals.closings[at], cluster.chain, committee_of(record))
+        record = engine.annals.closings[at].record
     assert engine.core.opening.committee == record
     assert engine.certificate is not None
 

@@ -15,6 +15,7 @@ from dpin.ledger.chase import PEERS_MAX, Chase
 from dpin.ledger.dag import encoded
 from dpin.ledger.early import Early
 from dpin.ledger.handover import Handover
+from dpin.ledger.membership import Identity
 from dpin.ledger.messages import (
     AskHandover,
     AskNewest,
@@ -48,13 +49,13 @@ def ended() -> Cluster:
 
 
 def handover(cluster: Cluster) -> Handover:
-    return cluster.replica(0).engine.closings[0]
+    return cluster.replica(0).engine.annals.closings[0]
 
 
 def fresh(cluster: Cluster) -> Replica:
     """A member of that network with an empty log, which hears only what the test tells it."""
     member = cluster.places[cluster.nodes[0]].key
-    return Replica(cluster.genesis, member, FakeExecutor(cluster.plan), None, [])
+    return Replica(cluster.genesis, Identity(member), FakeExecutor(cluster.plan), [])
 
 
 def told(replica: Replica, peer: NodeId, message: Message, now: Instant = START) -> list[Effect]:
@@ -232,7 +233,7 @@ def test_the_chase_remembers_so_many_peers() -> None:
 
 def test_a_block_of_an_epoch_that_is_over_is_nobodys_fault(ended: Cluster) -> None:
     replica = ended.replica(0)
-    old = replica.engine.dags[0]
+    old = replica.engine.annals.dags[0]
     vertex = old.at(old.highest)[0]
     effects = told(replica, ended.nodes[1], BlockMessage(encoded(vertex)), ended.now)
     assert not [one for one in effects if isinstance(one, Blame)]

@@ -17,6 +17,7 @@ from dpin.ledger.admission import REFUTED_MAX, Gate, Invalid
 from dpin.ledger.claims import CLAIM_BYTES, verdicts
 from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import chain_id
+from dpin.ledger.membership import Identity
 from dpin.ledger.messages import SubmitTransaction
 from dpin.ledger.offload import (
     BATCH_MAX,
@@ -67,7 +68,7 @@ class Solo:
         self.genesis, [self.key] = network(1)
         self.chain = chain_id(self.genesis)
         self.executor = Executor(self.genesis)
-        self.replica = Replica(self.genesis, self.key, self.executor, None, [])
+        self.replica = Replica(self.genesis, Identity(self.key), self.executor, [])
         if self.workers:
             self.replica.engine.offload = Offload(self.executor.gate, self.workers)
 

@@ -7,9 +7,10 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.machine import Blame, PeerUp, Received, Send, Store, Tick, Wake
 from dpin.base.units import Instant, seconds
+from dpin.ledger.annals import END, OWN, Record
 from dpin.ledger.blocks import read_block
 from dpin.ledger.dag import encoded
-from dpin.ledger.engine import END, OWN, Record
+from dpin.ledger.membership import Identity
 from dpin.ledger.mempool import DUPLICATE, MALFORMED
 from dpin.ledger.messages import (
     AskBlocks,
@@ -238,7 +239,7 @@ def test_a_start_sends_the_last_own_block_again_and_signs_none_before_it_heard_o
     cluster.run(2)
     place_ = cluster.places[cluster.nodes[0]]
     last = own_blocks(cluster, 0)[-1][1]
-    replica = Replica(cluster.genesis, place_.key, FakeExecutor(), None, place_.records)
+    replica = Replica(cluster.genesis, Identity(place_.key), FakeExecutor(), place_.records)
     first = replica.step(Tick(), cluster.now)
     assert [effect.replayed for effect in first if isinstance(effect, Applied)] == [True]
     effects = [*replica.step(PeerUp(cluster.nodes[1]), cluster.now)]
@@ -379,7 +380,7 @@ def alone(members: int = 4) -> tuple[Cluster, Replica]:
     """A member that hears only what the test tells it."""
     cluster = Cluster(members)
     place_ = cluster.places[cluster.nodes[0]]
-    return cluster, Replica(cluster.genesis, place_.key, FakeExecutor(), None, [])
+    return cluster, Replica(cluster.genesis, Identity(place_.key), FakeExecutor(), [])
 
 
 def answers(

@@ -17,6 +17,7 @@ from dpin.ledger.blocks import read_block
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, Member, committee_digest
 from dpin.ledger.committee import SEED_TAG, first_record
 from dpin.ledger.genesis import Genesis, chain_id, found
+from dpin.ledger.membership import Identity
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
 from dpin.ledger.money import MAX_SUPPLY
@@ -194,7 +195,7 @@ class Cluster:
         place.executor = FakeExecutor(self.plan)
         place.executor.has_deadlines = self.deadlines
         place.unsynced, place.wake, place.effects = 0, NEVER, []
-        replica = Replica(self.genesis, place.key, place.executor, None, list(place.records))
+        replica = Replica(self.genesis, Identity(place.key), place.executor, list(place.records))
         place.replica = replica
         self.feed(node, Tick())
         for peer in self.nodes:

@@ -13,8 +13,8 @@ from typing import Final
 from dpin.base.codec import decode
 from dpin.base.ids import Digest
 from dpin.client.client import Client
+from dpin.ledger.annals import FOREIGN, OWN, Record
 from dpin.ledger.blocks import read_block
-from dpin.ledger.engine import END, OWN, Record
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.node.peer import Owner
 from dpin.node.status import JobDetail, NodeView
@@ -149,7 +149,7 @@ def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int, int], set[Digest]]
     found: dict[tuple[int, int, int], set[Digest]] = defaultdict(set)
     for node in nodes:
         for record in records(node):
-            if record.kind == END:
+            if record.kind not in {OWN, FOREIGN}:
                 continue
             vertex = read_block(record.body)
             found[vertex.block.header.epoch, vertex.author, vertex.round].add(vertex.digest)

@@ -1,0 +1,70 @@
+"""What a node knows of epochs that are over: how each ended, and the blocks of the newest few."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dpin.base.codec import Wire, encode
+from dpin.base.machine import Roll, Store
+from dpin.ledger.certificates import Certificate
+from dpin.ledger.core import Core, Opening
+from dpin.ledger.dag import Dag
+from dpin.ledger.handover import Handover
+from dpin.ledger.keeper import Keeper
+
+OWN: Final = 1
+FOREIGN: Final = 2
+END: Final = 3
+CLOSED: Final = 4
+STATE: Final = 5
+OPENING: Final = 6
+PAST_MAX: Final = 2  # epochs whose blocks are still there for who catches up
+
+
+class Record(Wire, frozen=True):
+    """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN), or an END.
+
+    An END holds the handover to the next epoch, whose blocks follow. A log that began anew begins
+    with the handovers of all epochs before (CLOSED), the state (STATE) and how its epoch opens
+    (OPENING).
+    """
+
+    kind: int
+    body: bytes
+
+
+class Annals:
+    """Handovers and blocks, by epoch. Without a keeper of states no block is ever forgotten."""
+
+    def __init__(self, core: Core, keeper: Keeper | None) -> None:
+        self.closings: dict[int, Handover] = {}
+        self.dags: dict[int, Dag] = {}
+        self.newest: Certificate | None = None  # of the epochs that ended
+        self._keeper = keeper
+        self.open(core)
+
+    def open(self, core: Core) -> None:
+        """An epoch begins; blocks of those long over are forgotten."""
+        self.dags[core.epoch] = core.dag
+        if self._keeper is not None:  # Whoever is further behind joins by a state.
+            for epoch in sorted(self.dags)[: -1 - PAST_MAX]:
+                del self.dags[epoch]
+
+    def close(self, handover: Handover) -> None:
+        """An epoch has ended."""
+        self.closings[handover.epoch] = handover
+        self.newest = handover.certificate
+
+    def begun(self, opening: Opening) -> Sequence[Store | Roll]:
+        """What the log must hold before the first block of an epoch.
+
+        Without a keeper there is no state to begin with: the log goes on. An archive keeps what was
+        written before, and how that ended.
+        """
+        closings = [encode(one) for _, one in sorted(self.closings.items())]
+        end = Store(encode(Record(END, closings[-1])), sync=True)
+        if self._keeper is None:
+            return [end]
+        records = [Record(CLOSED, closing) for closing in closings]
+        records += [Record(STATE, piece) for piece in self._keeper.pieces()]
+        records.append(Record(OPENING, encode(opening)))
+        return [end, Roll([encode(record) for record in records])]
