@@ -1,9 +1,11 @@
 """Logs of a simulated network, as its nodes have written them: what audits are tried on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from dpin.base.ids import NodeId
+from dpin.base.machine import Store
 from dpin.ledger.genesis import Genesis
 from dpin.node.home import Home, home_in, prepare, write_network
 from dpin.node.invite import Invite
@@ -11,6 +13,7 @@ from dpin.node.peer import Owner
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.scenarios import USUAL
 from dpin.sim.stage import Cast, Stage, since
+from dpin.sim.timeline import Step
 from dpin.storage.frames import Record, encode_record, segment_name
 
 
@@ -24,13 +27,27 @@ class Logs:
     height: int  # of the first node
 
 
+@dataclass(slots=True)
+class Written:
+    """All that nodes have ever written down: what an archive keeps of its segments."""
+
+    records: dict[NodeId, list[bytes]] = field(default_factory=dict)
+
+    def see(self, step: Step) -> str | None:
+        """Nothing is ever wrong here."""
+        if isinstance(step.effect, Store):
+            self.records.setdefault(step.node, []).append(step.effect.record)
+        return None
+
+
 @cache
 def logs(transfers: int = 12, run_seconds: int = 8, name: str = "audit") -> Logs:
     """Four validators and what they have written down; made once."""
-    stage = Stage(name, 1, USUAL, Cast())
+    written = Written()
+    stage = Stage(name, 1, USUAL, Cast(watch=[written]))
     stage.ask(transfers, since(1), since(run_seconds - 3))
     stage.world.run(since(run_seconds))
-    records = [stage.world.stations[node].disk.recover() or () for node in stage.nodes]
+    records = [written.records[node] for node in stage.nodes]
     body = stage.world.stations[stage.nodes[0]].body
     assert body is not None
     assert isinstance(body.machine, LedgerNode)
