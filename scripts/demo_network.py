@@ -57,6 +57,7 @@ class DemoNode:
     provides: bool = True
     node_id: str = ""
     card: str = ""
+    environment: dict[str, str] = field(default_factory=dict)  # beside what this process has
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     @property
@@ -70,7 +71,7 @@ class DemoNode:
         words += [] if self.provides else ["--no-provide"]
         words += ["--fault", fault] if fault else []
         log = (self.home.root / "node.log").open("ab")
-        environment = {**os.environ, "DPIN_JOBS__MIN_PRICE": self.price}
+        environment = {**os.environ, "DPIN_JOBS__MIN_PRICE": self.price, **self.environment}
         self.process = subprocess.Popen(
             [*DPIN, *words],
             stdin=subprocess.DEVNULL,
