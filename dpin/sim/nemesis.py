@@ -28,6 +28,7 @@ BEGIN: Final = 1.0  # seconds
 END: Final = 9.0
 PATIENCE: Final[Micros] = seconds(45)
 SIZES: Final = (4, 4, 4, 4, 4, 4, 5, 7)
+EPOCHS_MS: Final = (2_000, 3_000, 5_000, 60_000)  # most runs change epoch in the middle of it all
 POLL: Final[Micros] = seconds(0.25)
 DOUBLING: Final = LinkHabits(Micros(1_000), Micros(400_000), twice_ppm=400_000)
 LATE: Final = LinkHabits(Micros(260_000), Micros(420_000))  # just over the leader's time-out
@@ -260,7 +261,8 @@ def cast_of(chance: Chance) -> tuple[Cast, bool]:
     left = (members - 1) // 3 - faulty
     honest = [index for index in everybody if index not in lies]
     forgetful = chance.chosen(honest, left) if chance.below(2) else []
-    return Cast(members=members, lies=lies, forgetful=forgetful), league
+    epoch_ms = chance.chosen(EPOCHS_MS, 1)[0]
+    return Cast(members=members, lies=lies, forgetful=forgetful, epoch_ms=epoch_ms), league
 
 
 def nemesis(seed: int) -> Report:
