@@ -15,6 +15,7 @@ from dpin.base.chance import Chance
 from dpin.base.ids import NodeId, Round
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.ledger.dag import SUSPENDED_MAX
+from dpin.sim.deceivers import DECEITS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import LIES, colluding
@@ -24,6 +25,7 @@ from dpin.sim.timeline import dice
 from dpin.sim.world import Habits
 
 TRANSFERS: Final = 12
+ALL_LIES: Final = {**LIES, **DECEITS}
 BEGIN: Final = 1.0  # seconds
 END: Final = 9.0
 PATIENCE: Final[Micros] = seconds(45)
@@ -256,7 +258,7 @@ def cast_of(chance: Chance) -> tuple[Cast, bool]:
     league = faulty > 0 and chance.below(4) == 0
     everybody = list(range(members))
     bad = chance.chosen(everybody, faulty)
-    kinds: list[Lie] = [LIES[name] for name in LIES]
+    kinds: list[Lie] = [ALL_LIES[name] for name in ALL_LIES]
     lies = {index: colluding if league else chance.chosen(kinds, 1)[0] for index in bad}
     left = (members - 1) // 3 - faulty
     honest = [index for index in everybody if index not in lies]
