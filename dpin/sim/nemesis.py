@@ -102,12 +102,28 @@ def failing_sync(plot: Plot) -> None:
     """A sync fails: the node must end before anything that it covers is said."""
     node, when = plot.one(), plot.moment()
 
-    def fail() -> None:
-        plot.stage.world.stations[node].disk.sync_fails = True
-
-    plot.at(when, fail)
+    plot.at(when, partial(_fill, plot, node))
     for wait in range(1, 4):
         plot.at(after(when, seconds(wait)), partial(plot.stage.world.start, node))
+
+
+def full_disk(plot: Plot) -> None:
+    """No sync succeeds for four seconds, however often the node is started."""
+    node, when = plot.one(), plot.moment()
+    for half in range(8):
+        start = after(when, seconds(half / 2))
+        plot.at(start, partial(plot.stage.world.start, node))
+        plot.at(start, partial(_fill, plot, node))
+    plot.at(after(when, seconds(4)), partial(_make_room, plot, node))
+
+
+def _fill(plot: Plot, node: NodeId) -> None:
+    plot.stage.world.stations[node].disk.sync_fails = True
+
+
+def _make_room(plot: Plot, node: NodeId) -> None:
+    plot.stage.world.stations[node].disk.sync_fails = False
+    plot.stage.world.start(node)
 
 
 def clocks(plot: Plot) -> None:
@@ -210,6 +226,7 @@ TROUBLES: Final[dict[str, Trouble]] = {
     "crash-loop": crash_loop,
     "mass-restart": mass_restart,
     "failing-sync": failing_sync,
+    "full-disk": full_disk,
     "clocks": clocks,
     "halves": halves,
     "one-way": one_way,
