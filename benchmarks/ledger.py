@@ -1,277 +1,289 @@
-"""The ledger on four local node processes: throughput, time to finality, CPU per transaction.
+"""The ledger on four local node processes: throughput, finality, CPU time, a crash, a return.
 
-    python -m benchmarks.ledger [--short] [--profile FOLDER]
+    python -m benchmarks.ledger [--short] [--only ROW ...] [--made FOLDER] [--profile FOLDER]
 
-Four validators as `dpin node start` runs them: libp2p over loopback, signatures checked, the log
-synced before a block is sent. A fifth process pays. When a transfer counts as applied is noted in
-the validators (benchmarks/watched_node.py). Everything is checked at the end: each transfer applied
-on every validator, equal state roots, the supply conserved. It takes about a minute and a half.
+Four validators as `dpin node start` runs them: libp2p over loopback, signatures checked by each in
+its own process, the log synced before a block is sent. A fifth process pays. When a transfer counts
+as applied is noted in the validators (benchmarks/watched_node.py). Everything is checked at the
+end: each payment applied on every validator, every account's money, equal state roots, the supply
+conserved. Only the row "consensus alone" reads no transactions. It takes about five minutes.
 """
 
 import argparse
+import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
-from typing import Final, Self
+from time import monotonic_ns
+from typing import Final
 
-import psutil
 import trio
 
-from benchmarks.local import VALIDATORS, WATCHED, Running, load, network, quantile, show
-from benchmarks.payer import Payer, Payment, Purse, connected
-from dpin.base.crypto import SigningKey
+from benchmarks import alone, delays
+from benchmarks.local import VALIDATORS, WATCHED, Running, load, network, quantile, show, start
+from benchmarks.payer import connected
+from benchmarks.trial import (
+    LOOK_SECONDS,
+    Lookout,
+    Notes,
+    Trial,
+    agreed,
+    check,
+    halves,
+    read_notes,
+    seconds_since,
+)
+from dpin.cli.swarm import make_homes
 from dpin.client.client import Client
-from dpin.ledger.genesis import chain_id
-from dpin.ledger.money import MAX_SUPPLY
-from dpin.node.home import Home, read_key, read_network
+from dpin.node.home import Home
 from dpin.node.status import NodeView
 
-GRANT_RATE: Final = 400  # transfers a second
-STEADY_RATE: Final = 100
-OPEN_MAX: Final = 3_000  # transfers under way when paying eagerly
-SETTLE_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.1
-NANOS: Final = 1_000_000_000
-
-Pay = Callable[[Sequence[Payment]], Awaitable[None]]
-Notes = list[dict[bytes, int]]  # by validator: transaction id -> when it was applied, in ns
+GUESSED_RATE: Final = 1_000  # payments a second, until it is known better
+OPEN_MAX: Final = 4_000  # payments under way when paying eagerly
+OPEN_LARGE: Final = 600  # of sixteen transfers
+TRANSFERS: Final = 16
+CORES: Final = 2
+RETURN_SECONDS: Final = 120.0
+STEADY_GOAL: Final = "200 and 600 ms at 500 tx/s"
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many transfers are measured."""
+    """How much is measured."""
 
-    steady: int
-    eager: int
-
-
-FULL: Final = Sizes(steady=1_500, eager=36_000)
-SHORT: Final = Sizes(steady=200, eager=1_000)
-
-
-@dataclass(slots=True)
-class Phase:
-    """One measurement: its transfers, and the CPU time of each validator."""
-
-    payments: Sequence[Payment]
-    load: str = field(default_factory=load)
-    cpu_seconds: list[float] = field(default_factory=list)
+    warm: int  # payments that show about how fast it goes
+    seconds: float  # of sustained load
+    steady_rate: int
+    steady_seconds: int
+    large: int  # payments of sixteen transfers
+    hose_seconds: int  # of simulated time
+    missed: int  # payments while one validator is away
+    simulated: int
 
 
-class Lookout:
-    """Asks the validators again and again how far they are; `views` is the newest answer."""
+FULL: Final = Sizes(4_000, 60.0, 500, 10, 2_000, 4, 100_000, 400)
+SHORT: Final = Sizes(400, 1.0, 100, 2, 40, 1, 600, 60)
 
-    def __init__(self, nodes: Sequence[Running]) -> None:
-        self._stack = ExitStack()
-        self._clients = [self._stack.enter_context(Client(node.home)) for node in nodes]
-        self._stop = Event()
-        self._thread = Thread(target=self._look, daemon=True)
-        self.views = [client.node() for client in self._clients]
-
-    def __enter__(self) -> Self:
-        """Begin to ask."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ask no more."""
-        self._stop.set()
-        self._thread.join()
-        self._stack.close()
-
-    def _look(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            self.views = [client.node() for client in self._clients]
-
-    @property
-    def applied(self) -> int:
-        """Transactions applied by the validator that is furthest behind."""
-        return min(view.ledger.transactions for view in self.views)
-
-    async def until(self, what: str, holds: Callable[[Sequence[NodeView]], bool]) -> None:
-        """Wait; ends the program when it takes too long."""
-        for _ in range(int(SETTLE_SECONDS / LOOK_SECONDS)):
-            if holds(self.views):
-                return
-            await trio.sleep(LOOK_SECONDS)
-        raise SystemExit(f"waited {SETTLE_SECONDS:.0f} s in vain: {what}")
+Row = tuple[str, str, str]  # what, figure, goal
 
 
-class Trial:
-    """The measurements on one network."""
-
-    def __init__(self, nodes: Sequence[Running], lookout: Lookout, payer: Payer) -> None:
-        self._nodes = nodes
-        self._lookout = lookout
-        self._payer = payer
-        self._purse = Purse(chain_id(read_network(nodes[0].home).genesis))
-
-    async def measure(self, sizes: Sizes) -> list[Phase]:
-        """Fund the accounts; pay steadily, then eagerly; agree on a root over all of it."""
-        founders = [SigningKey(read_key(node.home)) for node in self._nodes]
-        await self._phase(self._purse.grants(founders), self._granting)
-        steady = await self._phase(self._payments(sizes.steady), self._steadily)
-        eager = await self._phase(self._payments(sizes.eager), self._eagerly)
-        await self._agree()
-        return [steady, eager]
-
-    def _payments(self, count: int) -> list[Payment]:
-        return self._purse.payments(count, VALIDATORS)
-
-    async def _granting(self, payments: Sequence[Payment]) -> None:
-        await self._payer.steadily(payments, GRANT_RATE)
-
-    async def _steadily(self, payments: Sequence[Payment]) -> None:
-        await self._payer.steadily(payments, STEADY_RATE)
-
-    async def _eagerly(self, payments: Sequence[Payment]) -> None:
-        await self._payer.eagerly(payments, OPEN_MAX, lambda: self._lookout.applied)
-
-    async def _phase(self, payments: Sequence[Payment], pay: Pay) -> Phase:
-        """Send these, and wait until every validator has applied them."""
-        phase, goal = Phase(payments), self._lookout.applied + len(payments)
-        before = cpu(self._nodes)
-        await pay(payments)
-        await self._lookout.until("all is applied", lambda _: self._lookout.applied >= goal)
-        phase.cpu_seconds = [b - a for a, b in zip(before, cpu(self._nodes), strict=True)]
-        return phase
-
-    async def _agree(self) -> None:
-        """Go on, with single transfers, until a state root covers what was measured."""
-        height = max(view.ledger.height for view in self._lookout.views)
-        while min(view.ledger.root_height for view in self._lookout.views) < height:
-            await self._payer.steadily(self._payments(1), STEADY_RATE)
-            await trio.sleep(2 * LOOK_SECONDS)
-        await self._lookout.until("the state roots are equal", agreed)
-
-
-def agreed(views: Sequence[NodeView]) -> bool:
-    """Whether all are equally far and have the same state."""
-    return (
-        len({(view.ledger.height, view.ledger.root, view.ledger.transactions) for view in views})
-        == 1
-    )
-
-
-def cpu(nodes: Sequence[Running]) -> list[float]:
-    """CPU seconds that each process has used."""
-    times = [psutil.Process(node.process.pid).cpu_times() for node in nodes]
-    return [each.user + each.system for each in times]
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Found:
-    """What was measured, and what the validators showed at the end."""
+    """What was sent to a network, and what its validators showed at the end."""
 
-    phases: list[Phase] = field(default_factory=list)
-    sent: dict[bytes, int] = field(default_factory=dict)
-    views: list[NodeView] = field(default_factory=list)
+    trial: Trial
+    sent: dict[bytes, int]
+    views: Sequence[NodeView]
 
 
-async def run(nodes: Sequence[Running], sizes: Sizes) -> Found:
-    """All measurements on a running network."""
-    found = Found()
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Where and how networks are made for one run of this program."""
+
+    folder: Path
+    made: Path  # homes that no node has run in
+    profile: Path | None
+
+    @contextmanager
+    def nodes(self, name: str) -> Iterator[list[Running]]:
+        """Four validators of a network of their own, that begins like the others."""
+        folder = self.folder / name
+        make_homes(self.made, VALIDATORS)  # Their hash chains take a while: once is enough.
+        shutil.copytree(self.made, folder)
+        with network(folder, self.words) as nodes:
+            yield nodes
+
+    def words(self, home: Home) -> list[str]:
+        """The command of one validator."""
+        words = [sys.executable, str(WATCHED), str(home.root), str(home.root / "notes")]
+        if self.profile is None:
+            return words
+        return [
+            *words,
+            "--profile",
+            str(self.profile / f"{home.root.parent.name}-{home.root.name}"),
+        ]
+
+
+def notes_of(nodes: Sequence[Running]) -> list[Notes]:
+    """What each validator that was stopped in peace has written."""
+    return [read_notes(node.home.root / "notes") for node in nodes]
+
+
+# --- signatures checked, all four ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What four validators do; what three do is compared with it."""
+
+    rows: list[Row]
+    rate: float
+    p99: float
+
+
+def whole(setup: Setup, sizes: Sizes) -> Whole:
+    """Steady, sustained and large payments."""
+    before = load()
+    with setup.nodes("whole") as nodes:
+        found = trio.run(_whole, nodes, sizes)
+    notes = notes_of(nodes)
+    check(found.trial, notes, found.views)
+    _, steady, _, sustained, large = found.trial.phases[:5]
+    rate = sustained.rate(found.sent, notes)
+    steady_waits = halves(steady.latencies(found.sent, notes))
+    waits = halves(sustained.latencies(found.sent, notes))
+    operations = TRANSFERS * large.rate(found.sent, notes)
+    rows = [
+        ("load before", before, ""),
+        (
+            f"transfers a second, for {len(sustained.payments) / rate:.0f} s",
+            f"{rate:,.0f}",
+            "3,000 for 60 s",
+        ),
+        ("- CPU a transfer and validator", f"{sustained.cpu_micros():.0f} us", "90 us"),
+        (f"- to applied, {OPEN_MAX:,} under way", both(waits), ""),
+        (f"to applied elsewhere, {sizes.steady_rate} tx/s", both(steady_waits), STEADY_GOAL),
+        ("- CPU a transfer and validator", f"{steady.cpu_micros():.0f} us", ""),
+        (f"operations a second, {TRANSFERS} a payment", f"{operations:,.0f}", "12,000"),
+        ("- CPU an operation and validator", f"{large.cpu_micros() / TRANSFERS:.0f} us", ""),
+    ]
+    return Whole(rows, rate, steady_waits[1])
+
+
+def both(waits: tuple[float, float]) -> str:
+    """Median and 99th percentile."""
+    return f"p50 {waits[0]:.0f}, p99 {waits[1]:.0f} ms"
+
+
+async def _whole(nodes: Sequence[Running], sizes: Sizes) -> Found:
     with Lookout(nodes) as lookout:
-        addresses = [view.addresses[0] for view in lookout.views]
+        async with connected([view.addresses[0] for view in lookout.views]) as payer:
+            trial = Trial(nodes, lookout, payer)
+            await trial.grants()
+            await trial.steadily(sizes.steady_rate * sizes.steady_seconds, sizes.steady_rate)
+            began = monotonic_ns()
+            warm = await trial.eagerly(sizes.warm, OPEN_MAX)
+            rate = len(warm.payments) / seconds_since(began)
+            await trial.eagerly(max(sizes.warm, round(rate * sizes.seconds)), OPEN_MAX)
+            await trial.eagerly(sizes.large, OPEN_LARGE, TRANSFERS)
+            return Found(trial, payer.sent, await trial.agree())
+
+
+# --- one of four is away, and comes back ----------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Away:
+    """What happened without the last validator, and how long it took to come back."""
+
+    found: Found
+    seconds: float
+
+
+def away(setup: Setup, sizes: Sizes, base: Whole | None) -> list[Row]:
+    """`kill -9` of one; the others go on; then it starts again."""
+    with setup.nodes("away") as nodes:
+        happened = trio.run(_away, setup, nodes, sizes)
+    notes, found = notes_of(nodes[:-1]), happened.found
+    check(found.trial, notes, found.views)
+    steady, missed = found.trial.phases[1:3]
+    rate, waits = missed.rate(found.sent, notes), halves(steady.latencies(found.sent, notes))
+    against = f" = {100 * rate / base.rate:.0f} %" if base else ""
+    longer = f" = {waits[1] / base.p99:.1f} times" if base else ""
+    return [
+        ("one of four killed: transfers a second", f"{rate:,.0f}{against}", "70 % of four"),
+        (f"- to applied, {sizes.steady_rate} tx/s", both(waits) + longer, "p99 at most 2 times"),
+        (f"back after {len(missed.payments):,} missed", f"{happened.seconds:.1f} s", "20 s"),
+    ]
+
+
+async def _away(setup: Setup, nodes: list[Running], sizes: Sizes) -> Away:
+    with Lookout(nodes) as all_four:
+        addresses = [view.addresses[0] for view in all_four.views]
         async with connected(addresses) as payer:
-            found.phases = await Trial(nodes, lookout, payer).measure(sizes)
-            found.sent = {**payer.sent}
-            found.views = lookout.views
-    return found
+            trial = Trial(nodes, all_four, payer)
+            await trial.grants()
+            nodes[-1].process.send_signal(signal.SIGKILL)
+            nodes[-1].process.wait()
+            with Lookout(nodes[:-1]) as three:
+                trial.follow(nodes[:-1], three)
+                await trial.steadily(sizes.steady_rate * sizes.steady_seconds, sizes.steady_rate)
+                await trial.eagerly(sizes.missed, OPEN_MAX)
+                height = max(view.ledger.height for view in three.views)
+                began = monotonic_ns()
+                nodes[-1] = start(nodes[-1].home, setup.words)
+                seconds = await _caught_up(nodes[-1], height, began)
+                await trial.agree()
+            with Lookout(nodes) as again:
+                await again.until("the state roots are equal", agreed)
+                return Away(Found(trial, payer.sent, list(again.views)), seconds)
 
 
-def read_notes(path: Path) -> dict[bytes, int]:
-    """When a validator applied each transaction."""
-    at: dict[bytes, int] = {}
-    for line in path.read_text().splitlines():
-        time, *names = line.split()
-        at.update((bytes.fromhex(name), int(time)) for name in names)
-    return at
+async def _caught_up(node: Running, height: int, began: int) -> float:
+    """Seconds from the start of a process until it has all commits up to a height."""
+    with Client(node.home) as client:
+        while seconds_since(began) < RETURN_SECONDS:
+            if client.node().ledger.height >= height:
+                return seconds_since(began)
+            await trio.sleep(LOOK_SECONDS)
+    raise SystemExit(f"not back after {RETURN_SECONDS:.0f} s")
 
 
-def check(found: Found, notes: Notes) -> None:
-    """End the program unless everything was applied everywhere and the sum is conserved."""
-    for at in notes:
-        lost = [
-            payment for phase in found.phases for payment in phase.payments if payment.id not in at
-        ]
-        if lost:
-            raise SystemExit(f"{len(lost)} transfers were not applied")
-    for view in found.views:
-        ledger = view.ledger
-        held = ledger.in_accounts + ledger.in_escrow + ledger.treasury + ledger.reserve
-        if held != MAX_SUPPLY:
-            raise SystemExit(f"{view.name} has {held} instead of {MAX_SUPPLY}")
-    if not agreed(found.views):
-        raise SystemExit("the state roots differ")
+# --- all of it ------------------------------------------------------------------------------------
 
 
-def latencies(phase: Phase, found: Found, notes: Notes, away: int) -> list[float]:
-    """Milliseconds from sending to applied, at the `away`th validator after the one it went to."""
-    waits = []
-    for payment in phase.payments:
-        applied = notes[(payment.validator + away) % VALIDATORS][payment.id]
-        waits.append((applied - found.sent[payment.id]) / (NANOS / 1_000))
-    return waits
+def simulated(sizes: Sizes) -> list[Row]:
+    """Finality in message delays."""
+    rows = []
+    for members in (4, 7):
+        waits = delays.measure(members, sizes.simulated)
+        figure = f"p50 {quantile(waits, 0.5):.2f}, p99 {quantile(waits, 0.99):.2f}"
+        rows.append((f"{members} validators, links of 100 ms: delays", figure, "p50 4.5"))
+    return rows
 
 
-def rate(phase: Phase, found: Found, notes: Notes) -> float:
-    """Transfers a second, from the first one sent to the last one applied anywhere."""
-    names = [payment.id for payment in phase.payments]
-    began = min(found.sent[name] for name in names)
-    ended = max(at[name] for at in notes for name in names)
-    return len(names) * NANOS / (ended - began)
+def ordered(sizes: Sizes) -> list[Row]:
+    """Blocks of bytes that nobody reads."""
+    micros = alone.measure(sizes.hose_seconds)
+    rate = CORES * 1e6 / (micros * VALIDATORS)
+    return [
+        ("CPU a transaction and validator", f"{micros:.1f} us", ""),
+        (f"that is, on {CORES} cores", f"{rate:,.0f} a second", "20,000 (in processes)"),
+    ]
 
 
-def halves(waits: Sequence[float]) -> str:
-    """The median and the 99th percentile."""
-    return f"p50 {quantile(waits, 0.5):.0f} ms, p99 {quantile(waits, 0.99):.0f} ms"
-
-
-def report(found: Found, notes: Notes) -> None:
-    """Print the tables."""
-    for title, phase in zip(("100 tx/s", "as fast as applied"), found.phases, strict=True):
-        count = len(phase.payments)
-        each = [f"{1e6 * seconds / count:.0f}" for seconds in phase.cpu_seconds]
-        rows = [
-            ("transfers, all applied on all four", f"{count:,}"),
-            ("throughput, first sent to last applied", f"{rate(phase, found, notes):,.0f} tx/s"),
-            ("to applied, same validator", halves(latencies(phase, found, notes, 0))),
-            ("to applied, another validator", halves(latencies(phase, found, notes, 1))),
-            ("CPU per transfer, by validator", f"{', '.join(each)} us"),
-            ("load before", phase.load),
-        ]
-        show(f"Ledger, four local processes: {title}", rows)
-    ledger = found.views[0].ledger
-    print(f"state root {ledger.root} at commit {ledger.root_height} on all four")  # noqa: T201
+ROWS: Final = ("whole", "alone", "away", "simulated")
 
 
 def main() -> None:
     """Start, measure, stop, check, print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--short", action="store_true", help="a few seconds, for tests")
+    parser.add_argument("--short", action="store_true", help="a fraction, for tests")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS, help="some of the rows")
     parser.add_argument("--profile", type=Path, help="a folder for cProfile's figures")
+    parser.add_argument(
+        "--made", type=Path, help="a folder of homes to begin with, made if need be"
+    )
     options = parser.parse_args()
     sizes = SHORT if options.short else FULL
     if options.profile:
         options.profile.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dpin-bench-") as name:
-        folder = Path(name)
-
-        def words(home: Home) -> list[str]:
-            notes = str(home.root / "notes")
-            profile = [str(options.profile / home.root.name)] if options.profile else []
-            return [sys.executable, str(WATCHED), str(home.root), notes, *profile]
-
-        with network(folder, words) as nodes:
-            found = trio.run(run, nodes, sizes)
-        notes = [read_notes(node.home.root / "notes") for node in nodes]
-    check(found, notes)
-    report(found, notes)
+        setup = Setup(Path(name), options.made or Path(name) / "made", options.profile)
+        base = whole(setup, sizes) if "whole" in options.only else None
+        if base is not None:
+            show("Four validators, signatures checked, on all four", base.rows)
+        if "away" in options.only:
+            show("One of four killed, and started again", away(setup, sizes, base))
+    if "alone" in options.only:
+        show("Consensus alone: four machines in one process, no network, no disk", ordered(sizes))
+    if "simulated" in options.only:
+        show("Simulated: to applied, in message delays", simulated(sizes))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from dpin.ledger.transactions import Transfer, sign, transaction_id
 from dpin.net.envelope import Service, wrap
 from dpin.net.host import Host, HostOptions, open_host
 
-ACCOUNTS: Final = 128  # each has at most 64 transfers waiting at its validator
+ACCOUNTS: Final = 256  # each has at most 64 transactions waiting at its validator
 GRANT: Final = MicroTokens(10 * MILLION)
-PAID: Final = MicroTokens(100)
+PAID: Final = MicroTokens(1)
 PAUSE_SECONDS: Final = 0.005
 TRIES_MAX: Final = 2_000
 JUMP: Final = 100  # the validators' own transactions use the numbers below
@@ -33,7 +33,7 @@ JUMP: Final = 100  # the validators' own transactions use the numbers below
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A signed transfer on its way to one validator."""
+    """A signed transaction on its way to one validator."""
 
     id: Digest
     validator: int
@@ -41,12 +41,18 @@ class Payment:
 
 
 class Purse:
-    """Many accounts, each with its validator, so that its transfers come in order."""
+    """Many accounts, each with its validator, so that its transactions come in order."""
 
     def __init__(self, chain: ChainId) -> None:
         self._chain = chain
-        self._keys = [SigningKey(digest("bench", bytes([number]))) for number in range(ACCOUNTS)]
-        self._used = 0
+        self._keys = [SigningKey(digest("bench", number.to_bytes(2))) for number in range(ACCOUNTS)]
+        self._used = [0] * ACCOUNTS
+        self._next = 0
+        self.balances = [0] * ACCOUNTS  # what each must have when all is applied
+
+    def expected(self) -> dict[bytes, int]:
+        """By account: what it has free when everything made here is applied."""
+        return {key.node_id: free for key, free in zip(self._keys, self.balances, strict=True)}
 
     def grants(self, founders: Sequence[SigningKey]) -> list[Payment]:
         """From each validator's own account to those that will pay through it."""
@@ -54,22 +60,30 @@ class Purse:
         for number, key in enumerate(self._keys):
             at = number % len(founders)
             sequence = JUMP + number // len(founders)
+            self.balances[number] += GRANT
             operation = Transfer(key.node_id, GRANT, b"")
-            payments.append(self._payment(founders[at], sequence, operation, at))
+            payments.append(self._payment(founders[at], sequence, (operation,), at))
         return payments
 
-    def payments(self, count: int, validators: int) -> list[Payment]:
-        """Transfers from each account in turn to the next one."""
+    def payments(self, count: int, validators: int, transfers: int = 1) -> list[Payment]:
+        """Transactions of each account in turn, that pay to the next one so many times."""
         made = []
-        for number in range(self._used, self._used + count):
-            index, sequence = number % ACCOUNTS, number // ACCOUNTS + 1
-            key, to = self._keys[index], self._keys[(index + 1) % ACCOUNTS].node_id
-            made.append(self._payment(key, sequence, Transfer(to, PAID, b""), index % validators))
-        self._used += count
+        for number in range(self._next, self._next + count):
+            index = number % ACCOUNTS
+            to = (index + 1) % ACCOUNTS
+            self._used[index] += 1
+            self.balances[index] -= transfers * PAID
+            self.balances[to] += transfers * PAID
+            operations = (Transfer(self._keys[to].node_id, PAID, b""),) * transfers
+            sequence, at = self._used[index], index % validators
+            made.append(self._payment(self._keys[index], sequence, operations, at))
+        self._next += count
         return made
 
-    def _payment(self, key: SigningKey, sequence: int, what: Transfer, at: int) -> Payment:
-        signed = sign(key, self._chain, sequence, what)
+    def _payment(
+        self, key: SigningKey, sequence: int, operations: tuple[Transfer, ...], at: int
+    ) -> Payment:
+        signed = sign(key, self._chain, sequence, operations)
         body = encode(SubmitTransaction(encode(signed)))
         message = wrap(self._chain, Service.LEDGER, body)
         return Payment(transaction_id(signed.transaction), at, message)
@@ -84,7 +98,7 @@ class Payer:
         self._validators = validators
 
     async def pay(self, payment: Payment) -> None:
-        """Send one transfer; tries again where the outbox to its validator is full."""
+        """Send one transaction; tries again where the outbox to its validator is full."""
         for _ in range(TRIES_MAX):
             if self._host.send(self._validators[payment.validator], payment.message):
                 self.sent[payment.id] = monotonic_ns()

@@ -180,10 +180,10 @@ _STRANGER: Final = Account()
 def unused(account: Account, sequence: int) -> bool:
     """Whether the sequence number lies in the window and was never used."""
     high = account.sequence_high
-    if sequence <= max(0, high - SEQUENCE_WINDOW) or sequence > high + SEQUENCE_AHEAD:
+    if sequence > high:  # nearly always
+        return sequence <= high + SEQUENCE_AHEAD
+    if sequence <= max(0, high - SEQUENCE_WINDOW):
         return False
-    if sequence > high:
-        return True
     return sequence < high and not account.sequence_mask >> (high - 1 - sequence) & 1
 
 

@@ -64,7 +64,7 @@ class Committee:
 
     def weigh(self, authors: Iterable[int]) -> int:
         """The weight of `authors`, each listed once."""
-        return sum(self.weights[author] for author in authors)
+        return sum(map(self.weights.__getitem__, authors))
 
     def leader(self, round_: Round) -> int:
         """The author whose block of `round_` everybody looks at: drawn by weight."""
