@@ -15,6 +15,7 @@ _NIL, _FALSE, _TRUE = 0xC0, 0xC2, 0xC3
 _TEXT: Final = (0xA0, 31, (0xD9, 0xDA, 0xDB))
 _BYTES: Final = (0, -1, (0xC4, 0xC5, 0xC6))
 _ARRAY: Final = (0x90, 15, (None, 0xDC, 0xDD))
+_SHORT: Final = [bytes([_BYTES[2][0], size]) for size in range(256)]
 _Head = tuple[int, int, tuple[int | None, int, int]]
 
 
@@ -24,6 +25,8 @@ class BadPack(ValueError):
 
 def pack(value: object) -> bytes:
     """The only bytes of a value: integers, booleans, text, bytes, None, and lists of these."""
+    if type(value) is bytes and len(value) < len(_SHORT):  # most of what is packed
+        return _SHORT[len(value)] + value
     match value:
         case None:
             return bytes([_NIL])
@@ -31,11 +34,9 @@ def pack(value: object) -> bytes:
             return bytes([_TRUE if value else _FALSE])
         case int():
             return _pack_int(value)
-        case str():
-            data = value.encode()
-            return _head(_TEXT, len(data)) + data
-        case bytes():
-            return _head(_BYTES, len(value)) + value
+        case str() | bytes():
+            kind, data = (_TEXT, value.encode()) if isinstance(value, str) else (_BYTES, value)
+            return _head(kind, len(data)) + data
         case list() | tuple():
             return _head(_ARRAY, len(value)) + b"".join(map(pack, value))
         case _:

@@ -48,3 +48,9 @@ def test_the_benchmark_of_joining_ends_with_the_state() -> None:
 
 def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
     assert "joint batch" in printed_by("benchmarks.training")
+
+
+def test_the_benchmark_of_proofs_checks_each_of_them() -> None:
+    table = printed_by("benchmarks.proofs")
+    assert "bytes an account" in table
+    assert "| 31 | account |" in table
