@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dpin.light.pack import BadPack, pack, unpack
@@ -11,6 +11,8 @@ PLAIN = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.
 VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=20), max_leaves=30)
 
 
+# Values in values take long to draw on a machine that has other things to do.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_every_value_has_the_bytes_that_the_ledger_gives_it(value: object) -> None:
     data = pack(value)
