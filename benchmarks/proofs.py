@@ -71,7 +71,7 @@ def say(line: str) -> None:
 
 def accounts(count: int) -> tuple[State, StateRoot, float]:
     """So many accounts in a state and under a root, and what each takes."""
-    state, root = State(MicroTokens(0), MicroTokens(0), {}), StateRoot()
+    state, root = State(MicroTokens(0), MicroTokens(0)), StateRoot()
     gc.collect()
     before = psutil.Process().memory_info().rss
     for start in range(0, count, BATCH):

@@ -4,8 +4,11 @@ Everybody may read it; nobody but `rules.py` may write it. Other machines compar
 have done so far and do the rest: they follow states, not messages, so a restart loses nothing.
 """
 
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from typing_extensions import override
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MILLION, LedgerMillis, MicroTokens, Tick
@@ -94,6 +97,67 @@ class Account:
     def worth(self) -> int:
         """Everything that is the account's, however bound."""
         return self.free + self.stake + self.credit
+
+    @property
+    def only_balance(self) -> bool:
+        """Whether `free` says it all: nobody has ever sent, staked or registered with it."""
+        return self == Account(free=self.free)
+
+
+class Accounts(MutableMapping[NodeId, Account]):
+    """All accounts, in the order in which they were opened.
+
+    Most of a million only hold a balance: after `pack` they are kept as that number. What is found
+    here is to be read; an account that is to be changed comes from `opened`.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self, accounts: Mapping[NodeId, Account] | None = None) -> None:
+        self._held: dict[NodeId, Account | MicroTokens] = dict(accounts or {})
+
+    @override
+    def __getitem__(self, node: NodeId) -> Account:
+        held = self._held[node]
+        return held if isinstance(held, Account) else Account(free=held)
+
+    @override
+    def __setitem__(self, node: NodeId, account: Account) -> None:
+        self._held[node] = account.free if account.only_balance else account
+
+    @override
+    def __delitem__(self, node: NodeId) -> None:
+        del self._held[node]
+
+    @override
+    def __iter__(self) -> Iterator[NodeId]:
+        return iter(self._held)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @override
+    def __contains__(self, node: object) -> bool:
+        return node in self._held
+
+    @override
+    def popitem(self) -> tuple[NodeId, Account]:
+        """The newest."""
+        node = next(reversed(self._held))
+        return node, self.pop(node)
+
+    def opened(self, node: NodeId) -> Account:
+        """An account to change, made where there was none."""
+        held = self._held.get(node)
+        if not isinstance(held, Account):
+            held = self._held[node] = Account(free=held or MicroTokens(0))
+        return held
+
+    def pack(self, nodes: Iterable[NodeId]) -> None:
+        """Whoever held one of these to change it must ask for it again."""
+        for node in nodes:
+            self[node] = self[node]
 
 
 @dataclass(slots=True)
@@ -205,7 +269,7 @@ class State:
 
     reserve: MicroTokens
     treasury: MicroTokens
-    accounts: dict[NodeId, Account] = field(default_factory=dict)
+    accounts: Accounts = field(default_factory=Accounts)
     jobs: dict[JobId, Job] = field(default_factory=dict)
     leases: dict[Digest, Lease] = field(default_factory=dict)
     units: dict[UnitKey, Unit] = field(default_factory=dict)

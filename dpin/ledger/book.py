@@ -61,11 +61,10 @@ class Book:
 
     def account(self, node: NodeId) -> Account:
         """An account to change, opened where there was none."""
-        account = self.state.accounts.get(node)
-        if account is None:
-            account = self.state.accounts[node] = Account()
-        elif self.before is not None and node not in self.worths:
+        accounts = self.state.accounts
+        if self.before is not None and node not in self.worths and node in accounts:
             self.before((Kind.ACCOUNT, node, 0))
+        account = accounts.opened(node)
         if node not in self.worths:
             self.worths[node] = account.worth
             self.changed.add((Kind.ACCOUNT, node, 0))

@@ -8,7 +8,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, evidence, fees, money, rules
-from dpin.ledger.accounts import Account, State
+from dpin.ledger.accounts import Account, Accounts, State
 from dpin.ledger.admission import Gate, Invalid, Rejected, check_sender, use
 from dpin.ledger.assembly import Restored
 from dpin.ledger.book import Book, Kind, Part
@@ -194,6 +194,8 @@ class Executor:
             money.audit(self._book)
             self._audited = self.state.height
         root = self._root.update(self.state, self._book.changed)
+        touched = sorted(self._book.changed)
+        self.state.accounts.pack(NodeId(one[1]) for one in touched if one[0] == Kind.ACCOUNT)
         self._book.changed.clear()
         self.rooted = (self.state.height, root)
         checkpoint = cosigning.make_checkpoint(self._book, commit, root, epoch, record)
@@ -236,7 +238,7 @@ def birth(genesis: Genesis) -> State:
     return State(
         MicroTokens(money.MAX_SUPPLY - granted),
         MicroTokens(0),
-        {founder.node: Account(free=founder.grant) for founder in genesis.founders},
+        Accounts({founder.node: Account(free=founder.grant) for founder in genesis.founders}),
         timestamp_ms=genesis.created_ms,
         mix=digest(MIX_TAG, encode(genesis)),
         validators={founder.node: _bonded(founder, bond) for founder in genesis.founders},

@@ -5,6 +5,7 @@ first may have been done when a later one is refused: every part is copied when 
 out, what is new is counted, and a refusal puts all of it back.
 """
 
+from collections.abc import MutableMapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import Final, TypeVar
@@ -80,7 +81,7 @@ class Undo:
         _cut(state.units, units)
 
 
-def _cut(table: dict[K, V], size: int) -> list[K]:
+def _cut(table: MutableMapping[K, V], size: int) -> list[K]:
     """Remove what came after the first `size` entries; returns their keys."""
     return [table.popitem()[0] for _ in range(len(table) - size)]
 
