@@ -6,6 +6,7 @@ from dpin.base.errors import Misuse, TooEarly
 from dpin.base.ids import ID_BYTES
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.ledger.book import Kind, Part
+from dpin.ledger.committee import first_record
 from dpin.ledger.prover import WAIT, History, Known, Prover
 from dpin.light.files import write_proof, write_trust
 from dpin.node.control import ProofRequest
@@ -37,8 +38,15 @@ def prover_of(peer: Peer) -> Prover:
     certificate = peer.replica.engine.certificate
     if certificate is None:
         raise TooEarly("no checkpoint of this epoch is signed yet", fix=WAIT)
-    history = History(peer.state.committees, {})
-    return Prover(peer.genesis, peer.executor, history, certificate)
+    return Prover(peer.genesis, peer.executor, history_of(peer), certificate)
+
+
+def history_of(peer: Peer) -> History:
+    """How the epochs ended that the node has been through, and who validated them."""
+    handovers = peer.replica.engine.closings
+    committees = {0: first_record(peer.genesis, peer.chain), **peer.state.committees}
+    committees |= {one.record.epoch: one.record for one in handovers.values()}
+    return History(committees, {epoch: one.certificate for epoch, one in handovers.items()})
 
 
 def _digest(text: str, what: str) -> bytes:

@@ -46,6 +46,19 @@ def test_a_node_proves_a_transaction_and_an_account_to_whoever_trusts_its_founde
     assert later.trust.size > trust.size
 
 
+def test_a_node_that_has_been_through_the_ends_of_epochs_proves_across_them() -> None:
+    node = Alone()
+    while node.peer.state.epoch < 2:
+        node.wait(10)
+    sent = sent_by(node)
+    node.wait(5)
+    view = proof_view(node.peer, ProofRequest(subject=sent), node.now)
+    shown = verify(read_proof(view.proof), trust_genesis(encode(node.genesis)))
+    assert shown.crossed == view.epoch == 2
+    assert shown.receipt is not None
+    assert shown.receipt.subject.hex() == sent
+
+
 def test_before_the_first_certificate_it_is_too_early() -> None:
     node = Alone()
     with pytest.raises(TooEarly, match="no checkpoint"):
