@@ -176,8 +176,8 @@ def test_a_failed_transaction_leaves_the_state_that_was_there(
     state.height, state.time, state.mix = now.state.height, now.state.time, now.state.mix
     state.fee_commits, state.fee_bytes = now.state.fee_commits, now.state.fee_bytes
     state.term, state.sequence = now.state.term, now.state.sequence
-    state.accounts[ledger.id(name)].sequence_high = account.sequence_high
-    state.accounts[ledger.id(name)].sequence_mask = account.sequence_mask
+    state.accounts.opened(ledger.id(name)).sequence_high = account.sequence_high
+    state.accounts.opened(ledger.id(name)).sequence_mask = account.sequence_mask
     assert now.state == state
     assert root_of(now.state) == root_of(state)
     while ledger.state.height % 10:

@@ -114,8 +114,8 @@ class People(RuleBasedStateMachine):
         before.fee_commits, before.fee_bytes = now.fee_commits, now.fee_bytes
         before.term, before.sequence = now.term, now.sequence
         before.committees = now.committees
-        before.accounts[sender].sequence_high = now.accounts[sender].sequence_high
-        before.accounts[sender].sequence_mask = now.accounts[sender].sequence_mask
+        before.accounts.opened(sender).sequence_high = now.accounts[sender].sequence_high
+        before.accounts.opened(sender).sequence_mask = now.accounts[sender].sequence_mask
         assert before == now
 
     def job(self, number: int) -> JobId:
