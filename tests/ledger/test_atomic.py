@@ -175,6 +175,7 @@ def test_a_failed_transaction_leaves_the_state_that_was_there(
     state, account = before.state, now.state.accounts[ledger.id(name)]
     state.height, state.time, state.mix = now.state.height, now.state.time, now.state.mix
     state.fee_commits, state.fee_bytes = now.state.fee_commits, now.state.fee_bytes
+    state.timestamp_ms = now.state.timestamp_ms
     state.term, state.sequence = now.state.term, now.state.sequence
     state.accounts.opened(ledger.id(name)).sequence_high = account.sequence_high
     state.accounts.opened(ledger.id(name)).sequence_mask = account.sequence_mask
