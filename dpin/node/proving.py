@@ -43,7 +43,7 @@ def prover_of(peer: Peer) -> Prover:
 
 def history_of(peer: Peer) -> History:
     """How the epochs ended that the node has been through, and who validated them."""
-    handovers = peer.replica.engine.closings
+    handovers = peer.replica.engine.annals.closings
     committees = {0: first_record(peer.genesis, peer.chain), **peer.state.committees}
     committees |= {one.record.epoch: one.record for one in handovers.values()}
     return History(committees, {epoch: one.certificate for epoch, one in handovers.items()})
