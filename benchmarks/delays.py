@@ -20,6 +20,7 @@ from dpin.base.machine import PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, MicroTokens, after
 from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import Genesis
+from dpin.ledger.membership import Identity
 from dpin.ledger.replica import Applied, Event, Replica, Submit
 from dpin.ledger.transactions import Transfer, sign, transaction_id
 from dpin.sim.ledgers import Founding, found_network
@@ -47,7 +48,7 @@ class World:
         self._order = count()
         genesis, keys, tables = self.founding.genesis, self.founding.keys, self.founding.tables
         self.replicas = {
-            key.node_id: Replica(genesis, key, self.executor(genesis), table, ())
+            key.node_id: Replica(genesis, Identity(key, table), self.executor(genesis), ())
             for key, table in zip(keys, tables, strict=True)
         }
 

@@ -28,6 +28,7 @@ from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, read
+from dpin.ledger.membership import Identity
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.replica import Replica
 from dpin.ledger.transactions import SignedTransaction, Transfer, transaction_id
@@ -237,7 +238,7 @@ def book(made: Bank, node: DemoNode) -> list[Entry]:
     genesis = read(node.home.genesis.read_bytes())
     executor = Recorder(genesis)
     logged = [encode(record) for record in records(node)]
-    Replica(genesis, SigningKey(bytes(32)), executor, None, logged).step(Tick(), Instant(0))
+    Replica(genesis, Identity(SigningKey(bytes(32))), executor, logged).step(Tick(), Instant(0))
     return [
         entry
         for commit, applied in executor.done
