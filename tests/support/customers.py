@@ -24,6 +24,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import Digest
 from dpin.base.machine import Tick
 from dpin.base.units import TOKEN, Instant
+from dpin.cli.archives import logged_records
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.ledger.execute import Applied, Executor
@@ -37,7 +38,7 @@ from dpin.node.status import Money, NodeView, PeerView
 from scripts.demo_network import DemoNode, found_network, make_nodes, wait_for
 from tests.support.bank import Entry, History, Look, Payment
 from tests.support.detours import Detours, free_ports
-from tests.support.network import PATIENCE_SECONDS, records
+from tests.support.network import PATIENCE_SECONDS
 
 NAMES: Final = ("ada", "bea", "cyd", "dan")
 AMOUNT_MAX: Final = 20_000 * TOKEN  # more than anybody has at first: some payments are refused
@@ -170,7 +171,9 @@ def bank(folder: Path, seed: int) -> Iterator[Bank]:
         nodes = make_nodes(folder, [(name, "1", False) for name in NAMES])
         try:
             for node in nodes:
-                node.environment = detours.environment(node.name)
+                # Its books are read from the log of all epochs.
+                archived = {"DPIN_LEDGER__ARCHIVE": "true"}
+                node.environment = detours.environment(node.name) | archived
             found_network("bank", nodes)
             opening = {node.name: held(meet(node).money) for node in nodes}
             yield Bank(tuple(nodes), detours, Random(seed), History(opening))  # noqa: S311
@@ -237,7 +240,7 @@ def book(made: Bank, node: DemoNode) -> list[Entry]:
     """What a node's log says, executed again."""
     genesis = read(node.home.genesis.read_bytes())
     executor = Recorder(genesis)
-    logged = [encode(record) for record in records(node)]
+    logged = [encode(record) for record in logged_records(node.home)]
     Replica(genesis, Identity(SigningKey(bytes(32))), executor, logged).step(Tick(), Instant(0))
     return [
         entry
