@@ -22,6 +22,7 @@ from typing_extensions import override
 from dpin.__main__ import Flags, run_process
 from dpin.base.ids import Digest
 from dpin.ledger.execute import Executor
+from dpin.ledger.history import Remembering
 from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import OK, Outcome
 from dpin.market.story import Note
@@ -50,7 +51,7 @@ class Watched(Bulletin):
             NOTES.append(note)
 
 
-class Kept(Executor):
+class Kept(Remembering):
     """The node's state, to be looked at when it has ended."""
 
     @override
@@ -76,8 +77,10 @@ def main() -> int:
     parser.add_argument("notes", type=Path)
     parser.add_argument("--profile")
     options = parser.parse_args()
+    assert vars(driver)["Bulletin"] is Bulletin
+    assert vars(peer)["Remembering"] is Remembering
     setattr(driver, "Bulletin", Watched)  # noqa: B010  The node makes its parts by these names.
-    setattr(peer, "Executor", Kept)  # noqa: B010
+    setattr(peer, "Remembering", Kept)  # noqa: B010
     flags = Flags(options.home, "", dict(SETTINGS))
     profiler = cProfile.Profile()
     code = profiler.runcall(run_process, flags) if options.profile else run_process(flags)
