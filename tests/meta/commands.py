@@ -33,6 +33,9 @@ TESTED: Final = {
     "python -m benchmarks.join": (
         f"{_BENCHMARKS}::test_the_benchmark_of_joining_ends_with_the_state"
     ),
+    "python -m benchmarks.proofs": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_proofs_checks_each_of_them"
+    ),
     "python -m benchmarks.training": (
         f"{_BENCHMARKS}::test_the_benchmark_of_training_compares_with_the_joint_batch"
     ),
