@@ -33,6 +33,7 @@ from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.handover import Handover
 from dpin.ledger.order import OrderedBlock, OrderedCommit
 from dpin.ledger.params import Consensus
+from dpin.ledger.watch import Watch
 
 
 class Opening(Wire, frozen=True):
@@ -72,6 +73,7 @@ class Core:
         self.rules = Rules(chain, committee, consensus)
         self.dag = Dag(first, committee, consensus.gc_depth)
         self.certifier = Certifier(chain, committee, opening.sequence)
+        self.watch = Watch()
         self.height = opening.height
         self._rule = CommitRule(committee, committee.leaders)
         self._last: Slot = before_all(committee.base)
@@ -126,7 +128,9 @@ class Core:
     def _note(self, accepted: Sequence[Vertex]) -> None:
         for vertex in accepted:
             self._changed = True
-            self.certifier.take(vertex.block.header)
+            if vertex.block.header.checkpoint_signatures:
+                self.certifier.take(vertex.block.header)
+                self.watch.take(vertex)
             if vertex.block.body:
                 self._unfinished[vertex.digest] = vertex
 

@@ -1,11 +1,11 @@
-"""What a validator, or who wants to be one, does of itself: says that it is ready, shows twins.
+"""What a validator, or who wants to be one, does of itself: is ready, shows who signed twice.
 
 It compares the state with what is due and wishes for the rest, like all that follow the ledger.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import ChainId, NodeId, Round
@@ -15,12 +15,13 @@ from dpin.ledger.beacon import CHAIN_LENGTH, GAP_MAX, Chain, OwnChain
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.candidacy import ReadyValidator, RegisterValidator, register_validator
 from dpin.ledger.dag import Dag
-from dpin.ledger.evidence import evidence_of
-from dpin.ledger.offences import Crime, Equivocation
+from dpin.ledger.evidence import contradiction_of, evidence_of
+from dpin.ledger.offences import CheckpointContradiction, Crime, Equivocation
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.params import Params
 from dpin.ledger.standing import Validator
 from dpin.ledger.validators import READY_PARTS
+from dpin.ledger.watch import Watch
 from dpin.ledger.wishes import Wish
 
 LATE_MS: Final = 10_000  # who is further behind the others catches up first
@@ -37,12 +38,25 @@ def registration(
     return register_validator(key, chain, key.node_id, anchor, round_)
 
 
+_WORDS: Final = {Crime.EQUIVOCATION: "equivocation", Crime.FORK: "checkpoint-fork"}
+
+
+class Witness(NamedTuple):
+    """What a node saw of an epoch: the blocks it accepted, and who signed checkpoints twice."""
+
+    dag: Dag
+    watch: Watch
+
+
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """Twins that this node has seen, and since when."""
+    """What this node can show, and since when."""
 
-    evidence: Equivocation
+    evidence: Equivocation | CheckpointContradiction
     since: Tick
+
+
+_Place = tuple[int, int, Crime]  # epoch, author, what it did
 
 
 class Duties:
@@ -55,13 +69,16 @@ class Duties:
         self._chain = chain
         self._params = params
         self._beacon = beacon
-        self._cases: dict[tuple[int, int], _Case] = {}  # by epoch and author
+        self._cases: dict[_Place, _Case] = {}
         self._dag: Dag | None = None
         self._looked: set[int] = set()  # equivocators of that DAG whose twins were looked for
+        self._forked: set[int] = set()  # who signed checkpoints twice there, and is a case
 
-    def step(self, state: State, commit: OrderedCommit, dag: Dag, now: Instant) -> Sequence[Wish]:
+    def step(
+        self, state: State, commit: OrderedCommit, witness: Witness, now: Instant
+    ) -> Sequence[Wish]:
         """A commit was executed: what should be on the ledger because of it."""
-        self._look(state, dag)
+        self._look(state, witness)
         if abs(now // MICROS_PER_MILLI - commit.timestamp_ms) > LATE_MS:
             return ()
         return [*self._stand(state, commit.leader_round), *self._accuse(state)]
@@ -91,26 +108,33 @@ class Duties:
 
     # --- to show what others did ---
 
-    def _look(self, state: State, dag: Dag) -> None:
-        """Remember the twins of equivocators: the DAG they are in ends with its epoch."""
+    def _look(self, state: State, witness: Witness) -> None:
+        """Remember who signed twice, and what: the DAG it is in ends with its epoch."""
+        dag = witness.dag
         if dag is not self._dag:
-            self._dag, self._looked = dag, set()
+            self._dag, self._looked, self._forked = dag, set(), set()
         for author in sorted(dag.equivocators - self._looked):
             self._looked.add(author)
             pair = _twins(dag, author)
             if pair is not None:
                 evidence = evidence_of(pair[0].block, pair[1].block)
-                place = (pair[0].block.header.epoch, author)
+                place = (pair[0].block.header.epoch, author, Crime.EQUIVOCATION)
                 self._cases.setdefault(place, _Case(evidence, state.tick))
+        for author in sorted(witness.watch.caught.keys() - self._forked):
+            self._forked.add(author)
+            one, other = (vertex.block for vertex in witness.watch.caught[author])
+            place = (one.header.epoch, author, Crime.FORK)
+            self._cases[place] = _Case(contradiction_of(one, other), state.tick)
 
     def _accuse(self, state: State) -> Iterator[Wish]:
         """Members report in turn, a tick each, so that not all of them pay to say the same."""
-        for (epoch, author), case in list(self._cases.items()):
+        for place, case in list(self._cases.items()):
+            epoch, author, crime = place
             offender = _offender(state, epoch, author)
-            if _is_settled(state, epoch, offender):
-                del self._cases[epoch, author]
+            if _is_settled(state, place, offender):
+                del self._cases[place]
             elif offender is not None and self._is_due(state, case, offender):
-                yield Wish(f"equivocation:{epoch}:{author}", case.evidence)
+                yield Wish(f"{_WORDS[crime]}:{epoch}:{author}", case.evidence)
 
     def _is_due(self, state: State, case: _Case, offender: NodeId) -> bool:
         """Whether it is this member's turn; nobody accuses itself."""
@@ -134,13 +158,15 @@ def _offender(state: State, epoch: int, author: int) -> NodeId | None:
     return None if record is None else record.members[author].node
 
 
-def _is_settled(state: State, epoch: int, offender: NodeId | None) -> bool:
+def _is_settled(state: State, place: _Place, offender: NodeId | None) -> bool:
     """Whether evidence was shown already, or comes too late."""
+    epoch, _, crime = place
     if offender is None:
         return epoch < state.epoch
     validator = state.validators.get(offender)
-    crime = (Crime.EQUIVOCATION, epoch)
-    return validator is None or crime in {(one.crime, one.epoch) for one in validator.offences}
+    return validator is None or (crime, epoch) in {
+        (one.crime, one.epoch) for one in validator.offences
+    }
 
 
 def _twins(dag: Dag, author: int) -> tuple[Vertex, Vertex] | None:

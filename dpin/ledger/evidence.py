@@ -24,6 +24,7 @@ from dpin.ledger.blocks import BLOCK_TAG, Block, Header, header_digest
 from dpin.ledger.book import Book
 from dpin.ledger.checkpoint import CommitteeRecord, Member, note_text
 from dpin.ledger.offences import (
+    CheckpointContradiction,
     CheckpointFork,
     Crime,
     Equivocation,
@@ -34,9 +35,10 @@ from dpin.ledger.offences import (
 from dpin.ledger.order import OrderedBlock
 from dpin.ledger.reasons import Reason, Refused, require
 from dpin.ledger.standing import Epoch
+from dpin.ledger.watch import contradict
 
 CORRELATION: Final = 3  # a third of the weight at fault costs all of the bond
-Evidence = Equivocation | CheckpointFork
+Evidence = Equivocation | CheckpointFork | CheckpointContradiction
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,18 @@ class _Shown:
 
 def evidence_of(first: Block, second: Block) -> Equivocation:
     """The evidence in two blocks of one author and round; the same whichever was seen first."""
+    return Equivocation(*_pair(first, second))
+
+
+def contradiction_of(first: Block, second: Block) -> CheckpointContradiction:
+    """The evidence in two blocks of one author that sign a checkpoint's number differently."""
+    return CheckpointContradiction(*_pair(first, second))
+
+
+def _pair(first: Block, second: Block) -> tuple[SignedHeader, SignedHeader]:
     pair = sorted((first, second), key=lambda block: header_digest(block.header))
-    return Equivocation(*(SignedHeader(encode(one.header), one.signature) for one in pair))
+    one, other = (SignedHeader(encode(block.header), block.signature) for block in pair)
+    return one, other
 
 
 def show(book: Book, reporter: NodeId, evidence: Evidence) -> None:
@@ -78,6 +90,8 @@ def _judge(book: Book, evidence: Evidence) -> _Shown:
             return _equivocation(book, evidence)
         case CheckpointFork():
             return _fork(book, evidence)
+        case CheckpointContradiction():
+            return _contradiction(book, evidence)
         case _:
             assert_never(evidence)
 
@@ -85,16 +99,32 @@ def _judge(book: Book, evidence: Evidence) -> _Shown:
 def _equivocation(book: Book, evidence: Equivocation) -> _Shown:
     """E1. Whether the headers are valid is nothing: nobody signs two for one place."""
     first, second = (_header(one) for one in (evidence.first, evidence.second))
-    places = [(one.epoch, one.round, one.author) for one in (first, second)]
-    require(places[0] == places[1], Reason.NO_OFFENCE)
-    names = [header_digest(first), header_digest(second)]
-    require(names[0] != names[1], Reason.NO_OFFENCE)
+    require(first.round == second.round and first != second, Reason.NO_OFFENCE)
+    return _both_signed(book, evidence, Crime.EQUIVOCATION)
+
+
+def _contradiction(book: Book, evidence: CheckpointContradiction) -> _Shown:
+    """E2 again, without the logs: the author put its name under both signatures."""
+    first, second = (_header(one) for one in (evidence.first, evidence.second))
+    require(contradict(first, second), Reason.NO_OFFENCE)
+    return _both_signed(book, evidence, Crime.FORK)
+
+
+def _both_signed(
+    book: Book, evidence: Equivocation | CheckpointContradiction, crime: Crime
+) -> _Shown:
+    """Both headers are of one member and epoch, and it signed both."""
+    shown = (evidence.first, evidence.second)
+    first, second = (_header(one) for one in shown)
+    same = (first.epoch, first.author) == (second.epoch, second.author)
+    require(same, Reason.NO_OFFENCE)
     record = _committee(book, first.epoch)
     member = _member(record, first.author)
-    for name, signed in zip(names, (evidence.first, evidence.second), strict=True):
+    for header, signed in zip((first, second), shown, strict=True):
+        name = header_digest(header)
         good = verify(member.signer, BLOCK_TAG, book.chain, name, signed.signature)
         require(good, Reason.NO_OFFENCE)
-    return _shown(record, member, Crime.EQUIVOCATION)
+    return _shown(record, member, crime)
 
 
 def _header(signed: SignedHeader) -> Header:

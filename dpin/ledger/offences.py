@@ -39,6 +39,13 @@ class Equivocation(Wire, frozen=True, tag=21):
     second: SignedHeader
 
 
+class CheckpointContradiction(Wire, frozen=True, tag=23):
+    """E2: two headers of one author and epoch that sign one number of a checkpoint differently."""
+
+    first: SignedHeader
+    second: SignedHeader
+
+
 class SignedCheckpoint(Wire, frozen=True):
     """A checkpoint, its place as the last leaf of a log, and a signature over that log's note."""
 

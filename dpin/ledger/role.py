@@ -16,7 +16,7 @@ class Role:
     def __init__(self, core: Core, author: Author) -> None:
         self.index = author.index
         self.proposer = Proposer(core.rules, core.dag, author)
-        self._cosigner = Cosigner(core.rules.chain, author.key)
+        self.cosigner = Cosigner(core.rules.chain, author.key)
         self._consensus = core.rules.consensus
         self._core = core
         self._base = core.dag.base
@@ -31,11 +31,11 @@ class Role:
     def restore(self, vertex: Vertex) -> None:
         """An own block from the log."""
         self.proposer.restore(vertex)
-        self._cosigner.restore(vertex.block.header)
+        self.cosigner.restore(vertex.block.header)
 
     def made(self, own: Made) -> None:
         """The node has come to a checkpoint of this epoch: it is signed with the next block."""
-        self._cosigner.made(own)
+        self.cosigner.made(own)
 
     def when(self, need: Need, now: Instant) -> Instant:
         """When the next block may be made; NEVER while none is of use or possible."""
@@ -47,4 +47,4 @@ class Role:
         most = self._consensus
         bytes_max = self._payload.next(Standing(self.proposer.last, self._core.decided, now))
         payload = () if void else mempool.take(most.block_transactions_max, bytes_max)
-        return self.proposer.make(Content(payload, self._cosigner.take(), void), now)
+        return self.proposer.make(Content(payload, self.cosigner.take(), void), now)

@@ -12,7 +12,7 @@ from dpin.ledger import awards, evidence, jobs, leases, money, rounds, units, va
 from dpin.ledger.agenda import Due, Subject
 from dpin.ledger.atomic import Attempt
 from dpin.ledger.book import Book
-from dpin.ledger.offences import CheckpointFork, Equivocation
+from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Equivocation
 from dpin.ledger.reasons import Reason, Refused
 from dpin.ledger.transactions import (
     Award,
@@ -68,7 +68,7 @@ def _apply(book: Book, sender: NodeId, operation: Operation, job: JobId) -> Reas
                 _apply_to_job(book, sender, operation)
             case Commit() | OpenLeaf() | VerifyCommit() | VerifyReveal():
                 _apply_to_unit(book, sender, operation)
-            case Equivocation() | CheckpointFork():
+            case Equivocation() | CheckpointFork() | CheckpointContradiction():
                 evidence.show(book, sender, operation)
             case _:
                 validators.apply(book, sender, operation)

@@ -17,7 +17,7 @@ from dpin.ledger.candidacy import (
     RetireValidator,
     WithdrawBond,
 )
-from dpin.ledger.offences import CheckpointFork, Equivocation
+from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Equivocation
 
 TRANSACTION_TAG: Final = "dpin/tx/v1"
 BID_TAG: Final = "dpin/bid/v1"
@@ -221,6 +221,7 @@ Operation = (
     | ReadyValidator
     | Equivocation
     | CheckpointFork
+    | CheckpointContradiction
 )
 
 

@@ -18,7 +18,7 @@ from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Sto
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
-from dpin.ledger.duties import Duties
+from dpin.ledger.duties import Duties, Witness
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
 from dpin.ledger.keeper import Keeper
@@ -253,8 +253,9 @@ class Peer:
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
                 yield from self.wishes.review(commit, self.state, now)
-                dag = self.replica.engine.core.dag
-                yield from self._duties.step(self.state, commit, dag, now)
+                core = self.replica.engine.core
+                seen = Witness(core.dag, core.watch)
+                yield from self._duties.step(self.state, commit, seen, now)
                 yield from self._follow(now)
             case Resumed():
                 outside.append(effect)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -141,6 +141,19 @@ def state_digest(state: State, root: Digest | None) -> Digest:
     return digest(STATE_TAG, encode([root, state.height, state.tick, state.mix, accounts]))
 
 
+class Speaking(Protocol):
+    """A machine that speaks the ledger's words, and the replica in it."""
+
+    @property
+    def replica(self) -> Replica:
+        """The ledger's machine."""
+        ...
+
+    def step(self, event: object, now: Instant) -> Sequence[object]:
+        """Take one event."""
+        ...
+
+
 class LedgerNode:
     """A replica with its executor: the ledger's part of a node. Liars reach into `replica`."""
 
@@ -149,7 +162,7 @@ class LedgerNode:
         self._executor, self._keeper = Watched(inner), Keeper(inner)
         identity = Identity(owner.key, owner.table)
         genesis = founding.genesis
-        self.replica = Replica(genesis, identity, self._executor, records, self._keeper)
+        self.replica: Replica = Replica(genesis, identity, self._executor, records, self._keeper)
 
     @property
     def state(self) -> State:

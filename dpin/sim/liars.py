@@ -33,7 +33,7 @@ from dpin.ledger.params import ROUND_MARGIN_MAX
 from dpin.ledger.serve import place
 from dpin.ledger.transactions import TRANSACTION_BYTES_MAX, Transfer, sign
 from dpin.sim.faults import Babbler, Replayer, Withholder
-from dpin.sim.ledgers import LedgerNode
+from dpin.sim.ledgers import LedgerNode, Speaking
 from dpin.sim.stage import Lie, Stage
 from dpin.sim.station import AnyMachine
 
@@ -149,7 +149,7 @@ def false_bodies(who: Speaker, vertex: Vertex) -> Forgery:
 class Forger:
     """Says other blocks than its replica makes; `audience` hears the twins."""
 
-    inner: LedgerNode
+    inner: Speaking
     who: Speaker
     trick: Trick
     audience: frozenset[NodeId]

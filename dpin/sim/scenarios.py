@@ -6,6 +6,7 @@ from typing import Final
 from dpin.base.errors import Misuse
 from dpin.base.ids import NodeId
 from dpin.base.units import Instant, Micros, after, seconds
+from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.jobs import cheat, jobs
@@ -159,6 +160,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "nemesis": nemesis,
     "jobs": jobs,
     "cheat": cheat,
+    **TRIALS,
 }
 NAMES: Final = tuple(_ALL)
 

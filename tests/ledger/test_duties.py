@@ -6,17 +6,20 @@ from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.merkle import EMPTY_ROOT
 from dpin.base.units import MICROS_PER_MILLI, Instant, MicroTokens, Tick
 from dpin.ledger.beacon import GAP_MAX, Chain, OwnChain
-from dpin.ledger.blocks import Header, Vertex, opening_blocks, sign_block
+from dpin.ledger.blocks import Header, Vertex, opening_blocks, sign_block, vertex_of
 from dpin.ledger.candidacy import BondValidator, ReadyValidator, RegisterValidator
+from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import committee_of
 from dpin.ledger.dag import Dag, Fate
-from dpin.ledger.duties import LATE_MS, Duties, registration
-from dpin.ledger.offences import Equivocation
+from dpin.ledger.duties import LATE_MS, Duties, Witness, registration
+from dpin.ledger.offences import CheckpointContradiction, Equivocation
+from dpin.ledger.watch import SPAN, Watch
 from dpin.ledger.wishes import Wish
 from tests.support.ledgers import Ledger
 from tests.support.validators import (
     BOND,
     become_validator,
+    block,
     close_epoch,
     key_of_member,
     near_the_end,
@@ -67,6 +70,7 @@ class Members:
     names: tuple[str, ...]
     late_ms: int = 0
     duties: dict[str, Duties] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
 
     def step(self) -> list[tuple[str, Wish]]:
         """The newest commit is followed by everybody."""
@@ -76,7 +80,8 @@ class Members:
             if name not in self.duties:
                 key, params = ledger.keys[name], ledger.genesis.params
                 self.duties[name] = Duties(key, ledger.executor.chain, params, TABLE)
-            wishes = self.duties[name].step(ledger.state, ledger.commits[-1], self.dag, now)
+            seen = Witness(self.dag, self.watch)
+            wishes = self.duties[name].step(ledger.state, ledger.commits[-1], seen, now)
             found += [(name, wish) for wish in wishes]
         return found
 
@@ -169,6 +174,42 @@ def test_members_show_twins_in_turn_and_the_offender_does_not() -> None:
     assert reporters == {"ann", "cat", "dan"}
     assert ledger.do(first, wish.operation) == "ok"
     assert ledger.state.validators[ledger.id("bob")].jailed_until
+    assert members.step() == []
+
+
+def perjury(ledger: Ledger, watch: Watch, name: str) -> None:
+    """Two blocks of two rounds that name different checkpoints under one number."""
+    for number, other in ((8, 1), (9, 2)):
+        said = (CheckpointSignature(5, Digest(bytes([other]) * 32), bytes(64)),)
+        changes = {"round": Round(number), "checkpoint_signatures": said}
+        watch.take(vertex_of(block(ledger, name, number, **changes)))
+
+
+def test_members_show_who_signed_a_number_twice_and_the_bond_pays() -> None:
+    ledger = Ledger(*FOUR)
+    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    ledger.commit()
+    perjury(ledger, members.watch, "bob")
+    [(first, wish)] = members.step()
+    assert place_of(ledger, first) == (place_of(ledger, "bob") + 1) % 4
+    assert isinstance(wish.operation, CheckpointContradiction)
+    assert ledger.do(first, wish.operation) == "ok"
+    bob = ledger.state.validators[ledger.id("bob")]
+    assert bob.bond < BOND
+    assert bob.jailed_until
+    assert members.step() == []
+
+
+def test_a_number_signed_once_and_others_beside_it_is_nothing_to_show() -> None:
+    ledger = Ledger(*FOUR)
+    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    ledger.commit()
+    for number in range(SPAN + 8):
+        said = (CheckpointSignature(number, Digest(number.to_bytes(32, "big")), bytes(64)),)
+        changes = {"round": Round(number), "checkpoint_signatures": said}
+        members.watch.take(vertex_of(block(ledger, "bob", number, **changes)))
+    assert members.watch.caught == {}
+    assert len(members.watch) == SPAN
     assert members.step() == []
 
 

@@ -13,10 +13,16 @@ from dpin.base.units import MILLION, MicroTokens
 from dpin.ledger.blocks import Reference, sign_block
 from dpin.ledger.candidacy import BondValidator
 from dpin.ledger.checkpoint import Checkpoint, CheckpointSignature, note_text
-from dpin.ledger.evidence import evidence_of
+from dpin.ledger.evidence import contradiction_of, evidence_of
 from dpin.ledger.execute import Executor
 from dpin.ledger.money import MAX_SUPPLY, supply
-from dpin.ledger.offences import CheckpointFork, Equivocation, SignedCheckpoint, SignedHeader
+from dpin.ledger.offences import (
+    CheckpointContradiction,
+    CheckpointFork,
+    Equivocation,
+    SignedCheckpoint,
+    SignedHeader,
+)
 from dpin.ledger.order import OrderedBlock
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.roots import root_of
@@ -98,6 +104,41 @@ def test_one_checkpoint_in_two_logs_is_a_fork() -> None:
     logs = [signed(ledger, key, made, [leaf]) for leaf in (b"x", b"y")]
     assert ledger.do("ann", CheckpointFork(author, logs[0], logs[0])) == "no-offence"
     assert ledger.do("ann", CheckpointFork(author, *logs)) == "ok"
+
+
+def perjury(ledger: Ledger, *said: tuple[int, int], name: str = "bob") -> CheckpointContradiction:
+    """Two blocks of two rounds; each signs the checkpoint of this number and name."""
+    headers = []
+    for number, (sequence, named) in enumerate(said):
+        one = CheckpointSignature(sequence, Digest(bytes([named]) * 32), bytes(64))
+        changes = {"round": Round(8 + number), "checkpoint_signatures": (one,)}
+        headers.append(block(ledger, name, number, **changes))
+    return contradiction_of(*headers)
+
+
+def test_two_headers_that_sign_a_number_differently_are_a_fork_without_the_logs() -> None:
+    ledger = Ledger(*SEVEN)
+    shown = perjury(ledger, (5, 1), (5, 2))
+    assert ledger.do("ann", shown) == "ok"
+    assert validator(ledger, "bob").bond < BOND
+    assert ledger.do("cat", shown) == "already-shown"
+    assert ledger.do("cat", fork(ledger, "bob")) == "already-shown"
+
+
+@pytest.mark.parametrize("said", [[(5, 1), (6, 2)], [(5, 1), (5, 1)]])
+def test_headers_that_sign_other_numbers_or_the_same_show_nothing(
+    said: list[tuple[int, int]],
+) -> None:
+    ledger = Ledger(*SEVEN)
+    assert ledger.do("ann", perjury(ledger, *said)) == "no-offence"
+
+
+def test_nobody_is_framed_by_the_header_of_another_or_by_one_it_did_not_sign() -> None:
+    ledger = Ledger(*SEVEN)
+    shown, others = perjury(ledger, (5, 1), (5, 2)), perjury(ledger, (5, 1), (5, 2), name="cat")
+    unsigned = SignedHeader(shown.second.header, bytes(64))
+    for mixed in (others.second, unsigned):
+        assert ledger.do("ann", CheckpointContradiction(shown.first, mixed)) == "no-offence"
 
 
 def test_stake_and_free_tokens_of_the_offender_stay_as_they_are() -> None:

@@ -1,0 +1,47 @@
+"""Who signed two checkpoints of one number (M5): one epoch's accepted headers, looked through.
+
+An author puts each of its signatures into a header that it signs, so two headers show the offence
+without the logs that they were made over, of which nobody but the author may have one.
+"""
+
+from typing import Final
+
+from dpin.ledger.blocks import Header, Vertex
+
+SPAN: Final = 4_096  # of the numbers that an author signed last are remembered
+
+
+def contradict(first: Header, second: Header) -> bool:
+    """Whether two headers of one author and epoch sign one number of a checkpoint differently.
+
+    An honest author signs each number once, and in one header: then there is nothing to differ.
+    """
+    said = {one.sequence: one for one in first.checkpoint_signatures}
+    return any(said.get(one.sequence, one) != one for one in second.checkpoint_signatures)
+
+
+class Watch:
+    """The first block in which each author signed each checkpoint, and who did it again."""
+
+    def __init__(self) -> None:
+        self.caught: dict[int, tuple[Vertex, Vertex]] = {}  # by author: the first pair that differs
+        self._signed: dict[int, dict[int, Vertex]] = {}  # by author and sequence
+
+    def __len__(self) -> int:
+        """How many signatures are remembered."""
+        return sum(map(len, self._signed.values()))
+
+    def take(self, vertex: Vertex) -> None:
+        """An accepted block, which may carry signatures of its author."""
+        author, header = vertex.author, vertex.block.header
+        if author in self.caught:
+            return
+        signed = self._signed.setdefault(author, {})
+        for one in header.checkpoint_signatures:
+            before = signed.setdefault(one.sequence, vertex)
+            if contradict(before.block.header, header):
+                self.caught[author] = (before, vertex)
+                del self._signed[author]
+                return
+        while len(signed) > SPAN:
+            del signed[next(iter(signed))]
