@@ -8,7 +8,8 @@ import errno
 import logging
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -53,6 +54,8 @@ MESHSUB: Final = TProtocol("/meshsub/1.1.0")
 RPC_BYTES_MAX: Final = 256 << 10
 DIAL_SECONDS: Final = 10.0
 UPGRADE_SECONDS: Final = 5.0
+
+_LAYERS: Final = ("muxed_conn", "secured_conn", "conn", "read_writer", "stream")
 
 UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
 
@@ -343,6 +346,23 @@ def content_id(message: Message) -> bytes:
     topics = "\0".join(message.topicIDs).encode()
     parts = (message.from_id, topics, message.data)
     return sha256(b"".join(len(part).to_bytes(4) + part for part in parts)).digest()
+
+
+async def close_sockets(connections: Iterable[object]) -> None:
+    """P19: a host whose tasks were cancelled leaves the sockets of its connections open.
+
+    Its peers would find out by their silence only; here the sockets under them are closed.
+    """
+    for connection in connections:
+        layer: object = connection
+        while layer is not None and not isinstance(layer, trio.SocketStream):
+            layer = next((found for found in map(partial(_below, layer), _LAYERS) if found), None)
+        if layer is not None:
+            await trio.aclose_forcefully(layer)
+
+
+def _below(layer: object, name: str) -> object:
+    return getattr(layer, name, None)
 
 
 def apply_once() -> None:

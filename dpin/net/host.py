@@ -233,13 +233,15 @@ def _count_gossip(board: Switchboard, pubsub: Pubsub) -> None:
 
 
 @asynccontextmanager
-async def _closed_at_last(libp2p: IHost) -> AsyncIterator[None]:
+async def _closed_at_last(libp2p: IHost, board: Switchboard) -> AsyncIterator[None]:
     """P6: leaving `run` does not close the listener."""
     try:
         yield
     finally:
         with trio.CancelScope(deadline=trio.current_time() + CLOSE_SECONDS, shield=True):
             await _close(libp2p)
+        with trio.CancelScope(shield=True):
+            await guards.close_sockets(board.connections())
 
 
 async def _close(libp2p: IHost) -> None:
@@ -269,7 +271,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
         stack.callback(nursery.cancel_scope.cancel)
         inside, services = _assemble(libp2p, nursery, send, receive)
         await stack.enter_async_context(libp2p.run(listen))
-        await stack.enter_async_context(_closed_at_last(libp2p))
+        await stack.enter_async_context(_closed_at_last(libp2p, inside.board))
         if len(libp2p.get_transport_addrs()) < len(listen):
             raise Unavailable(f"cannot listen on {' and '.join(options.listen)}")
         guards.contain_tasks(libp2p.get_network(), inside.board.note)

@@ -182,7 +182,7 @@ class Link:
         self.undelivered = 0  # messages that the node did not take in time
         self._peer = peer
         self._wiring = wiring
-        self._connections: list[object] = []
+        self.connections: list[object] = []
         self._lost = trio.Event()
         self._announced = trio.Event()
         self._readings: list[_Reading] = []
@@ -194,7 +194,7 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether a connection stands."""
-        return bool(self._connections)
+        return bool(self.connections)
 
     @property
     def lost(self) -> int:
@@ -203,22 +203,22 @@ class Link:
 
     def joined(self, connection: object) -> None:
         """A connection to the peer now stands."""
-        if not self._connections:
+        if not self.connections:
             self._lost = trio.Event()
             self._heard_at = trio.current_time()
             self._reopens = 0
-        self._connections.append(connection)
+        self.connections.append(connection)
 
     def left(self, connection: object) -> None:
         """A connection to the peer is gone."""
-        if connection in self._connections:
-            self._connections.remove(connection)
-            if not self._connections:
+        if connection in self.connections:
+            self.connections.remove(connection)
+            if not self.connections:
                 self._lost.set()
 
     async def run(self) -> None:
         """Announce, serve and take leave of the peer, as long as it comes back."""
-        while self._connections:
+        while self.connections:
             lost = self._lost
             await self._wiring.events.send(PeerUp(self._peer))
             self._announced.set()

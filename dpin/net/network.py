@@ -1,7 +1,7 @@
 """What the rest of dpin sees of the network: its events, its limits of size, and what it can do.
 
-`dpin.net.host` is the real one, `dpin.net.fake` the one in memory. The end of `events` means that
-the network has stopped and must be opened again.
+`dpin.net.host` is the real one, `dpin.net.lasting` the real one that comes back when it ends,
+`dpin.net.fake` the one in memory. The end of `events` means that the network has stopped.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -59,6 +59,16 @@ class Traffic:
     gossip_in: int = 0
     gossip_out: int = 0
 
+    def __add__(self, other: "Traffic") -> "Traffic":
+        return Traffic(
+            control_in=self.control_in + other.control_in,
+            control_out=self.control_out + other.control_out,
+            blob_in=self.blob_in + other.blob_in,
+            blob_out=self.blob_out + other.blob_out,
+            gossip_in=self.gossip_in + other.gossip_in,
+            gossip_out=self.gossip_out + other.gossip_out,
+        )
+
 
 class Events(Protocol):
     """The receiving end of a bounded queue of events."""
@@ -76,7 +86,7 @@ class Network(Protocol):
     """Bytes between nodes. Peers are authenticated: a NodeId is the key that the peer proved."""
 
     node_id: NodeId
-    addresses: list[str]  # where others can dial this node, `/p2p/…` included
+    addresses: list[str]  # where others can dial this node, `/p2p/…` included; they may change
 
     @property
     def events(self) -> Events:

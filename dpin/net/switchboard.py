@@ -81,6 +81,10 @@ class Switchboard:
         """Messages lost because an outbox was full, or the node did not take them in time."""
         return self._lost + sum(link.lost for link in self.links.values())
 
+    def connections(self) -> list[object]:
+        """All that stand, or were standing when the host died."""
+        return [connection for link in self.links.values() for connection in link.connections]
+
     def note(self, error: BaseException) -> None:
         """Keep what went wrong inside libp2p, for whoever logs."""
         self.errors.append(one_line(error))

@@ -27,7 +27,8 @@ from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
-from dpin.net.host import Host, HostOptions, open_host
+from dpin.net.host import HostOptions
+from dpin.net.lasting import LastingHost, open_lasting
 from dpin.node.bulletin import Bulletin
 from dpin.node.checkers import Checkers, checkers_for, command_for
 from dpin.node.clock import Clock
@@ -114,20 +115,25 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         nursery.cancel_scope.cancel()
 
 
-async def _listening(stack: AsyncExitStack, options: NodeOptions) -> Host:
+async def _listening(stack: AsyncExitStack, options: NodeOptions) -> LastingHost:
     """A host that answers where the last run did, or at free ports where that is taken."""
     network = options.settings.network
     wanted = HostOptions(options.seed, network.listen, network.mdns)
     again = at_last_ports(wanted.listen, read_listening(options.home))
     try:
-        host = await stack.enter_async_context(open_host(replace(wanted, listen=again)))
+        host = await stack.enter_async_context(open_lasting(replace(wanted, listen=again), _lost))
     except Unavailable as error:
         if again == wanted.listen:
             raise
         log.warning("other-port", reason=str(error))
-        host = await stack.enter_async_context(open_host(wanted))
+        host = await stack.enter_async_context(open_lasting(wanted, _lost))
     write_listening(options.home, host.addresses)
     return host
+
+
+def _lost(reason: str) -> None:
+    """The network ended, or could not be opened again; it is tried until it is there."""
+    log.error("network-lost", reason=reason)
 
 
 def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Choice:
@@ -152,7 +158,7 @@ def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Ch
 class Shells:
     """Network and disk of one node."""
 
-    host: Host
+    host: LastingHost
     log: Log
     store: BlobStore
 

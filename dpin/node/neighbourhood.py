@@ -18,8 +18,7 @@ from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, Learnt
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
-from dpin.net.host import Host
-from dpin.net.network import Event, Found, Gossip, Misbehaved
+from dpin.net.network import Event, Found, Gossip, Misbehaved, Network
 from dpin.net.peers import Peers
 from dpin.node.home import Home, write_peers
 from dpin.node.panorama import Seen
@@ -48,7 +47,7 @@ class Self:
 class Ties:
     """What a neighbourhood is tied to."""
 
-    host: Host
+    host: Network
     home: Home
     seen: Seen
     now: Callable[[], Instant]
@@ -88,7 +87,7 @@ class Neighbourhood:
             try:
                 event: Event | None = await self._host.events.receive()
             except trio.EndOfChannel:
-                raise Unavailable(f"the network stopped: {'; '.join(self._host.errors)}") from None
+                raise Unavailable("the network stopped") from None
             while event is not None:
                 await self._take(event)
                 event = self._at_hand()
@@ -187,8 +186,8 @@ class Neighbourhood:
     async def _announce(self) -> None:
         """Presence by gossip, at most once per half a minute."""
         host = self._host
-        presence = Presence(self._me.name, self._me.version, tuple(host.addresses[:4]))
         while True:
+            presence = Presence(self._me.name, self._me.version, tuple(host.addresses[:4]))
             payload = announce(self._me.key, self._me.chain, presence)
             await host.publish(topic_of(self._me.chain), payload)
             await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
