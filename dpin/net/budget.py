@@ -13,7 +13,9 @@ from dpin.base.units import MICROS_PER_SECOND, Instant
 
 CONNECTIONS_MAX: Final = 256  # at once, in both directions
 CONNECTIONS_PER_PEER_MAX: Final = 1  # a second one, dialled at the same moment, is tolerated
-PENDING_INBOUND_PER_IP_MAX: Final = 32  # accepted but not yet authenticated
+OUTBOUND_SHARE: Final = 4  # one connection of so many is kept for those that this node opens
+PENDING_INBOUND_MAX: Final = 128  # accepted but not yet authenticated
+PENDING_INBOUND_PER_IP_MAX: Final = 32
 STREAMS_PER_PEER_MAX: Final = 64  # opened by the peer, at once
 REQUESTS_PER_PEER_MAX: Final = 8  # questions of ours in flight to one peer
 ANSWERS_PER_PEER_MAX: Final = 16  # questions of one peer being answered
@@ -23,6 +25,8 @@ OUTBOX_BYTES_MAX: Final = 16 << 20
 EVENTS_MAX: Final = 512  # waiting for the node to take them
 TRACKED_PEERS_MAX: Final = 1024
 BUFFERED_BYTES_MAX: Final = 32 << 20  # received on one connection and not yet read
+BUFFERED_BYTES_OF_ALL_MAX: Final = 256 << 20  # on all connections; beyond it, on each only this:
+BUFFERED_BYTES_FREE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Rate:
 INBOUND_BYTES: Final = Rate(burst=64 << 20, per_second=32 << 20)
 INBOUND_MESSAGES: Final = Rate(burst=8192, per_second=4096)
 INBOUND_STREAMS: Final = Rate(burst=512, per_second=256)
+FRAMES: Final = Rate(burst=16384, per_second=4096)  # of yamux, on one connection
 COMPLAINTS: Final = Rate(burst=20, per_second=2)  # about one peer, so that they fill no queue
 GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over all topics
 

@@ -1,12 +1,11 @@
 """Work-arounds for what py-libp2p 0.8.1 lets a stranger do; one function a pitfall, one test each.
 
-The numbers are those of the table in `docs/protocol/network.md`; `host.py` applies them. When an
-upstream release mends one, its test says so and the function goes.
+Those of yamux are in `muxing.py`, those of inbound connections in `inbound.py`; `host.py` applies
+them. The numbers are those of the table in `docs/protocol/network.md`. When an upstream release
+mends one, its test says so and the function goes.
 """
 
-import errno
 import logging
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -21,12 +20,8 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.io.abc import Reader, ReadWriteCloser
-from libp2p.io.exceptions import IncompleteReadError
-from libp2p.io.utils import read_exactly
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection import swarm_connection
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb.rpc_pb2 import Message
@@ -34,30 +29,24 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import Service
 from libp2p.transport.tcp.tcp import TCP
-from multiaddr import Multiaddr
 
 from dpin.base.errors import PeerFault, Unavailable
+from dpin.net import inbound, muxing
 from dpin.net.budget import (
-    BUFFERED_BYTES_MAX,
     CONNECTIONS_PER_PEER_MAX,
-    PENDING_INBOUND_PER_IP_MAX,
     STREAMS_PER_PEER_MAX,
 )
 from dpin.net.contained import Contained, Report, root_of
 
-DATA_FRAME_BYTES_MAX: Final = 1 << 20  # of yamux; its own writers use 64 KiB
-EMPTY_READS_MAX: Final = 100
 MESHSUB: Final = TProtocol("/meshsub/1.1.0")
 RPC_BYTES_MAX: Final = 256 << 10
 DIAL_SECONDS: Final = 10.0
 UPGRADE_SECONDS: Final = 5.0
 
 _LAYERS: Final = ("muxed_conn", "secured_conn", "conn", "read_writer", "stream")
-
-UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
 
 
 def is_garbage(error: BaseException) -> bool:
@@ -128,148 +117,12 @@ def contain_streams(
     swarm.set_stream_handler(handle)
 
 
-def free_inbound_slots(swarm: Swarm) -> None:
-    """P7: an inbound connection keeps its slot until the host stops; after 250 none is taken.
-
-    Here the slot is free when the connection is. P8, in part: one address cannot hold all slots
-    with connections that never say who they are.
-    """
-    pending: Counter[str] = Counter()
-
-    async def upgraded(raw: RawConnection, address: Multiaddr) -> Yamux | None:
-        with Contained():
-            return await swarm.upgrade_inbound_raw_conn(raw, address)
-        with Contained():
-            await raw.close()
-        return None
-
-    async def handle(stream: ReadWriteCloser, address: Multiaddr, _failure: object) -> None:
-        remote = stream.get_remote_address()
-        ip = remote[0] if remote else ""
-        if pending[ip] >= PENDING_INBOUND_PER_IP_MAX:
-            with Contained():
-                await stream.close()
-            return
-        pending[ip] += 1
-        try:
-            muxed = await upgraded(RawConnection(stream, False), address)  # noqa: FBT003  libp2p's.
-        finally:
-            pending[ip] -= 1
-            if not pending[ip]:
-                del pending[ip]
-        if muxed is not None:
-            await muxed.event_closed.wait()
-
-    swarm._do_handle_inbound_connection = handle
-
-
-async def _read_whole(reader: Reader, length: int, retry_count: int = EMPTY_READS_MAX) -> bytes:
-    buffer = bytearray()
-    empty = 0
-    while len(buffer) < length and empty <= retry_count:
-        piece = await reader.read(length - len(buffer))
-        empty = 0 if piece else empty + 1
-        buffer += piece
-    if len(buffer) < length:
-        raise IncompleteReadError(
-            f"the connection closed {len(buffer)} bytes into {length}", length, len(buffer)
-        )
-    return bytes(buffer)
-
-
-def patient_reads() -> None:
-    """P14: a frame that arrives in more than 100 pieces tears its connection down.
-
-    Here only reads without any progress count.
-    """
-    for name, module in sorted(sys.modules.items()):
-        if name.startswith("libp2p.") and getattr(module, "read_exactly", None) is UPSTREAM_READ:
-            module.read_exactly = _read_whole  # type: ignore[attr-defined]  # That is the patch.
-
-
-def bounded_buffers() -> None:
-    """P2: yamux does not enforce its receive window: an unread stream grows without a limit.
-
-    Here a connection that holds too much unread data is closed. yamux closes a connection, and
-    not only the stream, at TooSlowError.
-    """
-    plain = Yamux._read_data_body
-
-    async def read_data_body(connection: Yamux, length: int) -> bytes:
-        unread = sum(len(buffer) for buffer in connection.stream_buffers.values())
-        if length > DATA_FRAME_BYTES_MAX or unread + length > BUFFERED_BYTES_MAX:
-            raise trio.TooSlowError
-        body: bytes = await plain(connection, length)
-        return body
-
-    if plain.__module__ != __name__:
-        Yamux._read_data_body = read_data_body
-
-
-def waking_resets() -> None:
-    """P16: resetting a stream forgets whoever is reading from it: that task waits for ever.
-
-    Here the reader wakes, and sees the end of the stream.
-    """
-    plain = YamuxStream.reset
-
-    async def reset(stream: YamuxStream) -> None:
-        reader = stream.conn.stream_events.get(stream.stream_id)
-        await plain(stream)
-        if reader is not None:
-            reader.set()
-            for _ in range(2):  # The reader leaves a new event behind, for nobody.
-                await trio.lowlevel.checkpoint()
-            if stream.stream_id not in stream.conn.streams:
-                stream.conn.stream_events.pop(stream.stream_id, None)
-
-    if plain.__module__ != __name__:
-        YamuxStream.reset = reset
-
-
-def frugal_windows() -> None:
-    """P18: every read sends a window update: two thirds of all frames, and half of the time.
-
-    Here one is sent when half of the window is used up, as yamux means it to be: what a reader
-    took and did not yet announce is in the difference to the target, so nothing is lost.
-    """
-    plain = YamuxStream._auto_tune_and_send_window_update
-
-    async def update(stream: YamuxStream, *, bytes_read: int = 0) -> None:
-        del bytes_read  # Without it, the branches that send at once are not taken.
-        await plain(stream)
-
-    if plain.__module__ != __name__:
-        YamuxStream._auto_tune_and_send_window_update = update
-
-
 def quiet_logs() -> None:
     """A stranger must not fill a disk: libp2p logs what peers send at levels that are printed."""
     log = logging.getLogger("libp2p")
     if not log.handlers:  # LIBP2P_DEBUG gives it some: whoever debugs libp2p sees everything.
         log.setLevel(logging.CRITICAL + 1)
     swarm_connection.logging = log
-
-
-async def refuse_shared_port(address: Multiaddr) -> None:
-    """P11: libp2p listens with SO_REUSEPORT, so that a second node shares the port of the first.
-
-    Raises Unavailable where binding alone is not possible.
-    """
-    family, host = (
-        (trio.socket.AF_INET6, address.value_for_protocol("ip6"))
-        if address.protocols()[0].name == "ip6"
-        else (trio.socket.AF_INET, address.value_for_protocol("ip4"))
-    )
-    port = int(address.value_for_protocol("tcp"))
-    with trio.socket.socket(family) as probe:
-        probe.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-        try:
-            await probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise Unavailable(f"port {port} is in use: another node?") from None
-            raise Unavailable(f"cannot listen on {address}: {error.strerror}") from None
 
 
 def dial_nobody(swarm: Swarm) -> None:
@@ -367,8 +220,11 @@ def _below(layer: object, name: str) -> object:
 
 def apply_once() -> None:
     """The guards that change libp2p itself; those of one host take that host."""
-    patient_reads()
-    bounded_buffers()
-    waking_resets()
-    frugal_windows()
+    muxing.patient_reads()
+    muxing.paced_frames()
+    muxing.bounded_buffers()
+    muxing.bounded_windows()
+    muxing.waking_resets()
+    muxing.frugal_windows()
+    inbound.both_families()
     quiet_logs()

@@ -1,4 +1,6 @@
-"""py-libp2p: dial, listen, streams, gossip. Only this file and `guards.py` import it.
+"""py-libp2p: dial, listen, streams, gossip.
+
+Only this file and the guards (`guards.py`, `muxing.py`, `inbound.py`) import it.
 
 The whole of libp2p runs in one task (P12), which nothing that a peer sends can end; where it ends
 all the same, `events` ends, and whoever drives the node opens the network again.
@@ -26,7 +28,7 @@ from multiaddr import Multiaddr
 
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId, short
-from dpin.net import guards, mdns
+from dpin.net import guards, inbound, mdns
 from dpin.net.address import PEER_ID_PREFIX, node_of
 from dpin.net.budget import (
     CONNECTIONS_MAX,
@@ -94,6 +96,7 @@ class _Inside:
     board: Switchboard
     exchange: Exchange
     announcer: Announcer
+    porter: inbound.Porter
 
 
 async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream:
@@ -117,6 +120,8 @@ class Host:
         self.events = inside.events
         self.errors = inside.board.errors  # the last lines of what libp2p raised, for the log
         self.dropped = inside.board.dropped
+        self.refuse = inside.porter.ban  # from now on, these /24 and /48
+        self.ips = inside.board.ips  # where connected peers come from
         self.stopping = trio.Event()
         self._inside = inside
         self._board = inside.board
@@ -262,7 +267,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
     """One host, from start to stop."""
     listen = [Multiaddr(address) for address in options.listen]
     for address in listen:
-        await guards.refuse_shared_port(address)
+        await inbound.refuse_shared_port(address)
     libp2p = guards.secure_host(options.seed, options.connections_max)
     send, receive = trio.open_memory_channel[Event](EVENTS_MAX)
     async with AsyncExitStack() as stack:
@@ -307,14 +312,15 @@ def _assemble(
     exchange = Exchange(partial(board.open, BLOB), board.count, nursery, board.note)
     announcer = Announcer(pubsub, partial(_other_author, itself(libp2p)), send, nursery)
     intake = Intake(board, exchange)
-    guards.free_inbound_slots(swarm)
+    porter = inbound.watch_the_door(swarm)
     guards.contain_streams(swarm, intake.admit, intake.report)
     swarm.register_notifee(_Notices(board.joined, board.left))
     libp2p.set_stream_handler(CONTROL, intake.on_control)
     libp2p.set_stream_handler(BLOB, intake.on_blob)
     libp2p.set_stream_handler(guards.MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     _count_gossip(board, pubsub)
-    return _Inside(libp2p, nursery, receive, board, exchange, announcer), (pubsub, router)
+    inside = _Inside(libp2p, nursery, receive, board, exchange, announcer, porter)
+    return inside, (pubsub, router)
 
 
 async def _one_task(options: HostOptions, opened: trio.MemorySendChannel[Host]) -> None:

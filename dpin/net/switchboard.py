@@ -37,6 +37,10 @@ class Muxed(Protocol):
 
     peer_id: PeerId
 
+    def get_remote_address(self) -> tuple[str, int] | None:
+        """The IP address and port at the other end."""
+        ...
+
 
 class Connection(Protocol):
     """One connection to a peer."""
@@ -66,6 +70,7 @@ class Switchboard:
         events: trio.MemorySendChannel[Event],
     ) -> None:
         self.links: dict[NodeId, Link] = {}
+        self.ips: dict[NodeId, str] = {}  # of those that are linked
         self.counted: dict[NodeId, Traffic] = {}
         self.errors: deque[str] = deque(maxlen=ERRORS_KEPT)
         self.open = open_stream
@@ -107,6 +112,8 @@ class Switchboard:
         if node in self.links:
             self.links[node].joined(connection)
             return
+        remote = connection.muxed_conn.get_remote_address()
+        self.ips[node] = remote[0] if remote else ""
         link = self.links[node] = Link(node, self.wiring)
         link.joined(connection)
         self._nursery.start_soon(self._keep, node, link)
@@ -123,7 +130,7 @@ class Switchboard:
         with Contained(self.note):
             await link.run()
         self._lost += link.lost
-        del self.links[node]
+        del self.links[node], self.ips[node]
 
     async def drop(self, node: NodeId) -> None:
         """Close every connection to a peer."""

@@ -1,0 +1,217 @@
+"""What yamux, and what reads for it, lets a peer do."""
+
+import struct
+import sys
+from typing import Final
+from weakref import WeakSet
+
+import trio
+from libp2p.abc import ISecureConn
+from libp2p.io.abc import Reader
+from libp2p.io.exceptions import IncompleteReadError
+from libp2p.io.utils import read_exactly
+from libp2p.stream_muxer.yamux.yamux import (
+    DEFAULT_WINDOW_SIZE,
+    FLAG_SYN,
+    HEADER_SIZE,
+    YAMUX_HEADER_FORMAT,
+    Yamux,
+    YamuxStream,
+)
+
+from dpin.net.budget import (
+    BUFFERED_BYTES_FREE,
+    BUFFERED_BYTES_MAX,
+    BUFFERED_BYTES_OF_ALL_MAX,
+    FRAMES,
+    Rate,
+)
+
+DATA_FRAME_BYTES_MAX: Final = 1 << 20  # of yamux; its own writers use 64 KiB
+BODY_SECONDS: Final = 60.0  # for the body of a frame whose header has come
+EMPTY_READS_MAX: Final = 100
+
+UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
+_living: "WeakSet[Yamux]" = WeakSet()  # the connections of this process
+
+
+async def _read_whole(reader: Reader, length: int, retry_count: int = EMPTY_READS_MAX) -> bytes:
+    buffer = bytearray()
+    empty = 0
+    while len(buffer) < length and empty <= retry_count:
+        piece = await reader.read(length - len(buffer))
+        empty = 0 if piece else empty + 1
+        buffer += piece
+    if len(buffer) < length:
+        raise IncompleteReadError(
+            f"the connection closed {len(buffer)} bytes into {length}", length, len(buffer)
+        )
+    return bytes(buffer)
+
+
+def patient_reads() -> None:
+    """P14: a frame that arrives in more than 100 pieces tears its connection down.
+
+    Here only reads without any progress count.
+    """
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("libp2p.") and getattr(module, "read_exactly", None) is UPSTREAM_READ:
+            module.read_exactly = _read_whole  # type: ignore[attr-defined]  # That is the patch.
+
+
+class Headers:
+    """A secured connection as yamux reads it: frames at a pace, the header of the last one kept.
+
+    Bodies are read past it, so all that is read through it are headers.
+    """
+
+    def __init__(self, secured: ISecureConn) -> None:
+        self.secured = secured
+        self.header = b""
+        self._turns = Turns(FRAMES)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.secured, name)
+
+    async def read(self, n: int) -> bytes:
+        """Some bytes of a header; where frames come too fast, after a while."""
+        if len(self.header) == HEADER_SIZE:
+            self.header = b""
+            await self._turns.next()
+        piece: bytes = await self.secured.read(n)
+        self.header += piece
+        return piece
+
+
+class Turns:
+    """A bucket that makes whoever takes too much wait; the peer's writes wait with it."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._left = float(rate.burst)
+        self._filled_at = trio.current_time()
+
+    async def next(self) -> None:
+        """Take one turn."""
+        if self._left < 1:
+            now = trio.current_time()
+            came = (now - self._filled_at) * self._rate.per_second
+            self._left = min(self._left + came, float(self._rate.burst))
+            self._filled_at = now
+        if self._left < 1:
+            await trio.sleep((1 - self._left) / self._rate.per_second)
+        self._left -= 1
+
+
+def paced_frames() -> None:
+    """P20: frames without end cost the whole loop: pings, windows, data of one byte.
+
+    Here a connection that brings more of them than FRAMES is read more slowly.
+    """
+    plain = Yamux.__init__
+
+    def start(connection: Yamux, secured: ISecureConn, *rest: object, **named: object) -> None:
+        plain(connection, Headers(secured), *rest, **named)
+        _living.add(connection)
+
+    if plain.__module__ != __name__:
+        Yamux.__init__ = start
+
+
+def _unread(connection: Yamux) -> int:
+    return sum(len(buffer) for buffer in connection.stream_buffers.values())
+
+
+def _window(connection: Yamux, header: bytes) -> int:
+    """What the peer may still send on the stream of a data frame."""
+    _, _, flags, number, _ = struct.unpack(YAMUX_HEADER_FORMAT, header)
+    stream = connection.streams.get(number)
+    if stream is None:  # One that begins here; or one that is gone, whose data go nowhere.
+        return int(DEFAULT_WINDOW_SIZE) if flags & FLAG_SYN else DATA_FRAME_BYTES_MAX
+    return int(stream.recv_window)
+
+
+def _may_hold(connection: Yamux, more: int) -> bool:
+    """Whether this much may wait to be read: on this connection, and on all of them."""
+    held = _unread(connection) + more
+    if held > BUFFERED_BYTES_MAX:
+        return False
+    if held <= BUFFERED_BYTES_FREE:
+        return True
+    return sum(map(_unread, _living)) + more <= BUFFERED_BYTES_OF_ALL_MAX
+
+
+def bounded_buffers() -> None:
+    """P2: yamux does not enforce its receive window: an unread stream grows without a limit.
+
+    Here a frame beyond its stream's window, or beyond what may wait to be read on the connection
+    and on all connections, ends the connection. yamux closes one, not only the stream, at
+    TooSlowError.
+    """
+    if Yamux._read_data_body.__module__ == __name__:
+        return
+
+    async def read_data_body(connection: Yamux, length: int) -> bytes:
+        allowed = min(_window(connection, connection.secured_conn.header), DATA_FRAME_BYTES_MAX)
+        if length > allowed or not _may_hold(connection, length):
+            raise trio.TooSlowError
+        with trio.fail_after(BODY_SECONDS):
+            return await _read_whole(connection.secured_conn.secured, length)
+
+    Yamux._read_data_body = read_data_body
+
+
+def bounded_windows() -> None:
+    """P2: windows that grow with their readers come to more than a connection may hold.
+
+    Here they stop growing in time: whoever keeps to its windows never meets the limit.
+    """
+    plain = YamuxStream._apply_autotune_epoch
+
+    def grow(stream: YamuxStream, buffered: int) -> int:
+        granted = sum(other.target_recv_window for other in stream.conn.streams.values())
+        if granted + stream.target_recv_window > BUFFERED_BYTES_MAX:
+            return 0
+        return int(plain(stream, buffered))
+
+    if plain.__module__ != __name__:
+        YamuxStream._apply_autotune_epoch = grow
+
+
+def waking_resets() -> None:
+    """P16: resetting a stream forgets whoever is reading from it: that task waits for ever.
+
+    Here the reader wakes, and sees the end of the stream. What it had not read goes: it would be
+    kept for a minute more, and count against its connection.
+    """
+    plain = YamuxStream.reset
+
+    async def reset(stream: YamuxStream) -> None:
+        reader = stream.conn.stream_events.get(stream.stream_id)
+        stream.conn.stream_buffers.get(stream.stream_id, bytearray()).clear()
+        await plain(stream)
+        if reader is not None:
+            reader.set()
+            for _ in range(2):  # The reader leaves a new event behind, for nobody.
+                await trio.lowlevel.checkpoint()
+            if stream.stream_id not in stream.conn.streams:
+                stream.conn.stream_events.pop(stream.stream_id, None)
+
+    if plain.__module__ != __name__:
+        YamuxStream.reset = reset
+
+
+def frugal_windows() -> None:
+    """P18: every read sends a window update: two thirds of all frames, and half of the time.
+
+    Here one is sent when half of the window is used up, as yamux means it to be: what a reader
+    took and did not yet announce is in the difference to the target, so nothing is lost.
+    """
+    plain = YamuxStream._auto_tune_and_send_window_update
+
+    async def update(stream: YamuxStream, *, bytes_read: int = 0) -> None:
+        del bytes_read  # Without it, the branches that send at once are not taken.
+        await plain(stream)
+
+    if plain.__module__ != __name__:
+        YamuxStream._auto_tune_and_send_window_update = update
