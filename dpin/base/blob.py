@@ -13,7 +13,7 @@ from dpin.base.ids import ID_BYTES, BlobId
 from dpin.base.units import ceil_div
 
 CHUNK_BYTES: Final = 1 << 20
-BLOB_BYTES_MAX: Final = 8 << 30
+BLOB_BYTES_MAX: Final = 12 << 30
 CHUNKS_MAX: Final = BLOB_BYTES_MAX // CHUNK_BYTES
 
 

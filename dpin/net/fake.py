@@ -17,7 +17,7 @@ from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.net.address import node_in, peer_text
 from dpin.net.budget import EVENTS_MAX, OUTBOX_MESSAGES_MAX
 from dpin.net.contained import Contained
-from dpin.net.network import GOSSIP_BYTES_MAX, Event, Gossip, Handler, Traffic
+from dpin.net.network import GOSSIP_BYTES_MAX, Beside, Event, Gossip, Handler, Misbehaved, Traffic
 
 LATENCY_SECONDS: Final = 0.01
 
@@ -126,6 +126,27 @@ class _Inbox:
             await self._put.send(PeerDown(peer))
 
 
+class _FakeBeside:
+    """There are no sockets here, but bytes are counted."""
+
+    def __init__(self, inbox: _Inbox, counted: dict[NodeId, Traffic]) -> None:
+        self._counted = counted
+        self._inbox = inbox
+
+    def direct_ip(self, peer: NodeId) -> str:
+        """Nowhere."""
+        del peer
+        return ""
+
+    def count(self, peer: NodeId) -> Traffic:
+        """The counters of one peer."""
+        return self._counted.setdefault(peer, Traffic())
+
+    def complain(self, peer: NodeId, reason: str) -> None:
+        """Report a peer."""
+        self._inbox.post(Misbehaved(peer, reason))
+
+
 class FakeHost:
     """One node of a FakeWorld; see `dpin.net.network.Network`."""
 
@@ -135,7 +156,8 @@ class FakeHost:
         self.inbox = _Inbox(world)
         self.events = self.inbox.events
         self._world = world
-        self._traffic: dict[NodeId, Traffic] = {}
+        self._counted: dict[NodeId, Traffic] = {}
+        self.beside: Beside = _FakeBeside(self.inbox, self._counted)
 
     async def dial(self, address: str) -> NodeId:
         """Connect, after one latency."""
@@ -154,7 +176,7 @@ class FakeHost:
         """Queue one message on the line to a peer."""
         if peer not in self.inbox.lines or peer not in self._world.nodes:
             return False
-        self._count(peer).control_out += len(payload)
+        self.beside.count(peer).control_out += len(payload)
         return self._world.nodes[peer].inbox.arrive(self.node_id, payload)
 
     async def publish(self, topic: str, payload: bytes) -> None:
@@ -181,8 +203,8 @@ class FakeHost:
                 answer = await handler(self.node_id, payload) if handler else None
         if answer is None:
             raise Unavailable("the peer did not answer")
-        self._count(peer).blob_out += len(payload)
-        self._count(peer).blob_in += len(answer)
+        self.beside.count(peer).blob_out += len(payload)
+        self.beside.count(peer).blob_in += len(answer)
         return answer
 
     def serve(self, handler: Handler) -> None:
@@ -197,12 +219,9 @@ class FakeHost:
         """Who is connected."""
         return sorted(self.inbox.lines)
 
-    def _count(self, peer: NodeId) -> Traffic:
-        return self._traffic.setdefault(peer, Traffic())
-
     def traffic(self) -> Mapping[NodeId, Traffic]:
         """Bytes by peer."""
-        return self._traffic
+        return self._counted
 
 
 @asynccontextmanager

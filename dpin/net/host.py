@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 from libp2p.abc import IHost, INetConn, INetStream
+from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
@@ -37,7 +38,7 @@ from dpin.net.budget import (
 from dpin.net.contained import Contained, one_line, root_of
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
-from dpin.net.network import CONTROL_BYTES_MAX, Event, Found, Handler, Traffic
+from dpin.net.network import CONTROL_BYTES_MAX, Beside, Event, Found, Handler, Traffic
 from dpin.net.switchboard import BLOB, CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
@@ -111,6 +112,32 @@ async def _drop(libp2p: IHost, node: NodeId) -> None:
     await libp2p.get_network().close_peer(peer_of(node))
 
 
+class _Beside:
+    """See `dpin.net.network.Beside`."""
+
+    def __init__(self, inside: _Inside) -> None:
+        self._inside = inside
+
+    def direct_ip(self, peer: NodeId) -> str:
+        """Where a direct connection to a peer ends."""
+        for connection in self._inside.libp2p.get_network().get_connections(peer_of(peer)):
+            remote = None
+            with Contained():
+                if connection.get_connection_type() == ConnectionType.DIRECT:
+                    remote = connection.muxed_conn.get_remote_address()
+            if remote is not None:
+                return str(remote[0])
+        return ""
+
+    def count(self, peer: NodeId) -> Traffic:
+        """The counters of one peer."""
+        return self._inside.board.count(peer)
+
+    def complain(self, peer: NodeId, reason: str) -> None:
+        """Report a peer."""
+        self._inside.board.wiring.complain(peer, reason)
+
+
 class Host:
     """The real network; see `dpin.net.network.Network` for what each method promises."""
 
@@ -123,6 +150,7 @@ class Host:
         self.refuse = inside.porter.ban  # from now on, these /24 and /48
         self.ips = inside.board.ips  # where connected peers come from
         self.stopping = trio.Event()
+        self.beside: Beside = _Beside(inside)
         self._inside = inside
         self._board = inside.board
 

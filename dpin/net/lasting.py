@@ -20,7 +20,7 @@ from dpin.base.machine import PeerDown, PeerUp
 from dpin.net.address import at_last_ports
 from dpin.net.budget import TRACKED_PEERS_MAX
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.network import Event, Handler, Traffic
+from dpin.net.network import Beside, Event, Handler, Traffic
 
 FIRST_WAIT_SECONDS: Final = 0.1  # before it is opened again; doubled each time it fails
 WAIT_SECONDS_MAX: Final = 30.0
@@ -128,6 +128,25 @@ class _Voices:
             await host.subscribe(topic)
 
 
+class _BesideNow:
+    """See `dpin.net.network.Beside`: that of the host of now."""
+
+    def __init__(self, voices: _Voices) -> None:
+        self._voices = voices
+
+    def direct_ip(self, peer: NodeId) -> str:
+        """Where a direct connection to a peer ends."""
+        return self._voices.host.beside.direct_ip(peer) if self._voices.is_open else ""
+
+    def count(self, peer: NodeId) -> Traffic:
+        """The counters of one peer."""
+        return self._voices.host.beside.count(peer)
+
+    def complain(self, peer: NodeId, reason: str) -> None:
+        """Report a peer."""
+        self._voices.host.beside.complain(peer, reason)
+
+
 class LastingHost(_Voices):
     """The real network for as long as the node lives; see `dpin.net.network.Network`."""
 
@@ -137,6 +156,7 @@ class LastingHost(_Voices):
         self.node_id = host.node_id
         self.addresses = host.addresses
         self.events = _Events(host)
+        self.beside: Beside = _BesideNow(self)
         self.restarts = 0
         self.stopped_because = ""  # while it is not open
         self._before: dict[NodeId, Traffic] = {}  # of the hosts that have ended

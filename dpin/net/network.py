@@ -58,6 +58,8 @@ class Traffic:
     blob_out: int = 0
     gossip_in: int = 0
     gossip_out: int = 0
+    bulk_in: int = 0  # over bulk sockets, of which libp2p knows nothing
+    bulk_out: int = 0
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(
@@ -67,6 +69,8 @@ class Traffic:
             blob_out=self.blob_out + other.blob_out,
             gossip_in=self.gossip_in + other.gossip_in,
             gossip_out=self.gossip_out + other.gossip_out,
+            bulk_in=self.bulk_in + other.bulk_in,
+            bulk_out=self.bulk_out + other.bulk_out,
         )
 
 
@@ -82,11 +86,28 @@ class Events(Protocol):
         ...
 
 
+class Beside(Protocol):
+    """What moves bytes beside the network, on sockets of its own, needs to know and to say."""
+
+    def direct_ip(self, peer: NodeId) -> str:
+        """The address at which a direct connection to a peer ends; empty where there is none."""
+        ...
+
+    def count(self, peer: NodeId) -> Traffic:
+        """The counters of one peer."""
+        ...
+
+    def complain(self, peer: NodeId, reason: str) -> None:
+        """Have `Misbehaved` come as an event; silently not where that was said often."""
+        ...
+
+
 class Network(Protocol):
     """Bytes between nodes. Peers are authenticated: a NodeId is the key that the peer proved."""
 
     node_id: NodeId
     addresses: list[str]  # where others can dial this node, `/p2p/…` included; they may change
+    beside: Beside  # for the bulk plane
 
     @property
     def events(self) -> Events:

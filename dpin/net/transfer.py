@@ -1,73 +1,36 @@
 """Blobs from any peer that has them: which chunk to ask of whom next, and what to do with liars.
 
-Asker and server speak over `Network.request`. Every part is checked as it arrives, so it does not
-matter whom it comes from; a fetch goes on where an earlier one stopped.
+The rarest chunks first, of the best sources first, as many at once as each has shown to be good
+for; what a slow source holds up is asked of another one (after Cohen, "Incentives Build Robustness
+in BitTorrent", 2003). Bulk bytes never come here: whoever drives a fetch checks each chunk against
+the manifest where it lands. A fetch goes on where an earlier one stopped.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from dpin.base.blob import BlobManifest, check_chunk, check_manifest
-from dpin.base.codec import Wire, decode
+from dpin.base.blob import BlobManifest, check_manifest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import BlobId, NodeId
-from dpin.base.machine import Blame
-from dpin.base.units import Instant
-from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX
+from dpin.base.machine import Blame, Tick, Wake
+from dpin.base.units import Instant, Micros, after, seconds
+from dpin.net.blobwire import (
+    HAVE_BYTES_MAX,
+    REASON_CHARACTERS_MAX,
+    AskChunk,
+    AskHave,
+    AskManifest,
+    BlobQuestion,
+    Have,
+    Manifest,
+)
+from dpin.net.sharing import Work
+from dpin.net.sources import SOURCES_MAX, Source, Sources
 
-SOURCES_MAX: Final = 64
-IN_FLIGHT_MAX: Final = 8
-IN_FLIGHT_PER_SOURCE_MAX: Final = 4
-FAILURES_MAX: Final = 3  # in a row, before a source is dropped
-REASON_CHARACTERS_MAX: Final = 200
-
-
-class AskManifest(Wire, frozen=True, tag=1):
-    """What does this blob consist of?"""
-
-    blob: bytes
-
-
-class AskChunk(Wire, frozen=True, tag=2):
-    """Give me this part."""
-
-    blob: bytes
-    index: int
-
-
-class Manifest(Wire, frozen=True, tag=1):
-    """The answer to AskManifest."""
-
-    manifest: BlobManifest
-
-
-class Chunk(Wire, frozen=True, tag=2):
-    """The answer to AskChunk."""
-
-    data: bytes
-
-
-class Refused(Wire, frozen=True, tag=3):
-    """No answer; the reason is for people."""
-
-    reason: str
-
-
-Question = AskManifest | AskChunk
-Reply = Manifest | Chunk | Refused
-
-
-def read_question(data: bytes) -> Question:
-    """Decode a question; raises PeerFault."""
-    question: Question = decode(Question, data, QUESTION_BYTES_MAX)
-    return question
-
-
-def read_reply(data: bytes) -> Reply:
-    """Decode an answer; raises PeerFault."""
-    reply: Reply = decode(Reply, data, ANSWER_BYTES_MAX)
-    return reply
+LOOK: Final[Micros] = seconds(1)  # how often it looks for who is slow
+AGAIN: Final[Micros] = seconds(2)  # before a source is asked again what it has by now
+HOPELESS: Final[Micros] = seconds(60)  # without anything new
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +40,19 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A peer answered a question of ours with these bytes."""
+    """A peer answered a question of ours, chunks aside."""
 
     peer: NodeId
-    question: Question
-    payload: bytes
+    question: AskManifest | AskHave
+    reply: Manifest | Have
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A chunk that we asked of a peer is here, and is the right one."""
+
+    peer: NodeId
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +60,25 @@ class Failed:
     """A peer did not answer a question of ours."""
 
     peer: NodeId
-    question: Question
+    question: BlobQuestion
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A peer said that it will not answer."""
+
+    peer: NodeId
+    question: BlobQuestion
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lied:
+    """A peer's answer is not an answer to our question."""
+
+    peer: NodeId
+    question: BlobQuestion
     reason: str
 
 
@@ -102,10 +91,10 @@ class SourceFound:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Put this question to this peer; Answered or Failed follows."""
+    """Put this question to this peer; one of Answered, Landed, Failed, Denied, Lied follows."""
 
     peer: NodeId
-    question: Question
+    question: BlobQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,33 +105,19 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Chunk `index` is here, and is the right one."""
-
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Done:
     """All of the blob is here."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """No source is left; the reason names what each of the last ones did."""
+    """No source is left; the reason names what the last one did."""
 
     reason: str
 
 
-Event = Begin | Answered | Failed | SourceFound
-Effect = Request | Known | Keep | Done | GaveUp | Blame
-
-
-@dataclass(slots=True)
-class _Source:
-    in_flight: int = 0
-    failures: int = 0
+Event = Begin | Answered | Landed | Failed | Denied | Lied | SourceFound | Tick
+Effect = Request | Known | Done | GaveUp | Blame | Wake
 
 
 class Fetch:
@@ -154,138 +129,143 @@ class Fetch:
         sources: Sequence[NodeId],
         manifest: BlobManifest | None = None,
         have: Collection[int] = (),
+        start: int = 0,
     ) -> None:
+        """Without a manifest it ends when that is Known. `start`: where to begin among equals."""
         self._blob = blob
-        self._sources = {peer: _Source() for peer in sources[:SOURCES_MAX]}
+        self._sources = Sources((peer, Source()) for peer in sources[:SOURCES_MAX])
         self._manifest = manifest
-        self._have = set(have)
-        self._asking: set[int] = set()
-        self._asking_manifest = False
+        self._count = len(manifest.chunks) if manifest is not None else 0
+        self._work = Work(self._sources, self._count, have, start)
+        self._moved_at = Instant(0)  # the last time that anything new came
         self._ended = False
         self._last_reason = "no peer is known to have it"
 
-    def step(self, event: Event, now: Instant) -> Sequence[Effect]:  # noqa: ARG002  Machines take the time; this one leaves time-outs to the request.
+    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """See dpin.base.machine.Machine."""
         if self._ended:
             return []
-        effects = list(self._take(event))
-        return [*effects, *self._end_or_ask()]
+        effects = [*self._take(event, now)]
+        return [*effects, *self._end_or_ask(now)]
 
     @property
     def missing(self) -> list[int]:
-        """The chunks that are not here yet; none before the manifest is."""
-        if self._manifest is None:
-            return []
-        return [index for index in range(len(self._manifest.chunks)) if index not in self._have]
+        """The chunks that are not here yet."""
+        return [index for index in range(self._count) if index not in self._work.have]
 
-    def _take(self, event: Event) -> Iterable[Effect]:
+    def _take(self, event: Event, now: Instant) -> Iterable[Effect]:
         match event:
             case Begin():
-                return []
+                self._moved_at = now
+                self._work.begin(self.missing)
+                return [Wake(after(now, LOOK))]
+            case Tick():
+                return self._look(now)
+            case Answered():
+                return self._answered(event, now)
+            case Lied(peer, _, reason):
+                return self._lied(peer, reason)
             case SourceFound(peer):
-                if len(self._sources) < SOURCES_MAX:
-                    self._sources.setdefault(peer, _Source())
-                return []
-            case Failed(peer, question, reason):
-                self._settle(peer, question)
-                self._strike(peer, reason)
-                return []
-            case Answered(peer, question, payload):
-                self._settle(peer, question)
-                return self._answered(peer, question, payload)
+                self._sources.found(peer)
+            case Landed(peer, index):
+                self._moved_at = now
+                self._work.landed(peer, index, now)
+            case Failed(peer, question, reason) | Denied(peer, question, reason):
+                self._unanswered(peer, question, reason, denied=isinstance(event, Denied))
             case _:
                 assert_never(event)
+        return []
 
-    def _settle(self, peer: NodeId, question: Question) -> None:
-        if peer in self._sources:
-            self._sources[peer].in_flight -= 1
-        match question:
-            case AskManifest():
-                self._asking_manifest = False
-            case AskChunk(_, index):
-                self._asking.discard(index)
+    def _look(self, now: Instant) -> Iterable[Effect]:
+        if self._work.replace_slow(now):
+            self._last_reason = "it was slow"
+        return [Wake(after(now, LOOK))]
+
+    # --- what came ---
+
+    def _answered(self, event: Answered, now: Instant) -> Iterable[Effect]:
+        source = self._sources.get(event.peer)
+        if source is not None:
+            source.asking = False
+        match event.question, event.reply:
+            case AskManifest(), Manifest(manifest):
+                return self._known(event.peer, manifest)
+            case AskHave(), Have(bits) if len(bits) <= HAVE_BYTES_MAX:
+                if source is not None and self._work.said(source, bits, now):
+                    self._moved_at = now
+                return []
             case _:
-                assert_never(question)
+                return self._lied(event.peer, "answered another question than the one put")
 
-    def _strike(self, peer: NodeId, reason: str) -> None:
+    def _known(self, peer: NodeId, manifest: BlobManifest) -> Iterable[Effect]:
+        try:
+            check_manifest(self._blob, manifest)
+        except PeerFault as fault:
+            return self._lied(peer, str(fault))
+        self._ended = True
+        return [Known(manifest)]
+
+    def _unanswered(
+        self, peer: NodeId, question: BlobQuestion, reason: str, *, denied: bool
+    ) -> None:
         self._last_reason = reason[:REASON_CHARACTERS_MAX]
         source = self._sources.get(peer)
-        if source is not None:
-            source.failures += 1
-            if source.failures >= FAILURES_MAX:
-                del self._sources[peer]
+        if source is None:
+            return
+        if isinstance(question, AskChunk):
+            self._work.failed(source, question.index)
+            if denied:  # It has less than it said, by now.
+                source.bits, source.whole = None, False
+        else:
+            source.asking = False
+        gone = denied and not isinstance(question, AskChunk)
+        if source.strike() or gone:
+            self._work.drop(peer)
 
-    def _answered(self, peer: NodeId, question: Question, payload: bytes) -> Iterable[Effect]:
-        try:
-            reply = read_reply(payload)
-            if isinstance(reply, Refused):
-                self._last_reason = reply.reason[:REASON_CHARACTERS_MAX]
-                self._sources.pop(peer, None)
-                return []
-            effects = self._accepted(question, reply)
-        except PeerFault as fault:
-            self._last_reason = str(fault)
-            self._sources.pop(peer, None)
-            return [Blame(peer, str(fault))]
-        if peer in self._sources:
-            self._sources[peer].failures = 0
-        return effects
+    def _lied(self, peer: NodeId, reason: str) -> Iterable[Effect]:
+        self._last_reason = reason[:REASON_CHARACTERS_MAX]
+        self._work.drop(peer)
+        return [Blame(peer, reason)]
 
-    def _accepted(self, question: Question, reply: Manifest | Chunk) -> Iterable[Effect]:
-        match question, reply:
-            case AskManifest(), Manifest(manifest):
-                check_manifest(self._blob, manifest)
-                if self._manifest is not None:
-                    return []
-                self._manifest = manifest
-                return [Known(manifest)]
-            case AskChunk(_, index), Chunk(data):
-                assert self._manifest is not None, "chunks are asked for by the manifest"
-                check_chunk(self._manifest, index, data)
-                if index in self._have:
-                    return []
-                self._have.add(index)
-                return [Keep(index, data)]
-            case _:
-                raise PeerFault("answered another question than the one that was put")
+    # --- what to do next ---
 
-    def _end_or_ask(self) -> Iterable[Effect]:
-        missing = self.missing
-        if self._manifest is not None and not missing:
+    def _end_or_ask(self, now: Instant) -> Iterable[Effect]:
+        if self._ended:
+            return []
+        reason = self._hopeless(now)
+        if self._manifest is not None and len(self._work.have) >= self._count:
             self._ended = True
             return [Done()]
-        if not self._sources:
+        if reason:
             self._ended = True
-            return [GaveUp(f"no source is left; the last one: {self._last_reason}")]
+            return [GaveUp(f"{reason}; the last one: {self._last_reason}")]
         if self._manifest is None:
             return self._ask_for_manifest()
-        return self._ask_for_chunks(missing)
+        return [*self._ask_what_they_have(now), *self._ask_for_chunks(now)]
+
+    def _ask_for_chunks(self, now: Instant) -> Iterable[Effect]:
+        for peer, index in self._work.hand_out(now):
+            yield Request(peer, AskChunk(self._blob, index))
+
+    def _hopeless(self, now: Instant) -> str:
+        if not self._sources:
+            return "no source is left"
+        idle = not any(source.in_flight for source in self._sources.values())
+        if idle and now - self._moved_at > HOPELESS:
+            return "no source has what is missing"
+        return ""
 
     def _ask_for_manifest(self) -> Iterable[Effect]:
-        if self._asking_manifest:
+        if any(source.asking for source in self._sources.values()):
             return []
-        self._asking_manifest = True
-        return [self._request(self._idlest(), AskManifest(self._blob))]
+        best = self._sources.best_first()[0]
+        self._sources[best].asking = True
+        return [Request(best, AskManifest(self._blob))]
 
-    def _ask_for_chunks(self, missing: Sequence[int]) -> Iterable[Effect]:
-        effects: list[Effect] = []
-        for index in missing:
-            if len(self._asking) >= IN_FLIGHT_MAX:
-                break
-            peer = self._idlest()
-            if self._sources[peer].in_flight >= IN_FLIGHT_PER_SOURCE_MAX:
-                break
-            if index not in self._asking:
-                self._asking.add(index)
-                effects.append(self._request(peer, AskChunk(self._blob, index)))
-        return effects
-
-    def _request(self, peer: NodeId, question: Question) -> Request:
-        self._sources[peer].in_flight += 1
-        return Request(peer, question)
-
-    def _idlest(self) -> NodeId:
-        """The source with the fewest failures and questions; the first come among equals."""
-        return min(
-            self._sources, key=lambda p: (self._sources[p].failures, self._sources[p].in_flight)
-        )
+    def _ask_what_they_have(self, now: Instant) -> Iterable[Effect]:
+        for peer, source in self._sources.items():
+            known = source.bits is not None
+            stale = not source.whole and not source.in_flight and now - source.said_at >= AGAIN
+            if not source.asking and (stale if known else True):
+                source.asking = True
+                yield Request(peer, AskHave(self._blob))

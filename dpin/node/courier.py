@@ -1,5 +1,6 @@
 """Blobs in and out: fetches what machines want, serves what they allow, counts what moved."""
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,34 +10,41 @@ from typing import Final, assert_never
 
 import trio
 
-from dpin.base.blob import BlobManifest
-from dpin.base.codec import encode
+from dpin.base.blob import BlobManifest, chunk_length
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId, NodeId, short
-from dpin.base.machine import Blame
-from dpin.base.units import Instant
-from dpin.net.network import Network
-from dpin.net.transfer import (
-    IN_FLIGHT_MAX,
-    Answered,
+from dpin.base.machine import Blame, Tick, Wake
+from dpin.base.units import MICROS_PER_SECOND
+from dpin.net.blobwire import (
     AskChunk,
+    AskHave,
     AskManifest,
+    BlobQuestion,
+    Have,
+    Manifest,
+    Refused,
+    Reply,
+    bits_of,
+)
+from dpin.net.bulk import BulkPlane
+from dpin.net.bulkasked import Denial, Land
+from dpin.net.links import clock
+from dpin.net.sharing import FEW, IN_FLIGHT_MAX
+from dpin.net.transfer import (
+    Answered,
     Begin,
-    Chunk,
+    Denied,
     Done,
     Failed,
     GaveUp,
     Known,
-    Manifest,
-    Refused,
-    Reply,
+    Landed,
+    Lied,
     Request,
-    read_question,
 )
 from dpin.net.transfer import Effect as TransferEffect
 from dpin.net.transfer import Event as TransferEvent
 from dpin.net.transfer import Fetch as Plan
-from dpin.net.transfer import Keep as KeepChunk
 from dpin.storage.blobs import BlobStore, Download
 from dpin.storage.wanted import (
     SMALL_BYTES_MAX,
@@ -53,7 +61,7 @@ from dpin.storage.wanted import (
     StoreEvent,
 )
 
-PATIENCE_SECONDS: Final = 20.0  # for one chunk
+NEWS_MAX: Final = 2 * IN_FLIGHT_MAX  # what peers did, not yet taken by the plan
 FETCHES_MAX: Final = 16  # at once; more wait their turn
 Tell = Callable[[StoreEvent | Blame], Awaitable[None]]
 
@@ -62,10 +70,10 @@ class Courier:
     """The blob store's door to the network. All work is done in tasks of the nursery."""
 
     def __init__(
-        self, nursery: trio.Nursery, network: Network, store: BlobStore, tell: Tell
+        self, nursery: trio.Nursery, plane: BulkPlane, store: BlobStore, tell: Tell
     ) -> None:
         self._nursery = nursery
-        self._network = network
+        self._plane = plane
         self._store = store
         self._tell = tell
         self._readers: dict[BlobId, frozenset[NodeId] | None] = {}
@@ -74,7 +82,7 @@ class Courier:
         self._turns = trio.CapacityLimiter(FETCHES_MAX)
         self.bytes_in = dict.fromkeys(Purpose, 0)
         self.bytes_out = dict.fromkeys(Purpose, 0)
-        network.serve(self._serve)
+        plane.serve(self)
 
     def perform(self, effect: StoreEffect) -> None:
         """Do what a machine asks; what comes of it is told later."""
@@ -113,9 +121,10 @@ class Courier:
     async def _fetched(self, wanted: Fetch) -> StoreEvent:
         blob = wanted.blob
         try:
+            # Whoever fetches it too may have the parts that are here.
+            self._allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
             if not self._store.has(blob):
                 await self._download(wanted)
-            self._allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
             path = self._store.path(blob)
             data = b""
             if self._store.manifest(blob).length <= SMALL_BYTES_MAX:
@@ -126,78 +135,107 @@ class Courier:
 
     async def _download(self, wanted: Fetch) -> None:
         """First the manifest, then the chunks that are not on the disk yet."""
-        sources = [peer for peer in wanted.sources if peer != self._me]
+        me = self._plane.node_id
+        sources = [peer for peer in wanted.sources if peer != me]
         manifest = await self._run(Plan(wanted.blob, sources), wanted, None)
         assert manifest is not None, "the first plan ends with the manifest"
         with await self._store.begin(manifest) as download:
-            plan = Plan(wanted.blob, sources, manifest, download.present)
-            await self._run(plan, wanted, download)
+            start = int.from_bytes(me[:4])
+            plan = Plan(wanted.blob, sources, manifest, download.present, start)
+            await self._run(plan, wanted, _Landing(manifest, download))
             await download.finish()
 
     async def _run(
-        self, plan: Plan, wanted: Fetch, download: Download | None
+        self, plan: Plan, wanted: Fetch, landing: "_Landing | None"
     ) -> BlobManifest | None:
         """Questions out, answers in, until the plan is done; raises Unavailable if it gives up.
 
-        Without a download it ends with the manifest.
+        Without a landing it ends with the manifest.
         """
-        news, events = trio.open_memory_channel[TransferEvent](IN_FLIGHT_MAX + 1)
+        news, events = trio.open_memory_channel[TransferEvent](NEWS_MAX)
         await news.send(Begin())
         async with trio.open_nursery() as asking:
-            ask = partial(asking.start_soon, self._ask, wanted.purpose, news)
-            run = _Run(ask, self._tell, download)
+            ask = partial(asking.start_soon, self._ask, (wanted.purpose, landing), news)
+            run = _Run(ask, self._tell)
             while not run.ended:
-                for effect in plan.step(await events.receive(), Instant(0)):
+                event: TransferEvent = Tick()
+                with trio.move_on_at(run.wake_at):
+                    event = await events.receive()
+                if landing is not None and landing.refusal:
+                    run.reason, run.ended = landing.refusal, True
+                for effect in plan.step(event, clock()):
                     await run.take(effect)
             asking.cancel_scope.cancel()
         if run.reason:
             raise Unavailable(f"blob {short(wanted.blob)}: {run.reason}")
         return run.manifest
 
-    @property
-    def _me(self) -> NodeId:
-        return self._network.node_id
-
     async def _ask(
-        self, purpose: Purpose, news: trio.MemorySendChannel[TransferEvent], request: Request
+        self,
+        into: "tuple[Purpose, _Landing | None]",
+        news: trio.MemorySendChannel[TransferEvent],
+        request: Request,
     ) -> None:
+        peer, question = request.peer, request.question
+        event: TransferEvent
         try:
-            payload = await self._network.request(
-                request.peer, encode(request.question), PATIENCE_SECONDS
-            )
-        except (Unavailable, PeerFault) as error:
-            await news.send(Failed(request.peer, request.question, str(error)))
-            return
-        self.bytes_in[purpose] += len(payload)
-        await news.send(Answered(request.peer, request.question, payload))
+            event = await self._answered(into, peer, question)
+        except Denial as error:
+            event = Denied(peer, question, str(error))
+        except PeerFault as fault:
+            event = Lied(peer, question, str(fault))
+        except Unavailable as error:
+            event = Failed(peer, question, str(error))
+        await news.send(event)
 
-    # --- out ---
+    async def _answered(
+        self, into: "tuple[Purpose, _Landing | None]", peer: NodeId, question: BlobQuestion
+    ) -> TransferEvent:
+        purpose, landing = into
+        if not isinstance(question, AskChunk):
+            reply = await self._plane.ask(peer, question)
+            if isinstance(reply, Manifest | Have):
+                return Answered(peer, question, reply)
+            raise PeerFault("answered another question than the one that was put")
+        assert landing is not None, "chunks are asked for by the manifest"
+        await self._plane.fetch(
+            peer, question, landing.land(question.index), first_of_many=landing.many
+        )
+        self.bytes_in[purpose] += landing.landed(question.index)
+        return Landed(peer, question.index)
 
-    async def _serve(self, peer: NodeId, data: bytes) -> bytes:
-        question = read_question(data)
-        blob = BlobId(question.blob)
-        readers = self._readers.get(blob, frozenset())
-        reply: Reply
-        if readers is not None and peer not in readers:
-            reply = Refused("not here, or not for you")
-        else:
-            reply = await self._reply(question)
-        payload = encode(reply)
-        self.bytes_out[self._purposes.get(blob, Purpose.MODEL)] += len(payload)
-        return payload
+    # --- out: see dpin.net.bulklink.Library ---
 
-    async def _reply(self, question: AskManifest | AskChunk) -> Reply:
+    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
+        """What a blob consists of, or what is here of it."""
         blob = BlobId(question.blob)
         try:
-            match question:
-                case AskManifest():
-                    return Manifest(self._store.manifest(blob))
-                case AskChunk(index=index):
-                    if not 0 <= index < len(self._store.manifest(blob).chunks):
-                        return Refused("no such chunk")
-                    return Chunk(await self._store.read_chunk(blob, index))
+            self._check_reader(peer, blob)
+            if isinstance(question, AskHave):
+                return Have(bits_of(self._store.reader(blob).here()))
+            return Manifest(self._store.manifest(blob))
         except Unavailable as error:
             return Refused(str(error))
+
+    async def lend(
+        self, peer: NodeId, question: AskChunk, into: memoryview, then: Callable[[int], None]
+    ) -> None:
+        """A chunk."""
+        blob = BlobId(question.blob)
+        self._check_reader(peer, blob)
+        lengths: list[int] = []
+
+        def counted(length: int) -> None:
+            then(length)
+            lengths.append(length)
+
+        await self._store.reader(blob).lend(question.index, into, counted)
+        self.bytes_out[self._purposes.get(blob, Purpose.MODEL)] += sum(lengths)
+
+    def _check_reader(self, peer: NodeId, blob: BlobId) -> None:
+        readers = self._readers.get(blob, frozenset())
+        if readers is not None and peer not in readers:
+            raise Unavailable("not here, or not for you")
 
     # --- keeping ---
 
@@ -218,14 +256,41 @@ class Courier:
             self._allow(blob, None)
 
 
+class _Landing:
+    """Where the chunks of one fetch go."""
+
+    def __init__(self, manifest: BlobManifest, download: Download) -> None:
+        self.refusal = ""  # of the disk: it ends the fetch
+        self.many = len(manifest.chunks) > FEW
+        self._manifest = manifest
+        self._download = download
+
+    def land(self, index: int) -> Land:
+        """What to do with a chunk, in a thread."""
+
+        def land(data: memoryview) -> None:
+            try:
+                self._download.land(index, data)
+            except OSError as error:
+                self.refusal = f"the disk refused: {error.strerror or error}"
+                raise Unavailable(self.refusal) from error
+
+        return land
+
+    def landed(self, index: int) -> int:
+        """It is there; its length."""
+        self._download.landed(index)
+        return chunk_length(self._manifest, index)
+
+
 @dataclass(slots=True)
 class _Run:
-    """How far one plan has come, and where its chunks go."""
+    """How far one plan has come."""
 
     ask: Callable[[Request], None]
     tell: Tell
-    download: Download | None
     manifest: BlobManifest | None = None
+    wake_at: float = math.inf
     ended: bool = False
     reason: str = ""
 
@@ -236,13 +301,10 @@ class _Run:
                 self.ask(effect)
             case Blame():
                 await self.tell(effect)
-            case Known(manifest) if self.download is None and not self.ended:
+            case Known(manifest) if not self.ended:
                 self.manifest, self.ended = manifest, True
-            case KeepChunk(index, data) if self.download is not None and not self.ended:
-                try:
-                    await self.download.write_chunk(index, data)
-                except Unavailable as error:
-                    self.reason, self.ended = str(error), True
+            case Wake(at):
+                self.wake_at = at / MICROS_PER_SECOND
             case Done():
                 self.ended = True
             case GaveUp(reason):

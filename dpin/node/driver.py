@@ -27,15 +27,16 @@ from dpin.market.engagement import Fault
 from dpin.market.provider import Choice, Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
+from dpin.net.bulk import BulkPlane, open_bulk
 from dpin.net.host import HostOptions
 from dpin.net.lasting import LastingHost, open_lasting
+from dpin.node.bulkports import bulk_options
 from dpin.node.bulletin import Bulletin
 from dpin.node.checkers import Checkers, checkers_for, command_for
 from dpin.node.clock import Clock
 from dpin.node.control import Control
 from dpin.node.courier import Courier
 from dpin.node.desk import Desk
-from dpin.node.fields import parse_size
 from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import (
     Home,
@@ -97,8 +98,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         stack.push_async_callback(ledger_log.close)
         if replay.dropped_bytes:
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
-        store = BlobStore(home.blobs, parse_size(settings.share.disk))
-        host = await _listening(stack, options)
+        shells = await _shells(stack, options, ledger_log)
         made_of = PeerOptions(
             key=key,
             genesis=invite.genesis,
@@ -108,11 +108,19 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
             verifiers=checkers_for(settings.ledger.verifiers),
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        node = Node(options, Peer(made_of), Shells(host, ledger_log, store), nursery)
+        node = Node(options, Peer(made_of), shells, nursery)
         node.start((*invite.addresses, *settings.network.bootstrap))
         await ready(node.desk)
         await node.bulletin.stopped.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _shells(stack: AsyncExitStack, options: NodeOptions, ledger_log: Log) -> "Shells":
+    settings = options.settings
+    store = BlobStore(options.home.blobs, settings.share.disk_bytes)
+    host = await _listening(stack, options)
+    bulk = open_bulk(host, bulk_options(settings.network, host.addresses))
+    return Shells(host, await stack.enter_async_context(bulk), ledger_log, store)
 
 
 async def _listening(stack: AsyncExitStack, options: NodeOptions) -> LastingHost:
@@ -159,6 +167,7 @@ class Shells:
     """Network and disk of one node."""
 
     host: LastingHost
+    plane: BulkPlane
     log: Log
     store: BlobStore
 
@@ -178,7 +187,7 @@ class Node:
         self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
         self._waiting = 0  # batches handed to the writer and not acted on
         self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
-        self._courier = Courier(nursery, shells.host, shells.store, self._told)
+        self._courier = Courier(nursery, shells.plane, shells.store, self._told)
         self._checkers = Checkers(
             nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._alarm
         )

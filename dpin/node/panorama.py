@@ -194,6 +194,8 @@ class Panorama:
             checks_out=went[Purpose.CHECK],
             models_in=came[Purpose.MODEL],
             models_out=went[Purpose.MODEL],
+            bulk_in=sum(peer.bulk_in for peer in counted),
+            bulk_out=sum(peer.bulk_out for peer in counted),
         )
 
     def _registered(self) -> list[NodeId]:

@@ -73,6 +73,11 @@ class NetworkSection(Section, frozen=True):
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     bootstrap: tuple[str, ...] = ()
     mdns: bool = False
+    bulk_port: Annotated[int, msgspec.Meta(ge=-1, le=65_535)] = 0
+    upload: str = "0B"
+    upload_each: str = "0B"
+    download: str = "0B"
+    download_each: str = "0B"
 
 
 class LedgerSection(Section, frozen=True):
@@ -222,6 +227,8 @@ def _assemble(values: Mapping[str, object]) -> Settings:
     _check_text("share.disk", settings.share.disk, parse_size)
     _check_text("jobs.min_price", settings.jobs.min_price, parse_tokens)
     _check_text("jobs.stake", settings.jobs.stake, parse_tokens)
+    for key in ("upload", "upload_each", "download", "download_each"):
+        _check_text(f"network.{key}", getattr(settings.network, key), parse_size)
     for address in settings.network.listen:
         _check_listen(address)
     return settings
@@ -287,6 +294,11 @@ _MEANING: Final = {
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",
     "network.mdns": "find peers on the local network",
+    "network.bulk_port": "for blobs; 0: the next after listen if free, else any; -1: none",
+    "network.upload": "bytes a second of blobs to all peers together; 0B: no limit",
+    "network.upload_each": "the same to one peer",
+    "network.download": "bytes a second of blobs from all peers together; 0B: no limit",
+    "network.download_each": "the same from one peer",
     "ledger.archive": "keep every block since this node joined, for audits; grows for ever",
     "ledger.verifiers": "processes that check signatures; 0: the node itself; -1: by its cores",
     "api.port": "of the HTTP API on 127.0.0.1; 0: a free one",

@@ -60,6 +60,8 @@ class Traffic(View):
     checks_out: int
     models_in: int
     models_out: int
+    bulk_in: int  # of all the above but messages and gossip, over sockets of their own
+    bulk_out: int
 
 
 class DeviceView(View):

@@ -5,10 +5,7 @@ A blob is two files named by the hexadecimal id: `ID.manifest`, and `ID.data` wh
 hashed again when a download goes on, so a crash can leave no wrong answer.
 """
 
-import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +14,6 @@ from typing import Final, Self, TypeVar
 import trio
 
 from dpin.base.blob import (
-    BLOB_BYTES_MAX,
     CHUNK_BYTES,
     BlobManifest,
     blob_id,
@@ -26,12 +22,11 @@ from dpin.base.blob import (
     chunk_length,
     manifest_of,
 )
-from dpin.base.codec import decode, encode
-from dpin.base.crypto import blake3_digest
 from dpin.base.errors import PeerFault, Unavailable
-from dpin.base.ids import ID_BYTES, BlobId, short
+from dpin.base.ids import BlobId, short
+from dpin.storage.blobfiles import Files, Held, manifest_of_file, read_chunk, read_into
 
-_NAME: Final = re.compile(r"([0-9a-f]{64})\.(manifest|data|part|new)")
+PROOF_SECONDS: Final = 600.0  # a chunk that was hashed is given out unhashed for so long
 
 T = TypeVar("T")
 
@@ -49,27 +44,6 @@ def _refusal(error: OSError) -> Unavailable:
     return Unavailable(f"the disk refused: {error.strerror or error}{where}")
 
 
-@dataclass(slots=True)
-class _Held:
-    """A blob of which something is on the disk."""
-
-    manifest: BlobManifest
-    whole: bool
-    present: set[int] | None = None  # good chunks of a part; None before they were looked at
-    users: int = 0  # pins, and downloads under way; above 0 it is never evicted
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes of the quota, those still to come included."""
-        return self.manifest.length + ID_BYTES * len(self.manifest.chunks)
-
-    def has(self, index: int) -> bool:
-        """Whether chunk `index` should be on the disk."""
-        if self.whole:
-            return 0 <= index < len(self.manifest.chunks)
-        return self.present is not None and index in self.present
-
-
 class BlobStore:
     """The blobs of one node, within a quota; the longest unused make room for new ones."""
 
@@ -78,7 +52,7 @@ class BlobStore:
 
         Reads names and manifests only. Raises Unavailable where the disk refuses.
         """
-        self._files = _Files(folder)
+        self._files = Files(folder)
         self._quota_bytes = quota_bytes
         self._changing = trio.Lock()  # held while a blob is made, finished, evicted or found bad
         try:
@@ -88,10 +62,10 @@ class BlobStore:
 
     async def add_file(self, path: Path) -> BlobId:
         """Copy a file in; Unavailable where it cannot be read, changes, or has no room."""
-        manifest = await _on_disk(partial(_manifest_of_file, path))
+        manifest = await _on_disk(partial(manifest_of_file, path))
         with await self.begin(manifest) as download:
             for index in download.missing():
-                data = await _on_disk(partial(_read_chunk, path, manifest, index))
+                data = await _on_disk(partial(read_chunk, path, manifest, index))
                 try:
                     await download.write_chunk(index, data)
                 except PeerFault as error:
@@ -124,19 +98,9 @@ class BlobStore:
             raise Unavailable(f"blob {short(blob)} is not whole yet")
         return self._files.data(blob)
 
-    async def read_chunk(self, blob: BlobId, index: int) -> bytes:
-        """One chunk, checked as it is read; a damaged one makes the blob a part again."""
-        held = self._used(blob)
-        if not held.has(index):
-            raise Unavailable(f"chunk {index} of blob {short(blob)} is not here")
-        path = self._files.data(blob) if held.whole else self._files.part(blob)
-        try:
-            data = await _on_disk(partial(_read_chunk, path, held.manifest, index))
-            await _on_disk(partial(check_chunk, held.manifest, index, data))
-        except PeerFault as error:
-            await self._degrade(blob, held)
-            raise Unavailable(f"blob {short(blob)} is damaged on this disk") from error
-        return data
+    def reader(self, blob: BlobId) -> "Reader":
+        """For the chunks that are here; raises Unavailable where none is."""
+        return Reader(self._files, self._degrade, blob, self._used(blob))
 
     def pin(self, blob: BlobId) -> None:
         """Keep a blob from eviction; one `unpin` for each. Pins end with the process."""
@@ -158,16 +122,20 @@ class BlobStore:
         async with self._changing:
             held = self._held.get(blob)
             if held is None:
-                held = _Held(manifest, whole=False, present=set())
+                held = Held(manifest, whole=False, present=set())
                 await self._make_room(held.size)
-                await _on_disk(partial(self._files.create, blob, manifest))
+                try:
+                    await _on_disk(partial(self._files.create, blob, manifest))
+                except Unavailable:
+                    await _on_disk(partial(self._files.remove, blob))
+                    raise
                 self._held[blob] = held
             elif not held.whole and held.present is None:
                 held.present = await _on_disk(partial(self._files.good_chunks, blob, manifest))
             held.users += 1
         return Download(self._files, self._changing, blob, held)
 
-    def _used(self, blob: BlobId) -> _Held:
+    def _used(self, blob: BlobId) -> Held:
         held = self._held.pop(blob, None)
         if held is None:
             raise Unavailable(f"blob {short(blob)} is not here")
@@ -190,7 +158,7 @@ class BlobStore:
             with trio.CancelScope(shield=True):  # Gone from the list is gone from the disk.
                 await _on_disk(partial(self._files.remove, unused))
 
-    async def _degrade(self, blob: BlobId, held: _Held) -> None:
+    async def _degrade(self, blob: BlobId, held: Held) -> None:
         """Look at every chunk of a blob that gave a bad one, and keep the good as a part."""
         with trio.CancelScope(shield=True):
             async with self._changing:
@@ -203,10 +171,72 @@ class BlobStore:
                 held.present = good
 
 
+class Reader:
+    """The chunks of a blob that is here, whole or in part."""
+
+    def __init__(
+        self,
+        files: Files,
+        degrade: Callable[[BlobId, Held], Awaitable[None]],
+        blob: BlobId,
+        held: Held,
+    ) -> None:
+        """Made by `BlobStore.reader`."""
+        self._files = files
+        self._degrade = degrade
+        self._blob = blob
+        self._held = held
+
+    def here(self) -> list[int]:
+        """Which chunks there are."""
+        return [n for n in range(len(self._held.manifest.chunks)) if self._held.has(n)]
+
+    async def read(self, index: int) -> bytes:
+        """One chunk, hashed as it is read; see `lend`."""
+        room = memoryview(bytearray(CHUNK_BYTES))
+        lengths: list[int] = []
+        self._held.proved.discard(index)
+        await self.lend(index, room, lengths.append)
+        return bytes(room[: lengths[0]])
+
+    async def lend(self, index: int, room: memoryview, then: Callable[[int], None]) -> None:
+        """Read a chunk into `room`, and call `then` with its length in the same thread.
+
+        It is hashed, unless it was within PROOF_SECONDS and the file is as it was; a damaged one
+        makes the blob a part again. Raises Unavailable where it is not here, or damaged.
+        """
+        held, blob = self._held, self._blob
+        if not held.has(index):
+            raise Unavailable(f"chunk {index} of blob {short(blob)} is not here")
+        path = self._files.data(blob) if held.whole else self._files.part(blob)
+        if trio.current_time() - held.proved_since > PROOF_SECONDS:
+            held.proved, held.proved_since = set(), trio.current_time()
+        try:
+            await _on_disk(partial(_lend, held, index, (path, room), then))
+        except PeerFault as error:
+            await self._degrade(blob, held)
+            raise Unavailable(f"blob {short(blob)} is damaged on this disk") from error
+
+
+def _lend(
+    held: Held, index: int, ends: tuple[Path, memoryview], then: Callable[[int], None]
+) -> None:
+    length = chunk_length(held.manifest, index)
+    path, room = ends[0], ends[1][:length]
+    try:
+        stamp = read_into(path, index, room)
+    except FileNotFoundError:
+        raise PeerFault("the file is gone") from None
+    if stamp != held.proved_stamp or index not in held.proved:
+        check_chunk(held.manifest, index, room)
+        held.prove(index, stamp)
+    then(length)
+
+
 class Download:
     """A blob that is coming in. What has come is kept when the `with` ends or the node dies."""
 
-    def __init__(self, files: "_Files", changing: trio.Lock, blob: BlobId, held: _Held) -> None:
+    def __init__(self, files: Files, changing: trio.Lock, blob: BlobId, held: Held) -> None:
         """Made by `BlobStore.begin`."""
         self.blob = blob
         self._files = files
@@ -235,12 +265,22 @@ class Download:
 
     async def write_chunk(self, index: int, data: bytes) -> None:
         """Take one chunk; PeerFault where it is not the one, Unavailable where the disk is full."""
-        held = self._held
-        await _on_disk(partial(check_chunk, held.manifest, index, data))
-        if not held.has(index):
-            await _on_disk(partial(self._files.write_chunk, self.blob, index, data))
-            if held.present is not None:
-                held.present.add(index)
+        await _on_disk(partial(self.land, index, memoryview(data)))
+        self.landed(index)
+
+    def land(self, index: int, data: memoryview) -> None:
+        """Check a chunk and put it in its place; blocks, and may be called in any thread.
+
+        Call `landed` after it. Raises PeerFault where it is not the one, OSError from the disk.
+        """
+        check_chunk(self._held.manifest, index, data)
+        if not self._held.has(index):
+            self._files.write_chunk(self.blob, index, data)
+
+    def landed(self, index: int) -> None:
+        """The chunk is in its place."""
+        if self._held.present is not None:
+            self._held.present.add(index)
 
     async def finish(self) -> Path:
         """Make the blob whole and durable, and say where it lies.
@@ -251,133 +291,9 @@ class Download:
             if self.missing():
                 raise Unavailable(f"blob {short(self.blob)} lacks {len(self.missing())} chunks")
             if not self._held.whole:
-                await _on_disk(partial(self._files.finish, self.blob))
+                stamp = await _on_disk(partial(self._files.finish, self.blob))
+                for index in self._held.present or ():
+                    self._held.prove(index, stamp)
+                self._held.proved_since = trio.current_time()
                 self._held.whole, self._held.present = True, None
         return self._files.data(self.blob)
-
-
-class _Files:
-    """The folder. Every call blocks; a name is only ever made from the 32 bytes of an id."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def _named(self, blob: BlobId, suffix: str) -> Path:
-        assert len(blob) == ID_BYTES, "only checked ids become names"
-        return self._folder / f"{blob.hex()}.{suffix}"
-
-    def data(self, blob: BlobId) -> Path:
-        """The file of a whole blob."""
-        return self._named(blob, "data")
-
-    def part(self, blob: BlobId) -> Path:
-        """The file of a blob with chunks missing; the gaps read as zeros."""
-        return self._named(blob, "part")
-
-    def found(self) -> dict[BlobId, _Held]:
-        """What lies here, the oldest first; what an interrupted change left over is removed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        names = {
-            found[1] for path in self._folder.iterdir() if (found := _NAME.fullmatch(path.name))
-        }
-        held: list[tuple[int, BlobId, _Held]] = []
-        for name in sorted(names):
-            blob = BlobId(bytes.fromhex(name))
-            manifest = self._manifest(blob)
-            if manifest is None:
-                self.remove(blob)
-                continue
-            whole = _length(self.data(blob)) == manifest.length
-            if not whole:
-                self.reopen(blob)
-            file = self.data(blob) if whole else self.part(blob)
-            held.append((file.stat().st_mtime_ns, blob, _Held(manifest, whole)))
-        return {blob: one for _age, blob, one in sorted(held, key=lambda item: item[:2])}
-
-    def _manifest(self, blob: BlobId) -> BlobManifest | None:
-        try:
-            manifest = decode(BlobManifest, self._named(blob, "manifest").read_bytes())
-            check_manifest(blob, manifest)
-        except (FileNotFoundError, PeerFault):
-            return None
-        return manifest
-
-    def create(self, blob: BlobId, manifest: BlobManifest) -> None:
-        """Begin an empty part. The manifest comes last: without it the rest is left-overs."""
-        self.part(blob).touch(mode=0o600)
-        new = self._named(blob, "new")
-        with new.open("wb") as file:
-            file.write(encode(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._named(blob, "manifest"))
-        self._sync_names()
-
-    def write_chunk(self, blob: BlobId, index: int, data: bytes) -> None:
-        """Put a checked chunk in its place; durable only after `finish`."""
-        with self.part(blob).open("r+b", buffering=0) as file:
-            file.seek(index * CHUNK_BYTES)
-            written = 0
-            while written < len(data):
-                written += file.write(data[written:])
-
-    def good_chunks(self, blob: BlobId, manifest: BlobManifest) -> set[int]:
-        """Hash what is here of a blob, and say which chunks are good."""
-        path = self.data(blob) if self.data(blob).exists() else self.part(blob)
-        return {
-            index
-            for index, digest in enumerate(manifest.chunks)
-            if blake3_digest(_read_chunk(path, manifest, index)) == digest
-        }
-
-    def finish(self, blob: BlobId) -> None:
-        """Turn a part of which all chunks are good into the whole."""
-        with self.part(blob).open("rb") as file:
-            os.fsync(file.fileno())
-        self.part(blob).replace(self.data(blob))
-        self._sync_names()
-
-    def reopen(self, blob: BlobId) -> None:
-        """Turn the whole into a part again; an empty one where the file is gone."""
-        if self.data(blob).exists():
-            self.data(blob).replace(self.part(blob))
-        self.part(blob).touch(mode=0o600)
-
-    def remove(self, blob: BlobId) -> None:
-        """Take every file of a blob away."""
-        for suffix in ("manifest", "data", "part", "new"):
-            self._named(blob, suffix).unlink(missing_ok=True)
-
-    def _sync_names(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else -1
-
-
-def _read_chunk(path: Path, manifest: BlobManifest, index: int) -> bytes:
-    """What the file has in the place of a chunk; nothing where there is no file."""
-    try:
-        with path.open("rb") as file:
-            file.seek(index * CHUNK_BYTES)
-            return file.read(chunk_length(manifest, index))
-    except FileNotFoundError:
-        return b""
-
-
-def _manifest_of_file(path: Path) -> BlobManifest:
-    """Describe a file a chunk at a time."""
-    length = 0
-    chunks: list[bytes] = []
-    with path.open("rb") as file:
-        while data := file.read(CHUNK_BYTES):
-            length += len(data)
-            chunks.append(blake3_digest(data))
-            if length > BLOB_BYTES_MAX:
-                raise Unavailable(f"{path} is larger than a blob may be: {BLOB_BYTES_MAX} bytes")
-    return BlobManifest(length, tuple(chunks))

@@ -1,170 +1,272 @@
 """A blob arrives whole, from whomever, or not at all and says why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id, manifest_of
-from dpin.base.codec import encode
-from dpin.base.errors import PeerFault
-from dpin.base.ids import BlobId, NodeId
-from dpin.base.machine import Blame
-from dpin.base.units import Instant
-from dpin.net.network import ANSWER_BYTES_MAX
+from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id
+from dpin.base.ids import NodeId
+from dpin.base.machine import Blame, Tick, Wake
+from dpin.base.units import Instant, seconds
+from dpin.net.blobwire import AskChunk, AskHave, AskManifest, BlobQuestion, Have, Manifest, bits_of
+from dpin.net.sharing import IN_FLIGHT_MAX
+from dpin.net.sources import PATIENCE, SOURCES_MAX, STRIKES_MAX, WINDOW_MAX, WINDOW_MIN
 from dpin.net.transfer import (
-    FAILURES_MAX,
-    IN_FLIGHT_MAX,
-    IN_FLIGHT_PER_SOURCE_MAX,
-    SOURCES_MAX,
     Answered,
-    AskChunk,
-    AskManifest,
     Begin,
-    Chunk,
+    Denied,
     Done,
     Effect,
+    Event,
     Failed,
     Fetch,
     GaveUp,
-    Keep,
     Known,
-    Manifest,
-    Question,
-    Refused,
+    Landed,
+    Lied,
     Request,
     SourceFound,
-    read_question,
-    read_reply,
 )
 
-NOW = Instant(0)
-PARTS = [bytes([number]) * CHUNK_BYTES for number in range(19)] + [b"tail"]
-DATA = b"".join(PARTS)
-MANIFEST = manifest_of(DATA)
+COUNT = 40
+MANIFEST = BlobManifest(COUNT * CHUNK_BYTES, tuple(bytes([n]) * 32 for n in range(COUNT)))
 BLOB = blob_id(MANIFEST)
-GOOD, SILENT, LIAR, POOR, OTHER = (NodeId(bytes([n]) * 32) for n in range(5))
-Answer = Callable[[Question], bytes | None]
+NOW = Instant(0)
 
 
-def good(question: Question) -> bytes | None:
-    match question:
-        case AskManifest():
-            return encode(Manifest(MANIFEST))
-        case AskChunk(_, index):
-            return encode(Chunk(PARTS[index]))
+def node(number: int) -> NodeId:
+    return NodeId(bytes([number]) * 32)
 
 
-def silent(_question: Question) -> bytes | None:
-    return None
+@dataclass
+class Peer:
+    """How one source behaves."""
+
+    has: Sequence[int] = range(COUNT)
+    micros: int = 10_000  # for one chunk, one after the other
+    lies: bool = False
+    silent: bool = False
+    busy_until: int = 0
+
+    def reply(self, peer: NodeId, question: BlobQuestion) -> Event:
+        """What comes of a question."""
+        if self.silent:
+            return Failed(peer, question, "silence")
+        match question:
+            case AskManifest():
+                return Answered(peer, question, Manifest(MANIFEST))
+            case AskHave():
+                return Answered(peer, question, Have(bits_of(self.has)))
+            case AskChunk(_, index) if index not in self.has:
+                return Denied(peer, question, "not here")
+            case AskChunk(_, index) if self.lies:
+                return Lied(peer, question, "other bytes")
+            case AskChunk(_, index):
+                return Landed(peer, index)
 
 
-def liar(question: Question) -> bytes | None:
-    match question:
-        case AskManifest():
-            return encode(Manifest(manifest_of(b"another blob")))
-        case AskChunk(_, index):
-            return encode(Chunk(PARTS[index][:-1] + b"?"))
+def is_end_of_chunk(event: Event) -> bool:
+    if isinstance(event, Failed | Denied | Lied):
+        return isinstance(event.question, AskChunk)
+    return isinstance(event, Landed)
 
 
-def poor(_question: Question) -> bytes | None:
-    return encode(Refused("I do not have it"))
+@dataclass
+class World:
+    """Sources, and a fetch that asks them, until it ends."""
+
+    peers: dict[NodeId, Peer]
+    asked: list[Request] = field(default_factory=list)
+    landed: list[tuple[NodeId, int]] = field(default_factory=list)
+    said: list[Effect] = field(default_factory=list)
+    now: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def play(self, fetch: Fetch) -> Effect:
+        """Until it is done or gives up; the last word."""
+        coming: list[tuple[int, int, Event]] = [(0, 0, Begin())]
+        number = 0
+        while coming:
+            self.now, _, event = heappop(coming)
+            if isinstance(event, Landed):
+                self.landed.append((event.peer, event.index))
+            self.in_flight -= is_end_of_chunk(event)
+            for effect in fetch.step(event, Instant(self.now)):
+                number += 1
+                self.said.append(effect)
+                match effect:
+                    case Wake(at):
+                        heappush(coming, (at, number, Tick()))
+                    case Request(peer, question):
+                        self.asked.append(effect)
+                        heappush(coming, (self._when(peer, question), number, self._what(effect)))
+                    case Done() | GaveUp():
+                        return effect
+                    case _:
+                        pass
+        raise AssertionError("it neither ended nor waits for anything")
+
+    def _what(self, request: Request) -> Event:
+        self.in_flight += isinstance(request.question, AskChunk)
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        return self.peers[request.peer].reply(request.peer, request.question)
+
+    def _when(self, peer: NodeId, question: BlobQuestion) -> int:
+        source = self.peers[peer]
+        took = source.micros if isinstance(question, AskChunk) else 1_000
+        source.busy_until = max(source.busy_until, self.now) + took
+        return source.busy_until
+
+    def by(self, peer: NodeId) -> int:
+        """How many chunks a peer gave."""
+        return sum(giver == peer for giver, _ in self.landed)
 
 
-BEHAVIOUR: dict[NodeId, Answer] = {
-    GOOD: good,
-    OTHER: good,
-    SILENT: silent,
-    LIAR: liar,
-    POOR: poor,
-}
+def world(*peers: Peer) -> World:
+    return World({node(number): peer for number, peer in enumerate(peers)})
 
 
-def play(fetch: Fetch, seed: int = 0) -> list[Effect]:
-    """Answer every request in some order; all that the fetch said."""
-    dice = Random(seed)  # noqa: S311  A test's dice.
+def fetch_from(made: World, have: Sequence[int] = ()) -> Fetch:
+    return Fetch(BLOB, list(made.peers), MANIFEST, have)
+
+
+def test_a_blob_comes_from_one_source_and_no_chunk_twice() -> None:
+    made = world(Peer())
+    assert made.play(fetch_from(made)) == Done()
+    assert sorted(index for _, index in made.landed) == list(range(COUNT))
+
+
+def test_first_the_manifest_from_whoever_has_it() -> None:
+    made = world(Peer(silent=True), Peer())
+    fetch = Fetch(BLOB, list(made.peers))
     said = list(fetch.step(Begin(), NOW))
-    open_requests = [effect for effect in said if isinstance(effect, Request)]
-    while open_requests:
-        assert len(open_requests) <= IN_FLIGHT_MAX
-        request = open_requests.pop(dice.randrange(len(open_requests)))
-        reply = BEHAVIOUR[request.peer](request.question)
-        effects = fetch.step(
-            Failed(request.peer, request.question, "silence")
-            if reply is None
-            else Answered(request.peer, request.question, reply),
-            NOW,
-        )
-        said += effects
-        open_requests += [effect for effect in effects if isinstance(effect, Request)]
-    return said
+    request = next(effect for effect in said if isinstance(effect, Request))
+    said = list(fetch.step(Failed(request.peer, request.question, "silence"), NOW))
+    assert said == [Request(node(1), AskManifest(BLOB))]
+    answer = Answered(node(1), AskManifest(BLOB), Manifest(MANIFEST))
+    assert fetch.step(answer, NOW) == [Known(MANIFEST)]
+    assert fetch.step(Tick(), NOW) == []
 
 
-def kept(said: Sequence[Effect]) -> dict[int, bytes]:
-    return {effect.index: effect.data for effect in said if isinstance(effect, Keep)}
+def test_a_manifest_of_another_blob_is_a_lie() -> None:
+    fetch = Fetch(BLOB, [node(0)])
+    fetch.step(Begin(), NOW)
+    other = Manifest(BlobManifest(0, ()))
+    said = fetch.step(Answered(node(0), AskManifest(BLOB), other), NOW)
+    assert isinstance(said[0], Blame)
+    assert isinstance(said[1], GaveUp)
 
 
-def test_a_blob_comes_from_one_source() -> None:
-    said = play(Fetch(BLOB, [GOOD]))
-    assert kept(said) == dict(enumerate(PARTS))
-    assert said[-1] == Done()
-    assert Known(MANIFEST) in said
+def test_an_answer_to_another_question_is_a_lie() -> None:
+    fetch = Fetch(BLOB, [node(0)])
+    fetch.step(Begin(), NOW)
+    said = fetch.step(Answered(node(0), AskManifest(BLOB), Have(b"")), NOW)
+    assert said[0] == Blame(node(0), "answered another question than the one put")
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_blob_comes_whatever_the_other_sources_do(seed: int) -> None:
-    said = play(Fetch(BLOB, [LIAR, SILENT, POOR, GOOD, OTHER]), seed)
-    assert kept(said) == dict(enumerate(PARTS))
-    assert said[-1] == Done()
-    assert [effect.peer for effect in said if isinstance(effect, Blame)] in ([LIAR], [LIAR] * 2, [])
-    assert sum(isinstance(effect, Keep) for effect in said) == len(PARTS)
+def test_several_sources_share_the_work_by_how_fast_they_are() -> None:
+    made = world(Peer(micros=10_000), Peer(micros=20_000), Peer(micros=40_000))
+    assert made.play(fetch_from(made)) == Done()
+    assert made.by(node(0)) > made.by(node(1)) > made.by(node(2)) > 0
 
 
-def test_several_sources_share_the_work() -> None:
-    said = play(Fetch(BLOB, [GOOD, OTHER]))
-    asked = [effect.peer for effect in said if isinstance(effect, Request)]
-    assert min(asked.count(GOOD), asked.count(OTHER)) >= len(PARTS) // 4
+def test_four_equal_sources_take_a_quarter_of_the_time_of_one() -> None:
+    alone, four = world(Peer()), world(*[Peer() for _ in range(4)])
+    alone.play(fetch_from(alone))
+    four.play(fetch_from(four))
+    assert four.now < alone.now / 3
 
 
-def test_one_source_is_asked_for_so_much_at_once_and_no_more() -> None:
-    fetch = Fetch(BLOB, [GOOD], MANIFEST)
-    requests = [e for e in fetch.step(Begin(), NOW) if isinstance(e, Request)]
-    assert len(requests) == IN_FLIGHT_PER_SOURCE_MAX
-    fetch.step(SourceFound(OTHER), NOW)
-    both = [e for e in fetch.step(SourceFound(SILENT), NOW) if isinstance(e, Request)]
-    assert len(both) == 0  # The second source has filled the total already.
+def test_the_rarest_chunks_are_asked_for_first() -> None:
+    rare = [7, 30]
+    most = [index for index in range(COUNT) if index not in rare]
+    made = world(Peer(), Peer(has=most), Peer(has=most))
+    made.play(fetch_from(made))
+    of_whole = [r.question for r in made.asked if r.peer == node(0)]
+    chunks = [question.index for question in of_whole if isinstance(question, AskChunk)]
+    assert set(rare) <= set(chunks[: 2 * WINDOW_MIN])
 
 
-def test_what_is_on_disk_is_not_asked_for_again() -> None:
-    fetch = Fetch(BLOB, [GOOD], MANIFEST, have=range(15))
-    assert fetch.missing == [15, 16, 17, 18, 19]
-    assert sorted(kept(play(fetch))) == [15, 16, 17, 18, 19]
+def test_a_source_with_a_part_is_asked_for_nothing_else() -> None:
+    made = world(Peer(), Peer(has=[0, 1]))
+    made.play(fetch_from(made))
+    chunks = [r.question for r in made.asked if r.peer == node(1)]
+    assert all(q.index in {0, 1} for q in chunks if isinstance(q, AskChunk))
 
 
-def test_a_blob_that_is_here_already_needs_no_source() -> None:
-    assert Fetch(BLOB, [], MANIFEST, have=range(20)).step(Begin(), NOW) == [Done()]
-    empty = BlobManifest(0, ())
-    assert Fetch(blob_id(empty), [], empty).step(Begin(), NOW) == [Done()]
+def test_sources_that_have_the_blob_only_together_are_enough() -> None:
+    made = world(Peer(has=range(20)), Peer(has=range(20, COUNT)))
+    assert made.play(fetch_from(made)) == Done()
 
 
-def test_without_any_source_left_it_gives_up_and_says_why() -> None:
-    assert play(Fetch(BLOB, []))[-1] == GaveUp(
-        "no source is left; the last one: no peer is known to have it"
-    )
-    assert "silence" in str(play(Fetch(BLOB, [SILENT]))[-1])
-    assert "do not have it" in str(play(Fetch(BLOB, [POOR]))[-1])
-    assert "not that of the blob" in str(play(Fetch(BLOB, [LIAR]))[-1])
+def test_a_liar_is_blamed_once_and_its_chunks_come_from_others() -> None:
+    made = world(Peer(lies=True, micros=1_000), Peer())
+    assert made.play(fetch_from(made)) == Done()
+    assert {e.peer for e in made.said if isinstance(e, Blame)} == {node(0)}
+    assert made.by(node(0)) == 0
+
+
+def test_a_slow_source_is_replaced_and_does_not_hold_up_the_end() -> None:
+    made = world(Peer(), Peer(micros=100_000_000))
+    assert made.play(fetch_from(made)) == Done()
+    assert made.now < 2 * PATIENCE
+
+
+def test_a_source_that_is_slow_alone_is_waited_for() -> None:
+    made = world(Peer(micros=5 * PATIENCE))
+    assert made.play(fetch_from(made)) == Done()
 
 
 def test_a_silent_source_is_dropped_after_some_failures() -> None:
-    asked = [e for e in play(Fetch(BLOB, [SILENT])) if isinstance(e, Request)]
-    assert len(asked) == FAILURES_MAX
+    made = world(Peer(silent=True))
+    last = made.play(fetch_from(made))
+    assert isinstance(last, GaveUp)
+    assert "silence" in last.reason
+    assert len(made.asked) == STRIKES_MAX
 
 
-def test_after_the_end_nothing_more_is_said() -> None:
-    fetch = Fetch(BLOB, [])
-    fetch.step(Begin(), NOW)
-    assert fetch.step(SourceFound(GOOD), NOW) == []
+def test_a_source_that_has_not_what_is_missing_is_asked_again_and_at_last_given_up() -> None:
+    made = world(Peer(has=range(39)))
+    last = made.play(fetch_from(made))
+    assert isinstance(last, GaveUp)
+    assert "no source has what is missing" in last.reason
+    assert made.now > seconds(60)
+    made = world(Peer(has=range(39)))
+    made.peers[node(0)].has = range(COUNT)
+    assert made.play(fetch_from(made)) == Done()
+
+
+def test_what_is_on_disk_is_not_asked_for_again() -> None:
+    made = world(Peer())
+    assert made.play(fetch_from(made, have=range(35))) == Done()
+    assert sorted(index for _, index in made.landed) == [35, 36, 37, 38, 39]
+
+
+def test_a_blob_that_is_here_already_needs_no_source() -> None:
+    assert Fetch(BLOB, [], MANIFEST, range(COUNT)).step(Begin(), NOW)[-1] == Done()
+    empty = BlobManifest(0, ())
+    assert Fetch(blob_id(empty), [], empty).step(Begin(), NOW)[-1] == Done()
+
+
+def test_without_any_source_it_gives_up_and_says_why() -> None:
+    assert Fetch(BLOB, []).step(Begin(), NOW)[-1] == GaveUp(
+        "no source is left; the last one: no peer is known to have it"
+    )
+
+
+def test_so_much_is_asked_at_once_and_no_more() -> None:
+    made = world(*[Peer() for _ in range(SOURCES_MAX)])
+    made.play(fetch_from(made))
+    assert made.most_in_flight <= IN_FLIGHT_MAX
+    alone = world(Peer())
+    alone.play(fetch_from(alone))
+    assert alone.most_in_flight <= WINDOW_MAX
 
 
 def test_sources_are_bounded() -> None:
@@ -174,18 +276,44 @@ def test_sources_are_bounded() -> None:
     assert len(fetch._sources) == SOURCES_MAX
 
 
-def test_an_answer_to_another_question_is_a_lie() -> None:
-    fetch = Fetch(BLOB, [GOOD])
+def test_after_the_end_nothing_more_is_said() -> None:
+    fetch = Fetch(BLOB, [])
     fetch.step(Begin(), NOW)
-    effects = fetch.step(Answered(GOOD, AskManifest(BLOB), encode(Chunk(b"x"))), NOW)
-    assert effects[0] == Blame(GOOD, "answered another question than the one that was put")
+    assert fetch.step(SourceFound(node(0)), NOW) == []
 
 
-def test_questions_and_answers_keep_to_their_limits() -> None:
-    assert read_question(encode(AskChunk(BlobId(b"b" * 32), 7))) == AskChunk(b"b" * 32, 7)
-    largest = encode(Chunk(bytes(CHUNK_BYTES)))
-    assert len(largest) <= ANSWER_BYTES_MAX
-    assert read_reply(largest) == Chunk(bytes(CHUNK_BYTES))
-    for read in (read_question, read_reply):
-        with pytest.raises(PeerFault):
-            read(b"\xc1")
+def peers() -> st.SearchStrategy[Peer]:
+    parts = st.lists(st.integers(0, COUNT - 1), unique=True, max_size=COUNT)
+    return st.builds(
+        Peer,
+        has=parts | st.just(range(COUNT)),
+        micros=st.sampled_from([1, 1_000, 50_000, 10_000_000]),
+        lies=st.booleans(),
+        silent=st.booleans(),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(others=st.lists(peers(), max_size=6), good=st.booleans())
+def test_whatever_sources_do_it_ends_and_is_done_where_one_is_good(
+    others: list[Peer], *, good: bool
+) -> None:
+    made = world(*others, *([Peer()] if good else []))
+    last = made.play(fetch_from(made))
+    if good:
+        assert last == Done()
+    if last == Done():
+        assert {index for _, index in made.landed} == set(range(COUNT))
+    blamed = {e.peer for e in made.said if isinstance(e, Blame)}
+    assert all(made.peers[peer].lies for peer in blamed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_histories_give_equal_effects(seed: int) -> None:
+    def run() -> list[Effect]:
+        dice = Random(seed)  # noqa: S311  A test's dice.
+        made = world(*[Peer(micros=dice.randrange(1, 10**6)) for _ in range(4)])
+        made.play(fetch_from(made))
+        return made.said
+
+    assert run() == run()

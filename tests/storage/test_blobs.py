@@ -61,14 +61,14 @@ async def test_a_file_and_its_bytes_are_the_same_blob(tmp_path: Path, data: byte
     assert store.manifest(blob) == manifest_of(data)
     assert store.path(blob).read_bytes() == data
     count = len(store.manifest(blob).chunks)
-    assert b"".join([await store.read_chunk(blob, n) for n in range(count)]) == data
+    assert b"".join([await store.reader(blob).read(n) for n in range(count)]) == data
 
 
 async def test_a_store_opened_again_has_what_it_had(tmp_path: Path) -> None:
     await BlobStore(tmp_path, QUOTA).add_bytes(DATA)
     store = BlobStore(tmp_path, QUOTA)
     assert store.has(BLOB)
-    assert await store.read_chunk(BLOB, 2) == b"the end"
+    assert await store.reader(BLOB).read(2) == b"the end"
 
 
 async def test_what_is_not_here_is_said_not_to_be(tmp_path: Path) -> None:
@@ -78,13 +78,13 @@ async def test_what_is_not_here_is_said_not_to_be(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="is not here"):
         store.path(BLOB)
     with pytest.raises(Unavailable, match="is not here"):
-        await store.read_chunk(BLOB, 0)
+        await store.reader(BLOB).read(0)
     with pytest.raises(Unavailable, match="is not here"):
         store.pin(BLOB)
     await store.add_bytes(DATA)
     for index in (-1, 3, 1 << 70):
         with pytest.raises(Unavailable, match="is not here"):
-            await store.read_chunk(BLOB, index)
+            await store.reader(BLOB).read(index)
     assert store.has(BLOB)
 
 
@@ -123,7 +123,7 @@ async def test_a_chunk_that_is_not_the_one_is_refused_and_changes_nothing(tmp_pa
             with pytest.raises(PeerFault):
                 await download.write_chunk(index, data)
         assert download.missing() == [0, 1]
-        assert await store.read_chunk(BLOB, 2) == b"the end"
+        assert await store.reader(BLOB).read(2) == b"the end"
 
 
 async def test_a_manifest_outside_the_limits_is_refused(tmp_path: Path) -> None:
@@ -141,10 +141,10 @@ async def test_a_download_goes_on_after_a_restart_with_what_was_good(tmp_path: P
     turn_bit(tmp_path / f"{BLOB.hex()}.part", 2 * CHUNK_BYTES)  # what a power cut may leave
     store = BlobStore(tmp_path, QUOTA)
     with pytest.raises(Unavailable, match="is not here"):
-        await store.read_chunk(BLOB, 0)  # Nobody has looked at the part yet.
+        await store.reader(BLOB).read(0)  # Nobody has looked at the part yet.
     with await store.begin(MANIFEST) as download:
         assert download.present == {0}
-        assert await store.read_chunk(BLOB, 0) == chunk(0)
+        assert await store.reader(BLOB).read(0) == chunk(0)
         for index in download.missing():
             await download.write_chunk(index, chunk(index))
         assert (await download.finish()).read_bytes() == DATA
@@ -169,9 +169,9 @@ async def test_a_damaged_chunk_is_never_given_out_and_only_it_is_fetched_again(
     store = BlobStore(tmp_path, QUOTA)
     await store.add_bytes(DATA)
     turn_bit(store.path(BLOB), CHUNK_BYTES + 5)
-    assert await store.read_chunk(BLOB, 0) == chunk(0)
+    assert await store.reader(BLOB).read(0) == chunk(0)
     with pytest.raises(Unavailable, match="damaged on this disk"):
-        await store.read_chunk(BLOB, 1)
+        await store.reader(BLOB).read(1)
     assert not store.has(BLOB)
     with await store.begin(MANIFEST) as download:
         assert download.missing() == [1]
@@ -186,7 +186,7 @@ async def test_a_chunk_that_rots_while_the_rest_comes_is_missed(tmp_path: Path) 
         await download.write_chunk(0, chunk(0))
         turn_bit(tmp_path / f"{BLOB.hex()}.part", 5)
         with pytest.raises(Unavailable, match="damaged on this disk"):
-            await store.read_chunk(BLOB, 0)
+            await store.reader(BLOB).read(0)
         assert download.missing() == [0, 1, 2]
 
 
@@ -195,7 +195,7 @@ async def test_a_file_that_somebody_deleted_is_missed_and_can_come_again(tmp_pat
     await store.add_bytes(DATA)
     store.path(BLOB).unlink()
     with pytest.raises(Unavailable, match="damaged"):
-        await store.read_chunk(BLOB, 0)
+        await store.reader(BLOB).read(0)
     assert not store.has(BLOB)
     assert await store.add_bytes(DATA) == BLOB
     assert store.path(BLOB).read_bytes() == DATA
@@ -235,7 +235,7 @@ async def test_left_overs_and_foreign_manifests_are_removed_other_files_let_be(
 async def test_the_longest_unused_blob_makes_room(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, 3 * (CHUNK_BYTES + 32))
     first, second, third = [await store.add_bytes(bytes([n]) * CHUNK_BYTES) for n in range(3)]
-    await store.read_chunk(first, 0)
+    await store.reader(first).read(0)
     store.pin(second)
     fourth = await store.add_bytes(b"\3" * CHUNK_BYTES)
     assert [store.has(blob) for blob in (first, second, third, fourth)] == [True, True, False, True]

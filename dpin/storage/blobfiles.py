@@ -1,0 +1,203 @@
+"""The files of the blob store: their names, what is in them, and what a crash left. All block."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from dpin.base.blob import (
+    BLOB_BYTES_MAX,
+    CHUNK_BYTES,
+    BlobManifest,
+    check_manifest,
+    chunk_length,
+)
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import blake3_digest
+from dpin.base.errors import PeerFault, Unavailable
+from dpin.base.ids import ID_BYTES, BlobId
+
+_NAME: Final = re.compile(r"([0-9a-f]{64})\.(manifest|data|part|new)")
+
+
+@dataclass(slots=True)
+class Held:
+    """A blob of which something is on the disk."""
+
+    manifest: BlobManifest
+    whole: bool
+    present: set[int] | None = None  # good chunks of a part; None before they were looked at
+    proved: set[int] = field(default_factory=set)  # chunks hashed not long ago
+    proved_stamp: tuple[int, int] = (0, 0)  # what the file looked like then
+    proved_since: float = 0.0
+    users: int = 0  # pins, and downloads under way; above 0 it is never evicted
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes of the quota, those still to come included."""
+        return self.manifest.length + ID_BYTES * len(self.manifest.chunks)
+
+    def prove(self, index: int, stamp: tuple[int, int]) -> None:
+        """A chunk was hashed and is good, in a file of this time and length."""
+        if stamp != self.proved_stamp:
+            self.proved, self.proved_stamp = set(), stamp
+        self.proved.add(index)
+
+    def has(self, index: int) -> bool:
+        """Whether chunk `index` should be on the disk."""
+        if self.whole:
+            return 0 <= index < len(self.manifest.chunks)
+        return self.present is not None and index in self.present
+
+
+class Files:
+    """The folder. Every call blocks; a name is only ever made from the 32 bytes of an id."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _named(self, blob: BlobId, suffix: str) -> Path:
+        assert len(blob) == ID_BYTES, "only checked ids become names"
+        return self._folder / f"{blob.hex()}.{suffix}"
+
+    def data(self, blob: BlobId) -> Path:
+        """The file of a whole blob."""
+        return self._named(blob, "data")
+
+    def part(self, blob: BlobId) -> Path:
+        """The file of a blob with chunks missing; the gaps read as zeros."""
+        return self._named(blob, "part")
+
+    def found(self) -> dict[BlobId, Held]:
+        """What lies here, the oldest first; what an interrupted change left over is removed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names = {
+            found[1] for path in self._folder.iterdir() if (found := _NAME.fullmatch(path.name))
+        }
+        held: list[tuple[int, BlobId, Held]] = []
+        for name in sorted(names):
+            blob = BlobId(bytes.fromhex(name))
+            manifest = self._manifest(blob)
+            if manifest is None:
+                self.remove(blob)
+                continue
+            whole = _length(self.data(blob)) == manifest.length
+            if not whole:
+                self.reopen(blob)
+            file = self.data(blob) if whole else self.part(blob)
+            held.append((file.stat().st_mtime_ns, blob, Held(manifest, whole)))
+        return {blob: one for _age, blob, one in sorted(held, key=lambda item: item[:2])}
+
+    def _manifest(self, blob: BlobId) -> BlobManifest | None:
+        try:
+            manifest = decode(BlobManifest, self._named(blob, "manifest").read_bytes())
+            check_manifest(blob, manifest)
+        except (FileNotFoundError, PeerFault):
+            return None
+        return manifest
+
+    def create(self, blob: BlobId, manifest: BlobManifest) -> None:
+        """Begin an empty part. The manifest comes last: without it the rest is left-overs.
+
+        The part has its room on the disk from the start: a full disk refuses at once, and pages
+        of a file that grows cost several times as much to write.
+        """
+        with open(self.part(blob), "wb", opener=_private) as part:
+            if manifest.length and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(part.fileno(), 0, manifest.length)
+        new = self._named(blob, "new")
+        with new.open("wb") as file:
+            file.write(encode(manifest))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._named(blob, "manifest"))
+        self._sync_names()
+
+    def write_chunk(self, blob: BlobId, index: int, data: bytes | memoryview) -> None:
+        """Put a checked chunk in its place; durable only after `finish`."""
+        with self.part(blob).open("r+b", buffering=0) as file:
+            file.seek(index * CHUNK_BYTES)
+            written = 0
+            while written < len(data):
+                written += file.write(data[written:])
+
+    def good_chunks(self, blob: BlobId, manifest: BlobManifest) -> set[int]:
+        """Hash what is here of a blob, and say which chunks are good."""
+        path = self.data(blob) if self.data(blob).exists() else self.part(blob)
+        return {
+            index
+            for index, digest in enumerate(manifest.chunks)
+            if blake3_digest(read_chunk(path, manifest, index)) == digest
+        }
+
+    def finish(self, blob: BlobId) -> tuple[int, int]:
+        """Turn a part of which all chunks are good into the whole; its time and length."""
+        with self.part(blob).open("rb") as file:
+            os.fsync(file.fileno())
+            found = os.fstat(file.fileno())
+        self.part(blob).replace(self.data(blob))
+        self._sync_names()
+        return found.st_mtime_ns, found.st_size
+
+    def reopen(self, blob: BlobId) -> None:
+        """Turn the whole into a part again; an empty one where the file is gone."""
+        if self.data(blob).exists():
+            self.data(blob).replace(self.part(blob))
+        self.part(blob).touch(mode=0o600)
+
+    def remove(self, blob: BlobId) -> None:
+        """Take every file of a blob away."""
+        for suffix in ("manifest", "data", "part", "new"):
+            self._named(blob, suffix).unlink(missing_ok=True)
+
+    def _sync_names(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_into(path: Path, index: int, room: memoryview) -> tuple[int, int]:
+    """Fill the room from where a chunk lies; what the file looked like: its time and length."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(index * CHUNK_BYTES)
+        got = 0
+        while got < len(room) and (some := file.readinto(room[got:])):
+            got += some
+        found = os.fstat(file.fileno())
+    if got < len(room):
+        raise PeerFault(f"chunk {index} is cut short on this disk")
+    return found.st_mtime_ns, found.st_size
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def read_chunk(path: Path, manifest: BlobManifest, index: int) -> bytes:
+    """What the file has in the place of a chunk; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(index * CHUNK_BYTES)
+            return file.read(chunk_length(manifest, index))
+    except FileNotFoundError:
+        return b""
+
+
+def manifest_of_file(path: Path) -> BlobManifest:
+    """Describe a file a chunk at a time."""
+    length = 0
+    chunks: list[bytes] = []
+    with path.open("rb") as file:
+        while data := file.read(CHUNK_BYTES):
+            length += len(data)
+            chunks.append(blake3_digest(data))
+            if length > BLOB_BYTES_MAX:
+                raise Unavailable(f"{path} is larger than a blob may be: {BLOB_BYTES_MAX} bytes")
+    return BlobManifest(length, tuple(chunks))
