@@ -18,9 +18,10 @@ from dpin.base.codec import encode
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, MicroTokens, after
+from dpin.ledger.chains import OwnChains
 from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import Genesis
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.replica import Applied, Event, Replica, Submit
 from dpin.ledger.transactions import Transfer, sign, transaction_id
 from dpin.sim.ledgers import Founding, found_network
@@ -48,7 +49,9 @@ class World:
         self._order = count()
         genesis, keys, tables = self.founding.genesis, self.founding.keys, self.founding.tables
         self.replicas = {
-            key.node_id: Replica(genesis, Identity(key, table), self.executor(genesis), ())
+            key.node_id: Replica(
+                genesis, Identity(key, OwnChains({0: table})), self.executor(genesis), ()
+            )
             for key, table in zip(keys, tables, strict=True)
         }
 

@@ -6,7 +6,7 @@ import typer
 
 from dpin.cli.options import HomeOption, JsonOption, group, say, show
 
-Action = Literal["register", "bond", "retire", "withdraw"]
+Action = Literal["register", "bond", "retire", "withdraw", "rotate-key"]
 
 validator = group("Make this node a validator, or let it be one no more.")
 
@@ -49,6 +49,16 @@ def retire(*, home: HomeOption = None, json: JsonOption = False) -> None:
 def withdraw(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Take the whole bond back, once no evidence could cost it any more."""
     _ask("withdraw", "", home=home, json=json)
+
+
+@validator.command(name="rotate-key")
+def rotate_key(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Make a new consensus key, with which this validator signs from the next epoch on.
+
+    A node does so by itself when its log has lost blocks that it signed. The key lies in the
+    home, encrypted under the node's key; it is no account, and belongs into no back-up.
+    """
+    _ask("rotate-key", "", home=home, json=json)
 
 
 @validator.command()

@@ -7,7 +7,7 @@ and who knows x_k of an earlier round checks x_r with r - k hashes.
 A table keeps 2^11 values evenly apart; any other one is at most N / 2^11 hashes away from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -46,14 +46,21 @@ class Chain:
 
         `progress` is told, from time to time, how many rounds are done.
         """
-        assert len(seed) == ID_BYTES, "the secret end of a chain is 32 bytes long"
-        value, values = Digest(seed), [seed]
-        for place in range(self.length - self.stride, 0, -self.stride):
-            value = _hashed(value, self.stride)
+        values: list[bytes] = []
+        for value in self.strides(seed):
             values.append(value)
             if progress is not None:
-                progress(self.length - place)
+                progress(len(values) * self.stride)
         return b"".join(reversed(values))
+
+    def strides(self, seed: bytes) -> Iterator[bytes]:
+        """The values of the table, the last one first; each takes a stride of hashes."""
+        assert len(seed) == ID_BYTES, "the secret end of a chain is 32 bytes long"
+        value = Digest(seed)
+        yield value
+        for _ in range(self.length - self.stride, 0, -self.stride):
+            value = _hashed(value, self.stride)
+            yield value
 
     def anchor(self, table: bytes) -> Digest:
         """x_0: what the network is told."""

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from dpin.base.crypto import SigningKey
 from dpin.base.ids import ChainId, NodeId, Round
 from dpin.base.units import MICROS_PER_MILLI, Instant, Tick
 from dpin.ledger.accounts import State
-from dpin.ledger.beacon import CHAIN_LENGTH, GAP_MAX, Chain, OwnChain
+from dpin.ledger.beacon import GAP_MAX
 from dpin.ledger.blocks import Vertex
-from dpin.ledger.candidacy import ReadyValidator, RegisterValidator, register_validator
+from dpin.ledger.candidacy import ReadyValidator
 from dpin.ledger.dag import Dag
 from dpin.ledger.evidence import contradiction_of, evidence_of
+from dpin.ledger.identity import Identity
 from dpin.ledger.offences import CheckpointContradiction, Crime, Equivocation
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.params import Params
@@ -26,16 +26,6 @@ from dpin.ledger.wishes import Wish
 
 LATE_MS: Final = 10_000  # who is further behind the others catches up first
 ROUNDS_BACK: Final = 200  # twins are looked for in so many rounds
-
-
-def registration(
-    key: SigningKey, chain: ChainId, table: bytes, round_: Round
-) -> RegisterValidator | None:
-    """A node as a validator that signs with its own key; None once its chain is used up."""
-    if round_ >= CHAIN_LENGTH:
-        return None
-    anchor = OwnChain(Chain(), table).at(round_)
-    return register_validator(key, chain, key.node_id, anchor, round_)
 
 
 _WORDS: Final = {Crime.EQUIVOCATION: "equivocation", Crime.FORK: "checkpoint-fork"}
@@ -60,15 +50,12 @@ _Place = tuple[int, int, Crime]  # epoch, author, what it did
 
 
 class Duties:
-    """See `step`. `beacon` is the table of the node's chain of reveals."""
+    """See `step`."""
 
-    def __init__(
-        self, key: SigningKey, chain: ChainId, params: Params, beacon: bytes | None
-    ) -> None:
-        self._key = key
+    def __init__(self, identity: Identity, chain: ChainId, params: Params) -> None:
+        self._identity = identity
         self._chain = chain
         self._params = params
-        self._beacon = beacon
         self._cases: dict[_Place, _Case] = {}
         self._dag: Dag | None = None
         self._looked: set[int] = set()  # equivocators of that DAG whose twins were looked for
@@ -81,19 +68,39 @@ class Duties:
         self._look(state, witness)
         if abs(now // MICROS_PER_MILLI - commit.timestamp_ms) > LATE_MS:
             return ()
-        return [*self._stand(state, commit.leader_round), *self._accuse(state)]
+        renewed = self._renew(state, commit.leader_round)
+        return [*renewed, *self._stand(state), *self._accuse(state)]
+
+    # --- to keep what it signs with ---
+
+    def _renew(self, state: State, round_: Round) -> Iterator[Wish]:
+        """Register anew: a key that took another's place, a chain that ends, or one out of reach.
+
+        The newest chain takes over in the last tenth of the one before. Whoever has no seat is not
+        heard, so its chain falls behind by itself.
+        """
+        me = self._identity.key.node_id
+        validator = state.validators.get(me)
+        if validator is None or not validator.stands:
+            return
+        begun = self._identity.chains.begins(self._identity.chains.number(round_))
+        behind = round_ - validator.anchor_round > GAP_MAX // 2
+        waits = behind and _place(state, me) is None and self._may_stand(state, validator)
+        rekeyed = validator.signer != self._identity.newest.node_id
+        self._identity.fresh = self._identity.fresh and rekeyed
+        ends = waits or validator.anchor_round < begun
+        if self._identity.fresh or (ends and self._identity.holder(validator.signer) is not None):
+            again = self._identity.registration(self._chain, round_)
+            if again is not None:
+                yield Wish(f"chain:{state.epoch}", again)
 
     # --- to be seated ---
 
-    def _stand(self, state: State, round_: Round) -> Iterator[Wish]:
-        me, epoch = self._key.node_id, state.epoch
-        validator = state.validators.get(me)
+    def _stand(self, state: State) -> Iterator[Wish]:
+        epoch = state.epoch
+        validator = state.validators.get(self._identity.key.node_id)
         if validator is None or not self._may_stand(state, validator):
             return
-        if round_ - validator.anchor_round > GAP_MAX // 2 and self._beacon is not None:
-            again = registration(self._key, self._chain, self._beacon, round_)
-            if again is not None and validator.signer == me:
-                yield Wish(f"chain:{epoch}", again)
         passed = state.time - state.term.opened_ms
         near = passed * READY_PARTS >= self._params.epoch_ms * (READY_PARTS - 1)
         if near and validator.ready_for <= epoch:
@@ -101,7 +108,7 @@ class Duties:
 
     def _may_stand(self, state: State, validator: Validator) -> bool:
         """Whether it is not seated, and nothing but readiness is wanting."""
-        seated = _place(state, self._key.node_id) is not None
+        seated = _place(state, self._identity.key.node_id) is not None
         free = validator.jailed_until <= state.epoch + 1
         enough = validator.bond >= self._params.validator_bond_min
         return validator.stands and not seated and free and enough
@@ -138,7 +145,7 @@ class Duties:
 
     def _is_due(self, state: State, case: _Case, offender: NodeId) -> bool:
         """Whether it is this member's turn; nobody accuses itself."""
-        me, members = self._key.node_id, len(state.term.committee.members)
+        me, members = self._identity.key.node_id, len(state.term.committee.members)
         mine = _place(state, me)
         if mine is None or me == offender:
             return False

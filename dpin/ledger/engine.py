@@ -23,8 +23,9 @@ from dpin.ledger.core import Core, Opening, first_opening
 from dpin.ledger.dag import Offered, encoded
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.handover import Handover
+from dpin.ledger.identity import Identity
 from dpin.ledger.keeper import Keeper
-from dpin.ledger.membership import Identity, Membership
+from dpin.ledger.membership import Membership
 from dpin.ledger.mempool import Mempool
 from dpin.ledger.offload import Offload
 from dpin.ledger.order import Done, Executor, OrderedCommit

@@ -1,26 +1,16 @@
 """A node among the validators: whether it is one in the present epoch, and may act as one."""
 
-from dataclasses import dataclass
-
-from dpin.base.crypto import SigningKey
-from dpin.ledger.beacon import Chain, OwnChain
+from dpin.base.ids import NodeId
+from dpin.ledger.beacon import OwnChain
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.core import Core
+from dpin.ledger.identity import Identity
 from dpin.ledger.proposer import Author
 from dpin.ledger.restart import Restart
 from dpin.ledger.role import Role
 
 KEYLESS = "this node has a seat in the committee, but not the consensus key that it registered"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a node is: its own key, its chain of reveals if it validates, further consensus keys."""
-
-    key: SigningKey
-    beacon: bytes | None = None  # the table of its chain
-    signers: tuple[SigningKey, ...] = ()
 
 
 class Membership:
@@ -32,6 +22,7 @@ class Membership:
         self._identity = identity
         self._chain: OwnChain | None = None
         self._lack: str | None = None
+        self._signer: NodeId | None = None  # the consensus key of the present epoch
 
     def enter(self, core: Core) -> None:
         """An epoch begins."""
@@ -43,28 +34,26 @@ class Membership:
         node, self._lack = self._identity.key.node_id, None
         for index, member in enumerate(record.members):
             if member.node == node:
-                held = (self._identity.key, *self._identity.signers)
-                key = next((key for key in held if key.node_id == member.signer), None)
+                key = self._identity.holder(member.signer)
                 if key is not None:
+                    self._signer = key.node_id
                     self._chain = self._reveals(member)
                     return Author(index, key, self._chain)
                 self._lack = KEYLESS
         return None
 
     def _reveals(self, member: Member) -> OwnChain | None:
-        """The own chain where it meets the anchor that the committee names.
+        """The own chain where it meets the anchor that the committee names."""
+        own = self._chain
+        if own is not None and own.at(member.anchor_round) == member.anchor:
+            return own
+        return self._identity.chains.meeting(member.anchor_round, member.anchor)
 
-        An anchor moves along with each epoch; the chain begins at round 0 for a founder, and for
-        who came later in the round that it registered.
-        """
-        if self._identity.beacon is None:
-            return None
-        chain, table = Chain(), self._identity.beacon
-        begun = [OwnChain(chain, table), OwnChain(chain, table, member.anchor_round)]
-        for own in [self._chain, *begun]:
-            if own is not None and own.at(member.anchor_round) == member.anchor:
-                return own
-        return None
+    @property
+    def used_up(self) -> NodeId | None:
+        """The key that this node signs with no more: others know blocks that its log lacks."""
+        silenced = self.role is not None and self.restart.silenced is not None
+        return self._signer if silenced else None
 
     @property
     def silenced(self) -> str | None:

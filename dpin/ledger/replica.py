@@ -24,10 +24,10 @@ from dpin.ledger.early import Early
 from dpin.ledger.engine import Engine, Executed, Progress
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.handover import Handover
+from dpin.ledger.identity import Identity
 from dpin.ledger.intake import Intake, Refusals
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.links import Links
-from dpin.ledger.membership import Identity
 from dpin.ledger.messages import (
     AskHandover,
     AskNewest,

@@ -93,7 +93,7 @@ class ProofRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class ValidatorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to do about being a validator; tokens for the bond as decimal text."""
 
-    action: Literal["register", "bond", "retire", "withdraw"]
+    action: Literal["register", "bond", "retire", "withdraw", "rotate-key"]
     amount: str = ""
 
 

@@ -11,7 +11,7 @@ import trio
 
 from dpin.base.codec import encode
 from dpin.base.errors import Misuse, NotFound, OverBudget
-from dpin.base.ids import Digest
+from dpin.base.ids import Digest, Round
 from dpin.base.units import (
     MicroTokens,
     format_tokens,
@@ -37,7 +37,6 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
-from dpin.node.home import read_beacon
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.panorama import Panorama, money_of
@@ -65,7 +64,7 @@ from dpin.node.status import (
 )
 from dpin.node.surroundings import Surroundings
 from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
-from dpin.node.validating import operations_of, validators_of
+from dpin.node.validating import check_stands, operations_of, validators_of
 
 DECISION_SECONDS: Final = 15.0
 
@@ -224,9 +223,27 @@ class Office(Purse):
 
     async def validate(self, request: ValidatorRequest) -> TransferView:
         """Become a validator, or stop being one."""
-        table = read_beacon(self._around.home)
-        first, *more = operations_of(request, self._peer, self._bulletin.seen.round, table)
-        return await self._decided(Wish(f"validator:{token_hex(8)}", first, tuple(more)))
+        key = f"validator:{token_hex(8)}"
+        round_ = Round(self._bulletin.seen.round)
+        if request.action == "register":
+            await self._have_chain(round_)
+        elif request.action == "rotate-key":
+            check_stands(self._peer)
+            made = await self._around.vault.make_signer()
+            while self._peer.identity.newest is not made:
+                await self._bulletin.change()
+            key = f"chain:{self._peer.state.epoch}"  # As the node itself would wish for it.
+        first, *more = operations_of(request, self._peer, round_)
+        return await self._decided(Wish(key, first, tuple(more)))
+
+    async def _have_chain(self, round_: Round) -> None:
+        """Make the hash chain that belongs to this round, where it is not there; takes seconds."""
+        chains = self._peer.identity.chains
+        number = chains.lacks(round_)
+        if number is not None:
+            await self._around.vault.make_chain(number, 0)
+            while chains.lacks(round_) == number:
+                await self._bulletin.change()
 
 
 class Desk(Office):

@@ -20,6 +20,7 @@ from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
+from dpin.ledger.identity import WantChain, WantSigner
 from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
@@ -40,7 +41,6 @@ from dpin.node.desk import Desk
 from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import (
     Home,
-    read_beacon,
     read_listening,
     read_network,
     write_listening,
@@ -50,6 +50,7 @@ from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
 from dpin.node.settings import Settings
 from dpin.node.surroundings import Surroundings
+from dpin.node.vault import Vault, identity_of
 from dpin.storage.blobs import BlobStore
 from dpin.storage.log import Log
 from dpin.storage.wanted import (
@@ -67,7 +68,18 @@ from dpin.storage.wanted import (
 INBOX_MAX: Final = 4_096
 BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
 
-Local = WorkEffect | StoreEffect | Note | Outcome | Applied | Resumed | Silenced | Diverged
+Local = (
+    WorkEffect
+    | StoreEffect
+    | Note
+    | Outcome
+    | Applied
+    | Resumed
+    | Silenced
+    | Diverged
+    | WantSigner
+    | WantChain
+)
 
 log = structlog.get_logger()
 
@@ -100,9 +112,8 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
             log.warning("log-tail-cut", bytes=replay.dropped_bytes)
         shells = await _shells(stack, options, ledger_log)
         made_of = PeerOptions(
-            key=key,
+            identity=identity_of(home, options.seed),
             genesis=invite.genesis,
-            beacon=read_beacon(home),
             records=replay.records,
             choice=choice,
             verifiers=checkers_for(settings.ledger.verifiers),
@@ -191,12 +202,14 @@ class Node:
         self._checkers = Checkers(
             nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._alarm
         )
+        self._vault = Vault(nursery, options.home, options.seed, self._tell.send)
         surroundings = Surroundings(
             home=options.home,
             settings=options.settings,
             version=options.version,
             host=shells.host,
             courier=self._courier,
+            vault=self._vault,
             now=self._clock.now,
             tell=self._tell.send,
         )
@@ -327,6 +340,8 @@ class Node:
                 self._foreman.perform(effect)
             case Fetch() | Keep() | KeepData() | Allow() | Discard():
                 self._courier.perform(effect)
+            case WantSigner() | WantChain():
+                self._vault.perform(effect)
             case Note() | Outcome() | Applied():
                 self.bulletin.take(effect)
             case Resumed(height, joined):

@@ -29,6 +29,7 @@ from dpin.node.keyfile import (
     encode_key,
 )
 from dpin.node.settings import CONFIG_CHARS_MAX
+from dpin.node.signerfile import SIGNERS_CHARS_MAX, decode_signers, encode_signers
 
 _PRIVATE: Final = 0o600
 _FOLDER: Final = 0o700
@@ -58,6 +59,7 @@ class Home:
     root: Path
     config: Path
     key: Path  # the node's secret seed; mode 0600
+    signers: Path  # further consensus keys, encrypted under the node's; mode 0600
     beacon: Path  # the table of its hash chain of reveals; as secret as the key
     genesis: Path  # the network that it belongs to
     bootstrap: Path  # whom to dial first, one address a line
@@ -77,6 +79,7 @@ def home_in(root: Path, config: Path) -> Home:
         root=root,
         config=config,
         key=root / "key",
+        signers=root / "signers",
         beacon=root / "beacon.table",
         genesis=root / "genesis",
         bootstrap=root / "bootstrap",
@@ -164,7 +167,7 @@ def read_key_file(path: Path) -> str:
     """The text of any key file; raises Misuse where others may read it, FileNotFoundError."""
     with _disk(path):
         mode = path.stat().st_mode
-    text = _text(path, KEY_CHARS_MAX)
+    text = _text(path, max(KEY_CHARS_MAX, SIGNERS_CHARS_MAX))
     if mode & _OTHERS:
         raise Misuse(f"others may read the key {path}", fix=f"chmod 600 {path}")
     return text
@@ -188,16 +191,53 @@ def read_config(home: Home) -> str:
         return ""
 
 
-def write_beacon(home: Home, table: bytes) -> None:
-    """Keep the table of the hash chain of reveals."""
-    _replace(home.beacon, table)
+def write_beacon(home: Home, table: bytes, number: int = 0) -> None:
+    """Keep the table of a hash chain of reveals."""
+    _replace(_chain_path(home, number), table)
+
+
+def _chain_path(home: Home, number: int) -> Path:
+    return home.beacon if number == 0 else home.beacon.with_name(f"{home.beacon.name}.{number}")
+
+
+def chain_secret(seed: bytes, number: int) -> bytes:
+    """The secret end of a node's hash chain of that number."""
+    return digest(BEACON_TAG, seed + (number.to_bytes(8) if number else b""))
+
+
+def read_beacons(home: Home) -> dict[int, bytes]:
+    """The tables of all hash chains that lie here, by number."""
+    suffixes = [path.suffix[1:] for path in home.root.glob(f"{home.beacon.name}.*")]
+    numbers = {0, *(int(suffix) for suffix in suffixes if suffix.isdecimal())}
+    found = {}
+    for number in sorted(numbers):
+        with suppress(FileNotFoundError):
+            found[number] = _bytes(_chain_path(home, number), _BEACON_BYTES_MAX)
+    return found
+
+
+def read_signers(home: Home, seed: bytes) -> tuple[bytes, ...]:
+    """Seeds of this node's further consensus keys, the newest last; raises Misuse."""
+    try:
+        text = read_key_file(home.signers)
+    except FileNotFoundError:
+        return ()
+    return decode_signers(seed, text)
+
+
+def add_signer(home: Home, seed: bytes) -> bytes:
+    """Make one more consensus key; it is durable when this returns its seed."""
+    made = create_seed()
+    text = encode_signers(seed, [*read_signers(home, seed), made], token_bytes(NONCE_BYTES))
+    _replace(home.signers, text.encode())
+    return made
 
 
 def ensure_beacon(home: Home, seed: bytes, progress: Callable[[int], None] | None = None) -> bytes:
     """The table of the hash chain of reveals; made from the key where it is missing (seconds)."""
     table = read_beacon(home)
     if table is None:
-        table = Chain().build(digest(BEACON_TAG, seed), progress)
+        table = Chain().build(chain_secret(seed, 0), progress)
         write_beacon(home, table)
     return table
 

@@ -11,9 +11,9 @@ from enum import IntEnum
 from typing import Final, assert_never
 
 from dpin.base.codec import decode, encode
-from dpin.base.crypto import SigningKey, digest
+from dpin.base.crypto import digest
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ChainId, NodeId
+from dpin.base.ids import ChainId, NodeId, Round
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
@@ -21,8 +21,8 @@ from dpin.ledger.accounts import State
 from dpin.ledger.duties import Duties, Witness
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
+from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
 from dpin.ledger.keeper import Keeper
-from dpin.ledger.membership import Identity
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
 from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Resumed, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
@@ -65,9 +65,8 @@ class Owner(IntEnum):
 class PeerOptions:
     """What a node is made of."""
 
-    key: SigningKey
+    identity: Identity
     genesis: Genesis
-    beacon: bytes | None  # table of the hash chain, for a validator
     records: Sequence[bytes]  # the log as it was found
     choice: Choice
     verifiers: int = 0  # processes that check signatures; 0: they are checked here
@@ -85,6 +84,8 @@ Event = (
     | Wish
     | Carry
     | SignaturesChecked
+    | HoldSigner
+    | HoldChain
     | StoreEvent
     | WorkEvent
 )
@@ -101,6 +102,8 @@ Effect = (
     | Silenced
     | Diverged
     | CheckSignatures
+    | WantSigner
+    | WantChain
     | StoreEffect
     | WorkEffect
 )
@@ -113,8 +116,8 @@ class Peer:
 
     def __init__(self, options: PeerOptions) -> None:
         self.chain: ChainId = chain_id(options.genesis)
-        self.key = options.key
-        me, params = options.key.node_id, options.genesis.params
+        self.identity, self.key = options.identity, options.identity.key
+        me, params = self.key.node_id, options.genesis.params
         self.executor = Remembering(options.genesis, me)
         self.params = params
         self.genesis = options.genesis
@@ -125,19 +128,20 @@ class Peer:
             own[Owner(record[0])].append(record[1:])
         self.replica = Replica(
             options.genesis,
-            Identity(options.key, options.beacon),
+            options.identity,
             self.executor,
             own[Owner.LEDGER],
             Keeper(self.executor),
         )
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
-        self.wishes = Wishes(options.key, self.chain, params)
-        self._duties = Duties(options.key, self.chain, params, options.beacon)
-        secret = options.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
+        self.wishes = Wishes(self.key, self.chain, params)
+        self._duties = Duties(options.identity, self.chain, params)
+        self._wanted: int | None = None  # the hash chain that is being made
+        secret = self.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
         self.verifier = Verifier(me, secret)
         self.defender = Defender(me)
-        self.provider = Provider(options.key, self.chain, params, options.choice)
+        self.provider = Provider(self.key, self.chain, params, options.choice)
         self.requester = Requester(me, self.chain, params)
         self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
         for body in self._own_jobs:
@@ -177,6 +181,10 @@ class Peer:
                 yield from self._follow(now)
             case Wish() | Carry():
                 yield event
+            case HoldSigner(key):
+                self.identity.hold(key)
+            case HoldChain(number, table):
+                self.identity.chains.add(number, table)
             case _:
                 yield from self._task(event, now)
 
@@ -256,10 +264,14 @@ class Peer:
                 core = self.replica.engine.core
                 seen = Witness(core.dag, core.watch)
                 yield from self._duties.step(self.state, commit, seen, now)
+                outside += self._lacking(commit.leader_round)
                 yield from self._follow(now)
             case Resumed():
                 outside.append(effect)
                 yield from self._follow(now)
+            case Silenced():
+                outside.append(effect)
+                outside += self._rekeyed()
             case Outcome():
                 outside.append(effect)
                 yield from self._market(self.requester.step(effect, now))
@@ -268,6 +280,25 @@ class Peer:
                 outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
             case _:
                 outside.append(self._logged(effect))
+
+    def _rekeyed(self) -> list[WantSigner]:
+        """A validator whose log lost what it signed stands with another key (H10)."""
+        used_up = self.replica.engine.member.used_up
+        if used_up is None:
+            return []
+        if self.identity.newest.node_id == used_up:
+            return [WantSigner()]
+        self.identity.fresh = True  # It was made before a crash, and perhaps not registered.
+        return []
+
+    def _lacking(self, round_: Round) -> list[WantChain]:
+        """The next hash chain of a validator, when it is time to have it."""
+        validator = self.state.validators.get(self.key.node_id)
+        number = self.identity.chains.lacks(round_)
+        if validator is None or not validator.stands or number in {None, self._wanted}:
+            return []
+        self._wanted = number
+        return [] if number is None else [WantChain(number)]
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""

@@ -9,6 +9,7 @@ from dpin.node.courier import Courier
 from dpin.node.home import Home
 from dpin.node.peer import Event
 from dpin.node.settings import Settings
+from dpin.node.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +21,6 @@ class Surroundings:
     version: str
     host: Network
     courier: Courier
+    vault: Vault
     now: Callable[[], Instant]
     tell: Callable[[Event], Awaitable[None]]

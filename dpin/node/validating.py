@@ -6,8 +6,12 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import NodeId, Round
 from dpin.base.units import MicroTokens, format_tokens, parse_tokens
 from dpin.ledger.accounts import Account, State
-from dpin.ledger.candidacy import BondValidator, RetireValidator, WithdrawBond
-from dpin.ledger.duties import registration
+from dpin.ledger.candidacy import (
+    BondValidator,
+    RegisterValidator,
+    RetireValidator,
+    WithdrawBond,
+)
 from dpin.ledger.params import Params
 from dpin.ledger.standing import Seated, Validator
 from dpin.ledger.transactions import Operation
@@ -19,21 +23,34 @@ from dpin.node.status import ValidatorsView, ValidatorView
 REGISTER_FIX: Final = "dpin validator register"
 
 
-def operations_of(
-    request: ValidatorRequest, peer: Peer, round_: int, table: bytes | None
-) -> list[Operation]:
+def operations_of(request: ValidatorRequest, peer: Peer, round_: int) -> list[Operation]:
     """What goes to the ledger, together or not at all; raises Misuse for what it would refuse."""
     match request.action:
         case "bond":
             return [_bond(peer, _amount(request.amount))]
         case "register":
-            return _register(request, peer, Round(round_), table)
+            return _register(request, peer, Round(round_))
+        case "rotate-key":
+            check_stands(peer)
+            return [_registration(peer, Round(round_))]
         case "retire":
-            if not _own(peer).stands:
-                raise Misuse("this node is not registered as a validator", fix=REGISTER_FIX)
+            check_stands(peer)
             return [RetireValidator()]
         case "withdraw":
             return [_withdraw(peer)]
+
+
+def check_stands(peer: Peer) -> None:
+    """Raises Misuse unless this node is registered."""
+    if not _own(peer).stands:
+        raise Misuse("this node is not registered as a validator", fix=REGISTER_FIX)
+
+
+def _registration(peer: Peer, round_: Round) -> RegisterValidator:
+    register = peer.identity.registration(peer.chain, round_)
+    if register is None:
+        raise Misuse("this node's chain of reveals is not there", fix="start it again")
+    return register
 
 
 def _own(peer: Peer) -> Validator:
@@ -56,18 +73,14 @@ def _bond(peer: Peer, amount: MicroTokens) -> BondValidator:
     return BondValidator(amount)
 
 
-def _register(
-    request: ValidatorRequest, peer: Peer, round_: Round, table: bytes | None
-) -> list[Operation]:
+def _register(request: ValidatorRequest, peer: Peer, round_: Round) -> list[Operation]:
     """With what the bond lacks, or as much more as was asked for."""
     wanting = peer.params.validator_bond_min - _own(peer).bond
     amount = parse_tokens(request.amount) if request.amount else MicroTokens(max(0, wanting))
     if amount < wanting:
         least = format_tokens(MicroTokens(wanting))
         raise Misuse(f"the bond wants {least} more at least", fix=f"{REGISTER_FIX} --bond {least}")
-    register = registration(peer.key, peer.chain, table, round_) if table is not None else None
-    if register is None:
-        raise Misuse("this node's chain of reveals is not there or used up", fix="start it again")
+    register = _registration(peer, round_)
     return [_bond(peer, amount), register] if amount else [register]
 
 

@@ -17,10 +17,11 @@ from dpin.ledger import money
 from dpin.ledger.accounts import State
 from dpin.ledger.beacon import TABLE_ENTRIES, Chain
 from dpin.ledger.blocks import read_block
+from dpin.ledger.chains import OwnChains
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, chain_id, found
+from dpin.ledger.identity import Identity
 from dpin.ledger.keeper import Keeper
-from dpin.ledger.membership import Identity
 from dpin.ledger.messages import BlockMessage, Blocks, Message
 from dpin.ledger.order import Leaves, OrderedCommit, Receipt
 from dpin.ledger.params import DEVELOPMENT
@@ -52,6 +53,11 @@ class Owner:
 
     key: SigningKey
     table: bytes | None
+
+    def identity(self) -> Identity:
+        """As it starts."""
+        chains = OwnChains({0: self.table} if self.table is not None else {})
+        return Identity(self.key, chains)
 
 
 def secret(name: str, seed: int, owner: str) -> bytes:
@@ -160,7 +166,7 @@ class LedgerNode:
     def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
         inner = Executor(founding.genesis)
         self._executor, self._keeper = Watched(inner), Keeper(inner)
-        identity = Identity(owner.key, owner.table)
+        identity = owner.identity()
         genesis = founding.genesis
         self.replica: Replica = Replica(genesis, identity, self._executor, records, self._keeper)
 

@@ -89,7 +89,7 @@ def peer_node(founding: Founding, owner: Owner, choice: Choice, depot: Depot) ->
     """How a whole node with this key starts."""
 
     def boot(records: Sequence[bytes], _now: Instant) -> Body:
-        options = PeerOptions(owner.key, founding.genesis, owner.table, records, choice)
+        options = PeerOptions(owner.identity(), founding.genesis, records, choice)
         device = PeerDevice(owner.key.node_id, depot)
         return Body(PeerNode(options), device, [Probe(PROBED)])
 

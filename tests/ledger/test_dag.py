@@ -14,7 +14,7 @@ from dpin.ledger.committee import first_committee
 from dpin.ledger.dag import Dag, Fate, encoded
 from dpin.ledger.engine import Engine
 from dpin.ledger.fetch import RETRY_FIRST, WANTED_MAX, Fetch
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.messages import REFERENCES_MAX, AskBlocks, AskRange, BlockMessage, read_message
 from dpin.ledger.replica import Replica
 from dpin.ledger.serve import answer_blocks, answer_range

@@ -7,11 +7,18 @@ from dpin.base.merkle import EMPTY_ROOT
 from dpin.base.units import MICROS_PER_MILLI, Instant, MicroTokens, Tick
 from dpin.ledger.beacon import GAP_MAX, Chain, OwnChain
 from dpin.ledger.blocks import Header, Vertex, opening_blocks, sign_block, vertex_of
-from dpin.ledger.candidacy import BondValidator, ReadyValidator, RegisterValidator
+from dpin.ledger.candidacy import (
+    BondValidator,
+    ReadyValidator,
+    RegisterValidator,
+    register_validator,
+)
+from dpin.ledger.chains import OwnChains
 from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import committee_of
 from dpin.ledger.dag import Dag, Fate
-from dpin.ledger.duties import LATE_MS, Duties, Witness, registration
+from dpin.ledger.duties import LATE_MS, Duties, Witness
+from dpin.ledger.identity import Identity
 from dpin.ledger.offences import CheckpointContradiction, Equivocation
 from dpin.ledger.watch import SPAN, Watch
 from dpin.ledger.wishes import Wish
@@ -24,6 +31,7 @@ from tests.support.validators import (
     key_of_member,
     near_the_end,
     place_of,
+    signer,
     welcome,
 )
 
@@ -70,6 +78,7 @@ class Members:
     names: tuple[str, ...]
     late_ms: int = 0
     duties: dict[str, Duties] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
 
     def step(self) -> list[tuple[str, Wish]]:
@@ -79,7 +88,8 @@ class Members:
         for name in self.names:
             if name not in self.duties:
                 key, params = ledger.keys[name], ledger.genesis.params
-                self.duties[name] = Duties(key, ledger.executor.chain, params, TABLE)
+                identity = self.identities.setdefault(name, Identity(key, OwnChains({0: TABLE})))
+                self.duties[name] = Duties(identity, ledger.executor.chain, params)
             seen = Witness(self.dag, self.watch)
             wishes = self.duties[name].step(ledger.state, ledger.commits[-1], seen, now)
             found += [(name, wish) for wish in wishes]
@@ -127,7 +137,7 @@ def test_a_candidate_registers_its_chain_anew_before_it_is_out_of_reach() -> Non
     ledger = Ledger("ann")
     welcome(ledger, "ann", "bob")
     chain, key = ledger.executor.chain, ledger.keys["bob"]
-    first = registration(key, chain, TABLE, Round(1))
+    first = Identity(key, OwnChains({0: TABLE})).registration(chain, Round(1))
     assert first is not None
     assert ledger.do("bob", BondValidator(MicroTokens(BOND)), first) == "ok"
     members = Members(ledger, dag_of(ledger), ("bob",))
@@ -143,11 +153,44 @@ def test_a_candidate_registers_its_chain_anew_before_it_is_out_of_reach() -> Non
     assert members.step() == []
 
 
-def test_a_chain_that_is_used_up_is_not_registered() -> None:
+def test_a_chain_that_ends_is_followed_by_the_next_in_its_last_tenth() -> None:
+    ledger, short = Ledger("ann"), Chain(1 << 8)
+    tables = {number: short.build(bytes([number]) * 32) for number in (0, 1)}
+    chains = OwnChains({0: tables[0]}, short)
+    members = Members(ledger, dag_of(ledger), ("ann",))
+    members.identities["ann"] = Identity(ledger.keys["ann"], chains)
+    assert chains.begins(1) == 231
+    ledger.round = Round(228)
+    ledger.commit()
+    assert ledger.round < chains.begins(1)
+    assert (chains.lacks(ledger.round), members.step()) == (None, [])
+    ledger.commit()
+    assert (chains.lacks(ledger.round), members.step()) == (1, [])
+    chains.add(1, tables[1])
+    [(_, wish)] = members.step()
+    assert isinstance(wish.operation, RegisterValidator)
+    assert wish.operation.anchor == short.reveal(tables[1], ledger.round - 231)
+    assert wish.operation.anchor_round == ledger.round
+    assert ledger.do("ann", wish.operation) == "ok"
+    assert members.step() == []
+
+
+def test_a_fresh_consensus_key_takes_the_place_of_the_registered_one() -> None:
     ledger = Ledger("ann")
-    key, chain = ledger.keys["ann"], ledger.executor.chain
-    assert registration(key, chain, TABLE, Round(Chain().length)) is None
-    assert registration(key, chain, TABLE, Round(Chain().length - 1)) is not None
+    members = Members(ledger, dag_of(ledger), ("ann",))
+    ledger.commit()
+    assert members.step() == []
+    ann = members.identities["ann"]
+    ann.hold(signer("ann"))
+    [(_, wish)] = members.step()
+    assert isinstance(wish.operation, RegisterValidator)
+    assert wish.operation.signer == signer("ann").node_id
+    assert ledger.do("ann", wish.operation) == "ok"
+    assert members.step() == []
+    chain, anchor = ledger.executor.chain, wish.operation.anchor
+    elsewhere = register_validator(signer("bob"), chain, ledger.id("ann"), anchor, Round(0))
+    assert ledger.do("ann", elsewhere) == "ok"
+    assert members.step() == []  # Registered elsewhere since: two homes do not take turns.
 
 
 def twins_in(ledger: Ledger, dag: Dag, name: str) -> None:

@@ -15,7 +15,7 @@ from dpin.ledger.chase import PEERS_MAX, Chase
 from dpin.ledger.dag import encoded
 from dpin.ledger.early import Early
 from dpin.ledger.handover import Handover
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.messages import (
     AskHandover,
     AskNewest,

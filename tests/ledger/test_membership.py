@@ -7,9 +7,11 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.ledger.beacon import CHAIN_LENGTH, Chain, OwnChain
 from dpin.ledger.blocks import Header, Vertex, sign_block
+from dpin.ledger.chains import OwnChains
 from dpin.ledger.checkpoint import CommitteeRecord, Member
 from dpin.ledger.core import Core, Opening
-from dpin.ledger.membership import Identity, Membership
+from dpin.ledger.identity import Identity
+from dpin.ledger.membership import Membership
 from dpin.ledger.messages import Newest
 from dpin.sim.ledgers import short_table
 from tests.support.cluster import key
@@ -80,7 +82,7 @@ def test_a_seat_under_another_consensus_key_needs_that_key() -> None:
     assert without.role is None
     assert without.silenced is not None
     assert "consensus key" in without.silenced
-    holder = Membership(Identity(FORGE.keys[0], None, (OTHER,)))
+    holder = Membership(Identity(FORGE.keys[0], signers=[OTHER]))
     holder.enter(core(1, seat(OTHER)))
     assert holder.role is not None
     assert holder.silenced is None
@@ -98,7 +100,7 @@ def test_reveals_go_on_from_the_anchor_that_the_committee_names() -> None:
     founder = OwnChain(Chain(), TABLE)
     for start in (0, 120):
         chain = OwnChain(Chain(), TABLE, Round(start))
-        member = Membership(Identity(FORGE.keys[0], TABLE))
+        member = Membership(Identity(FORGE.keys[0], OwnChains({0: TABLE})))
         member.enter(core(1, seat(anchor_round=start, anchor=ANCHOR), 130))
         found = member._chain
         assert found is not None
@@ -111,7 +113,7 @@ def test_reveals_go_on_from_the_anchor_that_the_committee_names() -> None:
         assert member._chain is not None
         assert member._chain.at(Round(250)) == chain.at(Round(250))
     assert founder.at(Round(CHAIN_LENGTH + 1)) == NO_DIGEST
-    stranger = Membership(Identity(FORGE.keys[0], TABLE))
+    stranger = Membership(Identity(FORGE.keys[0], OwnChains({0: TABLE})))
     wrong = msgspec.structs.replace(seat(), anchor=Digest(bytes([7]) * 32), anchor_round=Round(140))
     stranger.enter(core(2, wrong, 200))
     assert stranger._chain is None

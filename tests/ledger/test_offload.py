@@ -17,7 +17,7 @@ from dpin.ledger.admission import REFUTED_MAX, Gate, Invalid
 from dpin.ledger.claims import CLAIM_BYTES, verdicts
 from dpin.ledger.execute import Executor
 from dpin.ledger.genesis import chain_id
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.messages import SubmitTransaction
 from dpin.ledger.offload import (
     BATCH_MAX,

@@ -10,7 +10,7 @@ from dpin.base.units import Instant, seconds
 from dpin.ledger.annals import END, OWN, Record
 from dpin.ledger.blocks import read_block
 from dpin.ledger.dag import encoded
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.mempool import DUPLICATE, MALFORMED
 from dpin.ledger.messages import (
     AskBlocks,

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from dpin.base.crypto import SigningKey
 from dpin.base.errors import Misuse
 from dpin.base.units import MicroTokens, format_tokens
 from dpin.ledger.beacon import Chain, OwnChain
@@ -12,6 +13,7 @@ from dpin.ledger.candidacy import (
     RetireValidator,
     WithdrawBond,
 )
+from dpin.ledger.chains import OwnChains
 from dpin.ledger.standing import Validator
 from dpin.ledger.wishes import Outcome, Wish
 from dpin.node.control import ValidatorRequest
@@ -25,13 +27,14 @@ TABLE = Chain().build(bytes(32))
 def node() -> Alone:
     """A founder that runs alone."""
     made = Alone()
+    made.peer.identity.chains.add(0, TABLE)
     made.wait(1)
     return made
 
 
 def asked(node: Alone, action: str, amount: str = "") -> list[object]:
     request = msgspec.convert({"action": action, "amount": amount}, ValidatorRequest)
-    return [*operations_of(request, node.peer, 7, TABLE)]
+    return [*operations_of(request, node.peer, 7)]
 
 
 def own(node: Alone) -> Validator:
@@ -60,7 +63,6 @@ def test_what_it_asks_for_is_what_the_ledger_does(node: Alone) -> None:
             msgspec.convert({"action": action, "amount": amount}, ValidatorRequest),
             node.peer,
             7,
-            TABLE,
         )
         effects = [*node.step(Wish(action, first, tuple(more))), *node.wait(1)]
         outcomes = [effect for effect in effects if isinstance(effect, Outcome)]
@@ -107,9 +109,20 @@ def test_a_bond_is_withdrawn_when_its_time_has_come(node: Alone) -> None:
 def test_without_a_chain_of_reveals_nobody_registers(node: Alone) -> None:
     request = ValidatorRequest(action="register")
     with pytest.raises(Misuse, match="chain of reveals"):
-        operations_of(request, node.peer, 7, None)
-    with pytest.raises(Misuse, match="used up"):
-        operations_of(request, node.peer, Chain().length, TABLE)
+        operations_of(request, node.peer, Chain().length)
+    node.peer.identity.chains = OwnChains()
+    with pytest.raises(Misuse, match="chain of reveals"):
+        operations_of(request, node.peer, 7)
+
+
+def test_a_key_is_changed_by_who_is_registered(node: Alone) -> None:
+    node.peer.identity.hold(SigningKey(bytes([9]) * 32))
+    [register] = asked(node, "rotate-key")
+    assert isinstance(register, RegisterValidator)
+    assert register.signer == node.peer.identity.newest.node_id != node.key.node_id
+    own(node).retired = True
+    with pytest.raises(Misuse, match="not registered"):
+        asked(node, "rotate-key")
 
 
 def test_all_validators_are_shown_members_first(node: Alone) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from dpin.base.machine import Store, Tick
 from dpin.base.units import Instant, Micros
+from dpin.ledger.identity import Identity
 from dpin.market.provider import Choice
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
 from tests.support.cluster import START, network
@@ -23,7 +24,7 @@ class Alone:
         self.peer = self._peer()
 
     def _peer(self) -> Peer:
-        return Peer(PeerOptions(self.key, self.genesis, None, tuple(self.records), self.choice))
+        return Peer(PeerOptions(Identity(self.key), self.genesis, tuple(self.records), self.choice))
 
     def step(self, event: Event) -> list[Effect]:
         """One event; what is stored is stored."""

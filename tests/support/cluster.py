@@ -17,7 +17,7 @@ from dpin.ledger.blocks import read_block
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, Member, committee_digest
 from dpin.ledger.committee import SEED_TAG, first_record
 from dpin.ledger.genesis import Genesis, chain_id, found
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
 from dpin.ledger.money import MAX_SUPPLY

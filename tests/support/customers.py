@@ -29,7 +29,7 @@ from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis, read
-from dpin.ledger.membership import Identity
+from dpin.ledger.identity import Identity
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.replica import Replica
 from dpin.ledger.transactions import SignedTransaction, Transfer, transaction_id

@@ -1,0 +1,127 @@
+"""Real processes: a node comes from outside, gets a seat, signs, and leaves with its bond."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from dpin.base.codec import encode
+from dpin.client.client import Client
+from dpin.ledger.genesis import read
+from dpin.node.status import ValidatorView
+from scripts.demo_network import DemoNode, dpin, invite_to, join, make_nodes, wait_for
+from tests.support.network import (
+    PATIENCE_SECONDS,
+    agreed,
+    assert_conserved,
+    assert_signed_once,
+    pay,
+    told,
+    with_short_chains,
+)
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+EPOCH_MS: Final = 4_000
+IDLE_MS: Final = 150
+FOUNDERS: Final = ("kim", "lea", "max", "nia")
+
+
+def hurry(first: DemoNode) -> None:
+    """Epochs of seconds, and a bond that is free soon: the command line knows presets alone."""
+    genesis = read(first.home.genesis.read_bytes())
+    consensus = msgspec.structs.replace(genesis.params.consensus, idle_round_ms=IDLE_MS)
+    rules = msgspec.structs.replace(
+        genesis.params,
+        consensus=consensus,
+        epoch_ms=EPOCH_MS,
+        epoch_commits_min=8,
+        unbonding_epochs=1,
+    )
+    first.home.genesis.write_bytes(encode(msgspec.structs.replace(genesis, params=rules)))
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[DemoNode]]:
+    """Four founders, and one who comes with some tokens and no seat."""
+    folder: Path = tmp_path_factory.mktemp("seat")
+    with_short_chains(folder, (*FOUNDERS, "oda"))
+    nodes = make_nodes(folder, [(name, "1", False) for name in (*FOUNDERS, "oda")])
+    first, *others, newcomer = nodes
+    newcomer.environment["DPIN_JOBS__STAKE"] = "0"  # Nothing is set aside for jobs.
+    try:
+        cards = [word for node in others for word in ("--validator", node.card)]
+        dpin("net", "create", "seat", "--home", first.folder, *cards)
+        hurry(first)
+        first.start()
+        invite = invite_to(first)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(partial(join, invite=invite), others))
+        join(newcomer, invite)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.stop()
+
+
+def validator(viewer: DemoNode, node: DemoNode) -> ValidatorView | None:
+    """What one node's ledger says of another as a validator."""
+    with Client(viewer.home) as client:
+        validators = client.validators().validators
+    return next((one for one in validators if one.node_id == node.node_id), None)
+
+
+def wait_until(
+    what: str, viewer: DemoNode, node: DemoNode, holds: Callable[[ValidatorView], bool]
+) -> ValidatorView:
+    def look() -> ValidatorView | None:
+        one = validator(viewer, node)
+        return one if one is not None and holds(one) else None
+
+    found: ValidatorView = wait_for(f"{node.name} {what}", PATIENCE_SECONDS, look)
+    return found
+
+
+def free(node: DemoNode) -> int:
+    """What a node could pay now."""
+    view = node.look()
+    assert view is not None
+    return view.money.free
+
+
+def test_a_node_registers_gets_a_seat_signs_retires_and_has_its_bond_back(
+    town: Sequence[DemoNode],
+) -> None:
+    kim, oda = town[0], town[-1]
+    pay(kim, oda, "300")
+    before: int = wait_for("oda has tokens", PATIENCE_SECONDS, lambda: free(oda) or None)
+    assert validator(kim, oda) is None
+    told(oda, "validator", "register", "--bond", "150")
+    assert free(oda) == before - 150_000_000
+    seated = wait_until("has a seat", kim, oda, lambda one: one.weight > 0)
+    assert seated.bond == 150_000_000
+    wait_until("signs", kim, oda, lambda one: one.cosigned > 0)
+    view = oda.look()
+    assert view is not None
+    assert view.ledger.validator
+    assert len(view.ledger.committee) == 5
+    told(oda, "validator", "retire")
+    wait_until("has no seat", kim, oda, lambda one: one.weight == 0 and not one.registered)
+    assert free(oda) == before - 150_000_000
+    freed = wait_until("is told when its bond is free", oda, oda, lambda one: one.free_from > 0)
+    wait_for("nothing can cost the bond any more", PATIENCE_SECONDS, lambda: past(oda, freed))
+    told(oda, "validator", "withdraw")
+    assert free(oda) == before
+    assert validator(oda, oda) is None
+    for view in agreed(town):
+        assert_conserved(view)
+    assert_signed_once(town)
+
+
+def past(node: DemoNode, freed: ValidatorView) -> bool | None:
+    with Client(node.home) as client:
+        return client.validators().epoch >= freed.free_from or None
