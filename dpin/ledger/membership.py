@@ -50,6 +50,11 @@ class Membership:
         return self._identity.chains.meeting(member.anchor_round, member.anchor)
 
     @property
+    def reveals(self) -> OwnChain | None:
+        """What a member reveals from; None: its chain is not here, and blocks carry zeros."""
+        return self._chain if self.role is not None else None
+
+    @property
     def used_up(self) -> NodeId | None:
         """The key that this node signs with no more: others know blocks that its log lacks."""
         silenced = self.role is not None and self.restart.silenced is not None

@@ -295,10 +295,12 @@ class Peer:
         """The next hash chain of a validator, when it is time to have it."""
         validator = self.state.validators.get(self.key.node_id)
         number = self.identity.chains.lacks(round_)
-        if validator is None or not validator.stands or number in {None, self._wanted}:
+        if validator is None or not validator.stands:
+            return []
+        if number is None or number == self._wanted:
             return []
         self._wanted = number
-        return [] if number is None else [WantChain(number)]
+        return [WantChain(number)]
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""

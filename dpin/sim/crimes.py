@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol
 
 from typing_extensions import override
@@ -16,19 +15,14 @@ from dpin.ledger.cosigner import Cosigner
 from dpin.ledger.evidence import CORRELATION
 from dpin.ledger.offences import Crime
 from dpin.ledger.replica import Replica
-from dpin.ledger.standing import Validator
-from dpin.market.engagement import Fault
-from dpin.market.provider import Choice
 from dpin.net.envelope import Service, open_envelope, wrap
 from dpin.sim.deceivers import two_checkpoints
-from dpin.sim.depot import Depot
-from dpin.sim.ledgers import Founding, Owner, found_network
 from dpin.sim.liars import Forger, Speaker, halves
-from dpin.sim.peers import PeerNode, peer_blocks_in, peer_node
-from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
+from dpin.sim.peers import PeerNode
+from dpin.sim.stage import MEMBERS, Report, since
 from dpin.sim.station import AnyMachine, Body, Boot
 from dpin.sim.timeline import dice
-from dpin.sim.world import Habits, World
+from dpin.sim.wholes import Wholes
 
 EPOCH_MS: Final = 8_000
 PATIENCE: Final = seconds(60)
@@ -152,58 +146,37 @@ CRIMES: Final[dict[str, tuple[Criminal, tuple[Crime, ...]]]] = {
 }
 
 
-class Trial:
+class Trial(Wholes):
     """Four whole nodes in epochs of some seconds, one of which signs twice."""
 
     def __init__(self, name: str, seed: int, crime: str) -> None:
         self.criminal, self.crimes = CRIMES[crime]
-        self.founding: Founding = found_network(name, seed, MEMBERS, EPOCH_MS)
-        self.nodes = [key.node_id for key in self.founding.keys]
         self.liar = dice(seed, "liar").below(MEMBERS)
-        self.honest = [node for at, node in enumerate(self.nodes) if at != self.liar]
-        read = partial(peer_blocks_in, self.founding)
-        self.world = World(
-            seed, Habits(skew_max=seconds(0.2)), safety(frozenset(self.honest), read)
-        )
-        self._depot = Depot(lambda _source, _target: True, dice(seed, "depot"))
-        self._name, self._seed = name, seed
         self._chance = dice(seed, "lies")
-        for index, node in enumerate(self.nodes):
-            self.world.add(node, self._boot(index))
+        super().__init__(name, seed, EPOCH_MS)
 
-    def _boot(self, index: int) -> Boot:
-        owner = Owner(self.founding.keys[index], self.founding.tables[index])
-        nothing = MicroTokens(0)
-        choice = Choice(
-            name=f"node-{index}",
-            provides=False,
-            price=nothing,
-            stake=nothing,
-            leases_max=1,
-            fault=Fault.NONE,
-        )
-        boot = peer_node(self.founding, owner, choice, self._depot)
+    @override
+    def is_honest(self, index: int) -> bool:
+        """All but one."""
+        return index != self.liar
+
+    @override
+    def boot(self, index: int) -> Boot:
+        """The liar's ledger speaks otherwise."""
+        boot = super().boot(index)
         if index != self.liar:
             return boot
+        key, chain = self.founding.keys[index], self.founding.chain
 
         def boot_liar(records: Sequence[bytes], now: Instant) -> Body:
             body = boot(records, now)
             assert isinstance(body.machine, PeerNode), "nothing else was made"
-            tongue = Tongue(body.machine, self.founding.chain)
-            key, chain = owner.key, self.founding.chain
             who = Speaker(index, key, chain, MEMBERS, self._chance)
             audience = frozenset(self._chance.chosen(self.honest, 2))
-            lying = self.criminal(tongue, who, audience)
+            lying = self.criminal(Tongue(body.machine, chain), who, audience)
             return Body(Enveloped(lying, chain), body.device, body.first)
 
         return boot_liar
-
-    def validators(self, node: NodeId) -> dict[NodeId, Validator]:
-        """Who validates, as this honest node knows it."""
-        body = self.world.stations[node].body
-        assert body is not None, "nobody crashes"
-        assert isinstance(body.machine, PeerNode), "it is honest"
-        return body.machine.peer.state.validators
 
     def convicted(self) -> bool:
         """Whether every honest node's ledger says what the liar did."""
@@ -219,19 +192,14 @@ class Trial:
             self.world.run(now)
         self.world.run(after(now, SETTLED))
         problems = list(self.world.trace.problems) or self._wrong()
-        figures = figures_of(self.world) | {"slashed": len(self._slashed())}
-        return Report(self._name, self._seed, self.world.trace.digest, figures, problems)
-
-    def _slashed(self) -> list[NodeId]:
-        known = self.validators(self.honest[0])
-        return [node for node in self.nodes if known[node].offences]
+        return self.report(problems, {"slashed": len(self.slashed())})
 
     def _wrong(self) -> list[str]:
         liar = self.nodes[self.liar]
         if not self.convicted():
             return [f"{short(liar)} signed twice and was not slashed"]
         problems = [
-            f"{short(node)} was slashed for nothing" for node in self._slashed() if node != liar
+            f"{short(node)} was slashed for nothing" for node in self.slashed() if node != liar
         ]
         known = self.validators(self.honest[0])
         whole = self.founding.genesis.params.validator_bond_min

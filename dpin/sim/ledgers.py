@@ -1,6 +1,6 @@
 """A replica and its state in a simulated world, stating as facts what the checks look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
@@ -53,11 +53,12 @@ class Owner:
 
     key: SigningKey
     table: bytes | None
+    chain: Chain = CHAIN
 
-    def identity(self) -> Identity:
-        """As it starts."""
-        chains = OwnChains({0: self.table} if self.table is not None else {})
-        return Identity(self.key, chains)
+    def identity(self, tables: Mapping[int, bytes] | None = None) -> Identity:
+        """As it starts, with these further chains."""
+        first = {0: self.table} if self.table is not None else {}
+        return Identity(self.key, OwnChains(first | dict(tables or {}), self.chain))
 
 
 def secret(name: str, seed: int, owner: str) -> bytes:
@@ -66,14 +67,19 @@ def secret(name: str, seed: int, owner: str) -> bytes:
 
 
 def found_network(
-    name: str, seed: int, members: int, epoch_ms: int = DEVELOPMENT.epoch_ms
+    name: str,
+    seed: int,
+    members: int,
+    epoch_ms: int = DEVELOPMENT.epoch_ms,
+    chain: Chain = CHAIN,
 ) -> Founding:
     """A network of so many founders, all drawn from one seed."""
     rules = msgspec.structs.replace(DEVELOPMENT, epoch_ms=epoch_ms)
     keys = [SigningKey(secret(name, seed, f"founder {i}")) for i in range(members)]
     keys.sort(key=lambda key: key.node_id)
-    tables = [short_table(secret(name, seed, key.node_id.hex())) for key in keys]
-    anchors = {key.node_id: CHAIN.anchor(table) for key, table in zip(keys, tables, strict=True)}
+    table_of = short_table if chain is CHAIN else chain.build
+    tables = [table_of(secret(name, seed, key.node_id.hex())) for key in keys]
+    anchors = {key.node_id: chain.anchor(table) for key, table in zip(keys, tables, strict=True)}
     genesis = found(name, BEGINNING // MICROS_PER_MILLI, anchors, rules)
     return Founding(genesis, chain_id(genesis), tuple(keys), tuple(tables))
 

@@ -1,13 +1,17 @@
 """Whole nodes in a simulated world: the production machine, pretended blob stores and workers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
 
+from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
-from dpin.base.units import Instant, Micros, after
+from dpin.base.units import Instant, Micros, after, seconds
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
+from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
 from dpin.ledger.order import Receipt
 from dpin.ledger.replica import Applied, Resumed
 from dpin.market.provider import Choice, Probe
@@ -19,6 +23,10 @@ from dpin.sim.ledgers import Founding, Owner, blocks_in, done_by, recovered, sta
 from dpin.sim.station import Body, Boot
 from dpin.sim.workers import PROBED, PretendWorker
 from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
+
+MAKING: Final[Micros] = seconds(0.2)  # a key or a chain
+SIGNER: Final = "signer-"
+CHAIN_FILE: Final = "chain-"
 
 
 class PeerNode:
@@ -54,9 +62,9 @@ class PeerNode:
 
 @dataclass(slots=True)
 class PeerDevice:
-    """Blob store and workers of one node. The files outlive it, the workers do not."""
+    """Blob store, keys and workers of one node. The files outlive it, the workers do not."""
 
-    node: NodeId
+    owner: Owner
     depot: Depot
     workers: dict[WorkerId, PretendWorker] = field(default_factory=dict)
     busy: dict[WorkerId, Instant] = field(default_factory=dict)
@@ -65,17 +73,24 @@ class PeerDevice:
         """Do what the node asks of its store and its workers; the rest is for people."""
         match effect:
             case Fetch() | Keep() | KeepData() | Allow() | Discard():
-                return self.depot.perform(self.node, effect)
+                return self.depot.perform(self.owner.key.node_id, effect)
             case Hire(worker):
-                files = self.depot.shelf(self.node).files
+                files = self.files
                 self.workers.setdefault(worker, PretendWorker(worker, files))
             case Order() if effect.worker in self.workers:
                 return [self._ordered(effect, now)]
             case Dismiss(worker):
                 self.workers.pop(worker, None)
+            case WantSigner() | WantChain():
+                return [(MAKING, made(self.owner, self.files, effect))]
             case _:
                 pass
         return []
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What outlives a crash."""
+        return self.depot.shelf(self.owner.key.node_id).files
 
     def _ordered(self, order: Order, now: Instant) -> tuple[Micros, object]:
         """A worker does its commands one after the other."""
@@ -85,12 +100,42 @@ class PeerDevice:
         return Micros(done - now), Reported(order.worker, report)
 
 
+def made(
+    owner: Owner, files: dict[str, bytes], effect: WantSigner | WantChain
+) -> HoldSigner | HoldChain:
+    """What a validator asks for, kept before it is told."""
+    own = owner.key.node_id
+    if isinstance(effect, WantSigner):
+        number = sum(name.startswith(SIGNER) for name in files)
+        seed = sha256(own + SIGNER.encode() + number.to_bytes(8)).digest()
+        files[f"{SIGNER}{number:08}"] = seed
+        return HoldSigner(SigningKey(seed))
+    secret = sha256(own + CHAIN_FILE.encode() + effect.number.to_bytes(8)).digest()
+    table = owner.chain.build(secret)
+    files[f"{CHAIN_FILE}{effect.number}"] = table
+    return HoldChain(effect.number, table)
+
+
+def _identity(owner: Owner, files: Mapping[str, bytes]) -> Identity:
+    """Who a node is after a start."""
+    tables = {
+        int(name.removeprefix(CHAIN_FILE)): files[name]
+        for name in files
+        if name.startswith(CHAIN_FILE)
+    }
+    identity = owner.identity(tables)
+    names = sorted(name for name in files if name.startswith(SIGNER))
+    identity.signers = [SigningKey(files[name]) for name in names]
+    return identity
+
+
 def peer_node(founding: Founding, owner: Owner, choice: Choice, depot: Depot) -> Boot:
     """How a whole node with this key starts."""
 
     def boot(records: Sequence[bytes], _now: Instant) -> Body:
-        options = PeerOptions(owner.identity(), founding.genesis, records, choice)
-        device = PeerDevice(owner.key.node_id, depot)
+        device = PeerDevice(owner, depot)
+        identity = _identity(owner, device.files)
+        options = PeerOptions(identity, founding.genesis, records, choice)
         return Body(PeerNode(options), device, [Probe(PROBED)])
 
     return boot

@@ -10,6 +10,7 @@ from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.jobs import cheat, jobs
+from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import babble, replay, some_others, withhold
 from dpin.sim.nemesis import nemesis
@@ -161,6 +162,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "jobs": jobs,
     "cheat": cheat,
     **TRIALS,
+    **LAPSES,
 }
 NAMES: Final = tuple(_ALL)
 

@@ -1,5 +1,6 @@
 """Real processes: a node comes from outside, gets a seat, signs, and leaves with its bond."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -119,6 +120,33 @@ def test_a_node_registers_gets_a_seat_signs_retires_and_has_its_bond_back(
     assert validator(oda, oda) is None
     for view in agreed(town):
         assert_conserved(view)
+    assert_signed_once(town)
+
+
+def signs(node: DemoNode) -> bool | None:
+    view = node.look()
+    return (view is not None and view.ledger.signing) or None
+
+
+def test_a_validator_that_lost_its_log_gets_another_key_and_has_its_seat_again(
+    town: Sequence[DemoNode],
+) -> None:
+    kim, lea, max_ = town[:3]
+    told(max_, "validator", "rotate-key")  # The same by hand, with its log as it was.
+    wait_for("lea signs", PATIENCE_SECONDS, partial(signs, lea))
+    assert not lea.home.signers.exists()
+    lea.kill()
+    shutil.rmtree(lea.home.ledger_log)
+    lea.start()
+    wait_for("lea has another key", PATIENCE_SECONDS, lambda: lea.home.signers.exists() or None)
+    wait_for("lea signs with it", PATIENCE_SECONDS, partial(signs, lea))
+    key = lea.home.signers.read_bytes()
+    lea.kill()
+    lea.start()
+    wait_for("lea signs after a start", PATIENCE_SECONDS, partial(signs, lea))
+    wait_until("signs checkpoints", kim, lea, lambda one: one.weight > 0 and one.cosigned > 0)
+    wait_until("signs checkpoints", kim, max_, lambda one: one.weight > 0 and one.cosigned > 0)
+    assert lea.home.signers.read_bytes() == key
     assert_signed_once(town)
 
 
