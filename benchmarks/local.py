@@ -17,6 +17,7 @@ from dpin.base.codec import encode
 from dpin.cli.process import spawn, wait_until_up
 from dpin.cli.swarm import make_homes
 from dpin.client.client import Client
+from dpin.ledger.params import Params
 from dpin.node.home import Home, read_network, write_network
 from dpin.node.invite import Invite
 
@@ -27,6 +28,7 @@ STOP_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.1
 
 T = TypeVar("T")
+Rules = Callable[[Params], Params]
 Words = Callable[[Home], Sequence[str]]  # the command that runs the node of a home
 
 
@@ -43,18 +45,20 @@ def plain_words(home: Home) -> list[str]:
     return [sys.executable, "-m", "dpin", "_node", "--home", str(home.root), *log]
 
 
-def lengthen_epochs(home: Home) -> None:
+def lengthen_epochs(home: Home, rules: Rules) -> None:
     """Let the network's first epoch outlast any benchmark: transactions signed before hold on."""
     genesis = read_network(home).genesis
-    params = msgspec.structs.replace(genesis.params, epoch_ms=EPOCH_MS)
+    params = rules(msgspec.structs.replace(genesis.params, epoch_ms=EPOCH_MS))
     home.genesis.write_bytes(encode(msgspec.structs.replace(genesis, params=params)))
 
 
 @contextmanager
-def network(folder: Path, words: Words) -> Iterator[list[Running]]:
+def network(
+    folder: Path, words: Words, rules: Rules = lambda params: params
+) -> Iterator[list[Running]]:
     """Four validators on loopback, each connected to all others; stopped at the end."""
     homes = make_homes(folder, VALIDATORS)
-    lengthen_epochs(homes[0])
+    lengthen_epochs(homes[0], rules)
     nodes: list[Running] = []
     try:
         nodes.append(start(homes[0], words))
