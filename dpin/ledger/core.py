@@ -127,12 +127,28 @@ class Core:
 
     def _note(self, accepted: Sequence[Vertex]) -> None:
         for vertex in accepted:
-            self._changed = True
+            self._changed = self._changed or self._may_decide(vertex)
             if vertex.block.header.checkpoint_signatures:
                 self.certifier.take(vertex.block.header)
                 self.watch.take(vertex)
             if vertex.block.body:
                 self._unfinished[vertex.digest] = vertex
+
+    def _may_decide(self, vertex: Vertex) -> bool:
+        """Whether a slot can be decided now that could not before.
+
+        A slot is decided by a quorum of the round after it (skipped) or of the second (committed),
+        or by what these decide: so a block counts where its round weighs a quorum, if the slot two
+        rounds before waits, or the slot before does and the block is against it.
+        """
+        if self.dag.weight(vertex.round) < self.rules.committee.quorum:
+            return False
+        last = self._last.round
+        if vertex.round - 2 > last:
+            return True
+        before = Round(vertex.round - 1)
+        leader = vertex.links.get(self.rules.committee.leader(before))
+        return before > last and (leader is None or leader.round != before)
 
     def next_commit(self, mix: Digest) -> Ordered | None:
         """The next commit, if one is decided; `mix` is that after the commit before it."""

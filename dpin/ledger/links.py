@@ -23,27 +23,22 @@ class Links:
         self._up: dict[NodeId, None] = {}
         self._followed: dict[NodeId, None] = {}  # asked, and not refused
         self._refused: set[NodeId] = set()
+        self._changed()
+
+    def _changed(self) -> None:
+        """Others are connected, or others are members: asked at every step, so listed once."""
+        self.members: Sequence[NodeId] = [
+            node for node in self._committee.members if node in self._up
+        ]  # other members that are connected, in the order of the committee
+        self.all: Sequence[NodeId] = list(self._up)  # every connected peer
+        self.sources: Sequence[NodeId] = self.members or sorted(self._up)  # whom to ask for blocks
 
     def enter(self, committee: Committee) -> None:
         """An epoch begins: others may be members."""
         self._committee = committee
         self._followed = {peer: None for peer in self._followed if peer in committee.members}
         self._refused.clear()
-
-    @property
-    def members(self) -> Sequence[NodeId]:
-        """Other members that are connected, in the order of the committee."""
-        return [node for node in self._committee.members if node in self._up]
-
-    @property
-    def all(self) -> Sequence[NodeId]:
-        """Every connected peer."""
-        return list(self._up)
-
-    @property
-    def sources(self) -> Sequence[NodeId]:
-        """Whom to ask for blocks: members, or anybody where no member is connected."""
-        return self.members or sorted(self._up)
+        self._changed()
 
     def audience(self, *, own: bool) -> Sequence[NodeId]:
         """Who is sent a block: followers, and the members too if it is our own."""
@@ -53,10 +48,12 @@ class Links:
         """A peer is connected."""
         if peer != self._me:
             self._up[peer] = None
+            self._changed()
 
     def down(self, peer: NodeId) -> None:
         """A peer is gone, and with it what was agreed."""
         self._up.pop(peer, None)
+        self._changed()
         self._followed.pop(peer, None)
         self._refused.discard(peer)
         self.followers.remove(peer)

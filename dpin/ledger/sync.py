@@ -103,13 +103,17 @@ class Ahead:
     def __init__(self, committee: Committee) -> None:
         self._committee = committee
         self._seen = [0] * len(committee)
+        self._most = 0
 
     def saw(self, author: int, round_: int) -> None:
         """A member has made, or says that it has, a block of this round."""
         self._seen[author] = max(self._seen[author], round_)
+        self._most = max(self._most, round_)
 
     def behind(self, reached: Round) -> bool:
         """Whether members of whom one is correct are well beyond the round `reached`."""
+        if self._most <= reached + AHEAD_ROUNDS:
+            return False  # As nearly always; this is asked at every step.
         ahead = [at for at, seen in enumerate(self._seen) if seen > reached + AHEAD_ROUNDS]
         return self._committee.weigh(ahead) >= self._committee.honest
 

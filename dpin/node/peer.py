@@ -108,6 +108,7 @@ Effect = (
     | WorkEffect
 )
 _Inner = Effect | Wish | Carry | Submission | Refused | Produced
+_OUTSIDE: Final = (Send, Wake)
 _Task = Probe | Drain | Start | Abandon | StoreEvent | WorkEvent
 
 
@@ -157,7 +158,13 @@ class Peer:
         for _ in range(STEPS_MAX):
             if not pending:
                 return outside
-            pending.extend(self._pass_on(pending.popleft(), outside, now))
+            effect = pending.popleft()
+            if isinstance(
+                effect, _OUTSIDE
+            ):  # Nearly all are of these: nobody inside asks for them.
+                outside.append(effect)
+            else:
+                pending.extend(self._pass_on(effect, outside, now))
         raise AssertionError(f"{event} keeps the machines busy for ever")
 
     @property
