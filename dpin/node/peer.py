@@ -13,7 +13,7 @@ from typing import Final, assert_never
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ChainId, NodeId, Round
+from dpin.base.ids import ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
@@ -24,6 +24,7 @@ from dpin.ledger.history import Remembering
 from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
+from dpin.ledger.renewal import Renewal
 from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Resumed, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
@@ -138,7 +139,7 @@ class Peer:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
         self.wishes = Wishes(self.key, self.chain, params)
         self._duties = Duties(options.identity, self.chain, params)
-        self._wanted: int | None = None  # the hash chain that is being made
+        self._renewal = Renewal(options.identity)
         secret = self.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
         self.verifier = Verifier(me, secret)
         self.defender = Defender(me)
@@ -271,14 +272,14 @@ class Peer:
                 core = self.replica.engine.core
                 seen = Witness(core.dag, core.watch)
                 yield from self._duties.step(self.state, commit, seen, now)
-                outside += self._lacking(commit.leader_round)
+                outside += self._renewal.step(self.state, commit.leader_round)
                 yield from self._follow(now)
             case Resumed():
                 outside.append(effect)
                 yield from self._follow(now)
             case Silenced():
                 outside.append(effect)
-                outside += self._rekeyed()
+                outside += self._renewal.silenced(self.replica.engine.member.used_up)
             case Outcome():
                 outside.append(effect)
                 yield from self._market(self.requester.step(effect, now))
@@ -287,27 +288,6 @@ class Peer:
                 outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
             case _:
                 outside.append(self._logged(effect))
-
-    def _rekeyed(self) -> list[WantSigner]:
-        """A validator whose log lost what it signed stands with another key (H10)."""
-        used_up = self.replica.engine.member.used_up
-        if used_up is None:
-            return []
-        if self.identity.newest.node_id == used_up:
-            return [WantSigner()]
-        self.identity.fresh = True  # It was made before a crash, and perhaps not registered.
-        return []
-
-    def _lacking(self, round_: Round) -> list[WantChain]:
-        """The next hash chain of a validator, when it is time to have it."""
-        validator = self.state.validators.get(self.key.node_id)
-        number = self.identity.chains.lacks(round_)
-        if validator is None or not validator.stands:
-            return []
-        if number is None or number == self._wanted:
-            return []
-        self._wanted = number
-        return [WantChain(number)]
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""
