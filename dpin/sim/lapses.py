@@ -41,7 +41,7 @@ class Lapse(Wholes):
         world.start(self.victim)
         self.until_it_signs()
         problems = [*world.trace.problems, *self.wrong(before, seated - epoch)]
-        return self.report(problems, {"committed": self.signed(), "epochs": seated - epoch})
+        return self.report(problems, {"renewed": self.signed(), "epochs": seated - epoch})
 
     def until_it_signs(self) -> None:
         """Wait for it, with patience."""
@@ -104,7 +104,7 @@ class Long(Wholes):
             problems.append(f"the network is in chain {number} yet")
         if oldest > UNHEARD_MAX:
             problems.append(f"somebody revealed nothing that could be checked for {oldest} rounds")
-        return self.report(problems, {"committed": number, "unheard_rounds": oldest})
+        return self.report(problems, {"renewed": number, "unheard_rounds": oldest})
 
     def chains(self) -> list[int]:
         """The number of each validator's chain."""
