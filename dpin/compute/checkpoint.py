@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round
-from dpin.compute.outer import GlobalState, state_hash, unflatten
+from dpin.compute.state import GlobalState, Means, state_hash, unflatten
 from dpin.compute.task import ModelSpec
 from dpin.compute.tensors import UNITS_MAX, tensors_root
 from dpin.compute.weights import shapes
@@ -26,13 +26,26 @@ LENGTH_BYTES: Final = 8
 COUNT_MAX: Final = 1 << 40  # rounds and steps
 FIRST: Final = "exp_avg"
 SECOND: Final = "exp_avg_sq"
+OUTER_FIRST: Final = "outer_avg"
+OUTER_SECOND: Final = "outer_avg_sq"
 
 _TYPE_NAMES: Final = {torch.int64: "I64", torch.float32: "F32"}
 
 # What a file may consist of: family of tensors -> type. Global states, then window 0, then others.
-_GLOBAL: Final = ({"parameters": torch.int64}, {"parameters": torch.int64, "momentum": torch.int64})
+_PARAMETERS: Final = {"parameters": torch.int64}
+_GLOBAL: Final = (
+    _PARAMETERS,
+    {**_PARAMETERS, "momentum": torch.int64},
+    {**_PARAMETERS, OUTER_FIRST: torch.float32, OUTER_SECOND: torch.float32},
+)
 _MOMENTS: Final = {FIRST: torch.float32, SECOND: torch.float32}
-_START: Final = (*_GLOBAL, *({**families, **_MOMENTS} for families in _GLOBAL))
+_ERROR: Final = {"error": torch.int64}
+_START: Final = tuple(
+    {**families, **moments, **error}
+    for families in _GLOBAL
+    for moments in ({}, _MOMENTS)
+    for error in ({}, _ERROR)
+)
 _LATER: Final = ({"parameters": torch.float32, **_MOMENTS},)
 
 Tensors = dict[str, Tensor]
@@ -54,10 +67,11 @@ class Moments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """A seat before its first window: the global state, and moments kept from its last unit."""
+    """A seat before its first window: the global state, and what is kept from its last unit."""
 
     state: GlobalState
     moments: Moments | None  # None while all are zero
+    error: Tensor | None = None  # (P,) int64 in units of 2^-30, what updates left over; likewise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +121,11 @@ def decode_global(data: bytes, spec: ModelSpec) -> GlobalState:
 def encode_window(state: WindowState) -> bytes:
     """A window state."""
     match state:
-        case Start(state=start, moments=moments):
+        case Start(state=start, moments=moments, error=error):
             kept = {} if moments is None else moments.named(start.spec)
             steps = 0 if moments is None else moments.steps
+            if error is not None:
+                kept |= unflatten("error", error, shapes(start.spec))
             return _file("start", (start.round, steps), start.named() | kept)
         case Later(spec=spec, parameters=parameters, moments=moments):
             tensors = unflatten("parameters", parameters, shapes(spec)) | moments.named(spec)
@@ -119,15 +135,16 @@ def encode_window(state: WindowState) -> bytes:
 def decode_start(data: bytes, spec: ModelSpec) -> Start:
     """Read the state of window 0; raises PeerFault."""
     (round_, steps), tensors = _read(data, "start", [_expected(spec, kind) for kind in _START])
-    kept = any(name.startswith(FIRST) for name in tensors)
-    moments = _moments(tensors, spec, steps) if kept else None
-    return Start(_global(tensors, spec, round_), moments)
+    moments = _moments(tensors, spec, (FIRST, SECOND), steps) if _has(tensors, FIRST) else None
+    error = _integers(tensors, "error/", spec) if _has(tensors, "error") else None
+    return Start(_global(tensors, spec, round_), moments, error)
 
 
 def decode_later(data: bytes, spec: ModelSpec) -> Later:
     """Read the state of a window after 0; raises PeerFault."""
     (_, steps), tensors = _read(data, "later", [_expected(spec, kind) for kind in _LATER])
-    return Later(spec, _floats(tensors, "parameters/", spec), _moments(tensors, spec, steps))
+    moments = _moments(tensors, spec, (FIRST, SECOND), steps)
+    return Later(spec, _floats(tensors, "parameters/", spec), moments)
 
 
 def encode_model(spec: ModelSpec, parameters: Tensor) -> bytes:
@@ -199,14 +216,21 @@ def _load(data: bytes) -> Tensors:
 
 
 def _global(tensors: Tensors, spec: ModelSpec, round_: int) -> GlobalState:
-    momentum = None
-    if any(name.startswith("momentum/") for name in tensors):
-        momentum = _integers(tensors, "momentum/", spec)
-    return GlobalState(spec, Round(round_), _integers(tensors, "parameters/", spec), momentum)
+    momentum = _integers(tensors, "momentum/", spec) if _has(tensors, "momentum") else None
+    means = None
+    if _has(tensors, OUTER_FIRST):
+        held = _moments(tensors, spec, (OUTER_FIRST, OUTER_SECOND), 0)
+        means = Means(held.first, held.second)
+    parameters = _integers(tensors, "parameters/", spec)
+    return GlobalState(spec, Round(round_), parameters, momentum, means)
 
 
-def _moments(tensors: Tensors, spec: ModelSpec, steps: int) -> Moments:
-    first, second = _floats(tensors, FIRST + "/", spec), _floats(tensors, SECOND + "/", spec)
+def _has(tensors: Tensors, family: str) -> bool:
+    return any(name.startswith(family + "/") for name in tensors)
+
+
+def _moments(tensors: Tensors, spec: ModelSpec, names: tuple[str, str], steps: int) -> Moments:
+    first, second = (_floats(tensors, name + "/", spec) for name in names)
     if bool((second < 0).any()):
         raise PeerFault("corrupt checkpoint: a mean of squares is negative")
     return Moments(first, second, steps)

@@ -7,7 +7,7 @@ from typing import Final
 from dpin.base.errors import Misuse
 from dpin.compute import models
 from dpin.compute.checkpoint import encode_model, float_root
-from dpin.compute.outer import GlobalState
+from dpin.compute.state import GlobalState
 from dpin.compute.task import VOCABULARY
 from dpin.compute.tensors import as_float
 

@@ -1,33 +1,33 @@
 """The training job that a worker holds: train its units, merge its rounds, check its windows."""
 
+from dataclasses import replace
 from typing import Final
 
 import torch
 
-from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
-from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round, short
-from dpin.base.leaf import leaf_digest
-from dpin.base.units import MILLION
+from dpin.base.ids import NO_DIGEST, Digest, Round, short
 from dpin.compute.checkpoint import (
     Moments,
     Start,
     WindowState,
     decode_global,
-    decode_later,
-    decode_start,
     encode_global,
     encode_window,
 )
+from dpin.compute.course import course_of
 from dpin.compute.door import Door
 from dpin.compute.export import model_directory
+from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train
-from dpin.compute.outer import merge, movement, state_hash
+from dpin.compute.outer import error_root, merge
+from dpin.compute.rechecks import Rechecks
+from dpin.compute.rules import rule_of
 from dpin.compute.shelf import Shelf
+from dpin.compute.state import state_hash
 from dpin.compute.task import (
-    CheckUpdate,
-    CheckWindow,
+    ADAMW,
     Evaluated,
     Export,
     Exported,
@@ -37,18 +37,22 @@ from dpin.compute.task import (
     MergeRound,
     Opened,
     OpenJob,
-    Progress,
     Trained,
     TrainManifest,
     TrainUnit,
-    UpdateChecked,
-    WindowChecked,
 )
-from dpin.compute.train import Diverged, Text, Trainer, course_of, seat_text
-from dpin.compute.unit import FAULTS, Outcome, Seat, UnitOrder, Watch, run_unit, run_window
+from dpin.compute.ticker import Ticker, micronats
+from dpin.compute.train import Text, Trainer, seat_text
+from dpin.compute.unit import (
+    FAULTS,
+    Outcome,
+    Seat,
+    UnitOrder,
+    Watch,
+    run_unit,
+)
 from dpin.compute.updates import Update, decode_update, encode_update
 
-PROGRESS_MS: Final = 250
 LEASES_KEPT: Final = 8  # whose optimizer state stays in memory
 
 
@@ -75,12 +79,19 @@ class HeldJob:
         self._opened = self._state
         self._trainer = Trainer(self._manifest.model, course_of(self._manifest), device)
         self._moments: dict[Digest, Moments] = {}
+        self._errors = LeftOver(self._manifest.model)
+        self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
 
     @property
     def opened(self) -> Opened:
         """What was loaded."""
         return Opened(self._opened.round, state_hash(self._opened))
+
+    @property
+    def checks(self) -> Rechecks:
+        """Units of others, done again in part."""
+        return Rechecks(self._manifest, self._trainer, self._door, self._seat)
 
     def train(self, command: TrainUnit) -> Trained:
         """One unit, from the held state; raises Diverged."""
@@ -89,8 +100,9 @@ class HeldJob:
         if command.round != self._state.round:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         seat = self._seat(command.lease, command.round, command.seat)
-        kept = None if command.fresh_optimizer else self._moments.get(command.lease)
-        order = UnitOrder(seat, Start(self._state, kept), command.limit_ms, command.fault)
+        start = self._start(command)
+        seat = replace(seat, error_buffer=error_root(self._manifest.model, start.error))
+        order = UnitOrder(seat, start, command.limit_ms, command.error_age, command.fault)
         states: list[str] = []
         name = f"{command.round}-{short(command.lease)}"
         self._shelf.open_unit()
@@ -99,17 +111,26 @@ class HeldJob:
             file = f"state-{name}-{window}.safetensors"
             states.append(self._shelf.put(self._folder, file, encode_window(state)))
 
-        ticker = _Ticker(seat, self._door)
+        ticker = Ticker(seat, self._door)
         outcome = run_unit(
             self._trainer, order, Watch(self._door.clock_ms, ticker.on_step, on_state)
         )
         self._keep(command.lease, outcome.moments)
-        data = encode_update(outcome.update)
+        data = encode_update(outcome.written.update)
         update = self._door.files.write(self._folder, f"update-{name}.bin", data)
         return self._trained(outcome, tuple(states), update)
 
+    def _start(self, command: TrainUnit) -> Start:
+        """What a unit starts from: a lease keeps its moments, and what was left over of it."""
+        if command.fresh_optimizer:
+            return Start(self._state, None)
+        adds_up = self._manifest.outer.rule == ADAMW
+        moments = None if adds_up else self._moments.get(command.lease)
+        return Start(self._state, moments, self._errors.of(command.lease, command.error_buffer))
+
     def _trained(self, outcome: Outcome, states: tuple[str, ...], update: str) -> Trained:
         first = outcome.leaves[0]
+        left = self._errors.keep(first.lease, outcome.written.error)
         tokens = outcome.steps * self._manifest.inner.batch * self._manifest.model.context
         return Trained(
             lease=first.lease,
@@ -117,10 +138,11 @@ class HeldJob:
             leaves=outcome.leaves,
             states=states,
             update=update,
-            base=self._checkpoint,
-            loss_micronats=_micronats(outcome.loss),
+            base=self._checkpoint if first.error_buffer == NO_DIGEST else states[0],
+            loss_micronats=micronats(outcome.loss),
             tokens=tokens,
             milliseconds=outcome.milliseconds,
+            error_buffer=left,
         )
 
     def merge(self, command: MergeRound) -> Merged:
@@ -133,11 +155,13 @@ class HeldJob:
         for part in command.contributions:
             data = self._door.files.read(part.update)
             try:
-                updates.append(decode_update(data, len(self._state.parameters)))
+                updates.append(
+                    decode_update(data, self._manifest.encoding, len(self._state.parameters))
+                )
                 steps.append(part.steps)
             except PeerFault as fault:
                 refused.append(f"{part.update}: {fault}")
-        self._state = merge(self._state, self._manifest.outer, updates, steps)
+        self._state = merge(self._state, self._rule, updates, steps)
         file = f"checkpoint-{self._state.round}.safetensors"
         data = encode_global(self._state)
         self._checkpoint = self._door.files.write(self._folder, file, data)
@@ -148,57 +172,7 @@ class HeldJob:
         """Held-out loss of the held state."""
         self._trainer.load(Start(self._state, None))
         loss = self._trainer.held_out_loss(self._holdout)
-        return Evaluated(self._state.round, _micronats(loss))
-
-    def check_window(self, command: CheckWindow) -> WindowChecked:
-        """Do the window after `opened` again. A state that cannot be read or trained is not ok."""
-        began, leaf = self._door.clock_ms(), command.opened
-        seat = self._seat(leaf.lease, leaf.round, command.seat)
-        opened_ok, found = False, NO_DIGEST
-        data = self._door.files.read(command.state)
-        if 0 <= leaf.window < len(seat.bounds) - 1:
-            try:
-                state = self._decoded(data, leaf.window)
-                opened_ok = seat.leaf(leaf.window, state) == leaf
-                found = self._redone(seat, leaf.window, state) if opened_ok else NO_DIGEST
-            except (PeerFault, Diverged):
-                found = NO_DIGEST
-        return WindowChecked(leaf, opened_ok, found, self._door.clock_ms() - began)
-
-    def _decoded(self, data: bytes, window: int) -> WindowState:
-        model = self._manifest.model
-        return decode_start(data, model) if window == 0 else decode_later(data, model)
-
-    def _redone(self, seat: Seat, window: int, state: WindowState) -> Digest:
-        self._trainer.load(state)
-        later = run_window(self._trainer, seat, window + 1, _Ticker(seat, self._door).on_step)
-        return leaf_digest(seat.leaf(window + 1, later))
-
-    def check_update(self, command: CheckUpdate) -> UpdateChecked:
-        """Encode the update again. Files that cannot be read as states are not ok."""
-        first, last, seat = command.first, command.last, self._seat_of_update(command)
-        base_data = self._door.files.read(command.base)
-        final_data = self._door.files.read(command.final)
-        try:
-            base = decode_global(base_data, self._manifest.model)
-            final = decode_later(final_data, self._manifest.model)
-        except PeerFault:
-            return UpdateChecked(last, states_ok=False, update=NO_BLOB)
-        ok = (
-            (first.window, base.round) == (0, first.round)
-            and state_hash(base) == first.parameters
-            and (first.job, first.lease, first.round) == (last.job, last.lease, last.round)
-            and 0 < last.window < len(seat.bounds)
-            and seat.leaf(last.window, final) == last
-        )
-        if not ok:
-            return UpdateChecked(last, states_ok=False, update=NO_BLOB)
-        data = encode_update(movement(final.parameters, base))
-        return UpdateChecked(last, states_ok=True, update=blob_id(manifest_of(data)))
-
-    def _seat_of_update(self, command: CheckUpdate) -> Seat:
-        """Whose text it was does not matter for an encoding."""
-        return self._seat(command.last.lease, command.last.round, 0)
+        return Evaluated(self._state.round, micronats(loss))
 
     def export(self, command: Export) -> Exported:
         """The held state as a model directory."""
@@ -222,7 +196,7 @@ class HeldJob:
             self._trainer.step(torch.cat(parts), step)
         loss = self._trainer.held_out_loss(self._holdout)
         spent = self._door.clock_ms() - began
-        return Measured(command.joint, _micronats(loss), spent)
+        return Measured(command.joint, micronats(loss), spent)
 
     def _seat(self, lease: Digest, round_: Round, seat: int) -> Seat:
         if not 0 <= seat < self._manifest.seats:
@@ -235,36 +209,3 @@ class HeldJob:
         self._moments[lease] = moments
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
-
-
-class _Ticker:
-    """Reports progress a few times a second."""
-
-    def __init__(self, seat: Seat, door: Door) -> None:
-        self._seat = seat
-        self._door = door
-        self._began = self._told = door.clock_ms()
-
-    def on_step(self, done: int, loss: float) -> None:
-        self._door.pulse()
-        now = self._door.clock_ms()
-        if now - self._told < PROGRESS_MS:
-            return
-        self._told = now
-        manifest = self._seat.manifest
-        tokens = done * manifest.inner.batch * manifest.model.context
-        rate = tokens * 1000 // max(1, now - self._began)
-        self._door.report(
-            Progress(
-                self._seat.lease,
-                self._seat.round,
-                done,
-                manifest.inner.steps,
-                _micronats(loss),
-                rate,
-            )
-        )
-
-
-def _micronats(loss: float) -> int:
-    return round(loss * MILLION)

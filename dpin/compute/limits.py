@@ -4,7 +4,20 @@ from typing import Final
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION
-from dpin.compute.task import InferManifest, InnerSpec, ModelSpec, OuterSpec, TrainManifest
+from dpin.compute.task import (
+    ADAMW,
+    FP16,
+    INT4,
+    INT8,
+    SGD,
+    SPARSE,
+    EncodingSpec,
+    InferManifest,
+    InnerSpec,
+    ModelSpec,
+    OuterSpec,
+    TrainManifest,
+)
 
 SPEC_MAX: Final = 1 << 16  # of any one number in a ModelSpec
 PARAMETERS_MAX: Final = 1 << 34
@@ -13,6 +26,10 @@ ROUNDS_MAX: Final = 1 << 20
 STEPS_MAX: Final = 1 << 20  # inner steps of a unit
 OUTER_RATE_PPM_MAX: Final = 2 * MILLION
 MOMENTUM_PPM_MAX: Final = 950_000  # momentum then stays below 20 updates: under 2^40 units
+CHUNK: Final = 4096  # numbers, of which a sparse update keeps some
+KEPT_MAX: Final = 1024  # beyond that INT4 is hardly longer
+ENCODINGS: Final = (FP16, INT8, INT4, SPARSE)
+RULES: Final = (SGD, ADAMW)
 TOKENS_MAX: Final = 1 << 20
 TEMPERATURE_PPM_MAX: Final = 100 * MILLION
 
@@ -43,6 +60,19 @@ def check_outer(outer: OuterSpec) -> None:
         raise Misuse(f"an outer learning rate of {outer.learning_rate_ppm} ppm")
     if not 0 <= outer.momentum_ppm <= MOMENTUM_PPM_MAX:
         raise Misuse(f"an outer momentum of {outer.momentum_ppm} ppm")
+    if not 0 <= outer.ramp_rounds <= ROUNDS_MAX or outer.rule not in RULES:
+        raise Misuse(f"an outer rule {outer.rule!r:.40} with a ramp of {outer.ramp_rounds} rounds")
+
+
+def check_encoding(encoding: EncodingSpec) -> None:
+    """Raise Misuse where no update can be written so."""
+    if encoding.name not in ENCODINGS:
+        raise Misuse(f"no such encoding: {encoding.name!r:.40}")
+    least, most = (1, KEPT_MAX) if encoding.name == SPARSE else (0, 0)
+    if not least <= encoding.kept <= most:
+        raise Misuse(f"{encoding.name} that keeps {encoding.kept} of 4,096 numbers")
+    if not 0 <= encoding.feedback_ppm <= MILLION:
+        raise Misuse(f"an error feedback of {encoding.feedback_ppm} ppm")
 
 
 def check_train(manifest: TrainManifest) -> None:
@@ -50,6 +80,7 @@ def check_train(manifest: TrainManifest) -> None:
     check_model(manifest.model)
     check_inner(manifest.inner)
     check_outer(manifest.outer)
+    check_encoding(manifest.encoding)
     if not 1 <= manifest.windows <= manifest.inner.steps:
         raise Misuse(f"{manifest.windows} windows in a unit of {manifest.inner.steps} steps")
     if not 1 <= manifest.rounds <= ROUNDS_MAX:

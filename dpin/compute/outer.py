@@ -1,4 +1,4 @@
-"""The global state of a training job, and the outer step that takes it from round to round.
+"""A round: from what providers have trained to their updates, and from updates to the next state.
 
 Everything is an integer: whoever merges the same updates, in any order and anywhere, holds the same
 state and the same `state_hash`. P is the number of parameters.
@@ -6,67 +6,59 @@ state and the same `state_hash`. P is the number of parameters.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from dpin.base.errors import Misuse
-from dpin.base.ids import Digest, Round
-from dpin.base.units import MILLION
-from dpin.compute.limits import check_outer
+from dpin.base.ids import NO_DIGEST, Digest
 from dpin.compute.robust import clip_factors, clipped
-from dpin.compute.task import ModelSpec, OuterSpec
+from dpin.compute.rules import OuterRule
+from dpin.compute.state import GlobalState, scaled_ppm, unflatten
+from dpin.compute.task import EncodingSpec, ModelSpec
 from dpin.compute.tensors import UNITS_MAX, as_units, tensors_root
-from dpin.compute.updates import Update, quantise
-from dpin.compute.weights import Shapes, initial_parameters, shapes
+from dpin.compute.updates import Update, written
+from dpin.compute.weights import shapes
 
 WEIGHT_BITS: Final = 16
 CONTRIBUTIONS_MAX: Final = 1024
 STEPS_MAX: Final = 1 << 40
 
 
+def movement(parameters: Tensor, base: GlobalState) -> Tensor:
+    """From a global state to trained parameters, (P,) float32: (P,) int64 in units of 2^-30."""
+    return as_units(parameters) - base.parameters
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class GlobalState:
-    """What all participants of a job hold before round `round`."""
+class Written:
+    """An update, and what it could not say."""
 
-    spec: ModelSpec
-    round: Round
-    parameters: Tensor  # (P,) int64 in units of 2^-30, tensors in name order
-    momentum: Tensor | None = None  # (P,) int64, likewise; None while all are zero
-
-    def named(self) -> dict[str, Tensor]:
-        """Its tensors, as they are hashed and stored."""
-        layout = shapes(self.spec)
-        tensors = unflatten("parameters", self.parameters, layout)
-        if self.momentum is not None:
-            tensors |= unflatten("momentum", self.momentum, layout)
-        return tensors
+    update: Update
+    error: Tensor | None  # (P,) int64 in units of 2^-30; None: nothing, or not kept
 
 
-def unflatten(prefix: str, vector: Tensor, layout: Shapes) -> dict[str, Tensor]:
-    """Cut (P,) into the model's tensors; each is a view, named `prefix/name`."""
-    parts = torch.split(vector, [prod(shape) for shape in layout.values()])
-    return {
-        f"{prefix}/{name}": part.view(shape)
-        for (name, shape), part in zip(layout.items(), parts, strict=True)
-    }
+def write(spec: EncodingSpec, moved: Tensor, error: Tensor | None = None, age: int = 1) -> Written:
+    """Encode a movement, (P,) int64, with what `age` rounds ago could not be said.
+
+    Error feedback (Karimireddy et al., arXiv 1901.09847), decayed once for every round that passed.
+    """
+    if error is not None:
+        for _ in range(age):
+            error = scaled_ppm(error, spec.feedback_ppm)
+        moved = moved + error
+    moved = moved.clamp(-UNITS_MAX, UNITS_MAX)
+    update = written(spec, moved)
+    left = moved - update.dense() if spec.feedback_ppm else None
+    return Written(update, left if left is not None and bool(left.any()) else None)
 
 
-def initial_state(spec: ModelSpec, seed: bytes) -> GlobalState:
-    """The state of round 0: weights hashed from the seed."""
-    return GlobalState(spec, Round(0), initial_parameters(spec, seed))
-
-
-def state_hash(state: GlobalState) -> Digest:
-    """The digest that leaf 0 of every unit of the round opens to."""
-    return tensors_root(state.named())
-
-
-def movement(parameters: Tensor, base: GlobalState) -> Update:
-    """The update from a global state to trained parameters, (P,) float32."""
-    return quantise(as_units(parameters) - base.parameters)
+def error_root(spec: ModelSpec, error: Tensor | None) -> Digest:
+    """`Leaf.error_buffer`: over what is left over, NO_DIGEST while that is nothing."""
+    if error is None:
+        return NO_DIGEST
+    return tensors_root(unflatten("error", error, shapes(spec)))
 
 
 def weights_of(steps: Sequence[int]) -> list[int]:
@@ -86,26 +78,7 @@ def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -
 
 
 def merge(
-    state: GlobalState, outer: OuterSpec, updates: Sequence[Update], steps: Sequence[int]
+    state: GlobalState, rule: OuterRule, updates: Sequence[Update], steps: Sequence[int]
 ) -> GlobalState:
-    """The state of the next round: SGD over the mean movement, saturating at UNITS_MAX.
-
-    A round of no contributions has a mean of zero: only the momentum moves the state.
-    """
-    check_outer(outer)
-    mean = mean_movement(updates, steps, len(state.parameters))
-    if outer.momentum_ppm == 0:
-        direction, momentum = mean, None
-    else:
-        momentum = (
-            mean if state.momentum is None else mean + _ppm(state.momentum, outer.momentum_ppm)
-        )
-        direction = mean + _ppm(momentum, outer.momentum_ppm) if outer.nesterov else momentum
-    moved = state.parameters + _ppm(direction, outer.learning_rate_ppm)
-    moved = moved.clamp(-UNITS_MAX, UNITS_MAX)
-    return GlobalState(state.spec, Round(state.round + 1), moved, momentum)
-
-
-def _ppm(vector: Tensor, factor_ppm: int) -> Tensor:
-    """Scaled by parts per million, floored."""
-    return torch.div(vector * factor_ppm, MILLION, rounding_mode="floor")
+    """The state of the next round."""
+    return rule.next(state, mean_movement(updates, steps, len(state.parameters)))

@@ -11,26 +11,25 @@ import torch
 from torch import Tensor
 
 from dpin.base.units import MILLION
-from dpin.compute.updates import Update, value_blocks
+from dpin.compute.scales import UNITS_PER_SCALE_UNIT
+from dpin.compute.updates import Update
 
 UPDATES_MIN: Final = 3  # with fewer, the median says nothing about the rest
-GROUP: Final = 1 << 16  # blocks
-LOW_BITS: Final = 22
+GROUP: Final = 1 << 22  # numbers
+LOW_BITS: Final = 29
 LOW_MASK: Final = (1 << LOW_BITS) - 1
 
 
 def norm(update: Update) -> int:
     """Floor of the Euclidean norm, in units of 2^-24.
 
-    A scale is below 2^23, its square below 2^46, the squares of a block's values sum to below 2^22;
-    taken in two halves, the sums stay in 63 bits for up to 2^17 blocks, so they run in groups.
+    A number is below 2^29 units, its square below 2^58; taken in two halves, the sums of a group
+    stay in 63 bits.
     """
-    squares = update.scales * update.scales
-    energies = value_blocks(update.values).to(torch.int64).square().sum(1)
     total = 0
-    for part, energy in zip(torch.split(squares, GROUP), torch.split(energies, GROUP), strict=True):
-        high, low = part >> LOW_BITS, part & LOW_MASK
-        total += (int((high * energy).sum()) << LOW_BITS) + int((low * energy).sum())
+    for part in torch.split(update.dense() // UNITS_PER_SCALE_UNIT, GROUP):
+        squares = part * part
+        total += (int((squares >> LOW_BITS).sum()) << LOW_BITS) + int((squares & LOW_MASK).sum())
     return isqrt(total)
 
 

@@ -12,8 +12,8 @@ from dpin.compute.heldjob import HeldJob
 from dpin.compute.infer import generate, output_digest
 from dpin.compute.limits import check_infer
 from dpin.compute.models import GPT
-from dpin.compute.outer import initial_state, state_hash
 from dpin.compute.probe import probe
+from dpin.compute.state import initial_state, state_hash
 from dpin.compute.task import (
     CheckUpdate,
     CheckWindow,
@@ -94,9 +94,9 @@ class Session:
     def _check(self, held: HeldJob, command: CheckWindow | CheckUpdate) -> Report:
         match command:
             case CheckWindow():
-                return held.check_window(command)
+                return held.checks.window(command)
             case CheckUpdate():
-                return held.check_update(command)
+                return held.checks.update(command)
             case _:
                 assert_never(command)
 

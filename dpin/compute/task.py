@@ -9,10 +9,16 @@ name files.
 from typing import Final
 
 from dpin.base.codec import Wire
-from dpin.base.ids import BlobId, Digest, JobId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
 
 WINDOWS_MIN: Final = 4
+SGD: Final = "sgd"  # outer rules
+ADAMW: Final = "adamw"
+FP16: Final = "fp16"  # encodings
+INT8: Final = "int8"
+INT4: Final = "int4"
+SPARSE: Final = "sparse"
 VOCABULARY: Final = 256  # bytes
 OUTPUT_TAG: Final = "dpin/output/v1"
 STATE_TAG: Final = "dpin/state/v1"
@@ -42,11 +48,30 @@ class InnerSpec(Wire, frozen=True):
 
 
 class OuterSpec(Wire, frozen=True):
-    """The outer step: SGD over merged updates. (1_000_000, 0, False) is FedAvg."""
+    """The outer step over merged updates; (1_000_000, 0, False) is FedAvg.
+
+    `rule` SGD has momentum that rises from nothing to its full size over `ramp_rounds` rounds. With
+    ADAMW a unit's steps add up one gradient at the round's parameters, and the step is the inner
+    loop's: synchronous data-parallel training; the other numbers mean nothing then.
+    """
 
     learning_rate_ppm: int
     momentum_ppm: int
     nesterov: bool
+    ramp_rounds: int = 0
+    rule: str = SGD
+
+
+class EncodingSpec(Wire, frozen=True):
+    """How an update is written: FP16, INT8, INT4 or SPARSE.
+
+    `kept` of 4,096 numbers are sent (SPARSE only). `feedback_ppm` of what the encoding of one unit
+    has lost is added to the next one's movement; 0 forgets it.
+    """
+
+    name: str
+    kept: int = 0
+    feedback_ppm: int = 0
 
 
 class TrainManifest(Wire, frozen=True, tag=1):
@@ -63,6 +88,7 @@ class TrainManifest(Wire, frozen=True, tag=1):
     initial: BlobId  # global checkpoint of round 0
     state_hash: Digest  # of `initial`
     fingerprint: Digest  # numeric class that every provider and verifier must share
+    encoding: EncodingSpec = EncodingSpec(INT8)
 
 
 class InferManifest(Wire, frozen=True, tag=2):
@@ -133,6 +159,8 @@ class TrainUnit(Wire, frozen=True, tag=4):
     fresh_optimizer: bool  # a replacement starts with zero moments and says so
     limit_ms: int
     fault: str
+    error_buffer: Digest = NO_DIGEST  # what the lease's last commit left over; none: start at zero
+    error_age: int = 1  # rounds since that commit
 
 
 class Contribution(Wire, frozen=True):
@@ -166,8 +194,10 @@ class CheckUpdate(Wire, frozen=True, tag=8):
 
     first: Leaf
     last: Leaf
-    base: str  # global checkpoint file of the unit's round
+    base: str  # global checkpoint of the unit's round; with an error buffer, state file of leaf 0
     final: str  # state file of leaf S
+    error_buffer: Digest = NO_DIGEST  # that the unit left over, as committed
+    error_age: int = 1  # rounds since the commit that left over leaf 0's
 
 
 class Export(Wire, frozen=True, tag=9):
@@ -266,10 +296,11 @@ class Trained(Wire, frozen=True, tag=5):
     leaves: tuple[Leaf, ...]
     states: tuple[str, ...]  # state file of each leaf; states[0] holds leaf 0
     update: str
-    base: str  # global checkpoint file that the unit started from
+    base: str  # what CheckUpdate takes as `base`
     loss_micronats: int
     tokens: int
     milliseconds: int
+    error_buffer: Digest = NO_DIGEST  # root of what the update could not say
 
 
 class Merged(Wire, frozen=True, tag=6):

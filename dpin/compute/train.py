@@ -7,7 +7,6 @@ number of parameters, B the batch, T the context.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -18,44 +17,20 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import Digest, JobId
 from dpin.base.units import MILLION
 from dpin.compute.checkpoint import Later, Moments, Start, WindowState
+from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
 from dpin.compute.models import GPT, VOCABULARY
 from dpin.compute.noise import words
-from dpin.compute.task import InnerSpec, ModelSpec, TrainManifest
+from dpin.compute.task import ModelSpec, TrainManifest
 from dpin.compute.tensors import as_float
 from dpin.compute.weights import build, shapes
 
-DECAY_FIRST: Final = 0.9
-DECAY_SECOND: Final = 0.95
-EPSILON: Final = 1e-8
 GRADIENT_NORM_MAX: Final = 1.0
-RATE_FLOOR_PPM: Final = 100_000  # of the learning rate, at the last step of the job
 HELD_OUT_SEQUENCES: Final = 256
 EVALUATION_BATCH: Final = 32
 
 
 class Diverged(Exception):
     """A parameter is no longer finite: the learning rate was too high, or the state was poison."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """The learning rate over a whole job: a linear warm-up, then a linear fall to a tenth."""
-
-    inner: InnerSpec
-    total_steps: int
-
-    def rate(self, cursor: int) -> float:
-        """Learning rate of the step with that global number."""
-        inner = self.inner
-        warm_ppm = min(MILLION, MILLION * (cursor + 1) // max(1, inner.warmup_steps))
-        left = max(0, self.total_steps - cursor)
-        fall_ppm = RATE_FLOOR_PPM + (MILLION - RATE_FLOOR_PPM) * left // max(1, self.total_steps)
-        return inner.learning_rate_ppm * warm_ppm * fall_ppm / MILLION**3
-
-
-def course_of(manifest: TrainManifest) -> Course:
-    """The learning rates of a job."""
-    return Course(manifest.inner, manifest.rounds * manifest.inner.steps)
 
 
 class Text:
@@ -148,6 +123,15 @@ class Trainer:
             scale = GRADIENT_NORM_MAX / (self._gradient.norm() + EPSILON)
             self._gradient.mul_(scale.clamp(max=1.0))
             self._apply(self._course.rate(cursor))
+        return float(loss.detach())
+
+    def accumulate(self, batch: Tensor) -> float:
+        """Add the gradient on (B, T + 1) bytes to the first moments; the parameters stay."""
+        self._gradient.zero_()
+        loss = self._loss(batch.to(self._device))
+        torch.autograd.backward(loss)
+        self._first.add_(self._gradient)
+        self._steps += 1
         return float(loss.detach())
 
     def _loss(self, batch: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from dpin.compute.checkpoint import (
     parameters_root,
 )
 from dpin.compute.noise import noise
-from dpin.compute.outer import movement
-from dpin.compute.task import TrainManifest
-from dpin.compute.tensors import as_float
-from dpin.compute.train import Text, Trainer
-from dpin.compute.updates import Update
+from dpin.compute.outer import Written, error_root, movement, write
+from dpin.compute.rules import GRADIENT_SCALE
+from dpin.compute.task import ADAMW, TrainManifest
+from dpin.compute.tensors import as_float, as_units
+from dpin.compute.train import GRADIENT_NORM_MAX, Text, Trainer
 
 PRETENDED_LOSS: Final = 3.0
 PRETENDED_MOVE: Final = 1 / (1 << 17)  # times a byte: parameters wander by at most 0.001 a window
@@ -41,6 +41,7 @@ class Seat:
     lease: Digest
     round: Round
     text: Text
+    error_buffer: Digest = NO_DIGEST  # that the unit starts with
 
     @property
     def bounds(self) -> list[int]:
@@ -62,9 +63,14 @@ class Seat:
             step=step,
             parameters=parameters_root(state),
             optimizer=optimizer_root(self.manifest.model, state.moments),
-            error_buffer=NO_DIGEST,
+            error_buffer=self._error_buffer(state),
             cursor=self.cursor(step),
         )
+
+    def _error_buffer(self, state: WindowState) -> Digest:
+        if isinstance(state, Start):
+            return error_root(self.manifest.model, state.error)
+        return self.error_buffer  # No window touches it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ class Outcome:
     """A unit that is done, perhaps cut short after a window."""
 
     leaves: tuple[Leaf, ...]
-    update: Update
+    written: Written
     moments: Moments
     loss: float  # mean over the unit's steps, nats per byte
     milliseconds: int
@@ -120,9 +126,11 @@ class Outcome:
 def run_window(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
     """Train window `window` (from 1) of a unit, on from the state that the trainer holds."""
     batch = seat.manifest.inner.batch
+    adds_up = seat.manifest.outer.rule == ADAMW
     for step in range(seat.bounds[window - 1], seat.bounds[window]):
         drawn = seat.text.batch((seat.job, seat.lease, seat.round, step), batch)
-        on_step(step + 1, trainer.step(drawn, seat.cursor(step)))
+        loss = trainer.accumulate(drawn) if adds_up else trainer.step(drawn, seat.cursor(step))
+        on_step(step + 1, loss)
     return trainer.snapshot()
 
 
@@ -133,6 +141,7 @@ class UnitOrder:
     seat: Seat
     start: Start
     limit_ms: int = 0  # 0: no limit
+    error_age: int = 1  # rounds since what the start has left over was left
     fault: Fault = ""
 
 
@@ -153,8 +162,27 @@ def run_unit(trainer: Trainer, order: UnitOrder, watch: Watch) -> Outcome:
         if not box.room_for_another():
             break
     assert last is not None, "a unit has windows"
-    update = _update(order, last.parameters)
-    return Outcome(tuple(leaves), update, last.moments, meter.mean, box.used_ms)
+    shown = _turned_round(order.start, last) if order.fault == "wrong-weights" else last
+    found = encode_unit(seat.manifest, order.start, shown, order.error_age)
+    return Outcome(tuple(leaves), found, last.moments, meter.mean, box.used_ms)
+
+
+def encode_unit(manifest: TrainManifest, start: Start, last: Later, error_age: int) -> Written:
+    """The update of a unit that led from `start` to `last`, and what it leaves over."""
+    if manifest.outer.rule == ADAMW:
+        moved = _downhill(last.moments)
+    else:
+        moved = movement(last.parameters, start.state)
+    return write(manifest.encoding, moved, start.error, error_age)
+
+
+def _downhill(moments: Moments) -> Tensor:
+    """The mean gradient of a unit, clipped and turned round: (P,) int64, see rules.DataParallel."""
+    mean = moments.first.double() / moments.steps
+    norm = float(mean.square().sum().sqrt())
+    return as_units(
+        (mean * (-GRADIENT_SCALE * min(1.0, GRADIENT_NORM_MAX / (norm + 1e-12)))).float()
+    )
 
 
 class _Meter:
@@ -173,11 +201,11 @@ class _Meter:
         return sum(self._losses) / len(self._losses)
 
 
-def _update(order: UnitOrder, parameters: Tensor) -> Update:
-    base = order.start.state
-    if order.fault == "wrong-weights":
-        parameters = 2 * as_float(base.parameters) - parameters  # the honest movement, turned round
-    return movement(parameters, base)
+def _turned_round(start: Start, last: Later) -> Later:
+    """The honest movement, or gradient, the other way."""
+    parameters = 2 * as_float(start.state.parameters) - last.parameters
+    moments = last.moments
+    return Later(last.spec, parameters, Moments(-moments.first, moments.second, moments.steps))
 
 
 def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:

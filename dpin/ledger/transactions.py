@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from dpin.base.codec import Wire, encode
 from dpin.base.crypto import SigningKey, digest
-from dpin.base.ids import BlobId, ChainId, Digest, JobId, NodeId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, ChainId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger.candidacy import (
     BondValidator,
@@ -138,6 +138,7 @@ class Commit(Wire, frozen=True, tag=8):
     steps: int
     first: LeafPath
     update: BlobId  # train: encoded update; infer: digest of the output
+    error_buffer: Digest = NO_DIGEST  # root of what the update could not say
 
 
 class Have(Wire, frozen=True, tag=9):

@@ -18,6 +18,7 @@ from dpin.ledger.transactions import (
     VerifyReveal,
     seal,
 )
+from dpin.ledger.views import left_over
 
 # --- operations --------------------------------------------------------------------------------
 
@@ -34,6 +35,8 @@ def commit(book: Book, sender: NodeId, operation: Commit) -> None:
     _check_binding(job, operation, first, (0, 0))
     fresh = lease.first_round != operation.round or first.optimizer == NO_DIGEST
     require(fresh, Reason.WRONG_OPTIMIZER)
+    left = left_over(book.state, unit.lease, unit.round)
+    require(first.error_buffer in {*left, NO_DIGEST}, Reason.WRONG_OPTIMIZER)
     unit.commit, unit.committed_at = operation, book.state.tick
     unit.state = UnitState.COMMITTED
     book.put_off(unit, 1)
@@ -191,8 +194,9 @@ def _in_time(book: Book, unit: Unit) -> None:
 
 def _check_work(book: Book, job: Job, operation: Commit) -> None:
     """Whole windows, and enough of them (H3)."""
-    digests = len(operation.root) == len(operation.update) == ID_BYTES
-    require(digests and 1 < operation.leaves <= job.propose.windows + 1, Reason.BAD_FIELD)
+    digests = (operation.root, operation.update, operation.error_buffer)
+    sized = all(len(digest) == ID_BYTES for digest in digests)
+    require(sized and 1 < operation.leaves <= job.propose.windows + 1, Reason.BAD_FIELD)
     bounds = window_bounds(job.propose.steps, job.propose.windows)
     require(operation.steps == bounds[operation.leaves - 1], Reason.NOT_A_WINDOW_BOUND)
     enough = operation.steps * MILLION >= book.params.work_min_ppm * job.propose.steps
@@ -217,12 +221,12 @@ def _check_binding(job: Job, committed: Commit, leaf: Leaf, place: tuple[int, in
 
 
 def _chain_broken(book: Book, lease: Lease, unit: Unit) -> bool:
-    """Whether the unit started from other optimizer state than the lease's last one ended in."""
+    """Whether the unit started from other optimizer state than zeros or the lease's last."""
     before = book.state.units.get((lease.id, Round(unit.round - 1)))
     if before is None or before.opened is None or unit.commit is None:
         return False
     ended = decode(Leaf, before.opened.last.leaf)
-    return ended.optimizer != decode(Leaf, unit.commit.first.leaf).optimizer
+    return decode(Leaf, unit.commit.first.leaf).optimizer not in {ended.optimizer, NO_DIGEST}
 
 
 def _seat_of(unit: Unit, verifier: NodeId) -> Seat:

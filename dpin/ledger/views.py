@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from dpin.base.ids import NodeId
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit, UnitState
 
 ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
+ERROR_AGE_MAX: Final = 8  # rounds; what an update left over longer ago is forgotten
 
 
 def live_units(state: State) -> Iterator[tuple[Job, Lease, Unit]]:
@@ -66,3 +67,17 @@ def job_cost(state: State, job: Job) -> MicroTokens:
         state.units.get((lease, record.round)) for record in job.rounds for lease in record.roster
     )
     return MicroTokens(sum(unit_cost(job, unit) for unit in units if unit is not None))
+
+
+def left_over(state: State, lease: Digest, round_: int) -> dict[Digest, int]:
+    """What the lease's updates left over: roots of its last commits, newest first, and their age.
+
+    An age is in rounds, 1 for the round before `round_`.
+    """
+    found: dict[Digest, int] = {}
+    for age in range(1, ERROR_AGE_MAX + 1):
+        unit = state.units.get((lease, Round(round_ - age)))
+        if unit is not None and unit.commit is not None:
+            found.setdefault(unit.commit.error_buffer, age)
+    found.pop(NO_DIGEST, None)
+    return found

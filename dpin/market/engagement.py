@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from dpin.base.codec import encode
-from dpin.base.ids import BlobId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant
 from dpin.compute.task import (
@@ -25,6 +25,7 @@ from dpin.compute.task import (
 from dpin.compute.work import Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.ledger.transactions import INFER, Commit, Have, Ready
+from dpin.ledger.views import left_over
 from dpin.ledger.wishes import Wish
 from dpin.market.loading import Loading
 from dpin.market.merging import Merging
@@ -137,6 +138,8 @@ class Engagement:
     def _unit_command(self, unit: Unit, state: State) -> TrainUnit | Generate:
         if isinstance(self.files.manifest, InferManifest):
             return Generate(self.files.manifest_data, self.files.paths[self.files.manifest.model])
+        left = left_over(state, unit.lease, unit.round)
+        newest = next(iter(left), NO_DIGEST)
         left_ms = (unit.deadline - state.tick) * self.tick_ms - MARGIN_MS
         return TrainUnit(
             lease=self.lease.id,
@@ -145,6 +148,8 @@ class Engagement:
             fresh_optimizer=unit.round == self.lease.first_round,
             limit_ms=max(1, left_ms),
             fault="" if self.fault == Fault.VANISH else self.fault.value,
+            error_buffer=newest,
+            error_age=left.get(newest, 1),
         )
 
     def _exchange(self, record: RoundRecord, state: State) -> Iterator[Effect]:
@@ -181,7 +186,7 @@ class Engagement:
         for round_, trained in self._trained.items():
             if trained.update == event.path:
                 self.merging.paths[event.blob] = event.path
-                self._commits[round_] = commit_of(trained.leaves, event.blob)
+                self._commits[round_] = commit_of(trained.leaves, event.blob, trained.error_buffer)
         yield from self.merging.kept(event)
 
     def reported(self, report: Report) -> Iterator[Effect]:

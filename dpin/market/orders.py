@@ -3,7 +3,7 @@
 from dpin.base.codec import Wire
 from dpin.base.ids import Digest, JobId
 from dpin.base.units import Micros, MicroTokens
-from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+from dpin.compute.task import INT8, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
 
 
@@ -27,6 +27,7 @@ class TrainOrder(Wire, frozen=True, tag=1):
     time_limit: Micros  # from the order on; then the job is cancelled
     output: str
     seed: bytes
+    encoding: EncodingSpec = EncodingSpec(INT8)
 
 
 class InferOrder(Wire, frozen=True, tag=2):

@@ -52,6 +52,7 @@ def train_manifest(order: TrainOrder, prepared: Prepared, kept: dict[str, BlobId
         initial=kept[prepared.initial],
         state_hash=prepared.state_hash,
         fingerprint=prepared.fingerprint,
+        encoding=order.encoding,
     )
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from dpin.compute.presets import DEMO_MODEL
+from dpin.compute.limits import ENCODINGS
+from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.task import ModelSpec
 
 SEATS_MAX: Final = 20
@@ -87,6 +88,19 @@ class OuterFields(Fields, frozen=True, kw_only=True):
     learning_rate: Number = "1"
     momentum: Number = "0"
     nesterov: bool = False
+    warmup_rounds: Annotated[
+        int, Meta(ge=0, le=10_000, description="over which the momentum rises to its full size")
+    ] = 0
+
+
+class EncodingFields(Fields, frozen=True, kw_only=True):
+    """How an update is written."""
+
+    name: Annotated[str, Meta(description=f"one of {', '.join(ENCODINGS)}")]
+    density: Annotated[Number, Meta(description="share of the numbers that is sent; sparse")] = "0"
+    feedback: Annotated[
+        Number, Meta(description="share of what was not said that goes into the next update")
+    ] = "0"
 
 
 class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="train"):
@@ -100,7 +114,12 @@ class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="trai
     args: ArgsFields = ArgsFields()
     resources: ResourcesFields = ResourcesFields()
     limits: LimitsFields = LimitsFields()
-    outer: Annotated[str | OuterFields, Meta(description="auto, or the outer step")] = "auto"
+    outer: Annotated[
+        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
+    ] = "auto"
+    encoding: Annotated[
+        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
+    ] = "auto"
     output: Output = "out"
     seed: Seed = 0
 

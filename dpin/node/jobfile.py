@@ -8,12 +8,15 @@ import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION, Micros, MicroTokens, Ppm, parse_tokens
-from dpin.compute.presets import outer_preset
-from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
+from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX
+from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
+from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
+from dpin.market.preparing import parameters_of
 from dpin.node.document import Document, Tree, apply_sets, read_document
 from dpin.node.fields import parse_ppm, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
+    EncodingFields,
     InferenceFields,
     JobFields,
     LimitsFields,
@@ -24,6 +27,8 @@ from dpin.node.jobfields import (
 
 HOLDOUT_MAX_PPM: Final = 500_000
 TEMPERATURE_MAX_PPM: Final = 10 * MILLION
+DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
+AUTO: Final = "auto"
 
 T = TypeVar("T")
 
@@ -52,6 +57,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     model: ModelSpec
     inner: InnerSpec
     outer: OuterSpec
+    encoding: EncodingSpec
     rounds: int
     seats: int
     memory_bytes: int
@@ -182,6 +188,7 @@ def _train(document: Document, fields: TrainFields) -> TrainJob:
         model=_model(document, fields),
         inner=_inner(document, fields),
         outer=_outer(document, fields),
+        encoding=_encoding(document, fields),
         rounds=fields.args.rounds,
         seats=fields.resources.nodes,
         memory_bytes=_read(document, "resources.memory", lambda: parse_size(memory)),
@@ -224,11 +231,39 @@ def _outer(document: Document, fields: TrainFields) -> OuterSpec:
             _share(document, "outer.learning_rate", outer.learning_rate, 2 * MILLION),
             _share(document, "outer.momentum", outer.momentum, MILLION - 1),
             outer.nesterov,
+            outer.warmup_rounds,
         )
-    if outer != "auto":
-        fix = "outer: auto, or {learning_rate: 0.7, momentum: 0.6, nesterov: true}"
-        _refuse(document, "outer", f"there is no outer step {outer!r}", fix)
-    return outer_preset(fields.args.rounds)
+    if outer == AUTO:
+        return outer_preset(fields.args.rounds)
+    if outer not in OUTERS:
+        known = suggestion(outer, {AUTO, *OUTERS})
+        _refuse(document, "outer", f"there is no outer step {outer!r}", known)
+    return OUTERS[outer]
+
+
+def _encoding(document: Document, fields: TrainFields) -> EncodingSpec:
+    """The encoding asked for; by itself that of the outer step: sparse for sparseloco."""
+    encoding = fields.encoding
+    if isinstance(encoding, EncodingFields):
+        name, feedback = encoding.name, encoding.feedback
+        density = _share(document, "encoding.density", encoding.density, DENSITY_MAX_PPM)
+        kept = density * CHUNK // MILLION
+        if (name == SPARSE) != (kept > 0):
+            fix = "encoding: {name: sparse, density: 6.25%, feedback: 0.95}"
+            _refuse(
+                document, "encoding.density", f"{encoding.density} does not go with {name}", fix
+            )
+        share = _share(document, "encoding.feedback", feedback, MILLION)
+    else:
+        name, kept, share = encoding, 0, Ppm(0)
+        if name == AUTO:
+            name = SPARSE if fields.outer == "sparseloco" else INT8
+    if name not in ENCODINGS:
+        known = suggestion(name, {AUTO, *ENCODINGS})
+        _refuse(document, "encoding", f"there is no encoding {name!r}", known)
+    if name == SPARSE and not kept:
+        return sparse_preset(parameters_of(_model(document, fields)))
+    return EncodingSpec(name, kept, share)
 
 
 def _inference(document: Document, fields: InferenceFields) -> InferenceJob:

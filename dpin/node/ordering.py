@@ -62,6 +62,7 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         time_limit=job.limits.time,
         output=places.output,
         seed=_seed(job.seed),
+        encoding=job.encoding,
     )
 
 

@@ -94,6 +94,7 @@ def _draft(job: TrainJob | TrainOrder) -> TrainManifest:
         initial=NO_BLOB,
         state_hash=NO_DIGEST,
         fingerprint=NO_DIGEST,
+        encoding=job.encoding,
     )
 
 

@@ -13,7 +13,7 @@ def opened(leaves: Sequence[Leaf], window: int) -> LeafPath:
     return LeafPath(encode(leaves[window]), leaf_path(leaves, window))
 
 
-def commit_of(leaves: Sequence[Leaf], update: BlobId) -> Commit:
+def commit_of(leaves: Sequence[Leaf], update: BlobId, error_buffer: Digest = NO_DIGEST) -> Commit:
     """The commit of a finished unit."""
     first, last = leaves[0], leaves[-1]
     return Commit(
@@ -24,6 +24,7 @@ def commit_of(leaves: Sequence[Leaf], update: BlobId) -> Commit:
         steps=last.step,
         first=opened(leaves, 0),
         update=update,
+        error_buffer=error_buffer,
     )
 
 

@@ -22,6 +22,7 @@ from dpin.compute.task import (
 from dpin.compute.work import Order
 from dpin.ledger.accounts import Seat, State, Unit, UnitState
 from dpin.ledger.transactions import VerifyCommit, VerifyReveal, seal
+from dpin.ledger.views import left_over
 from dpin.ledger.wishes import Wish
 from dpin.storage.wanted import Fetch, Fetched, Purpose
 from dpin.verify.bench import RETRY, Bench
@@ -94,7 +95,7 @@ class Examination:
             self.update = NO_BLOB
         if self.update is None and self.bench.usable and _Stage.UPDATE not in self._ordered:
             yield from self._obtain(unit, now, final=True)
-            yield from self._encode_again(unit)
+            yield from self._encode_again(unit, state)
         if self.update is None and self._withheld(_Stage.UPDATE, unit, state):
             self.update = NO_BLOB
         if self.update is not None:
@@ -130,9 +131,10 @@ class Examination:
     def _base(self, unit: Unit) -> str | None:
         """The state that the unit started from, where this node's own work holds it."""
         assert unit.commit is not None, "a seated unit was committed"
-        return self.bench.checkpoint(_leaf(unit.commit.first.leaf).parameters)
+        first = _leaf(unit.commit.first.leaf)
+        return self.bench.checkpoint(first.parameters) if first.error_buffer == NO_DIGEST else None
 
-    def _encode_again(self, unit: Unit) -> Iterator[Effect]:
+    def _encode_again(self, unit: Unit, state: State) -> Iterator[Effect]:
         opening = self._openings.get(True)
         if opening is None or not {opening.state, opening.base} <= self._paths.keys():
             return
@@ -140,7 +142,9 @@ class Examination:
         self._ordered.add(_Stage.UPDATE)
         first = _leaf(unit.commit.first.leaf)
         base, final = self._paths[opening.base], self._paths[opening.state]
-        yield self.bench.order(CheckUpdate(first, opening.leaf, base, final))
+        age = left_over(state, unit.lease, unit.round).get(first.error_buffer, 1)
+        left = unit.commit.error_buffer
+        yield self.bench.order(CheckUpdate(first, opening.leaf, base, final, left, age))
 
     # --- what comes in ---
 

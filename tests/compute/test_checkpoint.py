@@ -27,7 +27,7 @@ from dpin.compute.checkpoint import (
     optimizer_root,
     parameters_root,
 )
-from dpin.compute.outer import GlobalState, initial_state, state_hash
+from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.tensors import UNITS_MAX, as_float
 from tests.support.training import TINY
 

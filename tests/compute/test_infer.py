@@ -19,7 +19,7 @@ from dpin.compute.infer import (
     visible_from,
 )
 from dpin.compute.models import GPT
-from dpin.compute.outer import initial_state
+from dpin.compute.state import initial_state
 from dpin.compute.task import InferManifest
 from dpin.compute.tensors import as_float
 from dpin.compute.weights import loaded

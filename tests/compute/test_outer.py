@@ -10,19 +10,15 @@ from torch import Tensor
 
 from dpin.base.errors import Misuse
 from dpin.base.ids import Round
-from dpin.compute.outer import (
-    GlobalState,
-    initial_state,
-    merge,
-    movement,
-    state_hash,
-    weights_of,
-)
-from dpin.compute.presets import DEMO_MODEL, QUICK, SHORT, outer_preset
+from dpin.compute.blocks import quantise
+from dpin.compute.outer import merge, movement, weights_of
+from dpin.compute.presets import DEMO_MODEL, DENSE, QUICK, SHORT, STANDARD, outer_preset
 from dpin.compute.robust import clip_factors, norm
+from dpin.compute.rules import Descent
+from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import ModelSpec, OuterSpec
 from dpin.compute.tensors import ONE, UNITS_MAX, as_float, as_units
-from dpin.compute.updates import Update, quantise
+from dpin.compute.updates import Update, written
 from dpin.compute.weights import parameter_count
 from tests.support.training import TINY
 
@@ -40,7 +36,7 @@ def small_vectors(seed: int) -> Tensor:
 
 UPDATES = st.lists(
     st.tuples(st.integers(0, 50), st.integers(1, 1 << 20)), min_size=1, max_size=6
-).map(lambda parts: [(quantise(small_vectors(seed) << 8), steps) for seed, steps in parts])
+).map(lambda parts: [(quantise(small_vectors(seed) << 8, 8), steps) for seed, steps in parts])
 
 
 def naive_merge(state: GlobalState, outer: OuterSpec, parts: list[tuple[Update, int]]) -> list[int]:
@@ -75,7 +71,9 @@ def test_a_merge_is_what_plain_integers_give(
     state = initial_state(SMALLEST, b"seed")
     for _ in range(2):
         want = naive_merge(state, outer, parts)
-        state = merge(state, outer, [update for update, _ in parts], [steps for _, steps in parts])
+        state = merge(
+            state, Descent(outer), [update for update, _ in parts], [steps for _, steps in parts]
+        )
         assert state.parameters.tolist() == want
     assert state.round == 2
 
@@ -90,7 +88,12 @@ def test_the_order_of_updates_does_not_matter(
     dice.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
     hashes = {
         state_hash(
-            merge(state, SHORT, [update for update, _ in order], [steps for _, steps in order])
+            merge(
+                state,
+                Descent(SHORT),
+                [update for update, _ in order],
+                [steps for _, steps in order],
+            )
         )
         for order in (parts, parts[::-1], shuffled)
     }
@@ -112,13 +115,13 @@ def test_contributions_out_of_range_are_refused(steps: list[int]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(VECTOR)
 def test_a_norm_is_exact(moves: list[int]) -> None:
-    update = quantise(torch.tensor(moves))
+    update = quantise(torch.tensor(moves), 8)
     assert norm(update) == isqrt(sum(value * value for value in update.dense().tolist()) >> 12)
 
 
 def test_an_update_that_is_far_too_large_counts_as_much_as_the_median() -> None:
-    honest = [quantise(small_vectors(seed)) for seed in range(2)]
-    huge = quantise(small_vectors(9) * 1000)
+    honest = [quantise(small_vectors(seed), 8) for seed in range(2)]
+    huge = quantise(small_vectors(9) * 1000, 8)
     factors = clip_factors([*honest, huge])
     assert max(factors) == 10**6
     assert factors[2] < 1_100
@@ -128,21 +131,22 @@ def test_an_update_that_is_far_too_large_counts_as_much_as_the_median() -> None:
 
 def test_with_two_updates_nothing_is_clipped() -> None:
     assert (
-        clip_factors([quantise(small_vectors(0)), quantise(small_vectors(1) * 1000)]) == [10**6] * 2
+        clip_factors([quantise(small_vectors(0), 8), quantise(small_vectors(1) * 1000, 8)])
+        == [10**6] * 2
     )
 
 
 def test_a_round_without_contributions_keeps_the_parameters() -> None:
     state = initial_state(SMALLEST, b"seed")
-    merged = merge(state, QUICK, [], [])
+    merged = merge(state, Descent(QUICK), [], [])
     assert torch.equal(merged.parameters, state.parameters)
     assert merged.round == 1
 
 
 def test_parameters_saturate_at_their_range() -> None:
     state = GlobalState(SMALLEST, Round(0), torch.full((COUNT,), UNITS_MAX))
-    largest = quantise(torch.full((COUNT,), 1 << 36))
-    assert merge(state, QUICK, [largest], [1]).parameters.max() == UNITS_MAX
+    largest = quantise(torch.full((COUNT,), 1 << 36), 8)
+    assert merge(state, Descent(QUICK), [largest], [1]).parameters.max() == UNITS_MAX
 
 
 @pytest.mark.parametrize(
@@ -151,15 +155,15 @@ def test_parameters_saturate_at_their_range() -> None:
 def test_an_outer_step_that_could_leave_the_integers_is_refused(rate: int, momentum: int) -> None:
     outer = OuterSpec(rate, momentum, nesterov=True)
     with pytest.raises(Misuse):
-        merge(initial_state(SMALLEST, b"seed"), outer, [], [])
+        Descent(outer)
 
 
 def test_the_largest_momentum_stays_inside_the_integers() -> None:
     state = initial_state(SMALLEST, b"seed")
     outer = OuterSpec(2_000_000, 950_000, nesterov=True)
-    largest = quantise(torch.full((COUNT,), 1 << 36))
+    largest = quantise(torch.full((COUNT,), 1 << 36), 8)
     for _ in range(200):
-        state = merge(state, outer, [largest], [1])
+        state = merge(state, Descent(outer), [largest], [1])
     assert state.momentum is not None
     assert 0 < int(state.momentum.min()) <= int(state.momentum.max()) < UNITS_MAX
     assert state.parameters.min() == UNITS_MAX
@@ -176,7 +180,7 @@ def test_units_and_floats_round_half_to_even_once(units: list[int]) -> None:
 def test_an_update_leads_from_the_base_to_the_trained_parameters() -> None:
     state = initial_state(TINY, b"seed")
     trained = as_float(state.parameters) + 0.01
-    merged = merge(state, QUICK, [movement(trained, state)], [5])
+    merged = merge(state, Descent(QUICK), [written(DENSE, movement(trained, state))], [5])
     assert (as_float(merged.parameters) - trained).abs().max() < 1e-4
 
 
@@ -209,3 +213,4 @@ def test_initial_weights_have_the_deviation_they_should() -> None:
 def test_long_jobs_get_momentum() -> None:
     assert outer_preset(29) == QUICK
     assert outer_preset(30) == SHORT
+    assert outer_preset(100) == STANDARD

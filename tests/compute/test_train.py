@@ -6,12 +6,13 @@ from torch.nn import functional
 
 from dpin.base.errors import Misuse
 from dpin.compute.checkpoint import Start
+from dpin.compute.course import Course
 from dpin.compute.models import GPT
 from dpin.compute.noise import noise, words
-from dpin.compute.outer import initial_state
+from dpin.compute.state import initial_state
 from dpin.compute.task import InnerSpec
 from dpin.compute.tensors import as_float
-from dpin.compute.train import Course, Diverged, Text, Trainer
+from dpin.compute.train import Diverged, Text, Trainer
 from dpin.compute.weights import loaded, shapes
 from tests.support.training import CORPUS, TINY, TINY_INNER
 

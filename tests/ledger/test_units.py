@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from dpin.base.ids import NO_BLOB, BlobId, Digest, JobId, Round
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger.accounts import LeaseState, Unit, UnitState
 from dpin.ledger.params import DEVELOPMENT
@@ -16,6 +16,7 @@ from tests.support.ledgers import (
     OTHER,
     PRICE,
     STAKE,
+    START,
     Ledger,
     Work,
     bonds,
@@ -355,6 +356,29 @@ def test_a_second_unit_must_start_where_the_first_one_ended(ledger: Ledger) -> N
     reveal_all(ledger, first, [found_in(done, first)] * 2)
     assert first.state == UnitState.PAID
     assert lease.bond == 0
+
+
+def test_a_unit_starts_with_what_the_leases_last_commit_left_over_or_with_nothing(
+    ledger: Ledger,
+) -> None:
+    job = running(ledger, "req", "ann", "bob", rounds=2)
+    done = work(ledger, key_of(ledger, job, "ann"))
+    left = msgspec.structs.replace(done.commit(), error_buffer=OTHER)
+    assert ledger.do("ann", msgspec.structs.replace(left, error_buffer=Digest(b""))) == "bad-field"
+    assert ledger.do("ann", left) == "ok"
+    finish(ledger, job, "bob")
+    exchange(ledger, job, "ann", "bob")
+    ledger.wait(1)
+
+    def starting_with(name: str, error: Digest) -> Commit:
+        begun = work(ledger, key_of(ledger, job, name))
+        leaf = msgspec.structs.replace(begun.leaves[0], error_buffer=error)
+        return replace(begun, leaves=(leaf, *begun.leaves[1:])).commit()
+
+    assert ledger.do("ann", starting_with("ann", START)) == "wrong-optimizer"
+    assert ledger.do("ann", starting_with("ann", OTHER)) == "ok"
+    assert ledger.do("bob", starting_with("bob", OTHER)) == "wrong-optimizer"
+    assert ledger.do("bob", starting_with("bob", NO_DIGEST)) == "ok"
 
 
 def test_a_unit_under_way_of_a_slashed_lease_is_forfeit(ledger: Ledger) -> None:

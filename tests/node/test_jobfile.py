@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dpin.base.errors import Misuse
 from dpin.base.units import TOKEN
-from dpin.compute.presets import QUICK, SHORT
-from dpin.compute.task import ModelSpec, OuterSpec
+from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT, SPARSELOCO
+from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec, ModelSpec, OuterSpec
 from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
 from dpin.node.jobfields import MODELS, TrainFields, schema_text
 from dpin.node.jobfile import InferenceJob, TrainJob, read_job
@@ -73,6 +73,18 @@ def test_a_long_job_gets_momentum_by_itself() -> None:
     assert train("args: {rounds: 30}").outer == SHORT
 
 
+def test_outer_steps_and_encodings_go_by_their_names() -> None:
+    assert train("").encoding == EncodingSpec(INT8)
+    sparse = train("outer: sparseloco")
+    assert (sparse.outer, sparse.encoding) == (SPARSELOCO, EncodingSpec(SPARSE, 256, 950_000))
+    assert train("outer: data-parallel\nencoding: int4").outer == DATA_PARALLEL
+    assert train("encoding: int4").encoding == EncodingSpec(INT4)
+    whole = train("encoding: {name: sparse, density: 3.125%, feedback: 0.9}")
+    assert whole.encoding == EncodingSpec(SPARSE, 128, 900_000)
+    ramp = train("outer: {learning_rate: 0.7, momentum: 0.9, nesterov: true, warmup_rounds: 50}")
+    assert ramp.outer == OuterSpec(700_000, 900_000, nesterov=True, ramp_rounds=50)
+
+
 def test_inference_reads_its_own_fields_and_limits() -> None:
     job = read_job("type: inference\nmodel: out\nprompt: hé\nlimits: {time: 1m}\ntemperature: 0")
     assert isinstance(job, InferenceJob)
@@ -105,7 +117,11 @@ def test_a_value_set_on_the_command_line_wins_and_may_open_a_section() -> None:
         (TRAIN + "model: tinny", "job.yaml:3", '"tiny"'),
         (TRAIN + "model: {layers: 1, heads: 3, width: 32, context: 8}", "width", "width: 30"),
         (TRAIN + "model: {layers: 9999, heads: 1, width: 32, context: 8}", "layers", "job"),
-        (TRAIN + "outer: adam", "job.yaml:3: outer", "auto"),
+        (TRAIN + "outer: dilocco", "job.yaml:3: outer", "diloco"),
+        (TRAIN + "encoding: int5", "job.yaml:3: encoding", "int"),
+        (TRAIN + "encoding: {name: int8, density: 5%}", "job.yaml:3: encoding", "sparse"),
+        (TRAIN + "encoding: {name: sparse}", "job.yaml:3: encoding", "density"),
+        (TRAIN + "encoding: {name: sparse, density: 60%}", "job.yaml:3: encoding.density", ""),
         (TRAIN + "resources: {nodes: 21}", "job.yaml:3: resources.nodes", "job-file.md"),
         (TRAIN + "resources: {memory: 12}", "resources.memory", "job-file.md"),
         (TRAIN + "resources: {memory: '12'}", "resources.memory", "12GB"),

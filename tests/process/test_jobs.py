@@ -40,6 +40,7 @@ def job_file(folder: Path, rounds: int = ROUNDS, **fields: str) -> Path:
         "resources": "{nodes: 2, memory: 200MB}",
         "limits": "{cost: 100}",
         "output": "out",
+        "encoding": "int4",
         **fields,
     }
     path = folder / "job.yaml"
@@ -74,7 +75,7 @@ def money_is_whole(network: Town) -> None:
 def trained(network: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A job that has ended well, and the folder that its file lies in."""
     folder = tmp_path_factory.mktemp("trained")
-    job = submit(network.ada, job_file(folder))
+    job = submit(network.ada, job_file(folder, outer="sparseloco", encoding="auto"))
     detail = ended(network.ada, job)
     assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
     return job, folder

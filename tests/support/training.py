@@ -8,8 +8,9 @@ from dpin.base.codec import encode
 from dpin.base.errors import Misuse
 from dpin.base.ids import NO_BLOB, Digest, JobId, Round
 from dpin.compute.door import Door
-from dpin.compute.presets import QUICK
+from dpin.compute.presets import DENSE, QUICK
 from dpin.compute.task import (
+    EncodingSpec,
     InnerSpec,
     ModelSpec,
     OpenJob,
@@ -92,7 +93,9 @@ def prepare(folder: str, corpus: str = "corpus.txt") -> Prepare:
     )
 
 
-def manifest_for(prepared: Prepared, outer: OuterSpec = QUICK) -> TrainManifest:
+def manifest_for(
+    prepared: Prepared, outer: OuterSpec = QUICK, encoding: EncodingSpec = DENSE
+) -> TrainManifest:
     return TrainManifest(
         model=TINY,
         inner=TINY_INNER,
@@ -105,13 +108,16 @@ def manifest_for(prepared: Prepared, outer: OuterSpec = QUICK) -> TrainManifest:
         initial=NO_BLOB,
         state_hash=prepared.state_hash,
         fingerprint=prepared.fingerprint,
+        encoding=encoding,
     )
 
 
-def open_job(prepared: Prepared, folder: str, outer: OuterSpec = QUICK) -> OpenJob:
+def open_job(
+    prepared: Prepared, folder: str, outer: OuterSpec = QUICK, encoding: EncodingSpec = DENSE
+) -> OpenJob:
     return OpenJob(
         job=JOB,
-        manifest=encode(manifest_for(prepared, outer)),
+        manifest=encode(manifest_for(prepared, outer, encoding)),
         shards=prepared.shards,
         holdout=prepared.holdout,
         checkpoint=prepared.initial,
