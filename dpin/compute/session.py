@@ -12,6 +12,7 @@ from dpin.compute.heldjob import HeldJob
 from dpin.compute.infer import generate, output_digest
 from dpin.compute.limits import check_infer
 from dpin.compute.models import GPT
+from dpin.compute.pacing import step_us
 from dpin.compute.probe import probe
 from dpin.compute.state import initial_state, state_hash
 from dpin.compute.task import (
@@ -123,7 +124,14 @@ class Session:
             state_hash=state_hash(state),
             parameters=parameter_count(command.model),
             fingerprint=self._device().fingerprint,
+            step_us=self._step_us(command),
         )
+
+    def _step_us(self, command: Prepare) -> int:
+        if not command.timed_batch:
+            return 0
+        device = self._device().devices[0].kind
+        return step_us(command.model, command.timed_batch, device, self._door.clock_ms)
 
     def _open(self, command: OpenJob) -> Report:
         self._held = None  # its memory is needed

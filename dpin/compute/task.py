@@ -129,6 +129,7 @@ class Prepare(Wire, frozen=True, tag=2):
     model: ModelSpec
     seed: bytes
     folder: str
+    timed_batch: int = 0  # measure the time of a step of so many examples; 0: do not
 
 
 class OpenJob(Wire, frozen=True, tag=3):
@@ -268,6 +269,7 @@ class Prepared(Wire, frozen=True, tag=2):
     state_hash: Digest
     parameters: int
     fingerprint: Digest
+    step_us: int = 0  # time of an inner step here; 0: not measured
 
 
 class Opened(Wire, frozen=True, tag=3):

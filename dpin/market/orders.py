@@ -7,6 +7,18 @@ from dpin.compute.task import INT8, EncodingSpec, InnerSpec, ModelSpec, OuterSpe
 from dpin.ledger.transactions import Propose
 
 
+class TuneSpec(Wire, frozen=True):
+    """What of an order the requester's node may choose by itself once it has measured a step.
+
+    `up` and `down`: bytes a second that every provider is said to have.
+    """
+
+    up: int
+    down: int
+    encoding: bool  # it may choose the encoding
+    outer: bool  # and the outer step that goes with it
+
+
 class TrainOrder(Wire, frozen=True, tag=1):
     """Train a model on a corpus; see compute.task.Prepare and TrainManifest for the fields."""
 
@@ -28,6 +40,7 @@ class TrainOrder(Wire, frozen=True, tag=1):
     output: str
     seed: bytes
     encoding: EncodingSpec = EncodingSpec(INT8)
+    tune: TuneSpec | None = None  # None: steps a round are as ordered
 
 
 class InferOrder(Wire, frozen=True, tag=2):

@@ -5,8 +5,10 @@ import msgspec
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Digest
-from dpin.base.units import MicroTokens
+from dpin.base.units import MicroTokens, ceil_div
+from dpin.compute.presets import SPARSELOCO, outer_preset
 from dpin.compute.task import (
+    SPARSE,
     InferManifest,
     Manifest,
     ModelSpec,
@@ -14,6 +16,7 @@ from dpin.compute.task import (
     Prepared,
     TrainManifest,
 )
+from dpin.compute.tuning import CANDIDATES, Choice, Measured, choose
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, TRAIN, Propose
 from dpin.market.offers import expected_unit_ms, price_cap_for
@@ -35,7 +38,34 @@ def prepare_command(order: TrainOrder, folder: str) -> Prepare:
         model=order.model,
         seed=order.seed,
         folder=folder,
+        timed_batch=order.inner.batch if order.tune else 0,
     )
+
+
+def tuned(order: TrainOrder, prepared: Prepared) -> tuple[TrainOrder, Choice, str]:
+    """The order with what its links allow, the choice, and the choice explained.
+
+    The steps of a seat stay as many in all: with longer rounds there are fewer.
+    """
+    assert order.tune is not None, "it was asked for"
+    measured = Measured(
+        prepared.parameters, order.seats, prepared.step_us, order.tune.up, order.tune.down
+    )
+    choice = choose(measured, CANDIDATES if order.tune.encoding else (order.encoding,))
+    rounds = max(1, ceil_div(order.rounds * order.inner.steps, choice.steps))
+    outer = order.outer
+    if order.tune.outer:
+        outer = SPARSELOCO if choice.encoding.name == SPARSE else outer_preset(rounds)
+    changed = msgspec.structs.replace(
+        order,
+        inner=msgspec.structs.replace(order.inner, steps=choice.steps),
+        outer=outer,
+        encoding=choice.encoding,
+        rounds=rounds,
+        windows=min(order.windows, choice.steps),
+        tune=None,
+    )
+    return changed, choice, choice.explained(measured)
 
 
 def train_manifest(order: TrainOrder, prepared: Prepared, kept: dict[str, BlobId]) -> TrainManifest:

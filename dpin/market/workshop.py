@@ -37,6 +37,7 @@ from dpin.market.preparing import (
     propose_infer,
     propose_train,
     train_manifest,
+    tuned,
 )
 from dpin.market.story import Note, Value, verdicts
 from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Purpose
@@ -63,8 +64,18 @@ def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
 
 
 def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
-    """Offer what was prepared as blobs."""
+    """Choose what was left open, and offer what was prepared as blobs."""
     own.prepared = prepared
+    if isinstance(own.order, TrainOrder) and own.order.tune is not None:
+        own.order, choice, why = tuned(own.order, prepared)
+        facts: dict[str, Value] = {
+            "steps": choice.steps,
+            "rounds": own.order.rounds,
+            "encoding": choice.encoding.name,
+            "update_bytes": choice.update_bytes,
+            "share_ppm": choice.share_ppm,
+        }
+        yield Note(own.local_id, "phase", f"plan: {why}; {own.order.rounds} rounds", facts)
     for path in (*prepared.shards, prepared.holdout):
         yield Keep(path, Purpose.SHARD, None)
     yield Keep(prepared.initial, Purpose.MODEL, None)

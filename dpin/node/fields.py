@@ -24,6 +24,7 @@ _SIZES: Final = {
     "GIB": 1 << 30,
     "TIB": 1 << 40,
 }
+_RATES: Final = {"kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}  # bits a second
 _TIMES: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _QUANTITY: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([A-Za-z]+)")
 
@@ -44,6 +45,17 @@ def parse_size(text: str) -> Bytes:
     if size > SIZE_MAX:
         raise Misuse(f"{text!r} is more than anybody has", fix="name a smaller size")
     return Bytes(size)
+
+
+def parse_rate(text: str) -> Bytes:
+    """Read "20Mbit" or "1Gbit" a second as bytes a second; raises Misuse without a unit."""
+    value, unit = _quantity(text, "a rate", "20Mbit")
+    if unit not in _RATES:
+        raise Misuse(f"{unit!r} is not a unit of rate", fix="use kbit, Mbit or Gbit (a second)")
+    rate = int(value * _RATES[unit]) // 8
+    if not 0 < rate <= SIZE_MAX:
+        raise Misuse(f"{text!r} is no rate of a link", fix="name one such as 20Mbit")
+    return Bytes(rate)
 
 
 def parse_time(text: str) -> Micros:

@@ -9,6 +9,7 @@ from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.task import ModelSpec
 
 SEATS_MAX: Final = 20
+STEPS_PER_ROUND: Final = 20
 PROMPT_BYTES_MAX: Final = 1 << 16
 
 MODELS: Final = {
@@ -55,7 +56,10 @@ class ArgsFields(Fields, frozen=True, kw_only=True):
 
     learning_rate: Annotated[Number, Meta(description="peak of AdamW, such as 3e-3")] = "3e-3"
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="sequences a step")] = 8
-    steps_per_round: Annotated[int, Meta(ge=4, le=100_000, description="between two merges")] = 20
+    steps_per_round: (
+        Annotated[int, Meta(ge=4, le=100_000, description="between two merges")]
+        | Annotated[str, Meta(description="auto: as few as the links allow")]
+    ) = STEPS_PER_ROUND
     rounds: Annotated[int, Meta(ge=1, le=10_000)] = 10
     warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     weight_decay: Annotated[Number, Meta(description="of AdamW")] = "0.1"
@@ -66,6 +70,8 @@ class ResourcesFields(Fields, frozen=True, kw_only=True):
 
     nodes: Annotated[int, Meta(ge=1, le=SEATS_MAX, description="providers at one time")] = 3
     memory: Annotated[str, Meta(description="free on each, such as 2GB")] = "500MB"
+    up: Annotated[str, Meta(description="of each provider's link, for auto")] = "20Mbit"
+    down: Annotated[str, Meta(description="of each provider's link, for auto")] = "100Mbit"
 
 
 class LimitsFields(Fields, frozen=True, kw_only=True):

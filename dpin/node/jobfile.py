@@ -11,11 +11,13 @@ from dpin.base.units import MILLION, Micros, MicroTokens, Ppm, parse_tokens
 from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX
 from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
 from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
+from dpin.market.orders import TuneSpec
 from dpin.market.preparing import parameters_of
 from dpin.node.document import Document, Tree, apply_sets, read_document
-from dpin.node.fields import parse_ppm, parse_size, parse_time, suggestion
+from dpin.node.fields import parse_ppm, parse_rate, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
+    STEPS_PER_ROUND,
     EncodingFields,
     InferenceFields,
     JobFields,
@@ -58,6 +60,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     inner: InnerSpec
     outer: OuterSpec
     encoding: EncodingSpec
+    tune: TuneSpec | None
     rounds: int
     seats: int
     memory_bytes: int
@@ -189,6 +192,7 @@ def _train(document: Document, fields: TrainFields) -> TrainJob:
         inner=_inner(document, fields),
         outer=_outer(document, fields),
         encoding=_encoding(document, fields),
+        tune=_tune(document, fields),
         rounds=fields.args.rounds,
         seats=fields.resources.nodes,
         memory_bytes=_read(document, "resources.memory", lambda: parse_size(memory)),
@@ -220,7 +224,7 @@ def _inner(document: Document, fields: TrainFields) -> InnerSpec:
         weight_decay_ppm=_share(document, "args.weight_decay", args.weight_decay, MILLION),
         warmup_steps=args.warmup_steps,
         batch=args.batch_size,
-        steps=args.steps_per_round,
+        steps=STEPS_PER_ROUND if isinstance(args.steps_per_round, str) else args.steps_per_round,
     )
 
 
@@ -264,6 +268,19 @@ def _encoding(document: Document, fields: TrainFields) -> EncodingSpec:
     if name == SPARSE and not kept:
         return sparse_preset(parameters_of(_model(document, fields)))
     return EncodingSpec(name, kept, share)
+
+
+def _tune(document: Document, fields: TrainFields) -> TuneSpec | None:
+    """What is left to the node to choose: nothing where the steps of a round are given."""
+    steps, resources = fields.args.steps_per_round, fields.resources
+    if not isinstance(steps, str):
+        return None
+    if steps != AUTO:
+        _refuse(document, "args.steps_per_round", f"{steps!r} is no number", "steps_per_round: 20")
+    up = _read(document, "resources.up", lambda: parse_rate(resources.up))
+    down = _read(document, "resources.down", lambda: parse_rate(resources.down))
+    free = fields.encoding == AUTO and fields.outer in {AUTO, "sparseloco"}
+    return TuneSpec(up, down, free, free and fields.outer == AUTO)
 
 
 def _inference(document: Document, fields: InferenceFields) -> InferenceJob:

@@ -63,6 +63,7 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         output=places.output,
         seed=_seed(job.seed),
         encoding=job.encoding,
+        tune=job.tune,
     )
 
 

@@ -24,6 +24,7 @@ PROBED: Final = task.Probed(
 LOAD: Final[Micros] = seconds(1)
 TRAIN: Final[Micros] = seconds(2)
 QUICK: Final[Micros] = seconds(0.2)
+STEP_US: Final = 20_000
 FIRST_LOSS: Final = 5_500_000
 WRONG: Final = "wrong-weights"
 LAZY: Final = "skip-work"
@@ -135,6 +136,7 @@ class PretendWorker:
             state_hash=state,
             parameters=1_000,
             fingerprint=FINGERPRINT,
+            step_us=STEP_US if command.timed_batch else 0,
         )
 
     def _open(self, command: task.OpenJob) -> task.Opened:

@@ -131,6 +131,12 @@ def test_a_corpus_is_cut_into_shards_and_a_held_out_end() -> None:
     assert 0 <= len(held[made.holdout]) - len(CORPUS) // 10 <= 1
 
 
+def test_the_time_of_a_step_is_measured_where_it_is_asked_for() -> None:
+    bench = Bench()
+    assert bench.prepared.step_us == 0
+    assert bench.do(replace(prepare("made"), timed_batch=2), Prepared).step_us > 0
+
+
 def test_a_unit_has_a_leaf_and_a_state_for_each_window() -> None:
     bench = Bench()
     unit = bench.unit()

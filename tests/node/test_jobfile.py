@@ -13,6 +13,7 @@ from dpin.base.errors import Misuse
 from dpin.base.units import TOKEN
 from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT, SPARSELOCO
 from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec, ModelSpec, OuterSpec
+from dpin.market.orders import TuneSpec
 from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
 from dpin.node.jobfields import MODELS, TrainFields, schema_text
 from dpin.node.jobfile import InferenceJob, TrainJob, read_job
@@ -73,6 +74,15 @@ def test_a_long_job_gets_momentum_by_itself() -> None:
     assert train("args: {rounds: 30}").outer == SHORT
 
 
+def test_the_node_may_choose_the_steps_of_a_round() -> None:
+    assert train("").tune is None
+    job = train("args: {steps_per_round: auto}\nresources: {up: 8Mbit, down: 1Gbit}")
+    assert job.tune == TuneSpec(1_000_000, 125_000_000, encoding=True, outer=True)
+    assert job.inner.steps == 20
+    given = train("args: {steps_per_round: auto}\nencoding: int4").tune
+    assert given == TuneSpec(2_500_000, 12_500_000, encoding=False, outer=False)
+
+
 def test_outer_steps_and_encodings_go_by_their_names() -> None:
     assert train("").encoding == EncodingSpec(INT8)
     sparse = train("outer: sparseloco")
@@ -118,6 +128,12 @@ def test_a_value_set_on_the_command_line_wins_and_may_open_a_section() -> None:
         (TRAIN + "model: {layers: 1, heads: 3, width: 32, context: 8}", "width", "width: 30"),
         (TRAIN + "model: {layers: 9999, heads: 1, width: 32, context: 8}", "layers", "job"),
         (TRAIN + "outer: dilocco", "job.yaml:3: outer", "diloco"),
+        (TRAIN + "args: {steps_per_round: many}", "job.yaml:3: args.steps_per_round", "20"),
+        (
+            TRAIN + "args: {steps_per_round: auto}\nresources: {up: 5}",
+            "job.yaml:4: resources.up",
+            "",
+        ),
         (TRAIN + "encoding: int5", "job.yaml:3: encoding", "int"),
         (TRAIN + "encoding: {name: int8, density: 5%}", "job.yaml:3: encoding", "sparse"),
         (TRAIN + "encoding: {name: sparse}", "job.yaml:3: encoding", "density"),
