@@ -20,6 +20,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Digest, JobId, Round
 from dpin.base.units import MILLION
 from dpin.compute import presets
+from dpin.compute.alone import Measure, Measured
 from dpin.compute.door import Door
 from dpin.compute.executor import Disk
 from dpin.compute.probe import settle
@@ -30,8 +31,6 @@ from dpin.compute.task import (
     Evaluate,
     Evaluated,
     Failed,
-    Measure,
-    Measured,
     Merged,
     MergeRound,
     Opened,

@@ -23,7 +23,7 @@ from rich.console import Console
 from dpin.base.units import TOKEN, format_tokens
 from dpin.client.client import Client
 from dpin.compute.presets import DEMO_CORPUS_BYTES, DEMO_INNER, DEMO_MODEL, DEMO_ROUNDS, DEMO_SEATS
-from dpin.market.preparing import parameters_of
+from dpin.market.preparing import builtin_parameters
 from dpin.node.status import JobDetail, LogEntry, NodeView
 from scripts.demo_claims import (
     JOINT_MARGIN,
@@ -326,7 +326,7 @@ def play(demo: Demo) -> None:
     cheated = demo.cheat() if size.cheat_rounds else None
     final = demo.settled()
 
-    run = Run(detail, DEMO_SEATS, size.steps, size.rounds, parameters_of(DEMO_MODEL))
+    run = Run(detail, DEMO_SEATS, size.steps, size.rounds, builtin_parameters(DEMO_MODEL))
     rounds_table(console, run)
     units_table(console, detail)
     if cheated is not None:

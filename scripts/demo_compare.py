@@ -8,7 +8,12 @@ import trio
 
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, JobId, Round
-from dpin.compute.task import Measure, Measured, OpenJob, Report, TrainManifest
+from dpin.compute.alone import Measure, Measured
+from dpin.compute.task import (
+    OpenJob,
+    Report,
+    TrainManifest,
+)
 from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
 from dpin.node.home import Home
 from dpin.node.status import JobDetail

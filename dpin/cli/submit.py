@@ -1,5 +1,6 @@
 """Giving work away: jobs from a file, and single generations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ def submit(
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
+    parallel: Annotated[int, typer.Option(min=1, help="Jobs of a sweep at one time.")] = 2,
     attach: Annotated[str, typer.Option(metavar="JOB", help="Follow a job again.")] = "",
     home: HomeOption = None,
     json: JsonOption = False,
@@ -23,13 +25,17 @@ def submit(
     from dpin.base.errors import Misuse
     from dpin.cli.link import connect, show_view
     from dpin.cli.pictures import plan_text
+    from dpin.cli.sweeps import trials_of
     from dpin.client.client import request_from
 
     if bool(file) == bool(attach):
         raise Misuse("name a job file, or a job to follow", fix="dpin submit job.yaml")
-    request = request_from(Path(file), sets or [], name) if file else None
+    trials = trials_of(Path(file), sets or [], name) if file else []
+    request = request_from(Path(file), sets or [], name) if file and not trials else None
     with connect(home) as node:
-        if request is None:
+        if trials:
+            _sweep(node, trials, parallel=parallel, detach=detach, dry_run=dry_run, json=json)
+        elif request is None:
             _follow(node, node.job(attach).job.id, json=json)
         elif dry_run:
             plan = node.plan(request)
@@ -43,6 +49,31 @@ def submit(
                 show_view("submitted", job)
             else:
                 show(job.id)
+
+
+def _sweep(
+    node: object, found: Sequence[object], *, parallel: int, detach: bool, dry_run: bool, json: bool
+) -> None:
+    from dpin.base.units import format_tokens
+    from dpin.cli.link import show_values
+    from dpin.cli.pictures import plan_text
+    from dpin.cli.sweeps import Trial, run_sweep, sweep_exit, sweep_text, sweep_values
+    from dpin.client.client import Client
+
+    assert isinstance(node, Client)
+    trials = [trial for trial in found if isinstance(trial, Trial)]
+    if dry_run:
+        plans = [node.plan(trial.request) for trial in trials]
+        whole = sum(plan.cost_max for plan in plans)
+        words = f"{len(plans)} jobs, {format_tokens(whole)} at most; the first:\n\n"
+        show_values("plans", {"plans": plans}) if json else show(words + plan_text(plans[0]))
+    elif detach:
+        ids = [node.submit(trial.request).id for trial in trials]
+        show_values("submitted", {"jobs": ids}) if json else show("\n".join(ids))
+    else:
+        run_sweep(node, trials, parallel)
+        show_values("sweep", sweep_values(trials)) if json else show(sweep_text(trials))
+        raise typer.Exit(sweep_exit(trials))
 
 
 def _follow(node: object, job: str, *, json: bool) -> None:

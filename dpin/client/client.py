@@ -275,20 +275,25 @@ class Client(_Pictures, _Logs, _Commands, _Purse, _Validators):
 
 def request_from(path: Path, sets: Sequence[str] = (), name: str = "") -> SubmitRequest:
     """Read a job file and check it here, so that errors come with file and line, at once."""
+    text = job_text(path)
+    job = read_job(text, str(path), sets)
+    folder = str(path.resolve().parent)
+    return SubmitRequest(
+        text=text, folder=folder, sets=list(sets), name=name or job.name or path.stem
+    )
+
+
+def job_text(path: Path) -> str:
+    """What a job file says; raises Misuse where it cannot be read."""
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(TEXT_CHARS_MAX + 1)
+            return file.read(TEXT_CHARS_MAX + 1)
     except OSError as problem:
         raise Misuse(
             f"{path}: {problem.strerror}", fix="name the job file: dpin submit FILE"
         ) from None
     except UnicodeDecodeError:
         raise Misuse(f"{path} is not text in UTF-8", fix="name a job file, as YAML") from None
-    job = read_job(text, str(path), sets)
-    folder = str(path.resolve().parent)
-    return SubmitRequest(
-        text=text, folder=folder, sets=list(sets), name=name or job.name or path.stem
-    )
 
 
 def _path(job: str, rest: str = "") -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.compute.state import GlobalState, Means, state_hash, unflatten
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import Architecture
 from dpin.compute.tensors import UNITS_MAX, tensors_root
 from dpin.compute.weights import shapes
 
@@ -59,7 +59,7 @@ class Moments:
     second: Tensor  # (P,) float32, running mean of squared gradients
     steps: int  # how many gradients are in them
 
-    def named(self, spec: ModelSpec) -> Tensors:
+    def named(self, spec: Architecture) -> Tensors:
         """Its tensors, as they are hashed and stored."""
         layout = shapes(spec)
         return unflatten(FIRST, self.first, layout) | unflatten(SECOND, self.second, layout)
@@ -78,7 +78,7 @@ class Start:
 class Later:
     """A seat after a window."""
 
-    spec: ModelSpec
+    spec: Architecture
     parameters: Tensor  # (P,) float32
     moments: Moments
 
@@ -95,12 +95,12 @@ def parameters_root(state: WindowState) -> Digest:
             return float_root(state.spec, state.parameters)
 
 
-def float_root(spec: ModelSpec, parameters: Tensor) -> Digest:
+def float_root(spec: Architecture, parameters: Tensor) -> Digest:
     """Root over (P,) float32 parameters; also the state hash of an exported model."""
     return tensors_root(unflatten("parameters", parameters, shapes(spec)))
 
 
-def optimizer_root(spec: ModelSpec, moments: Moments | None) -> Digest:
+def optimizer_root(spec: Architecture, moments: Moments | None) -> Digest:
     """`Leaf.optimizer`: over both moments and the count of steps in them."""
     if moments is None:
         return NO_DIGEST
@@ -112,7 +112,7 @@ def encode_global(state: GlobalState) -> bytes:
     return _file("global", (state.round, 0), state.named())
 
 
-def decode_global(data: bytes, spec: ModelSpec) -> GlobalState:
+def decode_global(data: bytes, spec: Architecture) -> GlobalState:
     """Read a global checkpoint; raises PeerFault."""
     (round_, _), tensors = _read(data, "global", [_expected(spec, kind) for kind in _GLOBAL])
     return _global(tensors, spec, round_)
@@ -132,7 +132,7 @@ def encode_window(state: WindowState) -> bytes:
             return _file("later", (0, moments.steps), tensors)
 
 
-def decode_start(data: bytes, spec: ModelSpec) -> Start:
+def decode_start(data: bytes, spec: Architecture) -> Start:
     """Read the state of window 0; raises PeerFault."""
     (round_, steps), tensors = _read(data, "start", [_expected(spec, kind) for kind in _START])
     moments = _moments(tensors, spec, (FIRST, SECOND), steps) if _has(tensors, FIRST) else None
@@ -140,20 +140,20 @@ def decode_start(data: bytes, spec: ModelSpec) -> Start:
     return Start(_global(tensors, spec, round_), moments, error)
 
 
-def decode_later(data: bytes, spec: ModelSpec) -> Later:
+def decode_later(data: bytes, spec: Architecture) -> Later:
     """Read the state of a window after 0; raises PeerFault."""
     (_, steps), tensors = _read(data, "later", [_expected(spec, kind) for kind in _LATER])
     moments = _moments(tensors, spec, (FIRST, SECOND), steps)
     return Later(spec, _floats(tensors, "parameters/", spec), moments)
 
 
-def encode_model(spec: ModelSpec, parameters: Tensor) -> bytes:
+def encode_model(spec: Architecture, parameters: Tensor) -> bytes:
     """(P,) float32 -> a model file, with the names that torch gives the tensors."""
     named = unflatten("", parameters, shapes(spec))
     return _file("model", (0, 0), {name.removeprefix("/"): part for name, part in named.items()})
 
 
-def decode_model(data: bytes, spec: ModelSpec) -> Tensor:
+def decode_model(data: bytes, spec: Architecture) -> Tensor:
     """Read a model file, whoever wrote it: (P,) float32; raises PeerFault."""
     expected = {name: ("F32", shape) for name, shape in shapes(spec).items()}
     _header(data, [expected])
@@ -163,7 +163,7 @@ def decode_model(data: bytes, spec: ModelSpec) -> Tensor:
 _Layout = dict[str, tuple[str, tuple[int, ...]]]  # name -> type as safetensors spells it, shape
 
 
-def _expected(spec: ModelSpec, families: dict[str, torch.dtype]) -> _Layout:
+def _expected(spec: Architecture, families: dict[str, torch.dtype]) -> _Layout:
     return {
         f"{family}/{name}": (_TYPE_NAMES[dtype], shape)
         for family, dtype in families.items()
@@ -215,7 +215,7 @@ def _load(data: bytes) -> Tensors:
         raise PeerFault(f"corrupt checkpoint: {error}") from None
 
 
-def _global(tensors: Tensors, spec: ModelSpec, round_: int) -> GlobalState:
+def _global(tensors: Tensors, spec: Architecture, round_: int) -> GlobalState:
     momentum = _integers(tensors, "momentum/", spec) if _has(tensors, "momentum") else None
     means = None
     if _has(tensors, OUTER_FIRST):
@@ -229,25 +229,25 @@ def _has(tensors: Tensors, family: str) -> bool:
     return any(name.startswith(family + "/") for name in tensors)
 
 
-def _moments(tensors: Tensors, spec: ModelSpec, names: tuple[str, str], steps: int) -> Moments:
+def _moments(tensors: Tensors, spec: Architecture, names: tuple[str, str], steps: int) -> Moments:
     first, second = (_floats(tensors, name + "/", spec) for name in names)
     if bool((second < 0).any()):
         raise PeerFault("corrupt checkpoint: a mean of squares is negative")
     return Moments(first, second, steps)
 
 
-def _flat(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+def _flat(tensors: Tensors, prefix: str, spec: Architecture) -> Tensor:
     return torch.cat([tensors[prefix + name].reshape(-1) for name in shapes(spec)])
 
 
-def _integers(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+def _integers(tensors: Tensors, prefix: str, spec: Architecture) -> Tensor:
     flat = _flat(tensors, prefix, spec)
     if bool(((flat < -UNITS_MAX) | (flat > UNITS_MAX)).any()):
         raise PeerFault("corrupt checkpoint: a parameter is out of range")
     return flat
 
 
-def _floats(tensors: Tensors, prefix: str, spec: ModelSpec) -> Tensor:
+def _floats(tensors: Tensors, prefix: str, spec: Architecture) -> Tensor:
     flat = _flat(tensors, prefix, spec)
     if not bool(flat.isfinite().all()):
         raise PeerFault("corrupt checkpoint: a number is not finite")

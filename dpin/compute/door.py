@@ -1,6 +1,6 @@
 """What a worker's pure parts need from outside: files, a clock, and somebody to tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,10 @@ class Files(Protocol):
 
     def corpus(self, path: str, suffixes: tuple[str, ...], bytes_max: int) -> bytes:
         """A text file, or all files of a folder with these suffixes in sorted order, cut."""
+        ...
+
+    def tree(self, path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        """The files of a folder's folders, in sorted order: name of the folder, content."""
         ...
 
 

@@ -67,6 +67,13 @@ class Disk:
                 found += opened.read(bytes_max - len(found))
         return bytes(found)
 
+    def tree(self, path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        """See dpin.compute.door.Files."""
+        for folder in sorted(part for part in Path(path).iterdir() if part.is_dir()):
+            for file in sorted(folder.iterdir()):
+                if file.suffix in suffixes and file.is_file():
+                    yield folder.name, file.read_bytes()
+
 
 def _texts(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     return (path for path in root.rglob("*") if path.suffix in suffixes and path.is_file())

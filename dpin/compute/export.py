@@ -2,13 +2,16 @@
 
 import inspect
 import json
+from contextlib import suppress
 from typing import Final
 
 from dpin.base.errors import Misuse
-from dpin.compute import models
+from dpin.compute import hub, models
 from dpin.compute.checkpoint import encode_model, float_root
+from dpin.compute.door import Files
+from dpin.compute.hubspec import HubSpec
 from dpin.compute.state import GlobalState
-from dpin.compute.task import VOCABULARY
+from dpin.compute.task import VOCABULARY, Architecture, ModelSpec
 from dpin.compute.tensors import as_float
 
 ARCHITECTURE: Final = "dpin-byte-gpt-1"
@@ -40,13 +43,34 @@ print(model.generate(b"def ", 100).decode(errors="replace"))
 ```
 """
 
+HUB_README: Final = """\
+# Trained on a dpin network
 
-def model_directory(state: GlobalState, provenance: str) -> dict[str, bytes]:
-    """File name -> content; raises Misuse unless `provenance` is JSON."""
+`{files}` are in the formats of transformers and peft; load this folder with `{loader}`.
+`provenance.json` is the record of the job that made it.
+"""
+# Of a model's directory, what is neither weights nor made anew.
+COPIED: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "preprocessor_config.json",
+)
+
+
+def model_directory(state: GlobalState, provenance: str, base: str = "") -> dict[str, bytes]:
+    """File name -> content; raises Misuse unless `provenance` is JSON.
+
+    A model of transformers becomes a directory that transformers loads; an adapter, one for peft.
+    """
     try:
         json.loads(provenance)
     except ValueError:
         raise Misuse("the provenance record is not JSON") from None
+    if not isinstance(state.spec, ModelSpec):
+        return _hub_directory(state, state.spec, provenance, base)
     parameters = as_float(state.parameters)
     config = {
         "architecture": ARCHITECTURE,
@@ -66,3 +90,24 @@ def model_directory(state: GlobalState, provenance: str) -> dict[str, bytes]:
         "provenance.json": provenance.encode(),
         "README.md": README.encode(),
     }
+
+
+def _hub_directory(
+    state: GlobalState, spec: HubSpec, provenance: str, base: str
+) -> dict[str, bytes]:
+    files = dict(hub.model_files(spec, as_float(state.parameters), base))
+    loader = "AutoModel.from_pretrained" if spec.lora is None else "peft.AutoPeftModel"
+    return {
+        **files,
+        "provenance.json": provenance.encode(),
+        "README.md": HUB_README.format(files="`, `".join(sorted(files)), loader=loader).encode(),
+    }
+
+
+def copied_files(files: Files, spec: Architecture, base: str) -> dict[str, bytes]:
+    """What belongs to a model of transformers beside its weights, from where it came."""
+    found: dict[str, bytes] = {}
+    for name in COPIED if isinstance(spec, HubSpec) and base else ():
+        with suppress(OSError):
+            found[name] = files.read(f"{base}/{name}")
+    return found

@@ -8,6 +8,8 @@ import torch
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round, short
+from dpin.compute import hub
+from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import (
     Moments,
     Start,
@@ -18,7 +20,8 @@ from dpin.compute.checkpoint import (
 )
 from dpin.compute.course import course_of
 from dpin.compute.door import Door
-from dpin.compute.export import model_directory
+from dpin.compute.examples import Examples, encode_shard, examples_of
+from dpin.compute.export import copied_files, model_directory
 from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train
 from dpin.compute.outer import error_root, merge
@@ -31,10 +34,9 @@ from dpin.compute.task import (
     Evaluated,
     Export,
     Exported,
-    Measure,
-    Measured,
     Merged,
     MergeRound,
+    ModelSpec,
     Opened,
     OpenJob,
     Trained,
@@ -42,7 +44,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.ticker import Ticker, micronats
-from dpin.compute.train import Text, Trainer, seat_text
+from dpin.compute.train import Trainer, seat_examples
 from dpin.compute.unit import (
     FAULTS,
     Outcome,
@@ -68,16 +70,18 @@ class HeldJob:
         if len(command.shards) != len(self._manifest.shards):
             raise Misuse("the files given are not those of the manifest's shards")
         self._shards = [door.files.read(path) for path in command.shards]
-        context = self._manifest.model.context
-        self._holdout = Text([door.files.read(command.holdout)], context)
+        model = self._manifest.model
+        self._private = _private_examples(command, self._manifest, door)
+        self._holdout = examples_of(model, [door.files.read(command.holdout)])
         self._checkpoint = command.checkpoint
-        self._state = decode_global(door.files.read(command.checkpoint), self._manifest.model)
+        self._state = decode_global(door.files.read(command.checkpoint), model)
         if self._state.round != command.round:
             raise PeerFault(
                 f"corrupt checkpoint: of round {self._state.round}, not {command.round}"
             )
         self._opened = self._state
-        self._trainer = Trainer(self._manifest.model, course_of(self._manifest), device)
+        frozen = door.files.read(command.weights) if command.weights else b""
+        self._trainer = Trainer(model, course_of(self._manifest), device, frozen)
         self._moments: dict[Digest, Moments] = {}
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)
@@ -131,7 +135,7 @@ class HeldJob:
     def _trained(self, outcome: Outcome, states: tuple[str, ...], update: str) -> Trained:
         first = outcome.leaves[0]
         left = self._errors.keep(first.lease, outcome.written.error)
-        tokens = outcome.steps * self._manifest.inner.batch * self._manifest.model.context
+        tokens = outcome.steps * self._manifest.inner.batch * max(1, self._manifest.model.context)
         return Trained(
             lease=first.lease,
             round=first.round,
@@ -150,10 +154,12 @@ class HeldJob:
         if command.round != self._state.round:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         updates: list[Update] = []
+        read = 0
         steps: list[int] = []
         refused: list[str] = []
         for part in command.contributions:
             data = self._door.files.read(part.update)
+            read += len(data)
             try:
                 updates.append(
                     decode_update(data, self._manifest.encoding, len(self._state.parameters))
@@ -166,7 +172,7 @@ class HeldJob:
         data = encode_global(self._state)
         self._checkpoint = self._door.files.write(self._folder, file, data)
         found = state_hash(self._state)
-        return Merged(self._state.round, found, self._checkpoint, tuple(refused))
+        return Merged(self._state.round, found, self._checkpoint, tuple(refused), read)
 
     def evaluate(self) -> Evaluated:
         """Held-out loss of the held state."""
@@ -176,7 +182,8 @@ class HeldJob:
 
     def export(self, command: Export) -> Exported:
         """The held state as a model directory."""
-        files = model_directory(self._state, command.provenance)
+        files = model_directory(self._state, command.provenance, command.base)
+        files |= copied_files(self._door.files, self._state.spec, command.base)
         write = self._door.files.write
         paths = [write(command.folder, name, data) for name, data in files.items()]
         return Exported(command.folder, tuple(paths))
@@ -185,7 +192,7 @@ class HeldJob:
         """Train alone, from the state as it was opened; the held state stays as it is."""
         began = self._door.clock_ms()
         seats = range(self._manifest.seats if command.joint else 1)
-        texts = [seat_text(self._manifest, self._shards, seat) for seat in seats]
+        texts = [seat_examples(self._manifest, self._shards, seat) for seat in seats]
         self._trainer.load(Start(self._opened, None))
         for step in range(command.steps):
             self._door.pulse()
@@ -201,7 +208,7 @@ class HeldJob:
     def _seat(self, lease: Digest, round_: Round, seat: int) -> Seat:
         if not 0 <= seat < self._manifest.seats:
             raise Misuse(f"seat {seat} of a job of {self._manifest.seats}")
-        text = seat_text(self._manifest, self._shards, seat)
+        text = self._private or seat_examples(self._manifest, self._shards, seat)
         return Seat(self._job, self._manifest, lease, round_, text)
 
     def _keep(self, lease: Digest, moments: Moments) -> None:
@@ -209,3 +216,16 @@ class HeldJob:
         self._moments[lease] = moments
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
+
+
+def _private_examples(command: OpenJob, manifest: TrainManifest, door: Door) -> Examples | None:
+    """The owner's part of a job on private data, read where it lies."""
+    place = command.private
+    if manifest.private is None or place is None:
+        return None
+    files, where = door.files, (place.path, place.suffixes, place.bytes_max)
+    if isinstance(manifest.model, ModelSpec):
+        return examples_of(manifest.model, [files.corpus(*where)])
+    words = (files.read(command.tokenizer) if command.tokenizer else b"", "")
+    rows, _ = hub.read_rows(manifest.model, manifest.private.format, files, where, words)
+    return examples_of(manifest.model, [encode_shard(rows)])

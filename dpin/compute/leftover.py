@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dpin.base.ids import NO_DIGEST, Digest
 from dpin.compute.outer import error_root
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import Architecture
 
 LEASES_KEPT: Final = 8
 UNITS_KEPT: Final = 2  # the last unit may have missed its commit
@@ -15,7 +15,7 @@ UNITS_KEPT: Final = 2  # the last unit may have missed its commit
 class LeftOver:
     """Error buffers by lease and root; what is not held any more counts as nothing."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: Architecture) -> None:
         self._spec = spec
         self._leases: dict[Digest, dict[Digest, Tensor]] = {}
 

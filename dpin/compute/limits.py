@@ -4,6 +4,7 @@ from typing import Final
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION
+from dpin.compute.hubspec import check_hub, check_private
 from dpin.compute.task import (
     ADAMW,
     FP16,
@@ -11,6 +12,7 @@ from dpin.compute.task import (
     INT8,
     SGD,
     SPARSE,
+    Architecture,
     EncodingSpec,
     InferManifest,
     InnerSpec,
@@ -34,8 +36,11 @@ TOKENS_MAX: Final = 1 << 20
 TEMPERATURE_PPM_MAX: Final = 100 * MILLION
 
 
-def check_model(spec: ModelSpec) -> None:
+def check_model(spec: Architecture) -> None:
     """Raise Misuse where no such model can be."""
+    if not isinstance(spec, ModelSpec):
+        check_hub(spec)
+        return
     sizes = (spec.layers, spec.heads, spec.width, spec.context)
     if not all(1 <= size <= SPEC_MAX for size in sizes):
         raise Misuse(f"a model of sizes {sizes}: each must be 1 to {SPEC_MAX}")
@@ -49,6 +54,8 @@ def check_inner(inner: InnerSpec) -> None:
     """Raise Misuse where no such inner loop can be."""
     if not 1 <= inner.steps <= STEPS_MAX or not 1 <= inner.batch <= BATCH_MAX:
         raise Misuse(f"units of {inner.steps} steps with a batch of {inner.batch}")
+    if not 1 <= inner.accumulation <= inner.batch or inner.batch % inner.accumulation:
+        raise Misuse(f"a batch of {inner.batch} in {inner.accumulation} parts")
     rates = (inner.learning_rate_ppm, inner.weight_decay_ppm)
     if not all(0 <= rate <= MILLION for rate in rates) or inner.warmup_steps < 0:
         raise Misuse("a learning rate, weight decay or warm-up out of range")
@@ -85,7 +92,11 @@ def check_train(manifest: TrainManifest) -> None:
         raise Misuse(f"{manifest.windows} windows in a unit of {manifest.inner.steps} steps")
     if not 1 <= manifest.rounds <= ROUNDS_MAX:
         raise Misuse(f"a job of {manifest.rounds} rounds")
-    if not 1 <= manifest.seats <= len(manifest.shards):
+    if manifest.private is not None:
+        check_private(manifest.private)
+        if manifest.shards:
+            raise Misuse("a job on private data has no shards")
+    elif not 1 <= manifest.seats <= len(manifest.shards):
         raise Misuse(f"{len(manifest.shards)} shards for {manifest.seats} seats")
 
 

@@ -16,7 +16,7 @@ from dpin.base.ids import NO_DIGEST, Digest
 from dpin.compute.robust import clip_factors, clipped
 from dpin.compute.rules import OuterRule
 from dpin.compute.state import GlobalState, scaled_ppm, unflatten
-from dpin.compute.task import EncodingSpec, ModelSpec
+from dpin.compute.task import Architecture, EncodingSpec
 from dpin.compute.tensors import UNITS_MAX, as_units, tensors_root
 from dpin.compute.updates import Update, written
 from dpin.compute.weights import shapes
@@ -54,7 +54,7 @@ def write(spec: EncodingSpec, moved: Tensor, error: Tensor | None = None, age: i
     return Written(update, left if left is not None and bool(left.any()) else None)
 
 
-def error_root(spec: ModelSpec, error: Tensor | None) -> Digest:
+def error_root(spec: Architecture, error: Tensor | None) -> Digest:
     """`Leaf.error_buffer`: over what is left over, NO_DIGEST while that is nothing."""
     if error is None:
         return NO_DIGEST

@@ -8,6 +8,7 @@ give another one, whatever they call themselves.
 import platform
 import sys
 from hashlib import sha256
+from importlib import metadata
 from typing import Final
 
 import psutil
@@ -21,6 +22,7 @@ from dpin.compute.noise import noise
 from dpin.compute.task import FINGERPRINT_TAG, Device, Probed
 from dpin.compute.tensors import tensor_bytes
 
+MODEL_LIBRARIES: Final = ("transformers", "peft")  # they decide which operations a model is made of
 BATCH_RULE: Final = "whole batch, one stream"
 PROBE_SHAPES: Final = ((64, 64, 96), (512, 128, 384), (512, 512, 128))
 
@@ -108,10 +110,19 @@ def _uniform(draw: tuple[int, int], shape: tuple[int, int]) -> torch.Tensor:
     return (torch.frombuffer(data, dtype=torch.uint8).float() / 128 - 1).reshape(shape)
 
 
+def _version(library: str) -> str:
+    """What is installed, without importing it."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
 def fingerprint_text(device: Device) -> str:
     """The numeric class, a line a fact."""
     facts = {
         "torch": torch.__version__,
+        **{name: _version(name) for name in MODEL_LIBRARIES},
         "device": device.name if device.kind != "cpu" else "cpu",
         "system": f"{platform.system()} {platform.machine()}",
         "isa": torch.backends.cpu.get_cpu_capability(),

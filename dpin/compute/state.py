@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpin.base.ids import Digest, Round
 from dpin.base.units import MILLION
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import Architecture, ModelSpec
 from dpin.compute.tensors import tensors_root
 from dpin.compute.weights import Shapes, initial_parameters, shapes
 
@@ -33,7 +33,7 @@ class Means:
 class GlobalState:
     """What all participants of a job hold before round `round`."""
 
-    spec: ModelSpec
+    spec: Architecture
     round: Round
     parameters: Tensor  # (P,) int64 in units of 2^-30, tensors in name order
     momentum: Tensor | None = None  # (P,) int64, likewise; None while all are zero

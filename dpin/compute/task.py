@@ -11,6 +11,8 @@ from typing import Final
 from dpin.base.codec import Wire
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
+from dpin.compute.alone import Measure, Measured
+from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
 
 WINDOWS_MIN: Final = 4
 SGD: Final = "sgd"  # outer rules
@@ -28,13 +30,16 @@ FINGERPRINT_TAG: Final = "dpin/fingerprint/v1"
 # --- what a job is -----------------------------------------------------------------------------
 
 
-class ModelSpec(Wire, frozen=True):
+class ModelSpec(Wire, frozen=True, tag=1):
     """A byte-level GPT: `layers` blocks of `heads` heads over `width` channels, `context` bytes."""
 
     layers: int
     heads: int
     width: int
     context: int
+
+
+Architecture = ModelSpec | HubSpec
 
 
 class InnerSpec(Wire, frozen=True):
@@ -45,6 +50,7 @@ class InnerSpec(Wire, frozen=True):
     warmup_steps: int
     batch: int
     steps: int
+    accumulation: int = 1  # parts in which a batch goes through the model
 
 
 class OuterSpec(Wire, frozen=True):
@@ -75,9 +81,9 @@ class EncodingSpec(Wire, frozen=True):
 
 
 class TrainManifest(Wire, frozen=True, tag=1):
-    """A training job, whole. Seat s of n trains on the byte files shards[i] with i % n == s."""
+    """A training job, whole. Seat s of n trains on the files shards[i] with i % n == s."""
 
-    model: ModelSpec
+    model: Architecture
     inner: InnerSpec
     outer: OuterSpec
     seats: int
@@ -89,6 +95,7 @@ class TrainManifest(Wire, frozen=True, tag=1):
     state_hash: Digest  # of `initial`
     fingerprint: Digest  # numeric class that every provider and verifier must share
     encoding: EncodingSpec = EncodingSpec(INT8)
+    private: PrivateSpec | None = None  # then there are no shards: providers train on their own
 
 
 class InferManifest(Wire, frozen=True, tag=2):
@@ -118,7 +125,8 @@ class Prepare(Wire, frozen=True, tag=2):
     """Cut a corpus into shards and make an initial checkpoint, all under `folder`.
 
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
-    cut at `bytes_max`); the last `holdout_ppm` of it is held out.
+    cut at `bytes_max`); the last `holdout_ppm` of it is held out. For a HubSpec `base` is the
+    model's directory, `data` says how the corpus is read, and `corpus` may be any file of it.
     """
 
     corpus: str
@@ -126,16 +134,20 @@ class Prepare(Wire, frozen=True, tag=2):
     bytes_max: int
     shards: int
     holdout_ppm: int
-    model: ModelSpec
+    model: Architecture
     seed: bytes
     folder: str
     timed_batch: int = 0  # measure the time of a step of so many examples; 0: do not
+    base: str = ""
+    data: DataFormat = TEXT
+    batch: int = 1  # a seat has at least so many examples
 
 
 class OpenJob(Wire, frozen=True, tag=3):
     """Load a training job: files of its shards (in manifest order) and the checkpoint of `round`.
 
-    `folder` is where this worker may write. A worker holds one open job.
+    `folder` is where this worker may write. A worker holds one open job. `weights` and `tokenizer`
+    are the files of a HubSpec's blobs, where it names any.
     """
 
     job: JobId
@@ -145,6 +157,9 @@ class OpenJob(Wire, frozen=True, tag=3):
     checkpoint: str
     round: Round
     folder: str
+    weights: str = ""
+    tokenizer: str = ""
+    private: PrivatePlace | None = None  # of this provider, where the manifest asks for one
 
 
 class TrainUnit(Wire, frozen=True, tag=4):
@@ -206,6 +221,7 @@ class Export(Wire, frozen=True, tag=9):
 
     folder: str
     provenance: str  # JSON text, stored beside the model
+    base: str = ""  # directory of the model that was fine-tuned, whose tokenizer is copied
 
 
 class Generate(Wire, frozen=True, tag=10):
@@ -213,16 +229,6 @@ class Generate(Wire, frozen=True, tag=10):
 
     manifest: bytes
     model: str
-
-
-class Measure(Wire, frozen=True, tag=11):
-    """Train alone in one process for comparison; reports Measured.
-
-    With `joint` each step takes the joint batch of all seats, else the inner batch of seat 0.
-    """
-
-    steps: int
-    joint: bool
 
 
 Command = (
@@ -270,6 +276,8 @@ class Prepared(Wire, frozen=True, tag=2):
     parameters: int
     fingerprint: Digest
     step_us: int = 0  # time of an inner step here; 0: not measured
+    model: Architecture | None = None  # as the data have made it; None: as it was asked for
+    weights: str = ""  # of a HubSpec, what is not trained
 
 
 class Opened(Wire, frozen=True, tag=3):
@@ -315,6 +323,7 @@ class Merged(Wire, frozen=True, tag=6):
     state_hash: Digest
     checkpoint: str
     refused: tuple[str, ...] = ()
+    update_bytes: int = 0  # of all updates read
 
 
 class Evaluated(Wire, frozen=True, tag=7):
@@ -360,14 +369,6 @@ class Generated(Wire, frozen=True, tag=12):
     output: Digest
     tokens: int
     first_token_ms: int
-    milliseconds: int
-
-
-class Measured(Wire, frozen=True, tag=13):
-    """Held-out loss after training alone."""
-
-    joint: bool
-    loss_micronats: int
     milliseconds: int
 
 

@@ -26,7 +26,7 @@ class Ticker:
             return
         self._told = now
         manifest = self._seat.manifest
-        tokens = done * manifest.inner.batch * manifest.model.context
+        tokens = done * manifest.inner.batch * max(1, manifest.model.context)
         rate = tokens * 1000 // max(1, now - self._began)
         self._door.report(
             Progress(

@@ -1,8 +1,8 @@
-"""The inner loop: AdamW on windows of bytes, the same bits again from any window's start.
+"""The inner loop: AdamW on examples, the same bits again from any window's start.
 
 What fixes a window: the state at its start, and (job, lease, round, step) of each of its steps,
-which draw the step's batch from the seat's text. All runs in one order, on one thread. P is the
-number of parameters, B the batch, T the context.
+which draw the step's batch from the seat's examples. All runs in one order, on one thread. P is the
+number of trained parameters, B the batch, W the width of an example.
 """
 
 import math
@@ -11,18 +11,16 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dpin.base.errors import Misuse
 from dpin.base.ids import Digest, JobId
 from dpin.base.units import MILLION
 from dpin.compute.checkpoint import Later, Moments, Start, WindowState
 from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
-from dpin.compute.models import GPT, VOCABULARY
-from dpin.compute.noise import words
-from dpin.compute.task import ModelSpec, TrainManifest
+from dpin.compute.examples import Examples, examples_of
+from dpin.compute.networks import network
+from dpin.compute.task import Architecture, TrainManifest
 from dpin.compute.tensors import as_float
-from dpin.compute.weights import build, shapes
+from dpin.compute.weights import shapes
 
 GRADIENT_NORM_MAX: Final = 1.0
 HELD_OUT_SEQUENCES: Final = 256
@@ -33,33 +31,9 @@ class Diverged(Exception):
     """A parameter is no longer finite: the learning rate was too high, or the state was poison."""
 
 
-class Text:
-    """The bytes of a seat, and how its batches are drawn."""
-
-    def __init__(self, shards: Sequence[bytes], context: int) -> None:
-        """Shards in manifest order; raises Misuse where they hold less than one window."""
-        data = b"".join(shards)
-        if len(data) <= context:
-            raise Misuse(f"{len(data)} bytes of text cannot fill a context of {context}")
-        self._bytes = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        self._span = torch.arange(context + 1)
-
-    def batch(self, draw: Sequence[object], count: int) -> Tensor:
-        """(B, T + 1) int64 bytes at starts hashed from `draw`."""
-        starts = len(self._bytes) - len(self._span) + 1
-        places = torch.tensor([word % starts for word in words(("batch", *draw), count)])
-        return self._bytes[places[:, None] + self._span].long()
-
-    def spread(self, count: int) -> Tensor:
-        """(count, T + 1) int64 bytes at evenly spaced starts."""
-        last = len(self._bytes) - len(self._span)
-        places = torch.tensor([last * index // max(1, count - 1) for index in range(count)])
-        return self._bytes[places[:, None] + self._span].long()
-
-
-def seat_text(manifest: TrainManifest, shards: Sequence[bytes], seat: int) -> Text:
-    """The text of a seat: shards i with i % seats == seat."""
-    return Text(shards[seat :: manifest.seats], manifest.model.context)
+def seat_examples(manifest: TrainManifest, shards: Sequence[bytes], seat: int) -> Examples:
+    """What a seat trains on: shards i with i % seats == seat."""
+    return examples_of(manifest.model, shards[seat :: manifest.seats])
 
 
 def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, ...]:
@@ -70,12 +44,16 @@ def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, 
 class Trainer:
     """A model and its AdamW state, each one flat vector on the device."""
 
-    def __init__(self, spec: ModelSpec, course: Course, device: str) -> None:
+    def __init__(
+        self, spec: Architecture, course: Course, device: str, frozen: bytes = b""
+    ) -> None:
+        """`frozen` is the file of the weights that are not trained, where there are any."""
         self._spec = spec
         self._course = course
         self._device = torch.device(device)
-        self._model: GPT = build(spec).to(self._device)
-        weights = dict(self._model.named_parameters())
+        self._network = network(spec, frozen)
+        module = self._network.module.to(self._device)
+        weights = dict(module.named_parameters())
         self._flat = torch.zeros(sum(math.prod(shape) for shape in shapes(spec).values()))
         self._flat = self._flat.to(self._device)
         self._gradient = torch.zeros_like(self._flat)
@@ -115,28 +93,32 @@ class Trainer:
         return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], self._steps))
 
     def step(self, batch: Tensor, cursor: int) -> float:
-        """One step of AdamW on (B, T + 1) bytes; answers with the loss in nats per byte."""
+        """One step of AdamW on (B, W) examples; answers with the loss in nats per token."""
         self._gradient.zero_()
-        loss = self._loss(batch.to(self._device))
-        torch.autograd.backward(loss)
+        mean = self._backward(batch)
         with torch.no_grad():
             scale = GRADIENT_NORM_MAX / (self._gradient.norm() + EPSILON)
             self._gradient.mul_(scale.clamp(max=1.0))
             self._apply(self._course.rate(cursor))
-        return float(loss.detach())
+        return mean
 
     def accumulate(self, batch: Tensor) -> float:
-        """Add the gradient on (B, T + 1) bytes to the first moments; the parameters stay."""
+        """Add the gradient on (B, W) examples to the first moments; the parameters stay."""
         self._gradient.zero_()
-        loss = self._loss(batch.to(self._device))
-        torch.autograd.backward(loss)
+        mean = self._backward(batch)
         self._first.add_(self._gradient)
         self._steps += 1
-        return float(loss.detach())
+        return mean
 
-    def _loss(self, batch: Tensor) -> Tensor:
-        scores = self._model(batch[:, :-1])  # (B, T, 256)
-        return functional.cross_entropy(scores.reshape(-1, VOCABULARY), batch[:, 1:].reshape(-1))
+    def _backward(self, batch: Tensor) -> float:
+        """Add the gradient of the mean loss, in as many parts as the job says; the mean loss."""
+        parts = torch.split(batch, max(1, len(batch) // self._course.inner.accumulation))
+        mean = 0.0
+        for part in parts:
+            loss = self._network.loss(part.to(self._device)) / len(parts)
+            torch.autograd.backward(loss)
+            mean += float(loss.detach())
+        return mean
 
     def _apply(self, rate: float) -> None:
         """AdamW (Loshchilov and Hutter 2019), over the flat vectors."""
@@ -152,8 +134,8 @@ class Trainer:
         self._flat.addcdiv_(self._first, deviation, value=-rate / unbias_first)
 
     @torch.no_grad()
-    def held_out_loss(self, text: Text) -> float:
-        """Mean loss over evenly spaced sequences of a text, in nats per byte."""
-        batches = torch.split(text.spread(HELD_OUT_SEQUENCES), EVALUATION_BATCH)
-        losses = [float(self._loss(batch.to(self._device))) for batch in batches]
+    def held_out_loss(self, examples: Examples) -> float:
+        """Mean loss over evenly spaced examples, in nats per token."""
+        batches = torch.split(examples.spread(HELD_OUT_SEQUENCES), EVALUATION_BATCH)
+        losses = [float(self._network.loss(batch.to(self._device))) for batch in batches]
         return sum(losses) / len(losses)

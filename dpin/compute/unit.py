@@ -17,12 +17,13 @@ from dpin.compute.checkpoint import (
     optimizer_root,
     parameters_root,
 )
+from dpin.compute.examples import Examples
 from dpin.compute.noise import noise
 from dpin.compute.outer import Written, error_root, movement, write
 from dpin.compute.rules import GRADIENT_SCALE
 from dpin.compute.task import ADAMW, TrainManifest
 from dpin.compute.tensors import as_float, as_units
-from dpin.compute.train import GRADIENT_NORM_MAX, Text, Trainer
+from dpin.compute.train import GRADIENT_NORM_MAX, Trainer
 
 PRETENDED_LOSS: Final = 3.0
 PRETENDED_MOVE: Final = 1 / (1 << 17)  # times a byte: parameters wander by at most 0.001 a window
@@ -40,7 +41,7 @@ class Seat:
     manifest: TrainManifest
     lease: Digest
     round: Round
-    text: Text
+    text: Examples
     error_buffer: Digest = NO_DIGEST  # that the unit starts with
 
     @property

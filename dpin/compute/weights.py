@@ -12,10 +12,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from dpin.compute import hub
 from dpin.compute.limits import check_model
 from dpin.compute.models import GPT
 from dpin.compute.noise import noise
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import Architecture, ModelSpec
 from dpin.compute.tensors import ONE
 
 BYTES_SUMMED: Final = 12
@@ -44,13 +45,15 @@ def loaded(spec: ModelSpec, parameters: Tensor) -> GPT:
 
 
 @lru_cache(maxsize=16)
-def shapes(spec: ModelSpec) -> Shapes:
-    """Name and shape of every tensor of the model, in name order; not to be changed."""
+def shapes(spec: Architecture) -> Shapes:
+    """Name and shape of every tensor that is trained, in name order; not to be changed."""
+    if not isinstance(spec, ModelSpec):
+        return hub.layout(spec)
     return {name: tuple(weight.shape) for name, weight in sorted(build(spec).named_parameters())}
 
 
-def parameter_count(spec: ModelSpec) -> int:
-    """How many numbers the model consists of."""
+def parameter_count(spec: Architecture) -> int:
+    """How many numbers are trained."""
     return sum(prod(shape) for shape in shapes(spec).values())
 
 

@@ -43,6 +43,12 @@ FIXED: Final = {
     "MKL_NUM_THREADS": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic products on CUDA
     "PYTHONHASHSEED": "0",
+    "HF_HUB_OFFLINE": "1",  # nothing is fetched but what a manifest names
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "USE_TF": "0",
 }
 PACKAGE_ROOT: Final = Path(__file__).parents[2]
 

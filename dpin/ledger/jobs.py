@@ -91,7 +91,7 @@ def _possible(operation: Propose) -> bool:
     digests = (operation.manifest, operation.state_hash, operation.fingerprint)
     return (
         all(len(one) == ID_BYTES for one in digests)
-        and 1 <= operation.verifiers <= VERIFIERS_MAX
+        and 0 <= operation.verifiers <= VERIFIERS_MAX
         and 0 <= operation.quorum <= operation.seats
         and operation.windows <= operation.steps <= STEPS_MAX
         and 1 <= operation.unit_ms <= UNIT_MS_MAX
@@ -104,7 +104,7 @@ def _possible(operation: Propose) -> bool:
 def _fits_kind(operation: Propose) -> bool:
     shape = (operation.seats, operation.rounds, operation.windows)
     if operation.kind == INFER:
-        return shape == (1, 1, 1)
+        return shape == (1, 1, 1) and operation.verifiers > 0
     return (
         operation.kind == TRAIN
         and 1 <= operation.seats <= SEATS_MAX

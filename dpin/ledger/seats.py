@@ -17,9 +17,15 @@ SEATINGS_KEPT: Final = 3
 
 
 def draw(book: Book, unit: Unit) -> None:
-    """Seat verifiers with the present mix; where nobody is eligible, pay unverified."""
+    """Seat verifiers with the present mix; where nobody is eligible, pay unverified.
+
+    A job without verifiers is `scored`: paid for taking part, without reputation.
+    """
     job = book.job(book.lease(unit.lease).job)
     assert unit.commit is not None, "only what was committed is checked"
+    if not job.propose.verifiers:
+        settlement.pay(book, unit, "scored")
+        return
     chance = Chance(digest(SEAT_TAG, encode([book.state.mix, unit.lease, unit.round])))
     window = 1 + chance.below(unit.commit.leaves - 1)
     bond = verifier_bond(book, job, unit)

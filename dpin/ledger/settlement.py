@@ -96,7 +96,7 @@ def _parties(book: Book, unit: Unit) -> tuple[Job, Lease]:
 
 def _pay_verifiers(book: Book, job: Job, unit: Unit) -> MicroTokens:
     """A share of the verifier fee to each seat that revealed; returns what was paid in all."""
-    share = unit.verifier_fee // job.propose.verifiers
+    share = unit.verifier_fee // max(1, job.propose.verifiers)
     revealed = [seat.verifier for seat in unit.seats if seat.reveal is not None]
     money.spend_escrow(job, share * len(revealed))
     for verifier in revealed:

@@ -85,7 +85,7 @@ class Propose(Wire, frozen=True, tag=5):
     rounds: int
     steps: int  # work of a full unit
     windows: int  # S
-    verifiers: int  # k1: 2, or 1 for inference
+    verifiers: int  # k1: 2, or 1 for inference; 0: scored, nobody else could replay it
     quorum: int
     unit_ms: int
     memory_bytes: int

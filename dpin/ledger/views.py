@@ -55,7 +55,7 @@ def unit_cost(job: Job, unit: Unit) -> MicroTokens:
     if unit.state not in {UnitState.PAID, UnitState.VOID}:
         return MicroTokens(0)
     revealed = sum(seat.reveal is not None for seat in unit.seats)
-    checks = unit.verifier_fee // job.propose.verifiers * revealed
+    checks = unit.verifier_fee // max(1, job.propose.verifiers) * revealed
     if unit.state == UnitState.VOID or unit.commit is None:
         return MicroTokens(checks)
     return MicroTokens(unit.price * unit.commit.steps // job.propose.steps + checks)

@@ -8,12 +8,17 @@ from dpin.base.codec import encode
 from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, after, seconds
-from dpin.compute.task import InferManifest
+from dpin.compute.hubspec import PrivatePlace
+from dpin.compute.task import (
+    InferManifest,
+    TrainManifest,
+)
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import INFER
 from dpin.market.merging import Merging
 from dpin.market.messages import AskCheckpoint, CheckpointOffer
+from dpin.market.privacy import OwnDataset, place_for
 from dpin.storage.wanted import Fetch, Fetched, Purpose
 from dpin.verify.jobfiles import JobFiles
 
@@ -29,6 +34,7 @@ class Loading:
     job: Job
     provider: NodeId
     worker: WorkerId
+    datasets: tuple[OwnDataset, ...] = ()  # of this node
     files: JobFiles = field(init=False)
     merging: Merging = field(init=False)
     hired: bool = False
@@ -50,8 +56,8 @@ class Loading:
         if start is None:
             yield from self._fetch(state, now)
         elif not self.opening and not isinstance(self.files.manifest, InferManifest):
-            round_, self.opening = start
-            yield Order(self.worker, self.files.open_job(self.opening, round_, self.worker))
+            self.opening = start[1]
+            yield Order(self.worker, self.files.open_job(start, self.worker, self._private))
 
     @property
     def start(self) -> tuple[Round, str] | None:
@@ -68,6 +74,12 @@ class Loading:
         round_, blob = self._checkpoint
         path = self.merging.paths.get(blob)
         return None if path is None else (round_, path)
+
+    @property
+    def _private(self) -> PrivatePlace | None:
+        manifest = self.files.manifest
+        wanted = manifest.private if isinstance(manifest, TrainManifest) else None
+        return place_for(self.datasets, wanted)
 
     @property
     def late(self) -> bool:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     MEMORY = "memory-too-small"
     PRICE = "price-below-floor"
     STAKE = "stake-too-small"
+    DATASET = "no-such-dataset"
     FAULTY = "gave-up-on-this-job"
 
 

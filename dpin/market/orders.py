@@ -3,7 +3,8 @@
 from dpin.base.codec import Wire
 from dpin.base.ids import Digest, JobId
 from dpin.base.units import Micros, MicroTokens
-from dpin.compute.task import INT8, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
+from dpin.compute.hubspec import TEXT, DataFormat, PrivateSpec
+from dpin.compute.task import INT8, Architecture, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
 
 
@@ -27,7 +28,7 @@ class TrainOrder(Wire, frozen=True, tag=1):
     suffixes: tuple[str, ...]
     bytes_max: int
     holdout_ppm: int
-    model: ModelSpec
+    model: Architecture
     inner: InnerSpec
     outer: OuterSpec
     seats: int
@@ -41,6 +42,10 @@ class TrainOrder(Wire, frozen=True, tag=1):
     seed: bytes
     encoding: EncodingSpec = EncodingSpec(INT8)
     tune: TuneSpec | None = None  # None: steps a round are as ordered
+    base: str = ""  # directory of the model that is tuned
+    data: DataFormat = TEXT
+    private: PrivateSpec | None = None  # then `corpus` is held out, all of it
+    parameters: int = 0  # as far as they are known beforehand; 0: the built-in model's
 
 
 class InferOrder(Wire, frozen=True, tag=2):

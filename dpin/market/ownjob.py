@@ -52,6 +52,7 @@ class RoundTimes:
     tokens_per_second: int = 0
     loss_micronats: int = 0
     holdout_micronats: int | None = None
+    update_bytes: int = 0  # of all that were merged
 
 
 @dataclass(slots=True)

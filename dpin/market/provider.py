@@ -27,6 +27,8 @@ from dpin.market.messages import (
     Reason,
 )
 from dpin.market.offers import Refusal, Terms, refusal, sign_bid
+from dpin.market.privacy import OwnDataset
+from dpin.market.viewing import Viewing
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 
 BID_AGAIN: Final = seconds(2)
@@ -44,6 +46,7 @@ class Choice:
     stake: MicroTokens
     leases_max: int
     fault: Fault
+    datasets: tuple[OwnDataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Provider:
         self.engagements: dict[Digest, Engagement] = {}
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
+        self._viewing = Viewing(choice.datasets)
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
@@ -116,6 +120,8 @@ class Provider:
             case ToProvider(peer, message):
                 effects += self._told(peer, message, now)
             case _:
+                if isinstance(event, Fetched):
+                    self._viewing.arrived(event)
                 for engagement in self.engagements.values():
                     effects += _pass_on(event, engagement)
         if self._state is not None:
@@ -158,6 +164,7 @@ class Provider:
 
     def _engage(self, job: Job, lease: Lease, state: State) -> Engagement:
         engagement = Engagement(job, lease, self._choice.fault, self._params.tick_ms)
+        engagement.loading.datasets = self._choice.datasets
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
@@ -187,6 +194,7 @@ class Provider:
         for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
             del self._answered[job_id]
             self._unusable.pop(job_id, None)
+            self._viewing.forget(job_id)
         if account.registration is None:
             return
         for job_id in sorted(state.live_jobs):
@@ -215,6 +223,12 @@ class Provider:
 
     def _answer(self, job: Job, state: State, account: Account, now: Instant) -> Iterator[Effect]:
         no = refusal(job, account, self._terms, self._params)
+        if no is None and not job.propose.verifiers:
+            if not self._viewing.seen(job):
+                self._answered[job.id] = _Answered("looking", after(now, BID_AGAIN))
+                yield from self._viewing.look(job, now)
+                return
+            no = self._viewing.refusal(job)
         if job.id in self._unusable:
             no = Refusal(Reason.FAULTY, self._unusable[job.id])
         before = self._answered.get(job.id)

@@ -32,6 +32,7 @@ from dpin.market.merging import Merging
 from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.preparing import (
+    files_of,
     infer_manifest,
     prepare_command,
     propose_infer,
@@ -66,7 +67,8 @@ def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
 def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
     """Choose what was left open, and offer what was prepared as blobs."""
     own.prepared = prepared
-    if isinstance(own.order, TrainOrder) and own.order.tune is not None:
+    assert isinstance(own.order, TrainOrder), "only those are prepared"
+    if own.order.tune is not None:
         own.order, choice, why = tuned(own.order, prepared)
         facts: dict[str, Value] = {
             "steps": choice.steps,
@@ -76,9 +78,8 @@ def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
             "share_ppm": choice.share_ppm,
         }
         yield Note(own.local_id, "phase", f"plan: {why}; {own.order.rounds} rounds", facts)
-    for path in (*prepared.shards, prepared.holdout):
-        yield Keep(path, Purpose.SHARD, None)
-    yield Keep(prepared.initial, Purpose.MODEL, None)
+    for path, purpose in files_of(own.order, prepared).items():
+        yield Keep(path, purpose, None)
 
 
 def kept(own: OwnJob, event: Kept, fingerprint: Digest, params: Params) -> Iterator[Effect]:
@@ -89,7 +90,7 @@ def kept(own: OwnJob, event: Kept, fingerprint: Digest, params: Params) -> Itera
         return
     match own.order:
         case TrainOrder() if own.prepared is not None:
-            files = (*own.prepared.shards, own.prepared.holdout, own.prepared.initial)
+            files = files_of(own.order, own.prepared)
             if event.path not in files:
                 return
             own.kept[event.path] = event.blob
@@ -131,12 +132,13 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
         own.opening = True
         assert isinstance(own.files.manifest, TrainManifest), "the kind was checked"
         start = own.files.paths[own.files.manifest.initial]
-        yield WorkOrder(own.worker, own.files.open_job(start, Round(0), own.worker))
+        yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
     yield from own.merging.follow(state, now)
     finished = own.merging.holding == job.propose.rounds
     if finished and not own.exporting and isinstance(own.order, TrainOrder):
         own.exporting = True
-        yield WorkOrder(own.worker, Export(own.order.output, provenance(own, job, state)))
+        record = provenance(own, job, state)
+        yield WorkOrder(own.worker, Export(own.order.output, record, own.order.base))
 
 
 def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
@@ -149,6 +151,9 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
         case Merged():
             assert own.merging is not None, "it was told to merge"
             own.merging.merged(report)
+            times = own.rounds.get(Round(report.round - 1))
+            if times is not None:
+                times.update_bytes = report.update_bytes
             yield WorkOrder(own.worker, Evaluate())
         case Evaluated():
             yield from _evaluated(own, report)

@@ -25,6 +25,7 @@ from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.engagement import Fault
+from dpin.market.privacy import parse_datasets
 from dpin.market.provider import Choice, Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
@@ -170,6 +171,7 @@ def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Ch
         stake=parse_tokens(settings.jobs.stake),
         leases_max=settings.share.max_jobs,
         fault=Fault(options.fault),
+        datasets=parse_datasets(settings.jobs.datasets),
     )
 
 

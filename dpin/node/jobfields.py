@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from dpin.compute.hubspec import CAUSAL, DATASET_NAME, HEADS, KINDS
 from dpin.compute.limits import ENCODINGS
 from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.task import ModelSpec
@@ -143,7 +144,112 @@ class InferenceFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="
     seed: Seed = 0
 
 
-JobFields = TrainFields | InferenceFields
+Column = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class FormatFields(Fields, frozen=True, kw_only=True):
+    """How files become examples."""
+
+    format: Annotated[str, Meta(description=f"one of {', '.join(KINDS)}")] = "text"
+    text: Annotated[Column, Meta(description="column of a table that holds the text")] = "text"
+    label: Annotated[Column, Meta(description="column that holds the class")] = "label"
+    labels: Annotated[
+        tuple[Column, ...], Meta(max_length=1_000, description="the classes; else all that occur")
+    ] = ()
+    suffixes: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^\.[^/]{1,15}$")], ...],
+        Meta(max_length=32, description="which files of a folder; else by format"),
+    ] = ()
+    bytes_max: Annotated[str, Meta(description="at most so much of it, such as 100MB")] = "100MB"
+
+
+class TuneDataFields(FormatFields, frozen=True, kw_only=True):
+    """The examples to tune on. Providers of an open job see them, as tokens."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096, description="file or folder")]
+    holdout: Annotated[Number, Meta(description="share kept aside to measure the loss")] = "5%"
+
+
+class PrivateDataFields(FormatFields, frozen=True, kw_only=True):
+    """Examples that never leave their owners."""
+
+    dataset: Annotated[str, Meta(pattern=DATASET_NAME, description="its name at every owner")]
+    eval: Annotated[
+        str, Meta(min_length=1, max_length=4096, description="own file that measures the loss")
+    ]
+
+
+class LoraFields(Fields, frozen=True, kw_only=True):
+    """Low-rank adapters; names as in peft.LoraConfig."""
+
+    r: Annotated[int, Meta(ge=1, le=1024)] = 16
+    lora_alpha: Annotated[int, Meta(ge=1, le=1024)] = 32
+    target_modules: Annotated[
+        tuple[Annotated[str, Meta(max_length=100)], ...],
+        Meta(min_length=1, max_length=64, description="such as [q_proj, v_proj]"),
+    ]
+
+
+class TuneArgsFields(Fields, frozen=True, kw_only=True):
+    """How to train; names as in transformers.TrainingArguments."""
+
+    learning_rate: Annotated[Number, Meta(description="peak of AdamW, such as 2e-4")] = "2e-4"
+    per_device_train_batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
+    gradient_accumulation_steps: Annotated[int, Meta(ge=1, le=4096)] = 1
+    max_steps: Annotated[int, Meta(ge=4, description="of each provider, over all rounds")] = 100
+    warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    weight_decay: Annotated[Number, Meta(description="of AdamW")] = "0"
+    rounds: Annotated[int, Meta(ge=1, le=10_000, description="merges")] = 5
+
+
+class TuneFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="finetune"):
+    """Tune a model of transformers on your examples, on several providers."""
+
+    name: Name = ""
+    model: Annotated[str, Meta(min_length=1, max_length=4096, description="a model's folder")]
+    data: TuneDataFields
+    method: Annotated[str | LoraFields, Meta(description="full, or the adapters")] = "full"
+    task: Annotated[str, Meta(description=f"one of {', '.join(HEADS)}")] = CAUSAL
+    max_length: Annotated[int, Meta(ge=2, le=32_768, description="tokens of an example")] = 128
+    args: TuneArgsFields = TuneArgsFields()
+    resources: ResourcesFields = ResourcesFields()
+    limits: LimitsFields = LimitsFields()
+    outer: Annotated[
+        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
+    ] = "auto"
+    encoding: Annotated[
+        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
+    ] = "auto"
+    output: Output = "out"
+    seed: Seed = 0
+
+
+class FederatedFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="federated"):
+    """Train on data that stay with their owners, who share nothing but updates."""
+
+    name: Name = ""
+    model: Annotated[
+        str | ModelFields,
+        Meta(description=f"a model's folder, a shape, or one of {', '.join(MODELS)}"),
+    ] = "tiny"
+    data: PrivateDataFields
+    method: Annotated[str | LoraFields, Meta(description="full, or the adapters")] = "full"
+    task: Annotated[str, Meta(description=f"one of {', '.join(HEADS)}")] = CAUSAL
+    max_length: Annotated[int, Meta(ge=2, le=32_768, description="tokens of an example")] = 128
+    args: TuneArgsFields = TuneArgsFields()
+    resources: ResourcesFields = ResourcesFields()
+    limits: LimitsFields = LimitsFields()
+    outer: Annotated[
+        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
+    ] = "auto"
+    encoding: Annotated[
+        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
+    ] = "auto"
+    output: Output = "out"
+    seed: Seed = 0
+
+
+JobFields = TrainFields | TuneFields | FederatedFields | InferenceFields
 
 
 def schema_text() -> str:

@@ -12,20 +12,24 @@ from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX
 from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
 from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.market.orders import TuneSpec
-from dpin.market.preparing import parameters_of
+from dpin.market.preparing import builtin_parameters
 from dpin.node.document import Document, Tree, apply_sets, read_document
 from dpin.node.fields import parse_ppm, parse_rate, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
     STEPS_PER_ROUND,
     EncodingFields,
+    FederatedFields,
     InferenceFields,
     JobFields,
     LimitsFields,
     Number,
     OuterFields,
     TrainFields,
+    TuneFields,
 )
+from dpin.node.sweep import without_sweep
+from dpin.node.tunefile import HubWish, train_fields, wish_of
 
 HOLDOUT_MAX_PPM: Final = 500_000
 TEMPERATURE_MAX_PPM: Final = 10 * MILLION
@@ -67,6 +71,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     limits: Limits
     output: str
     seed: int
+    hub: HubWish | None = None  # not the built-in model, or not the requester's data
 
 
 class InferenceJob(msgspec.Struct, frozen=True):
@@ -89,6 +94,7 @@ def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> J
     """Read and check a job file; raises Misuse with file:line and what to write instead."""
     document = read_document(text, source)
     apply_sets(document, list(sets))
+    without_sweep(document, list(sets))
     kind = _kind(document)
     _check_keys(document, document.values, kind, "")
     try:
@@ -101,12 +107,21 @@ def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> J
     match fields:
         case TrainFields():
             return _train(document, fields)
+        case TuneFields() | FederatedFields():
+            wish = _read(document, "", lambda: wish_of(fields))
+            train = _read(document, "args", lambda: train_fields(fields))
+            return msgspec.structs.replace(_train(document, train), hub=wish)
         case InferenceFields():
             return _inference(document, fields)
 
 
 def _kind(document: Document) -> type[JobFields]:
-    kinds: dict[str, type[JobFields]] = {"train": TrainFields, "inference": InferenceFields}
+    kinds: dict[str, type[JobFields]] = {
+        "train": TrainFields,
+        "finetune": TuneFields,
+        "federated": FederatedFields,
+        "inference": InferenceFields,
+    }
     said = document.values.get("type")
     if said is None:
         _refuse(document, "", "the job's type is missing", "type: train")
@@ -266,7 +281,7 @@ def _encoding(document: Document, fields: TrainFields) -> EncodingSpec:
         known = suggestion(name, {AUTO, *ENCODINGS})
         _refuse(document, "encoding", f"there is no encoding {name!r}", known)
     if name == SPARSE and not kept:
-        return sparse_preset(parameters_of(_model(document, fields)))
+        return sparse_preset(builtin_parameters(_model(document, fields)))
     return EncodingSpec(name, kept, share)
 
 

@@ -43,7 +43,6 @@ class _Config(msgspec.Struct, frozen=True):
 
 def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
     """A training order; a unit has one window a minute, and at least four."""
-    windows = min(WINDOWS_MAX, job.inner.steps, max(WINDOWS_MIN, -(-unit_ms // WINDOW_MS)))
     return TrainOrder(
         name=job.name,
         corpus=places.source,
@@ -55,7 +54,7 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         outer=job.outer,
         seats=job.seats,
         rounds=job.rounds,
-        windows=windows,
+        windows=_windows(job.inner.steps, unit_ms),
         quorum=0,
         memory_bytes=job.memory_bytes,
         budget=job.limits.cost,
@@ -65,6 +64,28 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         encoding=job.encoding,
         tune=job.tune,
     )
+
+
+def with_windows(order: TrainOrder, unit_ms: int) -> TrainOrder:
+    """The order, for units that take so long."""
+    return msgspec.structs.replace(order, windows=_windows(order.inner.steps, unit_ms))
+
+
+def _windows(steps: int, unit_ms: int) -> int:
+    return min(WINDOWS_MAX, steps, max(WINDOWS_MIN, -(-unit_ms // WINDOW_MS)))
+
+
+def type_of(order: TrainOrder | InferOrder) -> str:
+    """The type of job, as its file says."""
+    match order:
+        case InferOrder():
+            return "inference"
+        case TrainOrder(private=None, model=ModelSpec()):
+            return "train"
+        case TrainOrder(private=None):
+            return "finetune"
+        case TrainOrder():
+            return "federated"
 
 
 def infer_order(job: InferenceJob, places: Places, config: str, memory_bytes: int) -> InferOrder:

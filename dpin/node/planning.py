@@ -13,13 +13,22 @@ from dpin.compute.task import InferManifest, TrainManifest
 from dpin.ledger.transactions import Propose
 from dpin.market.offers import cost_max, expected_unit_ms
 from dpin.market.orders import InferOrder, Order, TrainOrder
-from dpin.market.preparing import parameters_of, propose_infer, propose_train
+from dpin.market.preparing import builtin_parameters, parameters_of, propose_infer, propose_train
 from dpin.node.control import RunRequest
 from dpin.node.home import Home
 from dpin.node.jobfile import InferenceJob, JobSpec, Limits, TrainJob
-from dpin.node.ordering import CONFIG_FILE, MODEL_FILE, Places, infer_order, train_order
+from dpin.node.ordering import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    Places,
+    infer_order,
+    train_order,
+    type_of,
+    with_windows,
+)
 from dpin.node.peer import Peer
 from dpin.node.status import PeerView, PlanView
+from dpin.node.tuning import tuned
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
 INFER_MEMORY_BYTES: Final = 256 << 20
@@ -36,8 +45,11 @@ async def _train(job: TrainJob, folder: str) -> TrainOrder:
     places = Places(_under(folder, job.data.path), _under(folder, job.output))
     if not await trio.Path(places.source).exists():
         raise Misuse(f"data.path: there is no {places.source}", fix="name a text file or a folder")
-    unit_ms = expected_unit_ms(parameters_of(job.model), _draft(job))
-    return train_order(job, places, unit_ms)
+    if job.hub is None:
+        unit_ms = expected_unit_ms(builtin_parameters(job.model), _draft(job))
+        return train_order(job, places, unit_ms)
+    order = await tuned(train_order(job, places, 0), job.hub, _under(folder, job.hub.folder))
+    return with_windows(order, expected_unit_ms(parameters_of(order), _draft(order)))
 
 
 async def _infer(job: InferenceJob, folder: str) -> InferOrder:
@@ -111,7 +123,7 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
         warnings.append("limits.cost is more than the balance")
     return PlanView(
         name=order.name,
-        kind="train" if isinstance(order, TrainOrder) else "inference",
+        kind=type_of(order),
         seats=propose.seats,
         rounds=propose.rounds,
         steps=propose.steps,
@@ -126,7 +138,7 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
 
 
 def _proposal(order: Order, peer: Peer) -> tuple[Propose, int]:
-    parameters = parameters_of(order.model if isinstance(order, TrainOrder) else order.config)
+    parameters = parameters_of(order)
     match order:
         case TrainOrder():
             draft = _draft(order)

@@ -13,6 +13,7 @@ from dpin.market.offers import cost_max
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import OwnJob, RoundTimes, Stage
 from dpin.market.story import name_of, verdicts
+from dpin.node.ordering import type_of
 from dpin.node.peer import Peer
 from dpin.node.status import (
     Decline,
@@ -32,6 +33,7 @@ FIXES = {
     Reason.STAKE: "the provider must stake more: it needs tokens",
     Reason.FINGERPRINT: "providers and requester need the same torch build and device kind",
     Reason.FAULTY: "another provider takes its place",
+    Reason.DATASET: "its owner declares it: jobs.datasets in the config",
     Reason.DRAINING: "wait for another provider",
 }
 
@@ -60,7 +62,7 @@ class Portrait:
             id=own.local_id,
             ledger_id=job.id.hex() if job else None,
             name=own.order.name,
-            kind="train" if train else "inference",
+            kind=type_of(own.order),
             role="mine",
             state=own.stage.value,
             reason=own.reason,
@@ -146,6 +148,7 @@ class Portrait:
             train_ms=max(0, exchange - times.began) // MICROS_PER_MILLI,
             exchange_ms=max(0, closed - exchange) // MICROS_PER_MILLI,
             state_hash=record.state_hash.hex() if record.state_hash else None,
+            update_bytes=times.update_bytes,
         )
 
     def _who(self, lease: Digest) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MicroTokens, parse_tokens
+from dpin.market.privacy import parse_datasets
 from dpin.node.fields import parse_size, suggestion
 
 ENV_PREFIX: Final = "DPIN_"
@@ -54,6 +55,7 @@ class JobsSection(Section, frozen=True):
 
     min_price: str = "1"
     stake: str = "1000"
+    datasets: tuple[str, ...] = ()
 
     @property
     def price_floor(self) -> MicroTokens:
@@ -229,9 +231,17 @@ def _assemble(values: Mapping[str, object]) -> Settings:
     _check_text("jobs.stake", settings.jobs.stake, parse_tokens)
     for key in ("upload", "upload_each", "download", "download_each"):
         _check_text(f"network.{key}", getattr(settings.network, key), parse_size)
+    _check_datasets(settings.jobs.datasets)
     for address in settings.network.listen:
         _check_listen(address)
     return settings
+
+
+def _check_datasets(lines: tuple[str, ...]) -> None:
+    try:
+        parse_datasets(lines)
+    except Misuse as error:
+        raise Misuse(f"jobs.datasets: {error}", fix=error.fix) from None
 
 
 def _check_text(key: str, text: str, parse: Callable[[str], int]) -> None:
@@ -289,6 +299,7 @@ _MEANING: Final = {
     "share.disk": "for data, models and window states",
     "share.max_jobs": "leases at one time",
     "jobs.min_price": "the least it asks for one unit, in tokens",
+    "jobs.datasets": 'own data for federated jobs, which never leave: "NAME FORMAT COLUMNS PATH"',
     "jobs.stake": "tokens set aside for bonds while it provides",
     "network.network": "name of the network; empty: the one joined here",
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",

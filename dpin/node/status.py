@@ -170,6 +170,7 @@ class RoundView(View):
     train_ms: int
     exchange_ms: int
     state_hash: str | None
+    update_bytes: int = 0  # of all updates merged
 
 
 class PhaseView(View):
@@ -188,7 +189,7 @@ class JobView(View):
     id: str  # local and immediate: j-xxxxxxxx
     ledger_id: str | None
     name: str
-    kind: str  # "train" | "inference"
+    kind: str  # "train" | "finetune" | "federated" | "inference"
     role: str  # "mine" | "served"
     state: (
         str  # "preparing" | "matching" | "running" | "verifying" | "done" | "failed" | "cancelled"

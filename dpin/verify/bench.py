@@ -48,7 +48,7 @@ class Bench:
             self.opened = True
             if isinstance(self.files.manifest, TrainManifest):
                 start = self.files.paths[self.files.manifest.initial]
-                yield self.order(self.files.open_job(start, Round(0), self.worker))
+                yield self.order(self.files.open_job((Round(0), start), self.worker))
 
     @property
     def usable(self) -> bool:

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
-from dpin.base.ids import BlobId, NodeId, Round
-from dpin.compute.task import InferManifest, Manifest, OpenJob, TrainManifest
+from dpin.base.ids import NO_BLOB, BlobId, NodeId, Round
+from dpin.compute.hubspec import HubSpec, PrivatePlace
+from dpin.compute.task import (
+    InferManifest,
+    Manifest,
+    OpenJob,
+    TrainManifest,
+)
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import INFER, TRAIN, Propose
@@ -48,25 +54,34 @@ class JobFiles:
         """Whether everything is here."""
         return self.manifest is not None and all(blob in self.paths for blob in self._needed())
 
-    def open_job(self, checkpoint: str, round_: Round, worker: WorkerId) -> OpenJob:
+    def open_job(
+        self, start: tuple[Round, str], worker: WorkerId, private: PrivatePlace | None = None
+    ) -> OpenJob:
         """The command that loads a training job into a worker."""
         assert isinstance(self.manifest, TrainManifest), "only training jobs are opened"
+        hub = self.manifest.model if isinstance(self.manifest.model, HubSpec) else None
         return OpenJob(
             job=self.job.id,
             manifest=self.manifest_data,
             shards=tuple(self.paths[shard] for shard in self.manifest.shards),
             holdout=self.paths[self.manifest.holdout],
-            checkpoint=checkpoint,
-            round=round_,
+            checkpoint=start[1],
+            round=start[0],
             folder=worker,
+            weights=self.paths.get(hub.weights, "") if hub else "",
+            tokenizer=self.paths.get(hub.tokenizer, "") if hub else "",
+            private=private,
         )
 
     def _needed(self) -> Mapping[BlobId, Purpose]:
         needed = {self.job.propose.manifest: Purpose.SHARD}
         match self.manifest:
-            case TrainManifest(shards=shards, holdout=holdout, initial=initial):
+            case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
                 needed |= dict.fromkeys((*shards, holdout), Purpose.SHARD)
                 needed[initial] = Purpose.MODEL
+                if isinstance(model, HubSpec):
+                    named = {model.weights, model.tokenizer} - {NO_BLOB}
+                    needed |= dict.fromkeys(sorted(named), Purpose.MODEL)
             case InferManifest(model=model):
                 needed[model] = Purpose.MODEL
             case None:

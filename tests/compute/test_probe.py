@@ -23,6 +23,8 @@ def test_the_fingerprint_names_what_results_depend_on() -> None:
     assert facts["threads"] == "1"
     assert facts.keys() == {
         "torch",
+        "transformers",
+        "peft",
         "device",
         "system",
         "isa",

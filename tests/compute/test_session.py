@@ -14,6 +14,7 @@ from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
+from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import decode_later
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
@@ -32,8 +33,6 @@ from dpin.compute.task import (
     Generate,
     Generated,
     InferManifest,
-    Measure,
-    Measured,
     Merged,
     MergeRound,
     Opened,

@@ -7,18 +7,19 @@ from torch.nn import functional
 from dpin.base.errors import Misuse
 from dpin.compute.checkpoint import Start
 from dpin.compute.course import Course
+from dpin.compute.examples import examples_of
 from dpin.compute.models import GPT
 from dpin.compute.noise import noise, words
 from dpin.compute.state import initial_state
 from dpin.compute.task import InnerSpec
 from dpin.compute.tensors import as_float
-from dpin.compute.train import Diverged, Text, Trainer
+from dpin.compute.train import Diverged, Trainer
 from dpin.compute.weights import loaded, shapes
 from tests.support.training import CORPUS, TINY, TINY_INNER
 
 COURSE = Course(TINY_INNER, 40)
 STATE = initial_state(TINY, b"seed")
-TEXT = Text([CORPUS], TINY.context)
+TEXT = examples_of(TINY, [CORPUS])
 
 
 def flat(model: GPT) -> torch.Tensor:
@@ -79,12 +80,12 @@ def test_held_out_sequences_reach_from_end_to_end() -> None:
     spread = TEXT.spread(10)
     assert bytes(spread[0].tolist()) == CORPUS[: TINY.context + 1]
     assert bytes(spread[-1].tolist()) == CORPUS[-TINY.context - 1 :]
-    assert Text([b"x" * (TINY.context + 1)], TINY.context).spread(3).shape == (3, TINY.context + 1)
+    assert examples_of(TINY, [b"x" * (TINY.context + 1)]).spread(3).shape == (3, TINY.context + 1)
 
 
 def test_a_text_shorter_than_one_window_is_refused() -> None:
     with pytest.raises(Misuse):
-        Text([b"x" * TINY.context], TINY.context)
+        examples_of(TINY, [b"x" * TINY.context])
 
 
 def test_a_model_sees_no_byte_ahead() -> None:

@@ -56,6 +56,18 @@ def committed(ledger: Ledger) -> tuple[JobId, Unit, Work]:
     return job, unit, work(ledger, (unit.lease, unit.round))
 
 
+def test_a_unit_that_nobody_could_replay_is_paid_as_scored_and_earns_no_name(
+    ledger: Ledger,
+) -> None:
+    job = running(ledger, "req", "ann", verifiers=0)
+    finish(ledger, job, "ann")
+    ledger.wait(1)
+    unit = unit_of(ledger, job, "ann")
+    assert (unit.state, unit.reason, unit.seats) == (UnitState.PAID, "scored", [])
+    assert unit.paid == PAY
+    assert ledger.state.accounts[ledger.id("ann")].units_ok == 0
+
+
 def money(ledger: Ledger) -> dict[str, int]:
     """What everybody has, the requester's escrow beside it."""
     everybody = {name: ledger.account(name) for name in ledger.keys}

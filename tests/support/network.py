@@ -30,6 +30,8 @@ VALIDATORS: Final = (  # name, price of a unit, takes jobs
     ("cyd", "1.1", True),
     ("dan", "1.2", True),
 )
+# What each provider alone has: skewed as far as can be.
+OWN_WORDS: Final = ("the sea is wide and grey. ", "if x > 0: return x\n", "0123456789 9876543210 ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Town:
 def town(folder: Path) -> Iterator[Town]:
     """A network of four, ready for jobs; all processes are ended afterwards."""
     nodes = make_nodes(folder, VALIDATORS)
+    for node, words in zip(nodes[1:], OWN_WORDS, strict=True):
+        own = folder / f"{node.name}.txt"
+        own.write_text(words * 400)
+        node.environment["DPIN_JOBS__DATASETS"] = f"letters text - {own}"
     try:
         found_network("town", nodes)
         for node in nodes:

@@ -1,5 +1,6 @@
 """A tiny training job, and a worker's door without a disk or a clock."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
@@ -57,6 +58,11 @@ class MemoryFiles:
         if path not in self.held:
             raise Misuse(f"there is no {path}")
         return self.held[path][:bytes_max]
+
+    def tree(self, path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        for name, data in sorted(self.held.items()):
+            if name.startswith(f"{path}/") and name.endswith(suffixes):
+                yield PurePosixPath(name).parent.name, data
 
 
 @dataclass

@@ -65,7 +65,7 @@ def test_the_open_command_names_the_files_in_the_order_of_the_manifest() -> None
     assert not files.paths
     for event in files_of(manifest):
         files.arrived(event)
-    command = files.open_job("/start", Round(0), WorkerId("w"))
+    command = files.open_job((Round(0), "/start"), WorkerId("w"))
     assert command.shards == tuple(path_of(shard) for shard in manifest.shards)
     assert (command.holdout, command.checkpoint) == (path_of(manifest.holdout), "/start")
 

@@ -1,0 +1,116 @@
+"""Giving a whole sweep away, a few jobs at a time, and the table of what came of it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dpin.base.units import format_tokens
+from dpin.cli.exits import ExitCode
+from dpin.cli.options import say, table
+from dpin.cli.pictures import length
+from dpin.client.client import DONE, ENDED, Client, job_text, request_from
+from dpin.node.control import SubmitRequest
+from dpin.node.status import JobDetail
+from dpin.node.sweep import Point, points_of
+
+POLL_SECONDS: Final = 0.5
+
+
+@dataclass(slots=True)
+class Trial:
+    """One point and the job that tries it."""
+
+    point: Point
+    request: SubmitRequest
+    job: str = ""
+    detail: JobDetail | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its job has come to an end."""
+        return self.detail is not None and self.detail.job.state in ENDED
+
+    @property
+    def loss(self) -> float:
+        """What trials are sorted by."""
+        known = None if self.detail is None else self.detail.holdout_after
+        return float("inf") if known is None else known
+
+
+def trials_of(file: Path, sets: Sequence[str], name: str) -> list[Trial]:
+    """The points of a job file, if it is a sweep; raises Misuse before any if one is no job."""
+    points = points_of(job_text(file), str(file))
+    return [
+        Trial(
+            point, request_from(file, [*sets, *point.sets], f"{name or file.stem}-{point.number}")
+        )
+        for point in points
+    ]
+
+
+def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
+    """Submit all, at most so many at a time, and wait; Ctrl-C leaves the jobs that run."""
+    waiting = list(trials)
+    while not all(trial.ended for trial in trials):
+        running = [trial for trial in trials if trial.job and not trial.ended]
+        for trial in running:
+            trial.detail = node.job(trial.job)
+            if trial.ended:
+                say(_line(trial))
+        while waiting and sum(not trial.ended for trial in running) < parallel:
+            trial = waiting.pop(0)
+            trial.job = node.submit(trial.request).id
+            running.append(trial)
+            say(f"{trial.job} {trial.request.name}: {', '.join(trial.point.sets[:-1])}")
+        time.sleep(POLL_SECONDS)
+
+
+def _line(trial: Trial) -> str:
+    assert trial.detail is not None, "it has ended"
+    return f"{trial.job} is {trial.detail.job.state}: loss {_number(trial.detail.holdout_after)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def sweep_text(trials: Sequence[Trial]) -> str:
+    """The best first."""
+    paths = [path for path, _ in trials[0].point.values]
+    heads = ("#", *(path.rpartition(".")[2].upper() for path in paths), "LOSS", "COST", "TIME",
+             "STATE", "JOB", "RESULT")  # fmt: skip
+    return table(heads, list(_rows(sorted(trials, key=lambda trial: trial.loss))))
+
+
+def _rows(trials: Sequence[Trial]) -> Iterator[tuple[str, ...]]:
+    for trial in trials:
+        assert trial.detail is not None, "all have ended"
+        job = trial.detail.job
+        yield (
+            str(trial.point.number),
+            *(value for _, value in trial.point.values),
+            _number(trial.detail.holdout_after),
+            format_tokens(job.cost),
+            length((job.finished_ms or job.submitted_ms) - job.submitted_ms),
+            job.state,
+            job.id,
+            trial.detail.output or "-",
+        )
+
+
+def sweep_values(trials: Sequence[Trial]) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "trials": [
+            {"number": trial.point.number, "values": dict(trial.point.values), "job": trial.detail}
+            for trial in sorted(trials, key=lambda trial: trial.loss)
+        ]
+    }
+
+
+def sweep_exit(trials: Sequence[Trial]) -> ExitCode:
+    """Well only if all are."""
+    done = all(trial.detail is not None and trial.detail.job.state == DONE for trial in trials)
+    return ExitCode.OK if done else ExitCode.JOB_FAILED

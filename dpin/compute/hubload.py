@@ -1,0 +1,143 @@
+"""A model directory of `transformers`, read where a job is ordered and written where it ends.
+
+A directory is data: config.json, safetensors, tokenizer.json. No code in it is run, no pickle is
+read, nothing is fetched. What it lacks (the head of a classifier) and adapters start from a seed.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from dpin.base.errors import Misuse
+from dpin.compute.hubmodel import auto_class, config_of, layout, split, wrapped
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec
+from dpin.compute.noise import noise
+from dpin.compute.tensors import as_units
+
+BYTE_MEAN: Final = 127.5
+DEVIATION: Final = 0.02
+UNIFORM: Final = 1.732  # of deviation one: from minus this to this
+_TASK_NAMES: Final = {CAUSAL: "CAUSAL_LM", SEQUENCE: "SEQ_CLS", PICTURE: None}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HubStart:
+    """Where a fine-tuning begins."""
+
+    parameters: Tensor  # (P,) int64, what is trained, tensors in name order
+    weights: bytes  # safetensors of what is not; empty where all is trained
+    count: int  # parameters in all
+
+
+def start_of(spec: HubSpec, folder: str, seed: bytes) -> HubStart:
+    """Read a model directory; raises Misuse with what is wrong with it."""
+    model, fresh = _read(spec, folder)
+    model = wrapped(model, spec).eval()
+    trained, frozen = split(model)
+    if {name: tuple(part.shape) for name, part in trained.items()} != layout(spec):
+        raise Misuse(f"{folder}: the model is not the one its config.json describes")
+    new = {name for name in trained if _plain(name) in fresh or ".lora_" in name}
+    parts = []
+    for name, part in trained.items():
+        value = _drawn(name, part, seed) if name in new else part.detach()
+        if not bool(value.isfinite().all()):
+            raise Misuse(f"{folder}: {name} holds numbers that are not finite")
+        parts.append(value.reshape(-1))
+    named = {name: part.detach().contiguous() for name, part in frozen.items()}
+    count = sum(part.numel() for part in (*trained.values(), *frozen.values()))
+    return HubStart(as_units(torch.cat(parts)), save(named) if named else b"", count)
+
+
+def _read(spec: HubSpec, folder: str) -> tuple[nn.Module, set[str]]:
+    """The model, and the names of tensors that the directory lacks."""
+    try:
+        model, told = auto_class(spec.head).from_pretrained(  # type: ignore[attr-defined]
+            folder,
+            config=config_of(spec),
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Misuse(f"{folder} cannot be read as a model: {reason}") from None
+    missing = set(told["missing_keys"])
+    body = f"{model.base_model_prefix}."
+    lost = sorted(
+        name
+        for name in missing
+        if spec.head == CAUSAL or (name.startswith(body) and "pooler" not in name)
+    )
+    if lost:
+        raise Misuse(f"{folder}: the weights lack {lost[0]} ({len(lost)} tensors in all)")
+    return model, missing
+
+
+def _plain(name: str) -> str:
+    """The name of a tensor before adapters were put around it."""
+    return name.removeprefix("base_model.model.").replace(".modules_to_save.default.", ".")
+
+
+def _drawn(name: str, part: Tensor, seed: bytes) -> Tensor:
+    """A new tensor: adapters begin as nothing (B zero, A uniform), heads as in weights.py."""
+    if "lora_B" in name or name.endswith("bias"):
+        return torch.zeros_like(part)
+    if part.ndim == 1:
+        return torch.ones_like(part)
+    data = bytearray(noise(("weights", seed, name), part.numel()))
+    uniform = torch.frombuffer(data, dtype=torch.uint8).float().sub(BYTE_MEAN).div(BYTE_MEAN)
+    width = isqrt(part.shape[1] * 10**12) / 10**6
+    scale = 1 / width if "lora_A" in name else DEVIATION * UNIFORM
+    return uniform.mul(scale).reshape(part.shape)
+
+
+def model_files(spec: HubSpec, parameters: Tensor, base: str) -> Iterator[tuple[str, bytes]]:
+    """(P,) float32 -> the files of a directory that transformers, or peft, loads."""
+    shapes = layout(spec)
+    parts = torch.split(parameters, [int(torch.Size(shape).numel()) for shape in shapes.values()])
+    named = {
+        _saved(name): part.reshape(shape).contiguous()
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+    data = save(named, {"format": "pt"})
+    if spec.lora is None:
+        yield "model.safetensors", data
+        yield "config.json", _json(json.loads(spec.config))
+        return
+    yield "adapter_model.safetensors", data
+    kept = sorted({name.split(".")[-2] for name in shapes if ".modules_to_save." in name})
+    yield (
+        "adapter_config.json",
+        _json(
+            {
+                "peft_type": "LORA",
+                "task_type": _TASK_NAMES[spec.head],
+                "base_model_name_or_path": base,
+                "r": spec.lora.r,
+                "lora_alpha": spec.lora.lora_alpha,
+                "target_modules": list(spec.lora.target_modules),
+                "lora_dropout": 0.0,
+                "bias": "none",
+                "modules_to_save": kept or None,
+                "inference_mode": True,
+            }
+        ),
+    )
+
+
+def _saved(name: str) -> str:
+    return name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+
+
+def _json(values: object) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()

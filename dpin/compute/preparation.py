@@ -1,0 +1,130 @@
+"""What a job starts from: shards, what is held out, and the state of round 0, as files."""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from dpin.base.errors import Misuse
+from dpin.base.ids import Digest, Round
+from dpin.base.units import MILLION
+from dpin.compute import hub
+from dpin.compute.checkpoint import encode_global
+from dpin.compute.corpus import SHARDS_MAX, cut
+from dpin.compute.door import Door
+from dpin.compute.examples import encode_shard
+from dpin.compute.hubspec import SEQUENCE, HubSpec, canonical_config
+from dpin.compute.noise import words
+from dpin.compute.state import GlobalState, initial_state, state_hash
+from dpin.compute.task import ModelSpec, Prepare, Prepared
+from dpin.compute.weights import parameter_count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Start:
+    """Where training begins: the state, what is never trained, and how many numbers there are."""
+
+    state: GlobalState
+    weights: bytes
+    parameters: int
+
+
+def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
+    """Do what a Prepare asks; raises Misuse for data or a model that do not fit."""
+    if isinstance(command.model, ModelSpec):
+        files = door.files
+        corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
+        context = command.model.context
+        pieces, held_out = _cut(corpus, command, context)
+        state = initial_state(command.model, command.seed)
+        start = _Start(state, b"", parameter_count(command.model))
+    else:
+        pieces, held_out, spec = _hub_shards(command, command.model, door)
+        start = _hub_start(command, spec)
+    return _written(command, door, (pieces, held_out, start), fingerprint)
+
+
+def _cut(corpus: bytes, command: Prepare, context: int) -> tuple[tuple[bytes, ...], bytes]:
+    """Shards and the held-out end; of a job on private data, all is held out."""
+    if command.shards:
+        return cut(corpus, command.shards, command.holdout_ppm, context)
+    if len(corpus) <= context:
+        raise Misuse(f"{len(corpus)} bytes are too few to measure a context of {context}")
+    return (), corpus
+
+
+def _written(
+    command: Prepare,
+    door: Door,
+    made: tuple[tuple[bytes, ...], bytes, _Start],
+    fingerprint: Digest,
+) -> Prepared:
+    pieces, held_out, start = made
+    folder, write = command.folder, door.files.write
+    shards = [write(folder, f"shard-{index:04}.bin", part) for index, part in enumerate(pieces)]
+    initial = encode_global(start.state)
+    weights = start.weights
+    return Prepared(
+        shards=tuple(shards),
+        holdout=write(folder, "holdout.bin", held_out),
+        initial=write(folder, "checkpoint-0.safetensors", initial),
+        state_hash=state_hash(start.state),
+        parameters=start.parameters,
+        fingerprint=fingerprint,
+        model=start.state.spec,
+        weights=write(folder, "weights.safetensors", weights) if weights else "",
+    )
+
+
+def _hub_start(command: Prepare, spec: HubSpec) -> _Start:
+    parameters, weights, count = hub.start(spec, command.base, command.seed)
+    return _Start(GlobalState(spec, Round(0), parameters), weights, count)
+
+
+def _hub_shards(
+    command: Prepare, spec: HubSpec, door: Door
+) -> tuple[tuple[bytes, ...], bytes, HubSpec]:
+    """Shards and held-out examples, and the spec that knows their classes."""
+    where = (command.corpus, command.suffixes, command.bytes_max)
+    vocabulary = hub.words_of(spec, command.data, door.files, command.base)
+    rows, labels = hub.read_rows(spec, command.data, door.files, where, vocabulary)
+    if rows.shape[1] > 1:
+        rows = rows[_shuffled(len(rows), command.seed)]
+    if not command.shards:
+        return (), encode_shard(rows), labelled(spec, labels)
+    kept = len(rows) * (MILLION - command.holdout_ppm) // MILLION
+    least = spec.context if rows.shape[1] == 1 else 0
+    if command.shards > SHARDS_MAX or not 0 < command.holdout_ppm < MILLION:
+        raise Misuse(f"{command.shards} shards with {command.holdout_ppm} ppm held out")
+    if kept // command.shards <= least or len(rows) - kept <= least or kept < command.batch:
+        what = "tokens" if least else "examples"
+        raise Misuse(
+            f"{len(rows)} {what} are too few for {command.shards} shards, "
+            f"batches of {command.batch} and a held-out part",
+            "give more data, fewer seats or a smaller batch",
+        )
+    bounds = [kept * index // command.shards for index in range(command.shards + 1)]
+    pieces = [encode_shard(rows[low:high]) for low, high in pairwise(bounds)]
+    return tuple(pieces), encode_shard(rows[kept:]), labelled(spec, labels)
+
+
+def _shuffled(count: int, seed: bytes) -> Tensor:
+    """An order of examples that the seed fixes: what is held out is of every kind."""
+    draws = words(("order", seed), count)
+    return torch.tensor(sorted(range(count), key=draws.__getitem__))
+
+
+def labelled(spec: HubSpec, labels: tuple[str, ...]) -> HubSpec:
+    """The spec with these classes in its config, and a padding token where one is needed."""
+    if not labels:
+        return spec
+    config = json.loads(spec.config)
+    config["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    config["label2id"] = {label: index for index, label in enumerate(labels)}
+    config.pop("num_labels", None)
+    if spec.head == SEQUENCE and config.get("pad_token_id") is None:
+        config["pad_token_id"] = 0
+    return replace(spec, config=canonical_config(json.dumps(config)))

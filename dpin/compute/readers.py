@@ -1,0 +1,269 @@
+"""Files of people to rows of integers: text, chats, tables, pictures, tokens made before.
+
+Reading is done where the data are: at the requester, or at the owner of a private dataset. N is the
+number of examples; see `examples.row_width` for how wide a row is.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from pyarrow import csv, parquet
+from pyarrow import json as pajson
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from dpin.base.errors import Misuse
+from dpin.compute.door import Files
+from dpin.compute.examples import IGNORED
+from dpin.compute.hubmodel import config_of
+from dpin.compute.hubspec import PICTURE, DataFormat, HubSpec, check_format
+from dpin.compute.templates import Template
+
+CHUNK_CHARS: Final = 1 << 16
+ASSISTANT: Final = "assistant"
+PICTURE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png")
+PIXELS_MAX: Final = 1 << 24  # of a picture before it is made small
+NUMPY_MAGIC: Final = b"\x93NUMPY"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the data lie, and how much of them is read."""
+
+    files: Files
+    path: str
+    suffixes: tuple[str, ...]
+    bytes_max: int
+
+
+class Reader:
+    """Reads one dataset for one model."""
+
+    def __init__(self, spec: HubSpec, data: DataFormat, tokenizer: bytes, chat: str) -> None:
+        """`tokenizer` is a tokenizer.json; `chat` a Jinja template, or empty: the plain one."""
+        check_format(data)
+        self._spec = spec
+        self._data = data
+        self._config = config_of(spec)
+        self._tokenizer = read_tokenizer(tokenizer) if tokenizer else None
+        self._chat = chat
+        self.labels = data.labels
+
+    def rows(self, source: Source) -> Tensor:
+        """(N, W) uint8 or int32; raises Misuse where the data are not what they are said to be."""
+        match self._data.kind, self._spec.head:
+            case "images", "image-classification":
+                return self._pictures(source)
+            case "tokens", "causal-lm":
+                return self._fitting(self._tokens(source))
+            case "text", "causal-lm":
+                text = self._corpus(source).decode("utf-8", "replace")
+                return self._fitting(self._stream([text]))
+            case "chat", "causal-lm":
+                return self._fitting(self._chats(self._corpus(source)))
+            case "table", "causal-lm":
+                return self._fitting(self._stream(self._column(source, self._data.text)))
+            case "table", "sequence-classification":
+                return self._fitting(self._labelled(source))
+            case kind, head:
+                raise Misuse(f"{kind} data do not train a model for {head}")
+
+    def _corpus(self, source: Source) -> bytes:
+        found = source.files.corpus(source.path, source.suffixes, source.bytes_max)
+        if not found:
+            raise Misuse(f"{source.path} holds nothing that ends in {', '.join(source.suffixes)}")
+        return found
+
+    def _fitting(self, rows: Tensor) -> Tensor:
+        """The same, once every token is one that the model knows."""
+        width = self._spec.context if rows.shape[1] > 1 else 1
+        most = int(rows[:, :width].max()) if len(rows) else 0
+        known = int(self._config.vocab_size)
+        if most >= known:
+            raise Misuse(
+                f"the tokenizer does not fit the model: it says token {most}, "
+                f"and the model knows {known}",
+                "take the tokenizer.json that belongs to the model",
+            )
+        return rows
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        assert self._tokenizer is not None, "pictures have no tokens"
+        found: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        return found
+
+    # --- running text ---
+
+    def _stream(self, texts: Sequence[str]) -> Tensor:
+        """Texts one after the other, with the model's end-of-text between them."""
+        end = self._config.eos_token_id
+        ids: list[int] = []
+        for text in texts:
+            for at in range(0, len(text), CHUNK_CHARS):
+                ids += self._ids(text[at : at + CHUNK_CHARS], special=False)
+            if isinstance(end, int) and len(texts) > 1:
+                ids.append(end)
+        return torch.tensor(ids, dtype=torch.int32).reshape(-1, 1)
+
+    def _tokens(self, source: Source) -> Tensor:
+        data = source.files.read(source.path)
+        if not data.startswith(NUMPY_MAGIC):
+            raise Misuse(f"{source.path} is no .npy file", "numpy.save an array of token ids")
+        try:
+            found = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise Misuse(f"{source.path} cannot be read: {error}") from None
+        if found.dtype.kind not in "iu" or found.size == 0 or int(found.min()) < 0:
+            raise Misuse(f"{source.path} holds no token ids")
+        return torch.from_numpy(found.astype(np.int32).reshape(-1, 1))
+
+    # --- chats ---
+
+    def _chats(self, data: bytes) -> Tensor:
+        """What an assistant says counts; what it is told does not."""
+        template = Template(self._chat)
+        rows = [
+            self._chat_row(template.turns(messages), number)
+            for number, messages in enumerate(_conversations(data), 1)
+        ]
+        if not rows:
+            raise Misuse("there is not one conversation")
+        return torch.tensor(rows, dtype=torch.int32)
+
+    def _chat_row(self, turns: list[tuple[str, str]], number: int) -> list[int]:
+        width = self._spec.context
+        ids: list[int] = []
+        due: list[int] = []
+        for role, text in turns:
+            said = self._ids(text, special=False)
+            ids += said
+            due += said if role == ASSISTANT else [IGNORED] * len(said)
+        ids, due = ids[:width], due[:width]
+        if all(label == IGNORED for label in due[1:]):
+            raise Misuse(
+                f"conversation {number}: an assistant says nothing in its first {width} tokens",
+                "give a longer context, or shorter conversations",
+            )
+        pad = width - len(ids)
+        return ids + [self._pad] * pad + due + [IGNORED] * pad
+
+    @property
+    def _pad(self) -> int:
+        pad = self._config.pad_token_id
+        return pad if isinstance(pad, int) and pad >= 0 else 0
+
+    # --- tables ---
+
+    def _column(self, source: Source, name: str) -> list[str]:
+        table = _table(source.path, source.files.read(source.path))
+        if name not in table.column_names:
+            known = ", ".join(table.column_names)
+            raise Misuse(f"{source.path} has no column {name!r}", f"it has {known}")
+        return [str(value) for value in table.column(name).to_pylist() if value is not None]
+
+    def _labelled(self, source: Source) -> Tensor:
+        texts, said = self._column(source, self._data.text), self._column(source, self._data.label)
+        if len(texts) != len(said):
+            raise Misuse(f"{source.path}: {len(texts)} texts and {len(said)} labels")
+        classes = self._classes(said)
+        width = self._spec.context
+        rows = []
+        for text, label in zip(texts, said, strict=True):
+            ids = self._ids(text, special=True)[:width]
+            rows.append([*ids, *[self._pad] * (width - len(ids)), len(ids), classes[label]])
+        return torch.tensor(rows, dtype=torch.int32)
+
+    def _classes(self, said: Sequence[str]) -> dict[str, int]:
+        labels = self.labels or tuple(sorted(set(said)))
+        other = sorted(set(said) - set(labels))
+        if other:
+            raise Misuse(f"the data have a label {other[0]!r} that is not among data.labels")
+        self.labels = labels
+        return {label: index for index, label in enumerate(labels)}
+
+    # --- pictures ---
+
+    def _pictures(self, source: Source) -> Tensor:
+        """A folder a class; each picture made as small as the model takes it."""
+        found = list(source.files.tree(source.path, PICTURE_SUFFIXES))
+        if not found:
+            raise Misuse(f"{source.path} holds no pictures in folders")
+        classes = self._classes([folder for folder, _ in found])
+        return torch.stack([self._picture(data, classes[folder]) for folder, data in found])
+
+    def _picture(self, data: bytes, label: int) -> Tensor:
+        side, channels = int(self._config.image_size), int(self._config.num_channels)
+        try:
+            with Image.open(io.BytesIO(data)) as opened:
+                if opened.width * opened.height > PIXELS_MAX:
+                    raise Misuse(f"a picture of {opened.width} x {opened.height} pixels")
+                small = opened.convert("RGB" if channels == 3 else "L").resize((side, side))  # noqa: PLR2004
+        except (OSError, SyntaxError, ValueError) as error:
+            raise Misuse(f"a picture cannot be read: {error}") from None
+        pixels = torch.from_numpy(np.array(small, dtype=np.uint8)).reshape(side, side, channels)
+        flat = pixels.permute(2, 0, 1).reshape(-1)
+        return torch.cat((flat, torch.tensor(divmod(label, 256), dtype=torch.uint8)))
+
+
+def read_tokenizer(data: bytes) -> Tokenizer:
+    """A tokenizer.json; raises Misuse."""
+    try:
+        return Tokenizer.from_str(data.decode())
+    except Exception as error:  # noqa: BLE001  # The library raises plain Exceptions.
+        raise Misuse(f"tokenizer.json cannot be read: {error}") from None
+
+
+def _conversations(data: bytes) -> Iterator[list[dict[str, str]]]:
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            messages = json.loads(line)["messages"]
+            yield [{"role": str(one["role"]), "content": str(one["content"])} for one in messages]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise Misuse(
+                f"line {number} is no conversation",
+                'each line is {"messages": [{"role": "user", "content": "..."}, ...]}',
+            ) from None
+
+
+def _table(path: str, data: bytes) -> pa.Table:
+    buffer = pa.BufferReader(data)
+    try:
+        if path.endswith(".parquet"):
+            return parquet.read_table(buffer)
+        return pajson.read_json(buffer) if path.endswith(".jsonl") else csv.read_csv(buffer)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise Misuse(f"{path} cannot be read as a table: {error}") from None
+
+
+def words_of(files: Files, base: str, spec: HubSpec, data: DataFormat) -> tuple[bytes, str]:
+    """The tokenizer.json and the chat template of a model's folder, as far as they are needed."""
+    if spec.head == PICTURE or data.kind == "tokens":
+        return b"", ""
+    try:
+        tokenizer = files.read(f"{base}/tokenizer.json")
+    except OSError:
+        raise Misuse(
+            f"{base} has no tokenizer.json", "save it: tokenizer.save_pretrained"
+        ) from None
+    return tokenizer, _chat_template(files, base) if data.kind == "chat" else ""
+
+
+def _chat_template(files: Files, base: str) -> str:
+    try:
+        return files.read(f"{base}/chat_template.jinja").decode("utf-8", "replace")
+    except OSError:
+        pass
+    try:
+        said = json.loads(files.read(f"{base}/tokenizer_config.json")).get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return said if isinstance(said, str) else ""

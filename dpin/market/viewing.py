@@ -1,0 +1,67 @@
+"""Manifests read before a bid: of jobs on private data, whose dataset only the manifest names."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dpin.base.codec import decode
+from dpin.base.errors import PeerFault
+from dpin.base.ids import BlobId, JobId
+from dpin.base.machine import Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.task import Manifest, TrainManifest
+from dpin.ledger.accounts import Job
+from dpin.market.messages import Reason
+from dpin.market.offers import Refusal
+from dpin.market.privacy import OwnDataset, place_for
+from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
+
+RETRY: Final = seconds(2)
+JOBS_MAX: Final = 256  # looked at in one time; the oldest go first
+
+
+class Viewing:
+    """What the manifests of jobs say that this node may bid on."""
+
+    def __init__(self, datasets: tuple[OwnDataset, ...]) -> None:
+        self._datasets = datasets
+        self._wanted: dict[BlobId, JobId] = {}
+        self._found: dict[JobId, str] = {}  # why not; empty: it may bid
+
+    def seen(self, job: Job) -> bool:
+        """Whether the manifest has come."""
+        return job.id in self._found
+
+    def look(self, job: Job, now: Instant) -> Iterator[Fetch | Wake]:
+        """Ask for the manifest."""
+        while len(self._wanted) >= JOBS_MAX:
+            del self._wanted[next(iter(self._wanted))]
+        self._wanted[job.propose.manifest] = job.id
+        yield Fetch(job.propose.manifest, (job.requester,), Purpose.SHARD)
+        yield Wake(after(now, RETRY))
+
+    def arrived(self, event: Fetched) -> None:
+        """A blob is here; harmless when it is no manifest that was asked for."""
+        job = self._wanted.pop(event.blob, None)
+        if job is not None:
+            self._found[job] = self._answer(event.data)
+
+    def _answer(self, data: bytes) -> str:
+        try:
+            manifest: Manifest = decode(Manifest, data, SMALL_BYTES_MAX)
+        except PeerFault as error:
+            return f"its manifest cannot be read: {error}"
+        if not isinstance(manifest, TrainManifest) or manifest.private is None:
+            return ""
+        if place_for(self._datasets, manifest.private) is None:
+            wanted = manifest.private
+            return f"has no dataset {wanted.name!r} as {wanted.format.kind} with the columns asked"
+        return ""
+
+    def refusal(self, job: Job) -> Refusal | None:
+        """Why this node cannot train on the job."""
+        why = self._found.get(job.id, "")
+        return Refusal(Reason.DATASET, why) if why else None
+
+    def forget(self, job: JobId) -> None:
+        """The job has ended."""
+        self._found.pop(job, None)

@@ -1,0 +1,56 @@
+"""A model's directory as an order needs it: its config.json, and how large it is.
+
+Weights and tokenizer are read by the worker; here they are only found.
+"""
+
+from typing import Final
+
+import msgspec
+import trio
+
+from dpin.base.errors import Misuse
+from dpin.compute.hubspec import CAUSAL, HubSpec, canonical_config, check_hub
+from dpin.market.orders import TrainOrder
+from dpin.node.tunefile import HubWish
+
+CONFIG_BYTES_MAX: Final = 64 * 1024
+BYTES_A_PARAMETER: Final = 2  # bfloat16: rather too many parameters than too few
+
+
+async def tuned(order: TrainOrder, wish: HubWish, base: str) -> TrainOrder:
+    """The order for what a wish asks for; `base` is the model's folder. Raises Misuse."""
+    inner = msgspec.structs.replace(order.inner, accumulation=wish.accumulation)
+    order = msgspec.structs.replace(order, inner=inner, data=wish.data, private=wish.private)
+    if not wish.folder:
+        return order
+    spec = HubSpec(
+        head=wish.head,
+        config=canonical_config(await _config(base)),
+        context=wish.context,
+        masked=wish.head == CAUSAL and wish.data.kind == "chat",
+        lora=wish.lora,
+    )
+    check_hub(spec)
+    return msgspec.structs.replace(order, model=spec, base=base, parameters=await _size(base))
+
+
+async def _config(base: str) -> str:
+    file = trio.Path(base) / "config.json"
+    if not await file.exists():
+        raise Misuse(
+            f"{base} is not a model directory: it has no config.json",
+            fix="name a folder that save_pretrained has written",
+        )
+    return (await file.read_bytes())[:CONFIG_BYTES_MAX].decode("utf-8", "replace")
+
+
+async def _size(base: str) -> int:
+    """Parameters, reckoned from the size of the weights' files; raises Misuse where none are."""
+    files = [file for file in await trio.Path(base).iterdir() if file.suffix == ".safetensors"]
+    if not files:
+        raise Misuse(
+            f"{base} has no safetensors",
+            fix="model.save_pretrained(folder) writes them; pickles are never read",
+        )
+    sizes = [(await file.stat()).st_size for file in files]
+    return sum(sizes) // BYTES_A_PARAMETER

@@ -1,0 +1,77 @@
+"""A sweep from the command line, against a fake node whose jobs end at once."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from typing_extensions import override
+
+from dpin.base.errors import Misuse
+from dpin.cli.sweeps import Trial, run_sweep, sweep_exit, sweep_text, trials_of
+from dpin.client.client import Client
+from dpin.node.control import SubmitRequest
+from dpin.node.status import JobDetail, JobView
+from tests.support.fake_control import FakeControl, job_view
+
+TEXT = """\
+type: train
+data: {path: corpus}
+sweep: {args.learning_rate: [1e-3, 3e-3, 9e-3]}
+"""
+LOSSES = {"lr-1": 2.5, "lr-2": 2.25, "lr-3": None}
+
+
+class Node(Client):
+    """Jobs that need two looks to end; the third of them fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[SubmitRequest] = []
+        self.looks: dict[str, int] = {}
+        self.most = 0
+
+    @override
+    def submit(self, request: SubmitRequest) -> JobView:  # type: ignore[override]
+        self.asked.append(request)
+        self.looks[request.name] = 0
+        self.most = max(self.most, sum(looks < 2 for looks in self.looks.values()))
+        return msgspec.structs.replace(job_view(request.name), id=request.name)
+
+    @override
+    def job(self, job: str) -> JobDetail:
+        self.looks[job] += 1
+        failed = "failed" if LOSSES[job] is None else "done"
+        state = failed if self.looks[job] > 1 else "running"
+        detail = FakeControl().job("j-7f3a2c10")
+        detail.job = msgspec.structs.replace(job_view(job, state=state), id=job)
+        detail.holdout_after = LOSSES[job]
+        return detail
+
+
+@pytest.fixture(name="trials")
+def made_trials(tmp_path: Path) -> list[Trial]:
+    (tmp_path / "lr.yaml").write_text(TEXT)
+    return trials_of(tmp_path / "lr.yaml", ["args.rounds=4"], "")
+
+
+def test_all_points_run_a_few_at_a_time_and_the_best_stands_first(
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpin.cli.sweeps.POLL_SECONDS", 0)
+    node = Node()
+    run_sweep(node, trials, 2)
+    assert node.most == 2
+    assert [request.sets[0] for request in node.asked] == ["args.rounds=4"] * 3
+    lines = sweep_text(trials).splitlines()
+    assert lines[0].split()[:3] == ["#", "LEARNING_RATE", "LOSS"]
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["2", "3e-3", "2.2500"],
+        ["1", "1e-3", "2.5000"],
+        ["3", "9e-3", "-"],
+    ]
+    assert sweep_exit(trials) == 3
+
+
+def test_a_point_that_is_no_job_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(TEXT.replace("9e-3", "fast"))
+    with pytest.raises(Misuse, match="learning_rate"):
+        trials_of(tmp_path / "bad.yaml", [], "")

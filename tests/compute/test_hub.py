@@ -1,0 +1,272 @@
+"""Models of transformers in a worker's session: full and with adapters, replayed and exported."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import peft
+import pytest
+import torch
+import transformers
+from msgspec.structs import replace
+
+from dpin.base.codec import encode
+from dpin.base.ids import NO_BLOB, Round
+from dpin.base.leaf import leaf_digest
+from dpin.compute.door import Door
+from dpin.compute.executor import Disk
+from dpin.compute.hubspec import CAUSAL, DataFormat, HubSpec
+from dpin.compute.presets import QUICK
+from dpin.compute.probe import settle
+from dpin.compute.session import Session
+from dpin.compute.task import (
+    CheckUpdate,
+    CheckWindow,
+    Command,
+    Contribution,
+    Evaluate,
+    Evaluated,
+    Export,
+    Exported,
+    Failed,
+    Merged,
+    MergeRound,
+    Opened,
+    OpenJob,
+    Prepare,
+    Prepared,
+    Report,
+    Trained,
+    TrainManifest,
+    TrainUnit,
+    UpdateChecked,
+    WindowChecked,
+)
+from tests.support.hub import CONTEXT, LORA, spec_of, write_chats, write_model
+from tests.support.training import CORPUS, JOB, TINY_INNER, lease
+
+T = TypeVar("T")
+
+
+class Bench:
+    """A session on real files."""
+
+    def __init__(self, folder: Path) -> None:
+        settle()
+        self.folder = folder
+        self.reports: list[Report] = []
+        self.session = Session(Door(Disk(), lambda: 0, self.reports.append, lambda: None))
+
+    def ask(self, command: Command, kind: type[T]) -> T:
+        self.session.run(command)
+        report = self.reports[-1]
+        assert isinstance(report, kind), report
+        return report
+
+    def prepare(self, spec: HubSpec, base: Path, **fields: object) -> Prepare:
+        (self.folder / "corpus.txt").write_bytes(CORPUS)
+        command = Prepare(
+            corpus=str(self.folder / "corpus.txt"),
+            suffixes=(".txt",),
+            bytes_max=1 << 20,
+            shards=2,
+            holdout_ppm=200_000,
+            model=spec,
+            seed=b"seed",
+            folder=str(self.folder / "prepared"),
+            base=str(base),
+        )
+        return replace(command, **fields)
+
+    def opened(self, prepared: Prepared) -> Opened:
+        assert prepared.model is not None
+        manifest = TrainManifest(
+            model=prepared.model,
+            inner=TINY_INNER,
+            outer=QUICK,
+            seats=2,
+            rounds=2,
+            windows=4,
+            shards=(NO_BLOB, NO_BLOB),
+            holdout=NO_BLOB,
+            initial=NO_BLOB,
+            state_hash=prepared.state_hash,
+            fingerprint=prepared.fingerprint,
+        )
+        command = OpenJob(
+            job=JOB,
+            manifest=encode(manifest),
+            shards=prepared.shards,
+            holdout=prepared.holdout,
+            checkpoint=prepared.initial,
+            round=Round(0),
+            folder=str(self.folder / "work"),
+            weights=prepared.weights,
+        )
+        return self.ask(command, Opened)
+
+    def unit(self, seat: int, round_: int = 0) -> Trained:
+        command = TrainUnit(lease(seat), seat, Round(round_), round_ == 0, 0, "")
+        return self.ask(command, Trained)
+
+    def round(self, number: int = 0) -> Merged:
+        parts = [self.unit(seat, number) for seat in range(2)]
+        found = tuple(Contribution(part.update, TINY_INNER.steps) for part in parts)
+        return self.ask(MergeRound(Round(number), found), Merged)
+
+    def exported(self, base: Path) -> Path:
+        folder = self.folder / "out"
+        self.ask(Export(str(folder), "{}", str(base)), Exported)
+        return folder
+
+
+@pytest.fixture(name="base", scope="module")
+def made_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("base") / "llama")
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=torch.arange(8)[None]).logits
+    return found
+
+
+def plain(folder: Path) -> torch.nn.Module:
+    model: torch.nn.Module = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    return model.eval()
+
+
+def test_a_whole_model_is_tuned_replayed_and_loaded_by_transformers(
+    tmp_path: Path, base: Path
+) -> None:
+    bench = Bench(tmp_path)
+    prepared = bench.ask(bench.prepare(spec_of(base), base), Prepared)
+    assert prepared.weights == ""
+    assert bench.opened(prepared).state_hash == prepared.state_hash
+    before = bench.ask(Evaluate(), Evaluated).loss_micronats
+    trained = bench.unit(0)
+    checked = bench.ask(CheckWindow(trained.leaves[1], 0, trained.states[1]), WindowChecked)
+    assert checked.found == leaf_digest(trained.leaves[2])
+    first, last = trained.leaves[0], trained.leaves[-1]
+    update = bench.ask(CheckUpdate(first, last, trained.base, trained.states[-1]), UpdateChecked)
+    assert update.states_ok
+    for number in range(2):
+        bench.round(number)
+    assert bench.ask(Evaluate(), Evaluated).loss_micronats < before
+    tuned = plain(bench.exported(base))
+    assert not torch.allclose(logits(tuned), logits(plain(base)), atol=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.decode(tokenizer("def answer").input_ids) == "def answer"
+
+
+def test_only_an_adapter_travels_and_peft_loads_it(tmp_path: Path, base: Path) -> None:
+    bench = Bench(tmp_path)
+    prepared = bench.ask(bench.prepare(spec_of(base, lora=LORA), base), Prepared)
+    bench.opened(prepared)
+    before = bench.ask(Evaluate(), Evaluated).loss_micronats
+    trained = bench.unit(0)
+    whole = sum(part.numel() for part in plain(base).parameters())
+    assert 10 * Path(trained.update).stat().st_size < whole
+    for number in range(2):
+        bench.round(number)
+    assert bench.ask(Evaluate(), Evaluated).loss_micronats < before
+    folder = bench.exported(base)
+    tuned = peft.PeftModel.from_pretrained(plain(base), folder).eval()
+    assert not torch.allclose(logits(tuned), logits(plain(base)), atol=1e-4)
+
+
+def test_an_adapter_starts_as_the_model_it_stands_beside(tmp_path: Path, base: Path) -> None:
+    bench = Bench(tmp_path)
+    losses = []
+    for spec in (spec_of(base), spec_of(base, lora=LORA)):
+        bench.opened(bench.ask(bench.prepare(spec, base), Prepared))
+        losses.append(bench.ask(Evaluate(), Evaluated).loss_micronats)
+    assert losses[0] == losses[1]
+
+
+def test_a_chat_is_learned_from_what_the_assistant_says(tmp_path: Path, base: Path) -> None:
+    write_chats(tmp_path / "chat.jsonl")
+    bench = Bench(tmp_path)
+    command = bench.prepare(
+        spec_of(base, masked=True, context=48),
+        base,
+        corpus=str(tmp_path / "chat.jsonl"),
+        suffixes=(".jsonl",),
+        data=DataFormat("chat"),
+        batch=4,
+    )
+    bench.opened(bench.ask(command, Prepared))
+    before = bench.ask(Evaluate(), Evaluated).loss_micronats
+    bench.round()
+    assert bench.ask(Evaluate(), Evaluated).loss_micronats < before
+
+
+def _truncate(base: Path) -> None:
+    file = base / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _poison(base: Path) -> None:
+    model = plain(base)
+    next(model.parameters()).data[0] = float("nan")
+    model.save_pretrained(base)  # type: ignore[operator]
+
+
+def _misfit(base: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(base)
+    config.intermediate_size = 48
+    config.save_pretrained(base)
+
+
+def _small(base: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(base)
+    config.vocab_size = 280
+    write_model(base, config)
+    # write_model trains the tokenizer for 300 tokens again.
+
+
+def _code(base: Path) -> None:
+    config = (base / "config.json").read_text()
+    (base / "config.json").write_text(config.replace("{", '{"auto_map": {"AutoModel": "x.Y"},', 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_truncate, "cannot be read as a model"),
+        (_poison, "not finite"),
+        (_misfit, "cannot be read as a model"),
+        (_small, "the tokenizer does not fit the model: it says token 2"),
+        (lambda base: (base / "tokenizer.json").write_text("{"), "tokenizer.json cannot be read"),
+        (lambda base: (base / "model.safetensors").unlink(), "cannot be read as a model"),
+    ],
+)
+def test_a_spoiled_directory_is_refused_with_a_reason(
+    tmp_path: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    base = write_model(tmp_path / "base")
+    spoil(base)
+    bench = Bench(tmp_path)
+    assert reason in bench.ask(bench.prepare(spec_of(base), base), Failed).reason
+
+
+def test_data_shorter_than_a_batch_are_refused(tmp_path: Path, base: Path) -> None:
+    write_chats(tmp_path / "chat.jsonl", 4)
+    bench = Bench(tmp_path)
+    command = bench.prepare(
+        spec_of(base, masked=True, context=48),
+        base,
+        corpus=str(tmp_path / "chat.jsonl"),
+        data=DataFormat("chat"),
+        batch=8,
+    )
+    assert "4 examples are too few" in bench.ask(command, Failed).reason
+
+
+def test_a_session_outlives_what_it_refuses(tmp_path: Path, base: Path) -> None:
+    bench = Bench(tmp_path)
+    wrong = replace(LORA, target_modules=("nothing",))
+    command = bench.prepare(spec_of(base, lora=wrong), base)
+    assert "the adapter does not fit the model" in bench.ask(command, Failed).reason
+    assert spec_of(base).head == CAUSAL
+    assert bench.ask(bench.prepare(spec_of(base), base), Prepared).parameters > CONTEXT

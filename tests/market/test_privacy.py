@@ -1,0 +1,100 @@
+"""Private datasets: declared by their owners, asked for by jobs, read before a bid."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from dpin.base.codec import decode, encode
+from dpin.base.errors import Misuse
+from dpin.base.machine import Send
+from dpin.compute.hubspec import DataFormat, PrivatePlace, PrivateSpec
+from dpin.compute.task import (
+    OpenJob,
+)
+from dpin.compute.work import Order, WorkerId
+from dpin.ledger.accounts import Job
+from dpin.ledger.wishes import Follow
+from dpin.market.loading import Loading
+from dpin.market.messages import BidMessage, Decline, MarketMessage, Reason
+from dpin.market.privacy import parse_datasets, place_for
+from dpin.market.provider import Effect, Probe, Provider
+from dpin.storage.wanted import Fetch
+from tests.support.jobs import PROBED, at, here, manifest_blob, market, only, train_manifest
+from tests.support.ledgers import Ledger, propose
+from tests.support.market import CHOICE
+
+NOTES = parse_datasets(["ward-notes table text+label /srv/notes.csv"])
+WANTED = PrivateSpec("ward-notes", DataFormat("table", labels=("no", "yes")))
+MANIFEST = msgspec.structs.replace(train_manifest(), shards=(), private=WANTED)
+
+
+@pytest.mark.parametrize("line", ["", "notes table text", "No table - /x", "notes pictures - /x"])
+def test_a_line_that_declares_nothing_is_refused(line: str) -> None:
+    with pytest.raises(Misuse, match="NAME FORMAT COLUMNS PATH"):
+        parse_datasets([line])
+
+
+def test_a_dataset_fits_by_name_format_and_columns() -> None:
+    place = place_for(NOTES, WANTED)
+    assert place == PrivatePlace("/srv/notes.csv", (".csv", ".parquet", ".jsonl"), 1 << 32)
+    other = (
+        PrivateSpec("ward-note", WANTED.format),
+        PrivateSpec("ward-notes", DataFormat("text")),
+        PrivateSpec("ward-notes", DataFormat("table", text="body")),
+        PrivateSpec("ward-notes", DataFormat("table", label="class", labels=("a",))),
+    )
+    assert [place_for(NOTES, wanted) for wanted in (*other, None)] == [None] * 5
+
+
+def shop(*lines: str) -> tuple[Ledger, Provider, Job]:
+    """Maker, who declares these datasets, and a job on private data."""
+    ledger = market()
+    job = propose(ledger, "buyer", manifest=manifest_blob(MANIFEST), verifiers=0)
+    choice = replace(CHOICE, datasets=parse_datasets(lines))
+    chain = ledger.executor.chain
+    provider = Provider(ledger.keys["maker"], chain, ledger.genesis.params, choice)
+    provider.step(Probe(PROBED), at(0))
+    return ledger, provider, ledger.state.jobs[job]
+
+
+def said(effects: list[Effect]) -> list[MarketMessage]:
+    return [decode(MarketMessage, send.payload) for send in only(Send, effects)]
+
+
+def answer(*lines: str) -> list[MarketMessage]:
+    ledger, provider, job = shop(*lines)
+    first = provider.step(Follow(ledger.state), at(0))
+    assert [fetch.blob for fetch in only(Fetch, first)] == [job.propose.manifest]
+    assert said(first) == []
+    assert only(Fetch, provider.step(Follow(ledger.state), at(1))) == []
+    return said(provider.step(here(job.propose.manifest, encode(MANIFEST)), at(3)))
+
+
+def test_an_owner_reads_the_manifest_and_bids() -> None:
+    [bid] = answer("ward-notes table text+label /srv/notes.csv")
+    assert isinstance(bid, BidMessage)
+
+
+def test_who_has_no_such_dataset_says_so() -> None:
+    [no] = answer("ward-notes table text /srv/notes.csv")
+    assert isinstance(no, Decline)
+    assert no.code == Reason.DATASET
+    assert "'ward-notes' as table" in no.detail
+    assert "/srv" not in no.detail
+
+
+def test_the_worker_of_an_owner_is_told_where_its_data_lie() -> None:
+    ledger, _, job = shop()
+    loading = Loading(job, ledger.id("maker"), WorkerId("lease"), NOTES)
+    loading.hired = True
+    for event in (
+        here(job.propose.manifest, encode(MANIFEST)),
+        here(MANIFEST.holdout),
+        here(MANIFEST.initial),
+    ):
+        loading.fetched(event)
+    [order] = only(Order, loading.prepare(ledger.state, at(0)))
+    assert isinstance(order.command, OpenJob)
+    assert order.command.private == place_for(NOTES, WANTED)
+    assert order.command.shards == ()

@@ -1,0 +1,115 @@
+"""Job files that tune a model of transformers or train on private data; and their orders."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dpin.base.errors import Misuse
+from dpin.compute.hubspec import DataFormat, HubSpec, LoraSpec
+from dpin.compute.task import ModelSpec
+from dpin.market.orders import TrainOrder
+from dpin.node.jobfile import TrainJob, read_job
+from dpin.node.ordering import type_of
+from dpin.node.planning import order_of, plan_of
+from tests.support.alone import Alone
+
+TUNE = "type: finetune\nmodel: base\ndata: {path: chat.jsonl, format: chat}\n"
+PRIVATE = "type: federated\ndata: {dataset: letters, eval: eval.txt}\n"
+CONFIG = {"model_type": "llama", "vocab_size": 300, "_name_or_path": "/home/x"}
+
+
+def tuned(text: str) -> TrainJob:
+    job = read_job(text)
+    assert isinstance(job, TrainJob)
+    return job
+
+
+def folder_of(tmp_path: Path, config: dict[str, object] | None = None) -> Path:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps(config or CONFIG))
+    (base / "model.safetensors").write_bytes(bytes(2_000))
+    for name in ("chat.jsonl", "eval.txt"):
+        (tmp_path / name).write_text("x")
+    return tmp_path
+
+
+def test_arguments_have_the_names_of_transformers_and_peft() -> None:
+    job = tuned(
+        TUNE + "method: {r: 8, lora_alpha: 16, target_modules: [q_proj]}\nmax_length: 64\n"
+        "args: {max_steps: 50, rounds: 5, per_device_train_batch_size: 2,"
+        " gradient_accumulation_steps: 4, learning_rate: 2e-4, warmup_steps: 3}\n"
+    )
+    assert (job.inner.steps, job.inner.batch, job.rounds) == (10, 8, 5)
+    assert (job.inner.learning_rate_ppm, job.inner.warmup_steps) == (200, 3)
+    assert job.hub is not None
+    assert job.hub.lora == LoraSpec(8, 16, ("q_proj",))
+    assert (job.hub.context, job.hub.accumulation) == (64, 4)
+    assert job.data.suffixes == (".jsonl",)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (TUNE + "method: lora", "there is no method 'lora'"),
+        (TUNE + "task: guess", "there is no task 'guess'"),
+        (TUNE.replace("chat}", "cat}"), "there is no data format 'cat'"),
+        (TUNE + "args: {max_steps: 12, rounds: 5}", "fewer than 4 a round"),
+        (PRIVATE.replace("letters", "Let ters"), "data.dataset"),
+        (
+            PRIVATE.replace("eval.txt}", "e.csv, format: table}")
+            + "model: base\ntask: sequence-classification",
+            "owners cannot agree on classes",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_place(text: str, reason: str) -> None:
+    with pytest.raises(Misuse, match=reason) as refused:
+        read_job(text)
+    assert str(refused.value).startswith("job.yaml")
+    assert refused.value.fix
+
+
+async def test_an_order_holds_the_models_config_in_one_spelling(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    order = await order_of(tuned(TUNE), str(folder), "")
+    assert isinstance(order, TrainOrder)
+    assert isinstance(order.model, HubSpec)
+    assert order.model.config == '{"model_type":"llama","vocab_size":300}'
+    assert order.model.masked
+    assert (order.parameters, order.data) == (1_000, DataFormat("chat"))
+    assert type_of(order) == "finetune"
+    assert plan_of(order, Alone().peer, []).parameters == 1_000
+
+
+async def test_private_data_are_scored_and_only_what_measures_is_read(tmp_path: Path) -> None:
+    order = await order_of(tuned(PRIVATE), str(folder_of(tmp_path)), "")
+    assert isinstance(order, TrainOrder)
+    assert isinstance(order.model, ModelSpec)
+    assert order.private is not None
+    assert (order.private.name, type_of(order)) == ("letters", "federated")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"model_type": "llama", "auto_map": {"AutoModel": "x.Y"}}, "asks for auto_map"),
+        ({"model_type": "llama", "quantization_config": {}}, "quantization_config"),
+        ({"vocab_size": 3}, "names no model_type"),
+        ({"model_type": "llama", "num_hidden_layers": 100_000}, "num_hidden_layers of 100000"),
+        ({"model_type": "llama", "rope": [{"hidden_size": 1 << 30}]}, "hidden_size"),
+    ],
+)
+async def test_a_config_that_asks_for_code_or_for_too_much_is_refused(
+    tmp_path: Path, config: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(Misuse, match=reason):
+        await order_of(tuned(TUNE), str(folder_of(tmp_path, config)), "")
+
+
+async def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    (folder / "base" / "model.safetensors").rename(folder / "base" / "pytorch_model.bin")
+    with pytest.raises(Misuse, match="has no safetensors"):
+        await order_of(tuned(TUNE), str(folder), "")

@@ -1,0 +1,68 @@
+"""Tuning a model of transformers, and training on data that stay with their owners."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from tests.process.test_jobs import submit
+from tests.support.hub import write_chats, write_model
+from tests.support.network import OWN_WORDS, Town, ended
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+
+
+def job_file(folder: Path, kind: str, **fields: str) -> Path:
+    lines = {
+        "type": kind,
+        "args": "{rounds: 2, max_steps: 8, per_device_train_batch_size: 4, learning_rate: 5e-3}",
+        "limits": "{cost: 100}",
+        **fields,
+    }
+    path = folder / "job.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
+    return path
+
+
+def test_a_chat_tunes_adapters_and_every_unit_is_replayed(network: Town, tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base")
+    write_chats(tmp_path / "chat.jsonl")
+    path = job_file(
+        tmp_path,
+        "finetune",
+        model="base",
+        data="{path: chat.jsonl, format: chat, holdout: 20%}",
+        method="{r: 2, lora_alpha: 4, target_modules: [q_proj, v_proj]}",
+        max_length="48",
+        resources="{nodes: 1, memory: 200MB}",
+    )
+    detail = ended(network.ada, submit(network.ada, path))
+    assert (detail.job.state, detail.job.kind) == ("done", "finetune"), detail.job.reason
+    assert detail.verdicts == {"PAID:verified": 2}
+    assert detail.holdout_before is not None
+    assert detail.holdout_after is not None
+    assert detail.holdout_after < detail.holdout_before
+    plain = transformers.AutoModelForCausalLM.from_pretrained(base)
+    words = torch.arange(8)[None]
+    with torch.no_grad():
+        before = plain(input_ids=words).logits
+        plain.load_adapter(str(tmp_path / "out"))
+        assert not torch.equal(plain(input_ids=words).logits, before)
+
+
+def test_private_data_train_a_model_and_never_leave(network: Town, tmp_path: Path) -> None:
+    (tmp_path / "eval.txt").write_text("".join(OWN_WORDS) * 20)
+    path = job_file(
+        tmp_path,
+        "federated",
+        model="{layers: 1, heads: 1, width: 16, context: 16}",
+        data="{dataset: letters, eval: eval.txt}",
+        resources="{nodes: 3, memory: 200MB}",
+    )
+    detail = ended(network.ada, submit(network.ada, path))
+    assert detail.job.state == "done", detail.job.reason
+    assert detail.verdicts == {"PAID:scored": 6}
+    assert [len(round_.participants) for round_ in detail.rounds] == [3, 3]
+    assert detail.holdout_after is not None
+    assert detail.holdout_after < (detail.holdout_before or 0)
