@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpin.base.errors import DpinError
-from dpin.cli import doctor, jobs, proofs, setup, submit
+from dpin.cli import doctor, jobs, proofs, report, setup, submit
 from dpin.cli.exits import ExitCode, tell, tell_known
 from dpin.cli.ledger import ledger
 from dpin.cli.net import net
@@ -50,6 +50,7 @@ app.command()(jobs.explain)
 app.command()(jobs.logs)
 app.command()(jobs.fetch)
 app.command()(jobs.cancel)
+app.command()(report.report)
 app.command()(submit.run)
 app.add_typer(wallet, name="wallet")
 app.add_typer(validator, name="validator")

@@ -13,7 +13,7 @@ from rich.text import Text
 from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
-from dpin.cli.pictures import entry_text, length, phases_text, result_text
+from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
 from dpin.client.client import ENDED, Client
 from dpin.node.status import JobDetail, LeaseView, LogEntry
 
@@ -21,6 +21,7 @@ DRAW_SECONDS: Final = 0.25
 QUIET_SECONDS: Final = 10.0  # between two lines of progress where nobody watches
 _POLL_SECONDS: Final = 0.3
 _BAR: Final = 20
+ROUNDS_SHOWN: Final = 8  # the newest
 
 
 class Screen(Protocol):
@@ -107,6 +108,7 @@ def picture_text(detail: JobDetail, last: str) -> str:
         bar = "#" * done + "-" * (_BAR - done)
         parts.append(f"round {job.round}/{job.rounds} [{bar}]{_losses(detail)}")
     parts += [_lease_line(lease) for lease in detail.leases]
+    parts += [rounds_text(detail.rounds[-ROUNDS_SHOWN:])] if detail.rounds else []
     parts += [last, "Ctrl-C detaches; the job goes on."]
     return "\n".join(part for part in parts if part)
 

@@ -3,6 +3,7 @@
 import time
 
 from dpin.base.units import format_tokens
+from dpin.cli.metrics import communication_share
 from dpin.cli.options import table
 from dpin.node.status import (
     Check,
@@ -15,6 +16,7 @@ from dpin.node.status import (
     PeerView,
     PlanView,
     ReceiptView,
+    RoundView,
     ValidatorsView,
     ValidatorView,
     counted,
@@ -127,15 +129,28 @@ def job_text(detail: JobDetail) -> str:
             for lease in detail.leases
         ]))  # fmt: skip
     if detail.rounds:
-        heads = ("ROUND", "NODES", "INCLUDED", "LOSS", "HELD OUT", "TOK/S", "TRAIN", "EXCHANGE")
-        parts.append(table(heads, [
-            (str(item.round), str(len(item.participants)), str(item.included), _loss(item.loss),
-             _loss(item.holdout), str(item.tokens_per_second), f"{item.train_ms / 1000:.1f}s",
-             f"{item.exchange_ms / 1000:.1f}s")
-            for item in detail.rounds
-        ]))  # fmt: skip
+        parts.append(rounds_text(detail.rounds))
     parts.append(result_text(detail))
     return "\n\n".join(part for part in parts if part)
+
+
+def rounds_text(rounds: list[RoundView]) -> str:
+    """One line a round: who, how well, how fast, and compute beside communication."""
+    heads = (
+        "ROUND", "NODES", "INCLUDED", "LOSS", "HELD OUT", "TOK/S", "TRAIN", "EXCHANGE",
+        "COMM", "KB",
+    )  # fmt: skip
+    return table(heads, [
+        (str(item.round), str(len(item.participants)), str(item.included), _loss(item.loss),
+         _loss(item.holdout), str(item.tokens_per_second), f"{item.train_ms / 1000:.1f}s",
+         f"{item.exchange_ms / 1000:.1f}s", _share(communication_share(item)),
+         str(item.update_bytes // 1000))
+        for item in rounds
+    ])  # fmt: skip
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _loss(value: float | None) -> str:
