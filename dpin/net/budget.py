@@ -24,6 +24,12 @@ OUTBOX_MESSAGES_MAX: Final = 2048  # waiting to be written to one peer
 OUTBOX_BYTES_MAX: Final = 16 << 20
 EVENTS_MAX: Final = 512  # waiting for the node to take them
 TRACKED_PEERS_MAX: Final = 1024
+RESERVATIONS_MAX: Final = 64  # of others, on this node as their relay
+RESERVATIONS_PER_IP_MAX: Final = 8
+RESERVATION_SECONDS: Final = 1800
+CIRCUITS_PER_RESERVATION_MAX: Final = 16  # at once
+CIRCUIT_SECONDS: Final = 3600  # then it is dialled again
+CIRCUIT_BYTES: Final = 1 << 30  # in both directions together
 BUFFERED_BYTES_MAX: Final = 32 << 20  # received on one connection and not yet read
 BUFFERED_BYTES_OF_ALL_MAX: Final = 256 << 20  # on all connections; beyond it, on each only this:
 BUFFERED_BYTES_FREE: Final = 1 << 20
@@ -42,6 +48,10 @@ INBOUND_MESSAGES: Final = Rate(burst=8192, per_second=4096)
 INBOUND_STREAMS: Final = Rate(burst=512, per_second=256)
 FRAMES: Final = Rate(burst=16384, per_second=4096)  # of yamux, on one connection
 COMPLAINTS: Final = Rate(burst=20, per_second=2)  # about one peer, so that they fill no queue
+RELAYED_BYTES: Final = Rate(burst=8 << 20, per_second=8 << 20)  # for all circuits together
+DIRECTORY_PUTS: Final = Rate(burst=512, per_second=64)  # records, each a signature to check
+DIRECTORY_DIALS: Final = Rate(burst=32, per_second=1)  # of ours, to whom peers name as nearer
+DIRECTORY_SEEKS: Final = Rate(burst=1024, per_second=256)
 GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over all topics
 
 BULK_PENDING_PER_IP_MAX: Final = 8  # bulk sockets that have not shown a ticket

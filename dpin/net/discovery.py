@@ -15,7 +15,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.net.address import node_in
+from dpin.net.address import by_ease, node_in, to_tell
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX, Peers
 
 PEERS_WANTED: Final = 16
@@ -51,6 +51,13 @@ class LearntAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Where this node answers has changed: it is here now, and nowhere else."""
+
+    mine: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DialFailed:
     """A dial came to nothing; the reason is for people."""
 
@@ -67,9 +74,10 @@ class Blamed:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Connect to this address; PeerUp or DialFailed follows."""
+    """Connect to this address, or one of the others; PeerUp or DialFailed follows."""
 
     address: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Drop:
 
 
 Exchange = AskPeers | TellPeers
-Event = Tick | PeerUp | PeerDown | Received | LearntAddresses | DialFailed | Blamed
+Event = Tick | PeerUp | PeerDown | Received | LearntAddresses | Moved | DialFailed | Blamed
 Effect = Dial | Drop | Send | Wake | Blame
 
 
@@ -105,7 +113,34 @@ class _Attempt:
 @dataclass(frozen=True, slots=True)
 class _Dialling:
     address: str
+    alone: bool  # no other address is tried at the same time
     until: Instant
+
+
+class _Attempts:
+    """When each missing node may be dialled again."""
+
+    def __init__(self, chance: Chance, validators: frozenset[NodeId]) -> None:
+        self.of: dict[NodeId, _Attempt] = {}
+        self._chance = chance
+        self._validators = validators
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def note(self, node: NodeId, now: Instant, failures: int) -> None:
+        """A dial failed, or succeeded: the next one waits longer, or not at all."""
+        attempt = self.of.get(node)
+        if attempt is None:
+            if len(self.of) >= ATTEMPTS_MAX:
+                del self.of[min(self.of, key=lambda n: self.of[n].not_before)]
+            attempt = self.of[node] = _Attempt(0, now)
+        attempt.failures = attempt.failures + 1 if failures else 0
+        attempt.turn += failures
+        most = BACK_OFF_MAX_VALIDATOR if node in self._validators else BACK_OFF_MAX
+        wait = min(most, BACK_OFF_FIRST << min(attempt.failures, 10)) if failures else 0
+        jitter = self._chance.below(max(1, wait // 2))
+        attempt.not_before = after(now, Micros(wait // 2 + jitter))
 
 
 class Discovery:
@@ -114,11 +149,12 @@ class Discovery:
     def __init__(self, start: Start, peers: Peers) -> None:
         self.peers = peers
         self._start = start
+        self._mine = to_tell(start.mine, ADDRESSES_PER_PEER_MAX)
         self._chance = Chance(b"discovery" + start.me + start.seed)
         self._validators = frozenset(start.validators) - {start.me}
         self._up: dict[NodeId, Instant] = {}  # since when
         self._dialling: dict[NodeId, _Dialling] = {}
-        self._attempts: dict[NodeId, _Attempt] = {}
+        self._attempts = _Attempts(self._chance, self._validators)
         self._asked: dict[NodeId, Instant] = {}
         self._answered: dict[NodeId, Instant] = {}
         self._ask_at = Instant(0)
@@ -141,8 +177,8 @@ class Discovery:
                 self._parted(peer, now)
             case Received(peer, payload):
                 return self._exchange(peer, payload, now)
-            case LearntAddresses(addresses):
-                _learn(self.peers, self._start.me, addresses)
+            case LearntAddresses() | Moved():
+                return self._addressed(event, now)
             case DialFailed(address):
                 self._failed(address, now)
             case Blamed(peer):
@@ -157,11 +193,21 @@ class Discovery:
         if self.peers.banned(peer, now):
             return [Drop(peer)]
         dialling = self._dialling.pop(peer, None)
-        self.peers.proved(peer, now, dialling.address if dialling else None)
-        self._attempts.pop(peer, None)
+        self.peers.proved(peer, now, dialling.address if dialling and dialling.alone else None)
+        self._attempts.of.pop(peer, None)
         self._up[peer] = now
         self._asked[peer] = now
-        return [Send(peer, encode(AskPeers(self._start.mine[:ADDRESSES_PER_PEER_MAX])))]
+        return [Send(peer, encode(AskPeers(self._mine)))]
+
+    def _addressed(self, event: LearntAddresses | Moved, now: Instant) -> Iterable[Effect]:
+        """Own addresses are told to all peers: a question carries those of the asker."""
+        if isinstance(event, LearntAddresses):
+            _learn(self.peers, self._start.me, event.addresses)
+            return []
+        self._mine = to_tell(event.mine, ADDRESSES_PER_PEER_MAX)
+        peers = sorted(self._up)
+        self._asked.update(dict.fromkeys(peers, now))
+        return [Send(peer, encode(AskPeers(self._mine))) for peer in peers]
 
     def _parted(self, peer: NodeId, now: Instant) -> None:
         since = self._up.pop(peer, None)
@@ -170,7 +216,7 @@ class Discovery:
         if since is not None:
             # Whoever left at once is dialled like one that never came.
             settled = now - since > BACK_OFF_MAX_VALIDATOR
-            self._back_off(peer, now, 0 if settled else 1)
+            self._attempts.note(peer, now, 0 if settled else 1)
 
     def _exchange(self, peer: NodeId, payload: bytes, now: Instant) -> Iterable[Effect]:
         try:
@@ -212,25 +258,12 @@ class Discovery:
         dialling = self._dialling.get(node) if node is not None else None
         if node is not None and dialling is not None and dialling.address == address:
             del self._dialling[node]
-            self._back_off(node, now, 1)
+            self._attempts.note(node, now, 1)
 
     def _blamed(self, peer: NodeId, now: Instant) -> Iterable[Effect]:
         if peer in self._validators:  # Consensus has its own answer to a lying validator.
             return []
         return [Drop(peer)] if self.peers.blame(peer, now) else []
-
-    def _back_off(self, node: NodeId, now: Instant, failures: int) -> None:
-        attempt = self._attempts.get(node)
-        if attempt is None:
-            if len(self._attempts) >= ATTEMPTS_MAX:
-                del self._attempts[min(self._attempts, key=lambda n: self._attempts[n].not_before)]
-            attempt = self._attempts[node] = _Attempt(0, now)
-        attempt.failures = attempt.failures + 1 if failures else 0
-        attempt.turn += failures
-        most = BACK_OFF_MAX_VALIDATOR if node in self._validators else BACK_OFF_MAX
-        wait = min(most, BACK_OFF_FIRST << min(attempt.failures, 10)) if failures else 0
-        jitter = self._chance.below(max(1, wait // 2))
-        attempt.not_before = after(now, Micros(wait // 2 + jitter))
 
     def _ask_around(self, now: Instant) -> Iterable[Effect]:
         if now < self._ask_at or not self._up or len(self._up) >= PEERS_WANTED:
@@ -240,7 +273,7 @@ class Discovery:
         if peer in self._asked:
             return []
         self._asked[peer] = now
-        return [Send(peer, encode(AskPeers(self._start.mine[:ADDRESSES_PER_PEER_MAX])))]
+        return [Send(peer, encode(AskPeers(self._mine)))]
 
     def _wanted(self, now: Instant) -> list[NodeId]:
         """Whom we miss, the most wanted first."""
@@ -260,25 +293,26 @@ class Discovery:
     def _dial(self, now: Instant) -> Iterable[Effect]:
         for node in [n for n, dialling in self._dialling.items() if dialling.until <= now]:
             del self._dialling[node]
-            self._back_off(node, now, 1)
+            self._attempts.note(node, now, 1)
         effects: list[Effect] = []
         for node in self._wanted(now):
-            attempt = self._attempts.get(node)
+            attempt = self._attempts.of.get(node)
             if len(self._dialling) >= DIALS_MAX:
                 break
             if node in self._dialling or (attempt is not None and attempt.not_before > now):
                 continue
-            addresses = self.peers.addresses(node)
-            address = addresses[attempt.turn % len(addresses) if attempt else 0]
-            self._dialling[node] = _Dialling(address, after(now, DIAL_EXPIRES))
-            effects.append(Dial(address))
+            addresses = by_ease(self.peers.addresses(node))
+            turn = attempt.turn % len(addresses) if attempt else 0
+            address, *others = (*addresses[turn:], *addresses[:turn])
+            self._dialling[node] = _Dialling(address, not others, after(now, DIAL_EXPIRES))
+            effects.append(Dial(address, tuple(others)))
         return effects
 
     def _wake(self, now: Instant) -> Iterable[Effect]:
         """The next moment at which a Tick alone changes anything; each is asked for once."""
         moments = [dialling.until for dialling in self._dialling.values()]
         if len(self._dialling) < DIALS_MAX:
-            waiting = (self._attempts.get(node) for node in self._wanted(now))
+            waiting = (self._attempts.of.get(node) for node in self._wanted(now))
             moments += [attempt.not_before for attempt in waiting if attempt is not None]
         if self._up and len(self._up) < PEERS_WANTED:
             moments.append(self._ask_at)

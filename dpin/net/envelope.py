@@ -24,6 +24,7 @@ class Service(IntEnum):
     MARKET = 2
     VERIFY = 3
     PEERS = 4
+    DIRECTORY = 5
 
 
 class Envelope(Wire, frozen=True):

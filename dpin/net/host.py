@@ -1,6 +1,7 @@
 """py-libp2p: dial, listen, streams, gossip.
 
-Only this file and the guards (`guards.py`, `muxing.py`, `inbound.py`) import it.
+Only this file, the guards (`guards.py`, `muxing.py`, `inbound.py`) and the shells of single ways to
+peers (`routes.py`, `relay.py`, `punch.py`, `portmap.py`) import it.
 
 The whole of libp2p runs in one task (P12), which nothing that a peer sends can end; where it ends
 all the same, `events` ends, and whoever drives the node opens the network again.
@@ -8,7 +9,7 @@ all the same, `events` ends, and whoever drives the node opens the network again
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -16,29 +17,36 @@ import trio
 from libp2p.abc import IHost, INetConn, INetStream
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb.rpc_pb2 import RPC
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 from libp2p.tools.anyio_service import background_trio_service
-from libp2p.transport.tcp.tcp import TCP
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId, short
 from dpin.net import guards, inbound, mdns
-from dpin.net.address import PEER_ID_PREFIX, node_of
+from dpin.net.address import node_in, node_of
 from dpin.net.budget import (
     CONNECTIONS_MAX,
     EVENTS_MAX,
 )
 from dpin.net.contained import Contained, one_line, root_of
+from dpin.net.dialling import Dialler, parsed
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
-from dpin.net.network import CONTROL_BYTES_MAX, Beside, Event, Found, Handler, Traffic
+from dpin.net.network import (
+    CONTROL_BYTES_MAX,
+    Beside,
+    Event,
+    Found,
+    Handler,
+    Readdressed,
+    Traffic,
+)
+from dpin.net.relay import peer_of
+from dpin.net.routes import Plan, Routes
 from dpin.net.switchboard import BLOB, CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
@@ -52,11 +60,7 @@ class HostOptions:
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     mdns: bool = False
     connections_max: int = CONNECTIONS_MAX
-
-
-def peer_of(node: NodeId) -> ID:
-    """The libp2p peer id of a node."""
-    return ID(PEER_ID_PREFIX + node)
+    routes: Plan = field(default_factory=Plan)
 
 
 class _Notices:
@@ -98,6 +102,7 @@ class _Inside:
     exchange: Exchange
     announcer: Announcer
     porter: inbound.Porter
+    routes: Routes
 
 
 async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream:
@@ -143,7 +148,8 @@ class Host:
 
     def __init__(self, inside: _Inside) -> None:
         self.node_id = itself(inside.libp2p)
-        self.addresses = addresses_of(inside.libp2p)
+        self.addresses = addresses_of(inside.libp2p)  # kept as they are by `_live`
+        self.routes = inside.routes
         self.events = inside.events
         self.errors = inside.board.errors  # the last lines of what libp2p raised, for the log
         self.dropped = inside.board.dropped
@@ -153,30 +159,20 @@ class Host:
         self.beside: Beside = _Beside(inside)
         self._inside = inside
         self._board = inside.board
+        self._dialler = Dialler(inside.libp2p, inside.routes, self.dial)
 
-    async def dial(self, address: str) -> NodeId:
-        """Connect to `/ip4/…/tcp/…/p2p/…`; returns at once where a connection stands."""
-        info, node = _parsed(address)
+    async def dial(self, address: str, *others: str) -> NodeId:
+        """Connect to `/ip4/…/tcp/…/p2p/…`, or by way of a relay; at once where one stands.
+
+        Other addresses of the same peer are tried too where the first takes long.
+        """
+        node = parsed(address)
         if node == self.node_id:
             raise Unavailable("that is the address of this node")
         if node not in self.peers():
-            await self._connect(info)
+            addresses = [address, *(other for other in others if node_in(other) == node)]
+            await self._dialler.dial(node, addresses)
         return node
-
-    async def _connect(self, info: PeerInfo) -> None:
-        swarm = self._inside.libp2p.get_network()
-        swarm.unblock_peer(info.peer_id)  # P10: one failure blocks a peer for a minute.
-        with Contained():
-            swarm.peerstore.clear_addrs(info.peer_id)
-        errors: list[BaseException] = []
-        with trio.move_on_after(guards.DIAL_SECONDS) as waiting, Contained(errors.append):
-            await self._inside.libp2p.connect(info)
-        if waiting.cancelled_caught:
-            raise Unavailable(f"no answer within {guards.DIAL_SECONDS:.0f} seconds")
-        if errors:
-            raise Unavailable(_in_plain_words(errors[0]))
-        if not swarm.get_connections(info.peer_id):
-            raise Unavailable("the connection was closed at once")
 
     def send(self, peer: NodeId, payload: bytes) -> bool:
         """Queue one message; the newest is dropped where the outbox is full."""
@@ -233,25 +229,6 @@ def addresses_of(libp2p: IHost) -> list[str]:
     return sorted(set(found))
 
 
-def _parsed(address: str) -> tuple[PeerInfo, NodeId]:
-    errors: list[BaseException] = []
-    with Contained(errors.append):
-        info = info_from_p2p_addr(Multiaddr(address))
-        node = node_of(info.peer_id.to_bytes())
-        if node is not None and TCP().can_dial(Multiaddr(address)):
-            return info, node
-    raise Unavailable(f"{address!r} is not the address of a node (/ip4/…/tcp/…/p2p/…)")
-
-
-def _in_plain_words(error: BaseException) -> str:
-    root = root_of(error)
-    if isinstance(root, ConnectionRefusedError):
-        return "nobody listens there (connection refused)"
-    if isinstance(root, PeerIDMismatchesPubkey):
-        return "another node answers at that address"
-    return f"the connection failed ({one_line(error)})"
-
-
 def _count_gossip(board: Switchboard, pubsub: Pubsub) -> None:
     plain = pubsub.write_msg
 
@@ -302,7 +279,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
         stack.enter_context(send)
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
-        inside, services = _assemble(libp2p, nursery, send, receive)
+        inside, services = _assemble(libp2p, nursery, (send, receive), options.routes)
         await stack.enter_async_context(libp2p.run(listen))
         await stack.enter_async_context(_closed_at_last(libp2p, inside.board))
         if len(libp2p.get_transport_addrs()) < len(listen):
@@ -312,10 +289,17 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
             await stack.enter_async_context(background_trio_service(service))
             guards.contain_tasks(service, inside.board.note)
         host = Host(inside)
+        inside.routes.start(tuple(host.addresses), partial(_readdress, host, send))
         if options.mdns:
             nursery.start_soon(_find_neighbours, host, send)
         started(host)
         await host.stopping.wait()
+
+
+def _readdress(host: Host, events: trio.MemorySendChannel[Event]) -> None:
+    host.addresses[:] = host.routes.reach().addresses
+    with Contained():  # Where there is no room, the next change says it again.
+        events.send_nowait(Readdressed(tuple(host.addresses)))
 
 
 async def _find_neighbours(host: Host, events: trio.MemorySendChannel[Event]) -> None:
@@ -328,12 +312,20 @@ async def _find_neighbours(host: Host, events: trio.MemorySendChannel[Event]) ->
         await mdns.discover(short(host.node_id), host.addresses, tell)
 
 
+def _soon(notice: Callable[[INetConn], None]) -> Callable[[INetConn], Awaitable[None]]:
+    async def noticed(connection: INetConn) -> None:
+        notice(connection)
+
+    return noticed
+
+
 def _assemble(
     libp2p: IHost,
     nursery: trio.Nursery,
-    send: trio.MemorySendChannel[Event],
-    receive: trio.MemoryReceiveChannel[Event],
+    events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]],
+    plan: Plan,
 ) -> tuple[_Inside, tuple[Pubsub, GossipSub]]:
+    send, receive = events
     swarm = libp2p.get_network()
     pubsub, router = guards.quiet_pubsub(libp2p)
     board = Switchboard(partial(_open_stream, libp2p), partial(_drop, libp2p), nursery, send)
@@ -341,13 +333,15 @@ def _assemble(
     announcer = Announcer(pubsub, partial(_other_author, itself(libp2p)), send, nursery)
     intake = Intake(board, exchange)
     porter = inbound.watch_the_door(swarm)
+    routes = Routes(libp2p, nursery, plan, board.note)
     guards.contain_streams(swarm, intake.admit, intake.report)
     swarm.register_notifee(_Notices(board.joined, board.left))
+    swarm.register_notifee(_Notices(_soon(routes.moved), routes.moved))
     libp2p.set_stream_handler(CONTROL, intake.on_control)
     libp2p.set_stream_handler(BLOB, intake.on_blob)
     libp2p.set_stream_handler(guards.MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     _count_gossip(board, pubsub)
-    inside = _Inside(libp2p, nursery, receive, board, exchange, announcer, porter)
+    inside = _Inside(libp2p, nursery, receive, board, exchange, announcer, porter, routes)
     return inside, (pubsub, router)
 
 

@@ -161,11 +161,11 @@ class LastingHost(_Voices):
         self.stopped_because = ""  # while it is not open
         self._before: dict[NodeId, Traffic] = {}  # of the hosts that have ended
 
-    async def dial(self, address: str) -> NodeId:
+    async def dial(self, address: str, *others: str) -> NodeId:
         """Connect."""
         if not self.is_open:
             raise Unavailable(_STOPPED)
-        return await self.host.dial(address)
+        return await self.host.dial(address, *others)
 
     def send(self, peer: NodeId, payload: bytes) -> bool:
         """Queue one message."""

@@ -37,6 +37,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Readdressed:
+    """Others can now dial this node here, and no longer where they could before."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Misbehaved:
     """A peer broke a rule of the transport, or went over its budget; the reason is for people."""
 
@@ -44,7 +51,7 @@ class Misbehaved:
     reason: str
 
 
-Event = PeerUp | PeerDown | Received | Gossip | Found | Misbehaved
+Event = PeerUp | PeerDown | Received | Gossip | Found | Readdressed | Misbehaved
 Handler = Callable[[NodeId, bytes], Awaitable[bytes]]
 
 
@@ -106,7 +113,7 @@ class Network(Protocol):
     """Bytes between nodes. Peers are authenticated: a NodeId is the key that the peer proved."""
 
     node_id: NodeId
-    addresses: list[str]  # where others can dial this node, `/p2p/…` included; they may change
+    addresses: list[str]  # where others can dial this node now, `/p2p/…` included; they change
     beside: Beside  # for the bulk plane
 
     @property
@@ -114,8 +121,8 @@ class Network(Protocol):
         """PeerUp, then what the peer sent, in order, then PeerDown; gossip and finds between."""
         ...
 
-    async def dial(self, address: str) -> NodeId:
-        """Connect; raises Unavailable with the reason."""
+    async def dial(self, address: str, *others: str) -> NodeId:
+        """Connect, at one address of a peer or another; raises Unavailable with the reason."""
         ...
 
     def send(self, peer: NodeId, payload: bytes) -> bool:

@@ -26,6 +26,7 @@ from dpin.market.orders import Order
 from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
+from dpin.net.address import to_tell
 from dpin.node.bulletin import Bulletin
 from dpin.node.control import (
     PayRequest,
@@ -67,6 +68,7 @@ from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
 
 DECISION_SECONDS: Final = 15.0
+INVITED_MAX: Final = 8  # addresses of this node in one invite
 
 
 class Window:
@@ -301,7 +303,7 @@ class Desk(Office):
                     fix="dpin net invite --grant 100 --to NODE_ID (dpin init prints it)",
                 )
             await self._give([Transfer(account_id(to), parse_tokens(grant), b"grant")])
-        addresses = tuple(self._around.host.addresses[:8])
+        addresses = to_tell(self._around.host.addresses, INVITED_MAX)
         genesis = self._peer.genesis
         return InviteView(
             network=genesis.name,

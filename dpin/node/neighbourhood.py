@@ -13,18 +13,36 @@ from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, Instant
-from dpin.net.address import node_in
-from dpin.net.discovery import Blamed, Dial, DialFailed, Discovery, Drop, LearntAddresses, Start
+from dpin.net.address import node_in, to_tell
+from dpin.net.discovery import (
+    Blamed,
+    Dial,
+    DialFailed,
+    Discovery,
+    Drop,
+    LearntAddresses,
+    Moved,
+    Start,
+)
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
-from dpin.net.network import Event, Found, Gossip, Misbehaved, Network
+from dpin.net.network import Event, Found, Gossip, Misbehaved, Network, Readdressed
 from dpin.net.peers import Peers
 from dpin.node.home import Home, write_peers
 from dpin.node.panorama import Seen
-from dpin.node.presence import PRESENCE_EVERY, Presence, announce, heard, topic_of
+from dpin.node.presence import (
+    ADDRESSES_MAX,
+    PRESENCE_EVERY,
+    Presence,
+    announce,
+    heard,
+    topic_of,
+)
+from dpin.node.whereabouts import Bearings, Whereabouts
 
 REMEMBER_EVERY_SECONDS: Final = 30.0
+SETTLE_SECONDS: Final = 5.0  # after a change of addresses, before everybody is told
 REMEMBER_AFTER_SECONDS: Final = 0.5  # of meeting somebody: a crash soon after must not undo it
 
 log = structlog.get_logger()
@@ -72,12 +90,24 @@ class Neighbourhood:
         )
         self._discovery = Discovery(start, _remembered(ties.home))
         self._prefix = prefix(me.chain, Service.PEERS)
+        bearings = Bearings(
+            host=ties.host,
+            key=me.key,
+            chain=me.chain,
+            now=ties.now,
+            known=self._discovery.peers.addresses,
+            dial=self._dial,
+            blame=self.blame,
+        )
+        self.whereabouts = Whereabouts(bearings, nursery)
         self._met = trio.Event()  # somebody, since the memory was last written
+        self._news = trio.Event()  # about where this node answers
 
     def start(self) -> None:
         """Begin all tasks; the network's end raises Unavailable out of the nursery."""
         for task in (self._listen, self._announce, self._remember):
             self._nursery.start_soon(task)
+        self.whereabouts.start()
         self._find(Tick())
 
     async def _listen(self) -> None:
@@ -90,29 +120,23 @@ class Neighbourhood:
                 raise Unavailable("the network stopped") from None
             while event is not None:
                 await self._take(event)
-                event = self._at_hand()
-
-    def _at_hand(self) -> Event | None:
-        """One more event that need not be waited for."""
-        try:
-            return self._host.events.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return None
+                event = _at_hand(self._host)
 
     async def _take(self, event: Event) -> None:
         match event:
             case PeerUp() | PeerDown():
                 self._moved(event)
+                self.whereabouts.takes(event)
                 await self._ties.tell(event)
             case Received(peer, payload):
                 if payload.startswith(self._prefix):
                     self._exchanged(peer, payload)
-                else:
+                elif not self.whereabouts.takes(event):
                     await self._ties.tell(event)
             case Gossip(peer, _, payload):
                 self._heard(peer, payload)
-            case Found(address):
-                self._find(LearntAddresses((address,)))
+            case Found() | Readdressed():
+                self._addressed(event)
             case Misbehaved(peer, reason):
                 self.blame(peer, reason)
             case _:
@@ -124,6 +148,15 @@ class Neighbourhood:
         self._find(event)
         if up:
             self._met.set()
+
+    def _addressed(self, event: Found | Readdressed) -> None:
+        if isinstance(event, Found):
+            self._find(LearntAddresses((event.address,)))
+            return
+        log.info("readdressed", addresses=event.addresses)
+        self._find(Moved(event.addresses))
+        self.whereabouts.moved()
+        self._news.set()
 
     def _exchanged(self, peer: NodeId, payload: bytes) -> None:
         """Peer exchange is for discovery, all else for the machines, who open it themselves."""
@@ -158,8 +191,8 @@ class Neighbourhood:
 
     def _discovered(self, effect: DiscoveryEffect) -> None:
         match effect:
-            case Dial(address):
-                self._nursery.start_soon(self._dial, address)
+            case Dial(address, others):
+                self._nursery.start_soon(self._dial, address, *others)
             case Drop(peer):
                 self._host.disconnect(peer)
             case Send(peer, body):
@@ -176,21 +209,29 @@ class Neighbourhood:
         await trio.sleep(max(0, at - self._now()) / MICROS_PER_SECOND)
         self._find(Tick())
 
-    async def _dial(self, address: str) -> None:
+    async def _dial(self, address: str, *others: str) -> None:
         try:
-            await self._host.dial(address)
+            await self._host.dial(address, *others)
         except Unavailable as error:
             log.debug("dial-failed", address=address, reason=str(error))
             self._find(DialFailed(address, str(error)))
+            addresses = await self.whereabouts.seek(node_in(address))
+            if addresses:
+                log.info("found-again", address=address, addresses=addresses)
+                self._find(LearntAddresses(addresses))
 
     async def _announce(self) -> None:
-        """Presence by gossip, at most once per half a minute."""
+        """Presence by gossip: every half a minute, and when this node answers elsewhere."""
         host = self._host
         while True:
-            presence = Presence(self._me.name, self._me.version, tuple(host.addresses[:4]))
+            mine = to_tell(host.addresses, ADDRESSES_MAX)
+            presence = Presence(self._me.name, self._me.version, mine)
             payload = announce(self._me.key, self._me.chain, presence)
             await host.publish(topic_of(self._me.chain), payload)
-            await trio.sleep(PRESENCE_EVERY / MICROS_PER_SECOND)
+            with trio.move_on_after(PRESENCE_EVERY / MICROS_PER_SECOND):
+                await self._news.wait()
+                await trio.sleep(SETTLE_SECONDS)
+            self._news = trio.Event()
 
     async def _remember(self) -> None:
         """The last good peers, for the next start: soon after meeting one, and now and then."""
@@ -201,6 +242,14 @@ class Neighbourhood:
             await trio.sleep(REMEMBER_AFTER_SECONDS)
             memory = self._discovery.peers.remembered()
             await trio.to_thread.run_sync(write_peers, self._ties.home, memory)
+
+
+def _at_hand(host: Network) -> Event | None:
+    """One more event that need not be waited for."""
+    try:
+        return host.events.receive_nowait()
+    except (trio.WouldBlock, trio.EndOfChannel):
+        return None
 
 
 def _remembered(home: Home) -> Peers:

@@ -227,8 +227,8 @@ class Peer:
                 case Service.VERIFY:
                     question: VerifyMessage = decode(VerifyMessage, envelope.body)
                     yield from self._verify(self._to_verify(peer, question, now))
-                case Service.PEERS:
-                    pass  # For discovery, which the driver runs beside this machine.
+                case Service.PEERS | Service.DIRECTORY:
+                    pass  # For those whom the driver runs beside this machine.
         except PeerFault as fault:
             yield Blame(peer, str(fault))
 

@@ -1,0 +1,120 @@
+"""What the directory holds: where a node answers, and who has a blob. Signed, bounded, expiring.
+
+A record is a `Signed` statement of the node it is about, so it does not matter who hands it on. Its
+key is a digest of what it is about; the peers whose ids are nearest to a key keep its records.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from dpin.base.codec import Wire, decode, encode
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.errors import PeerFault
+from dpin.base.ids import ID_BYTES, BlobId, ChainId, Digest, NodeId
+from dpin.base.units import MICROS_PER_MILLI, Instant
+from dpin.net.address import node_in
+from dpin.net.envelope import open_signed, seal
+from dpin.net.peers import ADDRESSES_PER_PEER_MAX
+
+RECORD_TAG: Final = "dpin/directory/record/v1"
+ADDRESS_KEY_TAG: Final = "dpin/directory/address/v1"
+PROVIDER_KEY_TAG: Final = "dpin/directory/provider/v1"
+RECORD_BYTES_MAX: Final = 1536
+LIFE_MILLIS: Final = 3_600_000  # the longest that a record may have left
+CLOCKS_APART_MILLIS: Final = 600_000
+
+Key = Digest
+
+
+class AddressRecord(Wire, frozen=True, tag=1):
+    """The signer answers here. Of two, the one that expires later counts (ms since 1970)."""
+
+    addresses: tuple[str, ...]
+    expires: int
+
+
+class ProviderRecord(Wire, frozen=True, tag=2):
+    """The signer has this blob, and gives it to everybody."""
+
+    blob: bytes
+    expires: int
+
+
+Body = AddressRecord | ProviderRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that was checked, and its bytes."""
+
+    key: Key
+    signer: NodeId
+    expires: int
+    raw: bytes
+    addresses: tuple[str, ...] = ()  # of an address record
+
+    def fresh(self, now: Instant) -> bool:
+        """Whether it still counts."""
+        return self.expires > now // MICROS_PER_MILLI
+
+
+def node_key(chain: ChainId, node: NodeId) -> Key:
+    """Where the addresses of a node are kept."""
+    return digest(ADDRESS_KEY_TAG, chain + node)
+
+
+def blob_key(chain: ChainId, blob: BlobId) -> Key:
+    """Where the providers of a blob are kept."""
+    return digest(PROVIDER_KEY_TAG, chain + blob)
+
+
+def place(node: NodeId) -> int:
+    """Where a node stands among the keys."""
+    return int.from_bytes(sha256(node).digest())
+
+
+def distance(key: Key, node: NodeId) -> int:
+    """How far a node is from a key: Kademlia's exclusive or."""
+    return int.from_bytes(key) ^ place(node)
+
+
+def write_addresses(
+    key: SigningKey, chain: ChainId, addresses: tuple[str, ...], now: Instant
+) -> Record:
+    """The record of where the owner of `key` answers."""
+    body = AddressRecord(addresses[:ADDRESSES_PER_PEER_MAX], _ends(now))
+    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)), now)
+
+
+def write_provider(key: SigningKey, chain: ChainId, blob: BlobId, now: Instant) -> Record:
+    """The record of the owner of `key` having a blob."""
+    body = ProviderRecord(blob, _ends(now))
+    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)), now)
+
+
+def _ends(now: Instant) -> int:
+    return now // MICROS_PER_MILLI + LIFE_MILLIS
+
+
+def read_record(chain: ChainId, raw: bytes, now: Instant) -> Record:
+    """Check a record of either kind; raises PeerFault for what its signer cannot have said.
+
+    One that has expired is no fault: ask it whether it is `fresh`.
+    """
+    if len(raw) > RECORD_BYTES_MAX:
+        raise PeerFault(f"a record of {len(raw)} bytes, at most {RECORD_BYTES_MAX}")
+    signed = open_signed(chain, RECORD_TAG, raw)
+    signer = NodeId(signed.signer)
+    body: Body = decode(Body, signed.body, RECORD_BYTES_MAX)
+    if body.expires > now // MICROS_PER_MILLI + LIFE_MILLIS + CLOCKS_APART_MILLIS:
+        raise PeerFault("a record that hardly ever expires")
+    if isinstance(body, ProviderRecord):
+        if len(body.blob) != ID_BYTES:
+            raise PeerFault("a record of what is no blob")
+        return Record(blob_key(chain, BlobId(body.blob)), signer, body.expires, raw)
+    if not 0 < len(body.addresses) <= ADDRESSES_PER_PEER_MAX or any(
+        node_in(address) != signer for address in body.addresses
+    ):
+        raise PeerFault("a record of addresses that are not its signer's")
+    return Record(node_key(chain, signer), signer, body.expires, raw, body.addresses)
