@@ -1,8 +1,10 @@
 """Whom to dial next, and when to give up: never, but ever more rarely.
 
 A node starts alone and works alone; in the background it dials validators (all of them, always),
-then bootstrap addresses and whomever it heard of, until it has enough peers. It hears of others by
-remembered peers, by asking its peers, by presence and by mDNS; all of that is hearsay.
+then bootstrap addresses, its anchors and whomever it heard of, until it has enough peers, of which
+enough are of its own choice: who comes in cannot keep it from going out. It hears of others by
+remembered peers, by asking its peers, who answer with signed records, by presence and by mDNS. Now
+and then it tries a stranger, to know more peers that answer than those it needs (a feeler).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,37 +12,19 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from dpin.base.chance import Chance
-from dpin.base.codec import Wire, decode, encode
-from dpin.base.errors import PeerFault
 from dpin.base.ids import NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.net.address import by_ease, node_in, to_tell
-from dpin.net.peers import ADDRESSES_PER_PEER_MAX, Peers
+from dpin.net.address import node_in
+from dpin.net.bans import Bans
+from dpin.net.dials import BACK_OFF_MAX_VALIDATOR, Dials
+from dpin.net.introductions import Introductions, Start
+from dpin.net.peers import Peers
+from dpin.net.prefix import ip_in
 
 PEERS_WANTED: Final = 16
-DIALS_MAX: Final = 8
-DIAL_EXPIRES: Final = seconds(30)
-BACK_OFF_FIRST: Final = seconds(1)
-BACK_OFF_MAX: Final = seconds(120)
-BACK_OFF_MAX_VALIDATOR: Final = seconds(10)
-ATTEMPTS_MAX: Final = 2048
-ASK_EVERY: Final = seconds(60)
-ANSWER_EVERY: Final = seconds(10)
-TOLD_MAX: Final = 16
-EXCHANGE_BYTES_MAX: Final = 8 << 10
-
-
-class AskPeers(Wire, frozen=True, tag=1):
-    """Whom do you know? I answer at these addresses."""
-
-    mine: tuple[str, ...]
-
-
-class TellPeers(Wire, frozen=True, tag=2):
-    """Peers of mine, by address."""
-
-    others: tuple[str, ...]
+OUTBOUND_WANTED: Final = 8  # of them, at least so many that this node dialled
+FEELER_EVERY: Final = seconds(120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +51,11 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class Blamed:
-    """Another machine, or the host, blames this peer."""
+    """Another machine, or the host, blames this peer, which comes from `ip`."""
 
     peer: NodeId
+    ip: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,92 +68,57 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Close all connections to a peer: it is banned."""
+    """Close all connections to a peer: it is banned, or was only tried."""
 
     peer: NodeId
 
 
-Exchange = AskPeers | TellPeers
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Take no connections from these sites (see `prefix.py`) from now on, and only these."""
+
+    sites: tuple[str, ...]
+
+
 Event = Tick | PeerUp | PeerDown | Received | LearntAddresses | Moved | DialFailed | Blamed
-Effect = Dial | Drop | Send | Wake | Blame
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a node knows before it has met anybody."""
-
-    me: NodeId
-    mine: tuple[str, ...]  # where this node answers
-    bootstrap: tuple[str, ...] = ()
-    validators: tuple[NodeId, ...] = ()
-    seed: bytes = b""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    failures: int
-    not_before: Instant
-    turn: int = 0  # which of the node's addresses is next
-
-
-@dataclass(frozen=True, slots=True)
-class _Dialling:
-    address: str
-    alone: bool  # no other address is tried at the same time
-    until: Instant
-
-
-class _Attempts:
-    """When each missing node may be dialled again."""
-
-    def __init__(self, chance: Chance, validators: frozenset[NodeId]) -> None:
-        self.of: dict[NodeId, _Attempt] = {}
-        self._chance = chance
-        self._validators = validators
-
-    def __len__(self) -> int:
-        return len(self.of)
-
-    def note(self, node: NodeId, now: Instant, failures: int) -> None:
-        """A dial failed, or succeeded: the next one waits longer, or not at all."""
-        attempt = self.of.get(node)
-        if attempt is None:
-            if len(self.of) >= ATTEMPTS_MAX:
-                del self.of[min(self.of, key=lambda n: self.of[n].not_before)]
-            attempt = self.of[node] = _Attempt(0, now)
-        attempt.failures = attempt.failures + 1 if failures else 0
-        attempt.turn += failures
-        most = BACK_OFF_MAX_VALIDATOR if node in self._validators else BACK_OFF_MAX
-        wait = min(most, BACK_OFF_FIRST << min(attempt.failures, 10)) if failures else 0
-        jitter = self._chance.below(max(1, wait // 2))
-        attempt.not_before = after(now, Micros(wait // 2 + jitter))
+Effect = Dial | Drop | Refuse | Send | Wake | Blame
 
 
 class Discovery:
     """The dialler's state; see `Start` for what it begins with."""
 
-    def __init__(self, start: Start, peers: Peers) -> None:
+    def __init__(self, start: Start, peers: Peers, bans: Bans) -> None:
         self.peers = peers
-        self._start = start
-        self._mine = to_tell(start.mine, ADDRESSES_PER_PEER_MAX)
+        self.bans = bans
+        self._me = start.me
         self._chance = Chance(b"discovery" + start.me + start.seed)
+        self._introductions = Introductions(start, peers, self._chance)
         self._validators = frozenset(start.validators) - {start.me}
+        self._dials = Dials(self._chance, self._validators)
         self._up: dict[NodeId, Instant] = {}  # since when
-        self._dialling: dict[NodeId, _Dialling] = {}
-        self._attempts = _Attempts(self._chance, self._validators)
-        self._asked: dict[NodeId, Instant] = {}
-        self._answered: dict[NodeId, Instant] = {}
-        self._ask_at = Instant(0)
+        self._outbound: dict[NodeId, Instant] = {}  # of them, those that this node dialled
+        self._feeler: NodeId | None = None
+        self._feel_at = Instant(0)
+        self._refused: tuple[str, ...] = ()
         self._wake_at = Instant(0)
         _learn(peers, start.me, start.bootstrap)
-        self._bootstrap = [n for n in map(node_in, start.bootstrap) if n is not None]
+        first = [n for n in map(node_in, start.bootstrap) if n is not None]
+        self._first = [*start.anchors, *first]
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """See dpin.base.machine.Machine."""
         effects: list[Effect] = list(self._take(event, now))
-        effects += self._ask_around(now)
+        effects += self._refuse(now)
+        effects += self._introductions.renew(self._up, now)
+        if len(self._up) < PEERS_WANTED:
+            effects += self._introductions.ask_around(self._up, now)
         effects += self._dial(now)
+        effects += self._feel(now)
         return [*effects, *self._wake(now)]
+
+    def anchors(self) -> list[NodeId]:
+        """Peers of this node's own choice, those that have stayed longest first."""
+        return sorted(self._outbound, key=lambda node: (self._outbound[node], node))
 
     def _take(self, event: Event, now: Instant) -> Iterable[Effect]:
         match event:
@@ -176,13 +127,13 @@ class Discovery:
             case PeerDown(peer):
                 self._parted(peer, now)
             case Received(peer, payload):
-                return self._exchange(peer, payload, now)
+                return self._introductions.heard(peer, payload, self._up, now)
             case LearntAddresses() | Moved():
                 return self._addressed(event, now)
             case DialFailed(address):
-                self._failed(address, now)
-            case Blamed(peer):
-                return self._blamed(peer, now)
+                self._dials.failed(address, now)
+            case Blamed():
+                return self._blamed(event, now)
             case Tick():
                 pass
             case _:
@@ -190,132 +141,99 @@ class Discovery:
         return ()
 
     def _met(self, peer: NodeId, now: Instant) -> Iterable[Effect]:
-        if self.peers.banned(peer, now):
+        if self._banned(peer, now):
             return [Drop(peer)]
-        dialling = self._dialling.pop(peer, None)
-        self.peers.proved(peer, now, dialling.address if dialling and dialling.alone else None)
-        self._attempts.of.pop(peer, None)
+        dialled = self._dials.answered(peer)
+        self.peers.proved(peer, now, dialled)
         self._up[peer] = now
-        self._asked[peer] = now
-        return [Send(peer, encode(AskPeers(self._mine)))]
+        if dialled is not None and peer == self._feeler:
+            self._feeler = None
+            return [Drop(peer)]  # It answers: that is all we wanted to know.
+        if dialled is not None:
+            self._outbound[peer] = now
+        return [self._introductions.ask(peer, now)]
 
     def _addressed(self, event: LearntAddresses | Moved, now: Instant) -> Iterable[Effect]:
-        """Own addresses are told to all peers: a question carries those of the asker."""
-        if isinstance(event, LearntAddresses):
-            _learn(self.peers, self._start.me, event.addresses)
-            return []
-        self._mine = to_tell(event.mine, ADDRESSES_PER_PEER_MAX)
-        peers = sorted(self._up)
-        self._asked.update(dict.fromkeys(peers, now))
-        return [Send(peer, encode(AskPeers(self._mine))) for peer in peers]
+        if isinstance(event, Moved):
+            return self._introductions.moved(event.mine, self._up, now)
+        _learn(self.peers, self._me, event.addresses)
+        return []
 
     def _parted(self, peer: NodeId, now: Instant) -> None:
         since = self._up.pop(peer, None)
-        self._asked.pop(peer, None)
-        self._answered.pop(peer, None)
+        self._outbound.pop(peer, None)
+        self._introductions.parted(peer)
         if since is not None:
             # Whoever left at once is dialled like one that never came.
             settled = now - since > BACK_OFF_MAX_VALIDATOR
-            self._attempts.note(peer, now, 0 if settled else 1)
+            self._dials.back_off(peer, now, 0 if settled else 1)
 
-    def _exchange(self, peer: NodeId, payload: bytes, now: Instant) -> Iterable[Effect]:
-        try:
-            message: Exchange = decode(Exchange, payload, EXCHANGE_BYTES_MAX)
-        except PeerFault as fault:
-            return [Blame(peer, str(fault))]
-        match message:
-            case AskPeers(mine):
-                return self._answer(peer, mine, now)
-            case TellPeers(others):
-                return self._told(peer, others)
-            case _:
-                assert_never(message)
+    def _banned(self, node: NodeId, now: Instant) -> bool:
+        known = self.peers.of(node)
+        ip = ip_in(known.addresses[0]) if known is not None and known.addresses else ""
+        return node not in self._validators and self.bans.banned(node, ip, now)
 
-    def _answer(self, peer: NodeId, mine: tuple[str, ...], now: Instant) -> Iterable[Effect]:
-        if len(mine) > ADDRESSES_PER_PEER_MAX or any(node_in(a) != peer for a in mine):
-            return [Blame(peer, "claims addresses that are not its own")]
-        for address in reversed(mine):
-            self.peers.learn(peer, address)
-        self.peers.proved(peer, now)
-        last = self._answered.get(peer)
-        if peer not in self._up or (last is not None and now < after(last, ANSWER_EVERY)):
+    def _blamed(self, blamed: Blamed, now: Instant) -> Iterable[Effect]:
+        if blamed.peer in self._validators:  # Consensus has its own answer to a lying validator.
             return []
-        self._answered[peer] = now
-        known = sorted(other for other in self._up if other != peer and self.peers.addresses(other))
-        told = self._chance.chosen(known, TOLD_MAX)
-        return [Send(peer, encode(TellPeers(tuple(self.peers.addresses(o)[0] for o in told))))]
+        banned = self.bans.blame(blamed.peer, blamed.ip, blamed.reason, now)
+        return [Drop(blamed.peer)] if banned else []
 
-    def _told(self, peer: NodeId, others: tuple[str, ...]) -> Iterable[Effect]:
-        if self._asked.pop(peer, None) is None:
-            return [Blame(peer, "told of peers without being asked")]
-        if len(others) > TOLD_MAX or any(node_in(address) is None for address in others):
-            return [Blame(peer, "told of peers at what are no addresses")]
-        _learn(self.peers, self._start.me, others)
-        return []
-
-    def _failed(self, address: str, now: Instant) -> None:
-        node = node_in(address)
-        dialling = self._dialling.get(node) if node is not None else None
-        if node is not None and dialling is not None and dialling.address == address:
-            del self._dialling[node]
-            self._attempts.note(node, now, 1)
-
-    def _blamed(self, peer: NodeId, now: Instant) -> Iterable[Effect]:
-        if peer in self._validators:  # Consensus has its own answer to a lying validator.
+    def _refuse(self, now: Instant) -> Iterable[Effect]:
+        sites = tuple(self.bans.sites(now))
+        if sites == self._refused:
             return []
-        return [Drop(peer)] if self.peers.blame(peer, now) else []
-
-    def _ask_around(self, now: Instant) -> Iterable[Effect]:
-        if now < self._ask_at or not self._up or len(self._up) >= PEERS_WANTED:
-            return []
-        self._ask_at = after(now, ASK_EVERY)
-        peer = self._chance.chosen(sorted(self._up), 1)[0]
-        if peer in self._asked:
-            return []
-        self._asked[peer] = now
-        return [Send(peer, encode(AskPeers(self._mine)))]
+        self._refused = sites
+        return [Refuse(sites)]
 
     def _wanted(self, now: Instant) -> list[NodeId]:
         """Whom we miss, the most wanted first."""
         wanted = sorted(self._validators)
-        if len(self._up) < PEERS_WANTED:
-            wanted += [*self._bootstrap, *self.peers.nodes()]
+        if len(self._up) < PEERS_WANTED or len(self._outbound) < OUTBOUND_WANTED:
+            wanted += [*self._first, *self.peers.in_turn(self._outbound)]
         missed = {
             node: None  # A dict keeps the order; a set would not.
             for node in wanted
-            if node != self._start.me
-            and node not in self._up
-            and self.peers.addresses(node)
-            and not self.peers.banned(node, now)
+            if node != self._me and node not in self._up and self.peers.addresses(node)
         }
-        return list(missed)
+        return [node for node in missed if not self._banned(node, now)]
 
     def _dial(self, now: Instant) -> Iterable[Effect]:
-        for node in [n for n, dialling in self._dialling.items() if dialling.until <= now]:
-            del self._dialling[node]
-            self._attempts.note(node, now, 1)
+        self._dials.expire(now)
         effects: list[Effect] = []
         for node in self._wanted(now):
-            attempt = self._attempts.of.get(node)
-            if len(self._dialling) >= DIALS_MAX:
+            if self._dials.full:
                 break
-            if node in self._dialling or (attempt is not None and attempt.not_before > now):
-                continue
-            addresses = by_ease(self.peers.addresses(node))
-            turn = attempt.turn % len(addresses) if attempt else 0
-            address, *others = (*addresses[turn:], *addresses[:turn])
-            self._dialling[node] = _Dialling(address, not others, after(now, DIAL_EXPIRES))
-            effects.append(Dial(address, tuple(others)))
+            if self._dials.may_begin(node, now):
+                effects.append(self._begin(node, now))
         return effects
+
+    def _begin(self, node: NodeId, now: Instant) -> Dial:
+        address, *others = self._dials.begin(node, self.peers.addresses(node), now)
+        return Dial(address, tuple(others))
+
+    def _feel(self, now: Instant) -> Iterable[Effect]:
+        """Try a stranger, now and then, where nobody is missed."""
+        enough = len(self._outbound) >= OUTBOUND_WANTED and self._dials.idle
+        if now < self._feel_at or not enough:
+            return []
+        self._feel_at = after(now, Micros(FEELER_EVERY // 2 + self._chance.below(FEELER_EVERY)))
+        for node in self.peers.strangers():
+            away = node != self._me and node not in self._up and self.peers.addresses(node)
+            if away and self._dials.may_begin(node, now) and not self._banned(node, now):
+                self._feeler = node
+                return [self._begin(node, now)]
+        return []
 
     def _wake(self, now: Instant) -> Iterable[Effect]:
         """The next moment at which a Tick alone changes anything; each is asked for once."""
-        moments = [dialling.until for dialling in self._dialling.values()]
-        if len(self._dialling) < DIALS_MAX:
-            waiting = (self._attempts.of.get(node) for node in self._wanted(now))
-            moments += [attempt.not_before for attempt in waiting if attempt is not None]
+        moments = self._dials.moments(self._wanted(now))
         if self._up and len(self._up) < PEERS_WANTED:
-            moments.append(self._ask_at)
+            moments.append(self._introductions.asks_at)
+        if self._up:
+            moments.append(self._introductions.renews_at)
+        if len(self._outbound) >= OUTBOUND_WANTED:
+            moments.append(self._feel_at)
         soonest = min((at for at in moments if at > now), default=None)
         if soonest is None or now < self._wake_at <= soonest:
             return []

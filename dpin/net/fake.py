@@ -4,7 +4,7 @@ Same events in the same order as the real one, no libp2p, no sockets, no budgets
 two nodes can be cut and healed; what is sent over a cut line is lost.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,7 +17,16 @@ from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.net.address import node_in, peer_text
 from dpin.net.budget import EVENTS_MAX, OUTBOX_MESSAGES_MAX
 from dpin.net.contained import Contained
-from dpin.net.network import GOSSIP_BYTES_MAX, Beside, Event, Gossip, Handler, Misbehaved, Traffic
+from dpin.net.network import (
+    GOSSIP_BYTES_MAX,
+    Beside,
+    Door,
+    Event,
+    Gossip,
+    Handler,
+    Misbehaved,
+    Traffic,
+)
 
 LATENCY_SECONDS: Final = 0.01
 
@@ -147,12 +156,17 @@ class _FakeBeside:
         self._inbox.post(Misbehaved(peer, reason))
 
 
+def _nobody(_sites: Sequence[str]) -> None:
+    """Here, nobody comes from anywhere."""
+
+
 class FakeHost:
     """One node of a FakeWorld; see `dpin.net.network.Network`."""
 
     def __init__(self, world: FakeWorld, node: NodeId) -> None:
         self.node_id = node
         self.addresses = [f"/ip4/127.0.0.1/tcp/1/p2p/{peer_text(node)}"]
+        self.door = Door({}, _nobody)
         self.inbox = _Inbox(world)
         self.events = self.inbox.events
         self._world = world

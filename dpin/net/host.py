@@ -39,6 +39,7 @@ from dpin.net.gossip import Announcer
 from dpin.net.network import (
     CONTROL_BYTES_MAX,
     Beside,
+    Door,
     Event,
     Found,
     Handler,
@@ -153,8 +154,7 @@ class Host:
         self.events = inside.events
         self.errors = inside.board.errors  # the last lines of what libp2p raised, for the log
         self.dropped = inside.board.dropped
-        self.refuse = inside.porter.ban  # from now on, these /24 and /48
-        self.ips = inside.board.ips  # where connected peers come from
+        self.door = Door(inside.board.ips, inside.porter.ban)
         self.stopping = trio.Event()
         self.beside: Beside = _Beside(inside)
         self._inside = inside

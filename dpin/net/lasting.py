@@ -20,7 +20,7 @@ from dpin.base.machine import PeerDown, PeerUp
 from dpin.net.address import at_last_ports
 from dpin.net.budget import TRACKED_PEERS_MAX
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.network import Beside, Event, Handler, Traffic
+from dpin.net.network import Beside, Door, Event, Handler, Traffic
 
 FIRST_WAIT_SECONDS: Final = 0.1  # before it is opened again; doubled each time it fails
 WAIT_SECONDS_MAX: Final = 30.0
@@ -155,6 +155,7 @@ class LastingHost(_Voices):
         self.options = options
         self.node_id = host.node_id
         self.addresses = host.addresses
+        self.door = Door(host.door.ips, host.door.ban)
         self.events = _Events(host)
         self.beside: Beside = _BesideNow(self)
         self.restarts = 0
@@ -186,6 +187,7 @@ class LastingHost(_Voices):
     async def resume(self, host: Host) -> None:
         """Go on with a new host."""
         await self._agree(host)
+        self.door.follow(host.door)
         self._before = _summed(self._before, self.host.traffic())
         self.host, self.addresses, self.stopped_because = host, host.addresses, ""
         self.restarts += 1

@@ -4,7 +4,7 @@
 `dpin.net.fake` the one in memory. The end of `events` means that the network has stopped.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -109,12 +109,32 @@ class Beside(Protocol):
         ...
 
 
+@dataclass
+class Door:
+    """Where connected peers come from, and which sites (`prefix.py`) none is taken from."""
+
+    ips: Mapping[NodeId, str]
+    ban: Callable[[Sequence[str]], None]  # what refuse does
+    refused: tuple[str, ...] = ()
+
+    def refuse(self, sites: Sequence[str]) -> None:
+        """Take no connections from these sites from now on, and only these."""
+        self.refused = tuple(sites)
+        self.ban(self.refused)
+
+    def follow(self, other: "Door") -> None:
+        """Go on as the door of another network, with the same refused."""
+        self.ips, self.ban = other.ips, other.ban
+        self.ban(self.refused)
+
+
 class Network(Protocol):
     """Bytes between nodes. Peers are authenticated: a NodeId is the key that the peer proved."""
 
     node_id: NodeId
     addresses: list[str]  # where others can dial this node now, `/p2p/…` included; they change
     beside: Beside  # for the bulk plane
+    door: Door
 
     @property
     def events(self) -> Events:

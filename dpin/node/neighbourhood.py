@@ -8,12 +8,13 @@ from typing import Final, assert_never
 import structlog
 import trio
 
-from dpin.base.crypto import SigningKey
+from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, Instant
 from dpin.net.address import node_in, to_tell
+from dpin.net.bans import Bans
 from dpin.net.discovery import (
     Blamed,
     Dial,
@@ -22,11 +23,13 @@ from dpin.net.discovery import (
     Drop,
     LearntAddresses,
     Moved,
-    Start,
+    Refuse,
 )
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
+from dpin.net.introductions import Start
+from dpin.net.memory import read, recall, written
 from dpin.net.network import Event, Found, Gossip, Misbehaved, Network, Readdressed
 from dpin.net.peers import Peers
 from dpin.node.home import Home, write_peers
@@ -41,6 +44,7 @@ from dpin.node.presence import (
 )
 from dpin.node.whereabouts import Bearings, Whereabouts
 
+SALT_TAG: Final = "dpin/peer-table/v1"
 REMEMBER_EVERY_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 5.0  # after a change of addresses, before everybody is told
 REMEMBER_AFTER_SECONDS: Final = 0.5  # of meeting somebody: a crash soon after must not undo it
@@ -81,21 +85,14 @@ class Neighbourhood:
         self._host = ties.host
         self._now = ties.now
         self._nursery = nursery
-        start = Start(
-            me=me.key.node_id,
-            mine=tuple(ties.host.addresses),
-            bootstrap=me.bootstrap,
-            validators=me.validators,
-            seed=ties.now().to_bytes(8),
-        )
-        self._discovery = Discovery(start, _remembered(ties.home))
+        self.discovery = _discovery(me, ties)  # whose `bans` can be seen and lifted
         self._prefix = prefix(me.chain, Service.PEERS)
         bearings = Bearings(
             host=ties.host,
             key=me.key,
             chain=me.chain,
             now=ties.now,
-            known=self._discovery.peers.addresses,
+            known=self.discovery.peers.addresses,
             dial=self._dial,
             blame=self.blame,
         )
@@ -183,10 +180,10 @@ class Neighbourhood:
         log.warning("peer-blamed", peer=short(peer), reason=reason)
         met = self._ties.seen.met(peer)
         met.blames, met.reason = met.blames + 1, reason
-        self._find(Blamed(peer))
+        self._find(Blamed(peer, self._host.door.ips.get(peer, ""), reason))
 
     def _find(self, event: DiscoveryEvent) -> None:
-        for effect in self._discovery.step(event, self._now()):
+        for effect in self.discovery.step(event, self._now()):
             self._discovered(effect)
 
     def _discovered(self, effect: DiscoveryEffect) -> None:
@@ -195,13 +192,16 @@ class Neighbourhood:
                 self._nursery.start_soon(self._dial, address, *others)
             case Drop(peer):
                 self._host.disconnect(peer)
+            case Refuse(sites):
+                log.warning("sites-refused", sites=sites)
+                self._host.door.refuse(sites)
             case Send(peer, body):
                 payload = wrap(self._me.chain, Service.PEERS, body)
                 self._host.send(peer, payload)
             case Wake(at):
                 self._nursery.start_soon(self._find_at, at)
             case Blame(peer, reason):
-                log.warning("peer-blamed", peer=short(peer), reason=reason)
+                self.blame(peer, reason)
             case _:
                 assert_never(effect)
 
@@ -240,7 +240,8 @@ class Neighbourhood:
                 await self._met.wait()
             self._met = trio.Event()
             await trio.sleep(REMEMBER_AFTER_SECONDS)
-            memory = self._discovery.peers.remembered()
+            found = self.discovery
+            memory = written(found.peers, found.bans, found.anchors())
             await trio.to_thread.run_sync(write_peers, self._ties.home, memory)
 
 
@@ -252,9 +253,19 @@ def _at_hand(host: Network) -> Event | None:
         return None
 
 
-def _remembered(home: Home) -> Peers:
-    """The peers of the last run; a damaged file is a start without them."""
-    peers = Peers()
+def _discovery(me: Self, ties: Ties) -> Discovery:
+    """The dialler with what it knew in the last run; a damaged file is a start without that."""
+    salt = me.key.sign(SALT_TAG, me.chain, digest(SALT_TAG, b""))  # Nobody else can know it.
+    peers, bans, anchors = Peers(salt), Bans(), list[NodeId]()
     with suppress(FileNotFoundError, PeerFault):
-        peers.recall(home.peers.read_bytes())
-    return peers
+        anchors = recall(read(ties.home.peers.read_bytes()), peers, bans)
+    start = Start(
+        key=me.key,
+        mine=tuple(ties.host.addresses),
+        chain=me.chain,
+        bootstrap=me.bootstrap,
+        validators=me.validators,
+        anchors=tuple(anchors),
+        seed=ties.now().to_bytes(8),
+    )
+    return Discovery(start, peers, bans)

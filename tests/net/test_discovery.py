@@ -1,26 +1,30 @@
 """A node dials for ever, ever more rarely; keeps all validators; believes nobody."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpin.base.codec import encode
-from dpin.base.ids import NodeId
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import SigningKey
+from dpin.base.ids import BlobId, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, Instant, Micros, after
 from dpin.net.address import node_in, peer_text
-from dpin.net.discovery import (
-    ANSWER_EVERY,
+from dpin.net.bans import BLAMES_TO_BAN, NODES_TO_BAN_SITE, Bans
+from dpin.net.dials import (
     ATTEMPTS_MAX,
     BACK_OFF_MAX,
     BACK_OFF_MAX_VALIDATOR,
     DIAL_EXPIRES,
     DIALS_MAX,
+)
+from dpin.net.discovery import (
+    FEELER_EVERY,
+    OUTBOUND_WANTED,
     PEERS_WANTED,
-    TOLD_MAX,
-    AskPeers,
     Blamed,
     Dial,
     DialFailed,
@@ -29,16 +33,38 @@ from dpin.net.discovery import (
     Effect,
     Event,
     LearntAddresses,
+    Moved,
+    Refuse,
+)
+from dpin.net.introductions import (
+    ANSWER_EVERY,
+    EXCHANGE_BYTES_MAX,
+    RENEW_EVERY,
+    TOLD_MAX,
+    AskPeers,
     Start,
     TellPeers,
 )
-from dpin.net.peers import ADDRESSES_PER_PEER_MAX, BLAMES_TO_BAN, KNOWN_MAX, Peers
+from dpin.net.peers import Peers
+from dpin.net.records import RECORD_BYTES_MAX, read_record, write_addresses, write_provider
 
 NOW = Instant(10**15)
+CHAIN = ChainId(bytes(31) + b"c")
+
+
+@cache
+def key(number: int) -> SigningKey:
+    return SigningKey(number.to_bytes(32))
 
 
 def node(number: int) -> NodeId:
-    return NodeId(number.to_bytes(32))
+    return key(number).node_id
+
+
+@cache
+def record(number: int, age: int = 0, port: int = 1, chain: ChainId = CHAIN) -> bytes:
+    then = Instant(NOW - age * MICROS_PER_SECOND)
+    return write_addresses(key(number), chain, (address(number, port),), then).raw
 
 
 def address(number: int, port: int = 1) -> str:
@@ -50,12 +76,13 @@ ME, BOOT, BOB, EVE = 1, 2, 3, 4
 
 def discovery(*bootstrap: int, validators: Sequence[int] = ()) -> Discovery:
     start = Start(
-        me=node(ME),
+        key=key(ME),
         mine=(address(ME),),
+        chain=CHAIN,
         bootstrap=tuple(map(address, bootstrap)),
         validators=tuple(map(node, validators)),
     )
-    return Discovery(start, Peers())
+    return Discovery(start, Peers(), Bans())
 
 
 def dialled(effects: Sequence[Effect]) -> list[str]:
@@ -132,18 +159,17 @@ def test_the_addresses_of_a_peer_are_tried_in_turn() -> None:
 
 def test_a_peer_that_comes_is_asked_for_others_and_told_our_addresses() -> None:
     machine = discovery()
-    assert machine.step(PeerUp(node(BOB)), NOW)[0] == Send(
-        node(BOB), encode(AskPeers((address(ME),)))
-    )
+    effects = machine.step(PeerUp(node(BOB)), NOW)
+    assert effects[0] == Send(node(BOB), encode(AskPeers(record(ME))))
 
 
 def test_a_peer_that_asks_is_told_of_those_who_are_here_and_not_too_often() -> None:
     machine = discovery()
     for number in (BOB, EVE):
         machine.step(PeerUp(node(number)), NOW)
-    machine.step(Received(node(BOB), encode(AskPeers((address(BOB),)))), NOW)
-    question = Received(node(EVE), encode(AskPeers((address(EVE),))))
-    assert machine.step(question, NOW) == [Send(node(EVE), encode(TellPeers((address(BOB),))))]
+    machine.step(Received(node(BOB), encode(AskPeers(record(BOB)))), NOW)
+    question = Received(node(EVE), encode(AskPeers(record(EVE))))
+    assert machine.step(question, NOW) == [Send(node(EVE), encode(TellPeers((record(BOB),))))]
     assert machine.step(question, after(NOW, Micros(ANSWER_EVERY - 1))) == []
     assert len(machine.step(question, after(NOW, ANSWER_EVERY))) == 1
 
@@ -152,17 +178,18 @@ def test_an_answer_is_bounded() -> None:
     machine = discovery()
     for number in range(10, 10 + 2 * TOLD_MAX):
         machine.step(PeerUp(node(number)), NOW)
-        machine.step(Received(node(number), encode(AskPeers((address(number),)))), NOW)
+        machine.step(Received(node(number), encode(AskPeers(record(number)))), NOW)
     machine.step(PeerUp(node(BOB)), NOW)
-    effects = machine.step(Received(node(BOB), encode(AskPeers(()))), NOW)
+    effects = machine.step(Received(node(BOB), encode(AskPeers(record(BOB)))), NOW)
     assert isinstance(effects[0], Send)
     assert effects[0].payload.count(b"/p2p/") == TOLD_MAX
+    assert len(effects[0].payload) < EXCHANGE_BYTES_MAX
 
 
 def test_those_told_of_are_dialled() -> None:
     machine = discovery()
     machine.step(PeerUp(node(BOB)), NOW)
-    effects = machine.step(Received(node(BOB), encode(TellPeers((address(EVE), address(ME))))), NOW)
+    effects = machine.step(Received(node(BOB), encode(TellPeers((record(EVE), record(ME))))), NOW)
     assert dialled(effects) == [address(EVE)]
 
 
@@ -170,10 +197,13 @@ def test_those_told_of_are_dialled() -> None:
     "payload",
     [
         b"garbage",
-        encode(TellPeers((address(EVE),) * (TOLD_MAX + 1))),
-        encode(TellPeers(("nonsense",))),
-        encode(AskPeers((address(EVE),))),
-        encode(AskPeers((address(BOB),) * (ADDRESSES_PER_PEER_MAX + 1))),
+        encode(TellPeers((record(EVE),) * (TOLD_MAX + 1))),
+        encode(TellPeers((b"nonsense",))),
+        encode(TellPeers((record(EVE)[:-1] + b"x",))),
+        encode(TellPeers((record(BOOT), bytes(RECORD_BYTES_MAX + 1)))),
+        encode(AskPeers(record(EVE))),
+        encode(AskPeers(record(BOB, chain=ChainId(bytes(32))))),
+        encode(AskPeers(write_provider(key(BOB), CHAIN, BlobId(bytes(32)), NOW).raw)),
     ],
 )
 def test_a_false_exchange_is_blamed_and_teaches_nothing(payload: bytes) -> None:
@@ -194,16 +224,15 @@ def test_an_answer_that_nobody_asked_for_is_blamed() -> None:
 
 def test_with_peers_enough_only_validators_are_dialled() -> None:
     machine = discovery(validators=[BOB])
-    for number in range(10, 10 + PEERS_WANTED):
-        machine.step(PeerUp(node(number)), NOW)
+    connected(machine, PEERS_WANTED)
     assert dialled(machine.step(LearntAddresses((address(EVE),)), NOW)) == []
     assert dialled(machine.step(LearntAddresses((address(BOB),)), NOW)) == [address(BOB)]
 
 
 def test_dials_at_once_are_bounded_validators_first() -> None:
     machine = discovery(validators=[99])
-    addresses = tuple(map(address, range(10, 10 + KNOWN_MAX + 10)))
-    effects = [*machine.step(LearntAddresses((*addresses[:50], address(99))), NOW)]
+    addresses = tuple(map(address, range(100, 120)))
+    effects = [*machine.step(LearntAddresses((*addresses[:5], address(99))), NOW)]
     assert dialled(effects)[0] == address(99)
     effects += machine.step(LearntAddresses(addresses), NOW)
     assert len(dialled(effects)) == DIALS_MAX
@@ -211,10 +240,98 @@ def test_dials_at_once_are_bounded_validators_first() -> None:
 
 def test_attempts_are_bounded() -> None:
     machine = discovery()
-    for number in range(10, 10 + ATTEMPTS_MAX + 10):
+    for number in range(ATTEMPTS_MAX + 10):
+        machine.step(PeerUp(NodeId(number.to_bytes(32))), NOW)
+        machine.step(PeerDown(NodeId(number.to_bytes(32))), NOW)
+    assert len(machine._dials._attempts) == ATTEMPTS_MAX
+
+
+def connected(machine: Discovery, count: int) -> None:
+    """So many peers that the node has dialled itself."""
+    for number in range(100, 100 + count):
+        machine.step(LearntAddresses((address(number),)), NOW)
         machine.step(PeerUp(node(number)), NOW)
-        machine.step(PeerDown(node(number)), NOW)
-    assert len(machine._attempts) == ATTEMPTS_MAX
+
+
+def test_who_comes_in_keeps_nobody_from_going_out() -> None:
+    machine = discovery()
+    for number in range(10, 10 + 2 * PEERS_WANTED):
+        machine.step(PeerUp(node(number)), NOW)
+    assert dialled(machine.step(LearntAddresses((address(EVE),)), NOW)) == [address(EVE)]
+    assert machine.anchors() == []
+    machine.step(PeerUp(node(EVE)), NOW)
+    assert machine.anchors() == [node(EVE)]
+
+
+def test_anchors_are_dialled_before_hearsay() -> None:
+    peers = Peers()
+    for number in range(10, 60):
+        peers.learn(node(number), address(number))
+    start = Start(key(ME), (), CHAIN, anchors=(node(42), node(17)))
+    effects = Discovery(start, peers, Bans()).step(Tick(), NOW)
+    assert dialled(effects)[:2] == [address(42), address(17)]
+
+
+def test_now_and_then_a_stranger_is_tried_and_let_go() -> None:
+    machine = discovery()
+    connected(machine, max(PEERS_WANTED, OUTBOUND_WANTED))
+    later = after(NOW, Micros(2 * FEELER_EVERY))
+    assert dialled(machine.step(LearntAddresses((address(EVE),)), later)) == [address(EVE)]
+    assert machine.peers.strangers() == [node(EVE)]
+    assert told(machine.step(PeerUp(node(EVE)), later)) == ["Drop"]
+    assert machine.peers.strangers() == []
+    machine.step(PeerDown(node(EVE)), later)
+    assert dialled(machine.step(Tick(), after(later, Micros(2 * FEELER_EVERY)))) == []
+    assert told(machine.step(PeerUp(node(EVE)), later)) == []  # It comes itself: welcome.
+
+
+def test_an_older_record_changes_nothing() -> None:
+    machine = discovery()
+    for age, port in ((1, 22), (2, 11)):
+        machine.step(PeerUp(node(BOB)), NOW)
+        told_of = TellPeers((record(EVE, age, port),))
+        machine.step(Received(node(BOB), encode(told_of)), NOW)
+    assert machine.peers.addresses(node(EVE)) == (address(EVE, 22),)
+
+
+def test_a_node_that_moves_tells_all_its_peers_by_a_newer_record() -> None:
+    machine = discovery()
+    sent = [effect for effect in machine.step(PeerUp(node(BOB)), NOW) if isinstance(effect, Send)]
+    later = after(NOW, Micros(MICROS_PER_SECOND))
+    sent += [e for e in machine.step(Moved((address(ME, 9),)), later) if isinstance(e, Send)]
+    records = [read_record(CHAIN, decode(AskPeers, e.payload).mine, NOW) for e in sent]
+    assert [one.addresses for one in records] == [(address(ME),), (address(ME, 9),)]
+    assert records[0].expires < records[1].expires
+
+
+def test_a_record_is_told_again_before_it_ends_and_an_old_one_is_not_passed_on() -> None:
+    machine = discovery()
+    for number in (BOB, EVE):
+        machine.step(PeerUp(node(number)), NOW)
+        machine.step(Received(node(number), encode(AskPeers(record(number)))), NOW)
+    renewed = machine.step(Tick(), after(NOW, RENEW_EVERY))
+    assert [e.peer for e in renewed if isinstance(e, Send)] == sorted([node(BOB), node(EVE)])
+    late = after(NOW, Micros(3 * RENEW_EVERY))
+    effects = machine.step(Received(node(BOB), encode(AskPeers(b""))), late)
+    assert Send(node(BOB), encode(TellPeers(()))) in effects
+
+
+def test_an_answer_is_bounded_by_what_others_signed_and_comes_once_in_a_while() -> None:
+    """No amplification: whoever asks has a connection, and so has proved where it is."""
+    machine = discovery()
+    question = Received(node(EVE), encode(AskPeers(record(EVE))))
+    assert [e for e in machine.step(question, NOW) if isinstance(e, Send)] == []  # Not connected.
+
+
+def test_the_site_of_many_banned_nodes_is_refused_until_that_ends() -> None:
+    machine, effects = discovery(), list[Effect]()
+    for number in range(10, 10 + NODES_TO_BAN_SITE):
+        for _ in range(BLAMES_TO_BAN):
+            blamed = Blamed(node(number), f"203.0.114.{number}", "lied")
+            effects += machine.step(blamed, NOW)
+    assert [e for e in effects if isinstance(e, Refuse)] == [Refuse(("203.0.114.0/24",))]
+    later = after(NOW, Micros(24 * 3600 * MICROS_PER_SECOND))
+    assert Refuse(()) in machine.step(Tick(), later)
 
 
 def test_a_peer_with_many_faults_is_dropped_and_stays_away() -> None:
@@ -248,8 +365,8 @@ events = st.one_of(
     st.builds(lambda n: DialFailed(address(n), "refused"), anybody),
     st.builds(lambda n: LearntAddresses((address(n), "x")), anybody),
     st.builds(Received, anybody.map(node), st.binary(max_size=20)),
-    st.builds(lambda n, m: Received(node(n), encode(TellPeers((address(m),)))), anybody, anybody),
-    st.builds(lambda n, m: Received(node(n), encode(AskPeers((address(m),)))), anybody, anybody),
+    st.builds(lambda n, m: Received(node(n), encode(TellPeers((record(m),)))), anybody, anybody),
+    st.builds(lambda n, m: Received(node(n), encode(AskPeers(record(m)))), anybody, anybody),
 )
 
 

@@ -215,16 +215,16 @@ async def test_an_ipv6_peer_is_known_by_its_address() -> None:
     ):
         await two.dial(one.addresses[0])
         await next_of(one, PeerUp)
-        assert one.ips[two.node_id] == "::1"
+        assert one.door.ips[two.node_id] == "::1"
 
 
 async def test_a_banned_site_is_shown_the_door() -> None:
     async with attacked() as attack:
         victim, _ = attack
-        victim.refuse(["127.0.0.0/24"])
+        victim.door.refuse(["127.0.0.0/24"])
         await next_of(victim, PeerDown)
         async with open_host(HostOptions(seed(2))) as other:
             with pytest.raises(Exception, match="failed"):
                 await other.dial(victim.addresses[0])
-        victim.refuse([])
+        victim.door.refuse([])
         await still_serves(victim)
