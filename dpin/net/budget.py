@@ -47,6 +47,7 @@ INBOUND_BYTES: Final = Rate(burst=64 << 20, per_second=32 << 20)
 INBOUND_MESSAGES: Final = Rate(burst=8192, per_second=4096)
 INBOUND_STREAMS: Final = Rate(burst=512, per_second=256)
 FRAMES: Final = Rate(burst=16384, per_second=4096)  # of yamux, on one connection
+CPU_MICROS: Final = Rate(burst=10_000_000, per_second=250_000)  # on the questions of one peer
 COMPLAINTS: Final = Rate(burst=20, per_second=2)  # about one peer, so that they fill no queue
 RELAYED_BYTES: Final = Rate(burst=8 << 20, per_second=8 << 20)  # for all circuits together
 DIRECTORY_PUTS: Final = Rate(burst=512, per_second=64)  # records, each a signature to check
@@ -84,6 +85,10 @@ class Budget:
             return False
         bucket.millionths -= cost
         return True
+
+    def spend(self, peer: NodeId, amount: int, now: Instant) -> None:
+        """Take what is spent already, into debt: `charge` refuses until it is paid off."""
+        self._refilled(peer, now).millionths -= amount * MICROS_PER_SECOND
 
     def _refilled(self, peer: NodeId, now: Instant) -> _Bucket:
         full = self._rate.burst * MICROS_PER_SECOND

@@ -9,10 +9,17 @@ import trio
 
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import NodeId
-from dpin.net.budget import ANSWERS_MAX, ANSWERS_PER_PEER_MAX, REQUESTS_PER_PEER_MAX
+from dpin.net.budget import (
+    ANSWERS_MAX,
+    ANSWERS_PER_PEER_MAX,
+    CPU_MICROS,
+    REQUESTS_PER_PEER_MAX,
+    Budget,
+)
 from dpin.net.contained import Contained, Report, one_line, root_of
 from dpin.net.framing import FrameDecoder, frame
-from dpin.net.links import Stream, quiet_reset
+from dpin.net.links import Stream, clock, quiet_reset
+from dpin.net.metered import metered
 from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Handler, Traffic
 
 READ_BYTES: Final = 256 << 10
@@ -61,6 +68,7 @@ class Exchange:
         self._handler: Handler | None = None
         self._slots: dict[NodeId, trio.Semaphore] = {}
         self._answering: Counter[NodeId] = Counter()
+        self._cpu = Budget(CPU_MICROS)
 
     def serve(self, handler: Handler) -> None:
         """Answer with `handler` from now on."""
@@ -114,6 +122,8 @@ class Exchange:
         """Serve one stream that a peer opened; raises PeerFault where it asks too much at once."""
         if self._answering[peer] >= ANSWERS_PER_PEER_MAX:
             raise PeerFault("asked more questions at once than its budget allows")
+        if not self._cpu.charge(peer, 1, clock()):
+            raise PeerFault("asked questions that cost more time than its budget allows")
         if self._handler is None or self._answering.total() >= ANSWERS_MAX:
             await quiet_reset(stream)
             return
@@ -132,7 +142,9 @@ class Exchange:
         counted.blob_in += len(question)
         reply: bytes | None = None
         with Contained(self._report):
-            reply = await handler(peer, question)
+            reply = await metered(
+                handler(peer, question), lambda micros: self._cpu.spend(peer, micros, clock())
+            )
         if reply is None:
             await quiet_reset(stream)
             return

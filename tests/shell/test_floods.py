@@ -1,5 +1,6 @@
 """Floods of bytes, frames and connections from strangers, and the node that serves on."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,14 +10,16 @@ import trio.lowlevel
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
+from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
-from dpin.net import guards, muxing
+from dpin.net import exchange, guards, muxing
 from dpin.net.address import node_of
 from dpin.net.budget import PENDING_INBOUND_PER_IP_MAX, Rate
 from dpin.net.contained import Contained
 from dpin.net.framing import frame
 from dpin.net.host import HostOptions, open_host
+from dpin.net.network import Misbehaved
 from dpin.net.switchboard import BLOB
 from tests.support.hosts import next_of, seed, until
 from tests.support.strangers import Attack, attacked, echo, opened, running, still_serves
@@ -228,3 +231,29 @@ async def test_a_banned_site_is_shown_the_door() -> None:
                 await other.dial(victim.addresses[0])
         victim.door.refuse([])
         await still_serves(victim)
+
+
+async def test_questions_that_cost_too_much_time_are_no_longer_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "CPU_MICROS", Rate(burst=20_000, per_second=1))
+
+    async def work(_peer: NodeId, question: bytes) -> bytes:
+        until = time.thread_time() + 0.03
+        while time.thread_time() < until:
+            pass
+        return question
+
+    async with (
+        open_host(HostOptions(seed(1))) as victim,
+        open_host(HostOptions(seed(2))) as asker,
+        open_host(HostOptions(seed(3))) as other,
+    ):
+        victim.serve(work)
+        await asker.dial(victim.addresses[0])
+        await other.dial(victim.addresses[0])
+        assert await asker.request(victim.node_id, b"1", 10) == b"1"
+        with pytest.raises(Unavailable):
+            await asker.request(victim.node_id, b"2", 10)
+        assert "time" in (await next_of(victim, Misbehaved)).reason
+        assert await other.request(victim.node_id, b"3", 10) == b"3"
