@@ -9,6 +9,7 @@ import typer
 
 from dpin.base.errors import DpinError
 from dpin.cli import doctor, jobs, proofs, report, setup, submit
+from dpin.cli.blob import blob
 from dpin.cli.exits import ExitCode, tell, tell_known
 from dpin.cli.ledger import ledger
 from dpin.cli.net import net
@@ -61,6 +62,7 @@ app.command()(doctor.peers)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(doctor.config, name="config")
 app.command()(doctor.version)
+app.add_typer(blob, name="blob")
 app.add_typer(sim, name="sim")
 
 
