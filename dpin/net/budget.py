@@ -57,10 +57,9 @@ GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over a
 
 BULK_PENDING_PER_IP_MAX: Final = 8  # bulk sockets that have not shown a ticket
 BULK_PENDING_MAX: Final = 64
-BULK_LINKS_MAX: Final = 32  # bulk sockets at once; each may hold 3 MiB in either direction
+BULK_LINKS_MAX: Final = 32  # bulk sockets at once; each may hold 1 MiB in either direction
 BULK_LINKS_PER_PEER_MAX: Final = 2  # both sides may dial at once
 BULK_QUESTIONS_MAX: Final = 16  # unanswered on one bulk socket
-BULK_FRAMES_MAX: Final = 3  # of one socket and direction: on the wire, waiting, worked on
 
 
 @dataclass(slots=True)

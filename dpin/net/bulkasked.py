@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from itertools import count
 from typing import Final
 
@@ -101,15 +100,23 @@ class Questions:
                 asked.error = PeerFault("answered another question than the one that was put")
             asked.ended.set()
 
-    async def landed(self, number: int, opened: Callable[[Land | None], Exception | None]) -> None:
-        """A chunk has come: it is opened, and lands, in a thread; raises PeerFault like that."""
+    def landing(self, number: int) -> Land | None:
+        """Where the chunk goes that comes; None where nobody waits any more.
+
+        Raises PeerFault for one that was not asked for.
+        """
+        asked = self._asked.get(number)
+        if asked is None and number not in self._late:
+            raise PeerFault("answered a question that was not put")
+        if asked is not None and asked.land is None:
+            raise PeerFault("answered another question than the one that was put")
+        return asked.land if asked is not None else None
+
+    def landed(self, number: int, wrong: Exception | None) -> None:
+        """It is there, or is not what it should be."""
         asked = self._settled(number)
-        land = asked.land if asked is not None else None
-        wrong = await trio.to_thread.run_sync(partial(opened, land))
         if asked is not None:
             asked.error = wrong
-            if land is None:
-                asked.error = PeerFault("answered another question than the one that was put")
             asked.ended.set()
 
     def end(self, reason: str) -> None:

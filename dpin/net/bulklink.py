@@ -1,13 +1,12 @@
 """One bulk socket: sealed frames both ways, either side may ask, chunks go between disk and wire.
 
-Bounded whatever the other side does: BULK_FRAMES_MAX frames of either direction are in memory,
+Bounded whatever the other side does: one chunk of either direction is in memory,
 BULK_QUESTIONS_MAX questions wait, and a socket that stalls, trickles or is silent is closed.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import Protocol
 
 import trio
@@ -26,7 +25,7 @@ from dpin.net.blobwire import (
     SocketQuestion,
     read_question,
 )
-from dpin.net.budget import BULK_FRAMES_MAX, BULK_QUESTIONS_MAX
+from dpin.net.budget import BULK_QUESTIONS_MAX
 from dpin.net.bulkasked import Land, Questions
 from dpin.net.bulkframe import (
     CHUNK_FRAME_BYTES,
@@ -111,7 +110,9 @@ class BulkLink:
         self._sealer, self._opener = seals
         self._around = around
         self._wire = Wire(peer, socket, (around.inward, around.outward), counted)
-        self._out, self._to_seal = trio.open_memory_channel[_Small | _Wanted](BULK_QUESTIONS_MAX)
+        self._outgoing: bytearray | None = None  # the one buffer of each direction
+        self._incoming: bytearray | None = None
+        self._out, self._to_send = trio.open_memory_channel[_Small | _Wanted](BULK_QUESTIONS_MAX)
         self.questions = Questions(self._question, self._wire.watch)
 
     async def _question(self, number: int, body: bytes) -> None:
@@ -148,72 +149,85 @@ class BulkLink:
                     pass
                 stop()
 
-            landing = _Landing(nursery, faults, stop)
-            sealed, to_write = trio.open_memory_channel[memoryview](1)
-            nursery.start_soon(until_over, partial(self._read, questions, landing))
+            nursery.start_soon(until_over, partial(self._read, questions))
             nursery.start_soon(until_over, partial(self._answer, to_answer))
-            nursery.start_soon(until_over, partial(self._seal, sealed))
-            nursery.start_soon(until_over, partial(self._wire.write, to_write))
+            nursery.start_soon(until_over, self._send)
             nursery.start_soon(until_over, self._wire.watch.until_dead)
         if faults:
             raise faults[0]
 
-    async def _seal(self, sealed: trio.MemorySendChannel[memoryview]) -> None:
-        """One task seals all that goes out, so the count of frames has no gap.
-
-        BULK_FRAMES_MAX buffers in turn: one is worked on, one waits, one is written.
-        """
-        frames = _buffers()
-        async for item in self._to_seal:
+    async def _send(self) -> None:
+        """One task seals and sends all that goes out, so the count of frames has no gap."""
+        async for item in self._to_send:
             if isinstance(item, _Small):
-                frame = self._sealer.sealed(item.kind, item.number, item.body)
+                await self._wire.send(self._sealer.sealed(item.kind, item.number, item.body))
             else:
-                frame = await self._lent(item, next(frames))
-            await sealed.send(frame)
+                await self._lend(item)
 
-    async def _lent(self, wanted: _Wanted, frame: bytearray) -> memoryview:
+    async def _lend(self, wanted: _Wanted) -> None:
+        """Read, seal and send a chunk, all in one thread where the other side takes it at once."""
+        frame = self._outgoing = self._outgoing or bytearray(CHUNK_FRAME_BYTES)
         room = memoryview(frame)[HEADER_BYTES:-TAG_BYTES]
-        lent: list[memoryview] = []
+        sealed: list[memoryview] = []
+        sent: list[int] = []
 
-        def seal(length: int) -> None:
-            lent.append(self._sealer.seal(Header(length, Kind.CHUNK, wanted.number), frame))
+        def then(length: int) -> None:
+            sealed.append(self._sealer.seal(Header(length, Kind.CHUNK, wanted.number), frame))
+            sent.append(self._wire.send_quickly(sealed[0]))
 
         reason = "it failed here"
         with Contained():
             try:
-                await self._around.answerer.lend(self.peer, wanted.question, room, seal)
+                await self._around.answerer.lend(self.peer, wanted.question, room, then)
             except Unavailable as error:
                 reason = str(error)[:REASON_CHARACTERS_MAX]
-        if lent:
-            return lent[0]
-        return self._sealer.sealed(Kind.ANSWER, wanted.number, encode(Refused(reason)))
+        if not sealed:
+            refused = encode(Refused(reason))
+            sealed.append(self._sealer.sealed(Kind.ANSWER, wanted.number, refused))
+        await self._wire.send(sealed[0], *sent)
 
-    async def _read(
-        self, questions: trio.MemorySendChannel[tuple[int, bytes]], landing: "_Landing"
-    ) -> None:
+    async def _read(self, questions: trio.MemorySendChannel[tuple[int, bytes]]) -> None:
         head = memoryview(bytearray(HEADER_BYTES))
         while await self._wire.fill(head):
             header = read_header(bytes(head))
             if header.kind == Kind.CHUNK:
-                frame = await landing.room()
-            else:
-                frame = bytearray(header.length + TAG_BYTES)
-            sealed = memoryview(frame)[: header.length + TAG_BYTES]
+                if not await self._take_chunk(header):
+                    return
+                continue
+            sealed = memoryview(bytearray(header.length + TAG_BYTES))
             with self._wire.watch.frame():
                 if not await self._wire.fill_paced(sealed):
                     return
-            nonce = self._opener.turn()
-            if header.kind == Kind.CHUNK:
-                opened = partial(_open_and_land, self._opener, (nonce, header, sealed))
-                landing.begin(partial(self.questions.landed, header.number, opened), frame)
-                continue
-            body = bytes(self._opener.open(nonce, header, sealed))
+            body = bytes(self._opener.open(self._opener.turn(), header, sealed))
             if header.kind == Kind.QUESTION:
                 self._put(questions, header.number, body)
             elif header.kind == Kind.ANSWER:
                 self.questions.answered(header.number, body)
             else:
                 raise PeerFault("said hello twice")
+
+    async def _take_chunk(self, header: Header) -> bool:
+        """Receive, open and land a chunk, all in one thread where it comes at once.
+
+        False where the socket ends first.
+        """
+        frame = self._incoming = self._incoming or bytearray(CHUNK_FRAME_BYTES)
+        sealed = memoryview(frame)[: header.length + TAG_BYTES]
+        land = self.questions.landing(header.number)
+        open_and_land = partial(
+            _open_and_land, self._opener, (self._opener.turn(), header, sealed), land
+        )
+        with self._wire.watch.frame():
+            got, wrong = await trio.to_thread.run_sync(
+                partial(_fill_and_land, self._wire, sealed, open_and_land)
+            )
+            self._wire.watch.moved()
+            if got < len(sealed):
+                if not await self._wire.fill_paced(sealed[got:]):
+                    return False
+                wrong = await trio.to_thread.run_sync(open_and_land)
+        self.questions.landed(header.number, wrong)
+        return True
 
     def _put(
         self, questions: trio.MemorySendChannel[tuple[int, bytes]], number: int, body: bytes
@@ -235,15 +249,6 @@ class BulkLink:
             await self._out.send(_Small(Kind.ANSWER, number, encode(reply)))
 
 
-def _buffers() -> Iterator[bytearray]:
-    """The same few in turn, made when they are first needed."""
-    made: list[bytearray] = []
-    for number in count():
-        if number < BULK_FRAMES_MAX:
-            made.append(bytearray(CHUNK_FRAME_BYTES))
-        yield made[number % BULK_FRAMES_MAX]
-
-
 def _open_and_land(
     opener: Opener, sealed: tuple[bytes, Header, memoryview], land: Land | None
 ) -> Exception | None:
@@ -257,32 +262,9 @@ def _open_and_land(
     return None
 
 
-class _Landing:
-    """The few buffers of a socket, and the work on what lies in them."""
-
-    def __init__(
-        self, nursery: trio.Nursery, faults: list[PeerFault], stop: Callable[[], None]
-    ) -> None:
-        self._nursery = nursery
-        self._faults = faults
-        self._stop = stop
-        self._free = trio.Semaphore(BULK_FRAMES_MAX)
-        self._frames: list[bytearray] = []
-
-    async def room(self) -> bytearray:
-        """A buffer, when one is free."""
-        await self._free.acquire()
-        return self._frames.pop() if self._frames else bytearray(CHUNK_FRAME_BYTES)
-
-    def begin(self, work: Callable[[], Awaitable[None]], frame: bytearray) -> None:
-        """Work on what is in the buffer; then it is free."""
-        self._nursery.start_soon(self._work, work, frame)
-
-    async def _work(self, work: Callable[[], Awaitable[None]], frame: bytearray) -> None:
-        try:
-            await work()
-        except PeerFault as fault:
-            self._faults.append(fault)
-            self._stop()
-        self._frames.append(frame)
-        self._free.release()
+def _fill_and_land(
+    wire: Wire, sealed: memoryview, open_and_land: Callable[[], Exception | None]
+) -> tuple[int, Exception | None]:
+    """In a thread: how much came at once, and what is wrong with it if that was all."""
+    got = wire.fill_quickly(sealed)
+    return got, open_and_land() if got == len(sealed) else None

@@ -1,8 +1,10 @@
 """The bare socket under a bulk socket: bytes at a rate, and a watch on whether they move."""
 
+import socket as plain
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from select import POLLIN, POLLOUT, poll
 from typing import Final
 
 import trio
@@ -19,6 +21,8 @@ FRAME_SECONDS: Final = 120.0  # for one frame
 IDLE_SECONDS: Final = 60.0  # without anything under way
 WATCH_SECONDS: Final = 2.0
 ENOUGH_BYTES: Final = 128 << 10  # to be woken for, where a frame is longer
+PAUSE_MILLIS: Final = 20  # that a thread waits for the other side; then the loop does
+PAUSES_MAX: Final = 16
 PIECE_BYTES: Final = 64 << 10  # at a time, where there is a limit on the rate
 
 
@@ -75,7 +79,11 @@ class Watch:
 
 
 class Wire:
-    """One socket to one peer."""
+    """One socket to one peer: in the loop, and for what needs no waiting in a thread as well.
+
+    Work that is in a thread anyway moves its bytes there too, while they flow: a turn of the loop
+    costs as much as the cipher for some 100 KiB.
+    """
 
     def __init__(
         self,
@@ -86,33 +94,32 @@ class Wire:
     ) -> None:
         """`paces` are those inward and outward."""
         self.watch = Watch()
+        self.inward, self.outward = paces
         self._peer = peer
         self._socket = socket
-        self._inward, self._outward = paces
+        self._in_threads = plain.socket(fileno=socket.dup().detach())
         self._counted = counted
         self._woken_at = 1
 
     def close(self) -> None:
-        """End it."""
+        """End it; no thread uses it by now."""
         self._socket.close()
+        self._in_threads.close()
 
-    async def write(self, frames: trio.MemoryReceiveChannel[memoryview]) -> None:
-        """Send frames as they come."""
-        async for frame in frames:
-            with self.watch.frame():
-                sent = 0
-                while sent < len(frame):
-                    piece = frame[sent : sent + await self._piece(self._outward)]
-                    sent += await self._socket.send(piece)
-                    self.watch.moved()
-            self._counted().bulk_out += len(frame)
+    async def send(self, frame: memoryview, sent: int = 0) -> None:
+        """What is not sent yet of a frame."""
+        with self.watch.frame():
+            while sent < len(frame):
+                piece = frame[sent : sent + await self._piece(self.outward)]
+                sent += await self._socket.send(piece)
+                self.watch.moved()
+        self._counted().bulk_out += len(frame)
 
-    async def _piece(self, pace: Pace) -> int:
-        """How many bytes may go at once, when they may."""
-        if not pace.limited:
-            return CHUNK_FRAME_BYTES
-        await paced(pace, self._peer, PIECE_BYTES)
-        return PIECE_BYTES
+    def send_quickly(self, frame: memoryview) -> int:
+        """In a thread: as much as the other side takes without a pause; how much that was."""
+        if self.outward.limited:
+            return 0
+        return self._quickly(POLLOUT, self._in_threads.send, frame)
 
     async def fill(self, room: memoryview) -> bool:
         """Fill the room; False where the other side ended before it was full."""
@@ -127,18 +134,51 @@ class Wire:
         self._counted().bulk_in += got
         return True
 
+    async def fill_paced(self, room: memoryview) -> bool:
+        """The same, at the rate that this node may receive."""
+        got = 0
+        while got < len(room):
+            piece = room[got : got + await self._piece(self.inward)]
+            if not await self.fill(piece):
+                return False
+            got += len(piece)
+        return True
+
+    def fill_quickly(self, room: memoryview) -> int:
+        """In a thread: as much as comes without a pause; how much that was."""
+        if self.inward.limited:
+            return 0
+        self._wake_at(min(len(room), ENOUGH_BYTES))
+        got = self._quickly(POLLIN, self._in_threads.recv_into, room)
+        self._counted().bulk_in += got
+        return got
+
+    def _quickly(self, what: int, move: Callable[[memoryview], int], data: memoryview) -> int:
+        moved, pauses = 0, 0
+        ready = poll()
+        ready.register(self._in_threads, what)
+        while moved < len(data):
+            try:
+                some = move(data[moved:])
+            except BlockingIOError:
+                pauses += 1
+                if pauses > PAUSES_MAX or not ready.poll(PAUSE_MILLIS):
+                    break
+                continue
+            if not some:
+                break
+            moved += some
+        return moved
+
+    async def _piece(self, pace: Pace) -> int:
+        """How many bytes may go at once, when they may."""
+        if not pace.limited:
+            return CHUNK_FRAME_BYTES
+        await paced(pace, self._peer, PIECE_BYTES)
+        return PIECE_BYTES
+
     def _wake_at(self, amount: int) -> None:
         """Be woken when so much has come, and not for every packet: that is half of the work."""
         if amount != self._woken_at:
             self._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVLOWAT, amount)
             self._woken_at = amount
-
-    async def fill_paced(self, room: memoryview) -> bool:
-        """The same, at the rate that this node may receive."""
-        got = 0
-        while got < len(room):
-            piece = room[got : got + await self._piece(self._inward)]
-            if not await self.fill(piece):
-                return False
-            got += len(piece)
-        return True
