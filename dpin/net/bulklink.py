@@ -44,6 +44,7 @@ from dpin.net.pace import Pace
 
 AskPeer = Callable[[NodeId, BlobQuestion | SocketQuestion], Awaitable[Reply]]
 Small = AskManifest | AskHave | SocketQuestion  # all but chunks
+_Put = tuple[int, Small]  # with its number
 
 
 class Lender(Protocol):
@@ -112,7 +113,9 @@ class BulkLink:
         self._wire = Wire(peer, socket, (around.inward, around.outward), counted)
         self._outgoing: bytearray | None = None  # the one buffer of each direction
         self._incoming: bytearray | None = None
-        self._out, self._to_send = trio.open_memory_channel[_Small | _Wanted](BULK_QUESTIONS_MAX)
+        self._out, self._to_send = trio.open_memory_channel[_Small | _Wanted](
+            3 * BULK_QUESTIONS_MAX  # our questions, our answers, chunks asked of us
+        )
         self.questions = Questions(self._question, self._wire.watch)
 
     async def _question(self, number: int, body: bytes) -> None:
@@ -135,7 +138,7 @@ class BulkLink:
             self.questions.end(reason)
 
     async def _run(self) -> None:
-        questions, to_answer = trio.open_memory_channel[tuple[int, bytes]](BULK_QUESTIONS_MAX)
+        questions, to_answer = trio.open_memory_channel[_Put](BULK_QUESTIONS_MAX)
         faults: list[PeerFault] = []
         async with trio.open_nursery() as nursery:
             stop = nursery.cancel_scope.cancel
@@ -186,7 +189,7 @@ class BulkLink:
             sealed.append(self._sealer.sealed(Kind.ANSWER, wanted.number, refused))
         await self._wire.send(sealed[0], *sent)
 
-    async def _read(self, questions: trio.MemorySendChannel[tuple[int, bytes]]) -> None:
+    async def _read(self, questions: trio.MemorySendChannel[_Put]) -> None:
         head = memoryview(bytearray(HEADER_BYTES))
         while await self._wire.fill(head):
             header = read_header(bytes(head))
@@ -229,20 +232,18 @@ class BulkLink:
         self.questions.landed(header.number, wrong)
         return True
 
-    def _put(
-        self, questions: trio.MemorySendChannel[tuple[int, bytes]], number: int, body: bytes
-    ) -> None:
+    def _put(self, questions: trio.MemorySendChannel[_Put], number: int, body: bytes) -> None:
+        question = read_question(body)
         try:
-            questions.send_nowait((number, body))
+            if isinstance(question, AskChunk):
+                self._out.send_nowait(_Wanted(number, question))
+            else:
+                questions.send_nowait((number, question))
         except trio.WouldBlock:
             raise PeerFault("asked more questions at once than its budget allows") from None
 
-    async def _answer(self, questions: trio.MemoryReceiveChannel[tuple[int, bytes]]) -> None:
-        async for number, data in questions:
-            question = read_question(data)
-            if isinstance(question, AskChunk):
-                await self._out.send(_Wanted(number, question))
-                continue
+    async def _answer(self, questions: trio.MemoryReceiveChannel[_Put]) -> None:
+        async for number, question in questions:
             reply: Reply = Refused("it failed here")
             with Contained():
                 reply = await self._around.answerer.answer(self.peer, question)

@@ -1,0 +1,318 @@
+"""One side of the benchmark of bulk transfers, in a process of its own; see `benchmarks.bulk`.
+
+    python -m benchmarks.bulk_side ROLE JSON
+
+Prints one line of JSON when it is ready, and one when it is done; a giver gives until its standard
+input is closed.
+"""
+
+import mmap
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psutil
+import trio
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as Noise
+from multiaddr import Multiaddr
+
+from dpin.base.blob import CHUNK_BYTES, check_chunk
+from dpin.base.errors import Unavailable
+from dpin.base.ids import BlobId
+from dpin.base.machine import Blame
+from dpin.net.blobwire import AskChunk, AskManifest, Manifest
+from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
+from dpin.net.bulkasked import Land
+from dpin.net.host import Host, HostOptions, open_host
+from dpin.node.courier import Courier
+from dpin.storage.blobs import BlobStore
+from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose, StoreEvent
+
+QUOTA: Final = 1 << 40
+FRAME_BYTES: Final = 1 << 20
+TAG_BYTES: Final = 16
+WINDOW: Final = 8
+PROTOCOL: Final = TProtocol("/benchmark/1")
+STREAM_WRITE_BYTES: Final = 64 << 10
+STREAM_READ_BYTES: Final = 256 << 10
+SAMPLE_SECONDS: Final = 0.02
+
+
+class Orders(msgspec.Struct, kw_only=True):
+    """What a side is told to do."""
+
+    folder: str = ""
+    file: str = ""
+    seed: int = 1
+    addresses: list[str] = []
+    blob: str = ""
+    length: int = 0
+    counter: str = ""  # a file in which chunks that came whole are counted
+    port: int = 0
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """What a side has measured."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0  # above what the process had when it was ready
+    chunks: int = 0  # that came
+    address: str = ""
+    blob: str = ""
+    present: int = 0  # chunks that were there before
+
+
+def say(figures: Figures) -> None:
+    """One line to whoever started this."""
+    sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
+    sys.stdout.flush()
+
+
+class Meter:
+    """Wall time, CPU time and memory of this process, from now on."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._idle = self._process.memory_info().rss
+        self._peak = self._idle
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        self._cpu, self._wall = self._used(), time.perf_counter()
+
+    def _used(self) -> float:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_utime + used.ru_stime
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def read(self) -> Figures:
+        """The figures so far."""
+        seconds, cpu = time.perf_counter() - self._wall, self._used() - self._cpu
+        self._over.set()
+        self._watcher.join()
+        return Figures(seconds=seconds, cpu_seconds=cpu, peak_bytes=self._peak - self._idle)
+
+
+# --- bare: AES-GCM over trio's TCP -------------------------------------------------------------
+
+
+async def bare_take(orders: Orders) -> None:
+    """Receive so many frames, each opened."""
+    aead, done = AESGCM(bytes(32)), trio.Event()
+
+    async def come(stream: trio.SocketStream) -> None:
+        meter, buffer = Meter(), bytearray(FRAME_BYTES + TAG_BYTES)
+        room = memoryview(buffer)
+        for number in range(orders.length // FRAME_BYTES):
+            got = 0
+            while got < len(room):
+                got += await stream.socket.recv_into(room[got:])
+            aead.decrypt(number.to_bytes(12), buffer, None)
+        say(meter.read())
+        done.set()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, come, listeners)
+        say(Figures(address=str(listeners[0].socket.getsockname()[1])))
+        await done.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def bare_give(orders: Orders) -> None:
+    """Send so many frames."""
+    aead, data = AESGCM(bytes(32)), os.urandom(FRAME_BYTES)
+    async with await trio.open_tcp_stream("127.0.0.1", orders.port) as stream:
+        meter = Meter()
+        for number in range(orders.length // FRAME_BYTES):
+            await stream.send_all(aead.encrypt(number.to_bytes(12), data, None))
+        say(meter.read())
+        await stream.receive_some(1)
+
+
+# --- py-libp2p: one noise stream ---------------------------------------------------------------
+
+
+def noise_options() -> dict[str, object]:
+    """A host of py-libp2p with noise and its own default muxer."""
+    key = create_new_key_pair()
+    noise = Noise(key, noise_privkey=create_noise_key_pair().private_key)
+    return {"key_pair": key, "sec_opt": {NOISE: noise}}
+
+
+async def noise_take(orders: Orders) -> None:
+    """Receive so many bytes on a stream."""
+    host, done = new_host(**noise_options()), trio.Event()
+
+    async def come(stream: "object") -> None:
+        meter, got = Meter(), 0
+        while got < orders.length:
+            got += len(await stream.read(STREAM_READ_BYTES))  # type: ignore[attr-defined]
+        say(meter.read())
+        await stream.write(b"k")  # type: ignore[attr-defined]
+        done.set()
+
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        host.set_stream_handler(PROTOCOL, come)
+        say(Figures(address=str(host.get_addrs()[0])))
+        await done.wait()
+        await trio.sleep(0.2)
+        await host.close()
+
+
+async def noise_give(orders: Orders) -> None:
+    """Send so many bytes on a stream."""
+    host, data = new_host(**noise_options()), os.urandom(STREAM_WRITE_BYTES)
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        info = info_from_p2p_addr(Multiaddr(orders.addresses[0]))
+        await host.connect(info)
+        stream = await host.new_stream(info.peer_id, [PROTOCOL])
+        meter = Meter()
+        for _ in range(orders.length // STREAM_WRITE_BYTES):
+            await stream.write(data)
+        await stream.read(1)
+        say(meter.read())
+        await host.close()
+
+
+# --- dpin --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    """A host, its bulk plane, a store and a courier, as in a node."""
+
+    host: Host
+    plane: BulkPlane
+    store: BlobStore
+    courier: Courier
+    told: trio.MemoryReceiveChannel[StoreEvent | Blame]
+
+
+@asynccontextmanager
+async def place(orders: Orders) -> AsyncIterator[Place]:
+    """All of these, over loopback."""
+    put, take = trio.open_memory_channel[StoreEvent | Blame](64)
+    store = BlobStore(Path(orders.folder), QUOTA)
+    options = HostOptions(orders.seed.to_bytes(32))
+    async with (
+        open_host(options) as host,
+        open_bulk(host, BulkOptions()) as plane,
+        trio.open_nursery() as nursery,
+    ):
+        if orders.counter:
+            count_chunks(plane, Path(orders.counter))
+        yield Place(host, plane, store, Courier(nursery, plane, store, put.send), take)
+        nursery.cancel_scope.cancel()
+
+
+def count_chunks(plane: BulkPlane, path: Path) -> None:
+    """Count, in a file that outlives this process, each chunk that came whole."""
+    plain = plane.fetch
+    with path.open("r+b") as file:
+        counter = mmap.mmap(file.fileno(), 8)
+
+    async def fetch(peer: "object", question: AskChunk, land: Land, **more: bool) -> None:
+        def counted(data: memoryview) -> None:
+            counter[:8] = (int.from_bytes(counter[:8]) + 1).to_bytes(8)
+            land(data)
+
+        await plain(peer, question, counted, **more)  # type: ignore[arg-type]
+
+    setattr(plane, "fetch", fetch)  # noqa: B010  A method of this one plane.
+
+
+async def give(orders: Orders) -> None:
+    """Keep a file, and give it to everybody until standard input ends."""
+    async with place(orders) as here:
+        here.courier.perform(Keep(orders.file, Purpose.MODEL, None))
+        kept = await here.told.receive()
+        assert isinstance(kept, Kept), kept
+        meter = Meter()
+        say(Figures(address=here.host.addresses[0], blob=kept.blob.hex()))
+        await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+        figures = meter.read()
+        figures.chunks = here.courier.bytes_out[Purpose.MODEL] // CHUNK_BYTES
+        say(figures)
+
+
+async def take(orders: Orders) -> None:
+    """Fetch a blob into the store."""
+    async with place(orders) as here:
+        sources = tuple([await here.host.dial(address) for address in orders.addresses])
+        blob = BlobId(bytes.fromhex(orders.blob))
+        present = 0
+        try:
+            manifest = here.store.manifest(blob)
+            with await here.store.begin(manifest) as download:
+                present = len(download.present)
+        except Unavailable:
+            pass
+        say(Figures(present=present))
+        meter = Meter()
+        here.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        event = await here.told.receive()
+        figures = meter.read()
+        assert isinstance(event, Fetched), event
+        figures.chunks = here.courier.bytes_in[Purpose.MODEL] // CHUNK_BYTES
+        assert here.plane.chunks_direct > 0, here.plane.errors
+        say(figures)
+
+
+async def receive(orders: Orders) -> None:
+    """Fetch a blob and check its chunks, but keep none: what the bulk plane itself can do."""
+    async with place(orders) as here:
+        source = await here.host.dial(orders.addresses[0])
+        blob = BlobId(bytes.fromhex(orders.blob))
+        reply = await here.plane.ask(source, AskManifest(blob))
+        assert isinstance(reply, Manifest)
+        manifest = reply.manifest
+        await here.plane.fetch(source, AskChunk(blob, 0), partial(check_chunk, manifest, 0))
+        say(Figures())
+        meter, indices = Meter(), iter(range(len(manifest.chunks)))
+
+        async def fetch() -> None:
+            for index in indices:
+                land = partial(check_chunk, manifest, index)
+                await here.plane.fetch(source, AskChunk(blob, index), land)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(WINDOW):
+                nursery.start_soon(fetch)
+        figures = meter.read()
+        figures.chunks = len(manifest.chunks)
+        say(figures)
+
+
+ROLES: Final[dict[str, Callable[[Orders], Awaitable[None]]]] = {
+    "bare-take": bare_take,
+    "bare-give": bare_give,
+    "noise-take": noise_take,
+    "noise-give": noise_give,
+    "give": give,
+    "take": take,
+    "receive": receive,
+}
+
+if __name__ == "__main__":
+    trio.run(ROLES[sys.argv[1]], msgspec.json.decode(sys.argv[2], type=Orders))
