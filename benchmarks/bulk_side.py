@@ -250,7 +250,7 @@ async def give(orders: Orders) -> None:
         assert isinstance(kept, Kept), kept
         meter = Meter()
         say(Figures(address=here.host.addresses[0], blob=kept.blob.hex()))
-        await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(sys.stdin.buffer.read)
         figures = meter.read()
         figures.chunks = here.courier.bytes_out[Purpose.MODEL] // CHUNK_BYTES
         say(figures)

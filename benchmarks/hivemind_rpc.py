@@ -10,9 +10,10 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 CALLS: Final = 1_500
 WARM_CALLS: Final = 100
@@ -44,62 +45,77 @@ def measured_by(python: Path | None) -> PeerFigures | None:
     return PeerFigures(*json.loads(done.stdout.splitlines()[-1]))
 
 
-async def measure() -> PeerFigures:
-    """Two daemons on loopback, as they come."""
-    p2p = import_module("hivemind.p2p").P2P
-    dht, runtime = (
-        import_module("hivemind.proto.dht_pb2"),
-        import_module("hivemind.proto.runtime_pb2"),
-    )
-    plain = {
-        "nat_port_map": False,
-        "auto_nat": False,
-        "use_relay": False,
-        "host_maddrs": ["/ip4/127.0.0.1/tcp/0"],
-    }
-    server = await p2p.create(**plain)
-    client = await p2p.create(initial_peers=await server.get_visible_maddrs(), **plain)
+class Tensor(Protocol):
+    """hivemind's message with bytes in it."""
 
-    async def ping(_request: object, _context: object) -> object:
-        return dht.PingResponse(available=True)
+    buffer: bytes
 
-    async def count(requests, _context):  # type: ignore[no-untyped-def]  # hivemind's own shapes
-        length = 0
-        async for request in requests:
-            length += len(request.buffer)
-        yield runtime.Tensor(buffer=str(length).encode())
 
-    await server.add_protobuf_handler("ping", ping, dht.PingRequest)
-    await server.add_protobuf_handler(
-        "count", count, runtime.Tensor, stream_input=True, stream_output=True
-    )
+async def daemons() -> tuple[object, object]:
+    """Two of them on loopback, as they come; the first one serves."""
+    make = import_module("hivemind.p2p").P2P.create
+    plain = {"nat_port_map": False, "auto_nat": False, "use_relay": False}
+    here = ["/ip4/127.0.0.1/tcp/0"]
+    server = await make(host_maddrs=here, **plain)
+    known = await server.get_visible_maddrs()
+    return server, await make(host_maddrs=here, initial_peers=known, **plain)
+
+
+async def round_trips(server: object, client: object) -> list[float]:
+    """Microseconds of each of many questions, one after the other, sorted."""
+    wire = import_module("hivemind.proto.dht_pb2")
+
+    async def answer(_request: object, _context: object) -> object:
+        return wire.PingResponse(available=True)
+
+    await server.add_protobuf_handler("ping", answer, wire.PingRequest)  # type: ignore[attr-defined]
+    ask = client.call_protobuf_handler  # type: ignore[attr-defined]
     micros = []
     for _ in range(CALLS):
         begun = time.perf_counter()
-        question = dht.PingRequest()
-        await client.call_protobuf_handler(server.peer_id, "ping", question, dht.PingResponse)
+        await ask(server.peer_id, "ping", wire.PingRequest(), wire.PingResponse)  # type: ignore[attr-defined]
         micros.append(1e6 * (time.perf_counter() - begun))
-    rates = []
+    return sorted(micros[WARM_CALLS:])
+
+
+async def stream_rates(server: object, client: object) -> list[float]:
+    """MB/s of streams of bytes, sorted."""
+    wire = import_module("hivemind.proto.runtime_pb2")
     piece = os.urandom(PIECE_BYTES)
 
-    async def pieces():  # type: ignore[no-untyped-def]
-        for _ in range(PIECES):
-            yield runtime.Tensor(buffer=piece)
+    async def count(pieces: AsyncIterator[Tensor], _context: object) -> AsyncIterator[object]:
+        length = 0
+        async for one in pieces:
+            length += len(one.buffer)
+        yield wire.Tensor(buffer=str(length).encode())
 
+    async def pieces() -> AsyncIterator[object]:
+        for _ in range(PIECES):
+            yield wire.Tensor(buffer=piece)
+
+    add = server.add_protobuf_handler  # type: ignore[attr-defined]
+    await add("count", count, wire.Tensor, stream_input=True, stream_output=True)
+    rates = []
     for _ in range(STREAMS):
         begun = time.perf_counter()
-        answers = await client.iterate_protobuf_handler(
-            server.peer_id, "count", pieces(), runtime.Tensor
-        )
-        async for answer in answers:
+        peer = server.peer_id  # type: ignore[attr-defined]
+        ask = client.iterate_protobuf_handler  # type: ignore[attr-defined]
+        async for answer in await ask(peer, "count", pieces(), wire.Tensor):
             if int(answer.buffer) != PIECES * PIECE_BYTES:
                 raise SystemExit("not all of it came")
         rates.append(PIECES * PIECE_BYTES / 1e6 / (time.perf_counter() - begun))
-    await client.shutdown()
-    await server.shutdown()
-    counted = sorted(micros[WARM_CALLS:])
-    middle, late = counted[len(counted) // 2], counted[len(counted) * 99 // 100]
-    return PeerFigures(middle, late, sorted(rates)[len(rates) // 2])
+    return sorted(rates)
+
+
+async def measure() -> PeerFigures:
+    """Both."""
+    server, client = await daemons()
+    micros = await round_trips(server, client)
+    rates = await stream_rates(server, client)
+    for daemon in (client, server):
+        await daemon.shutdown()  # type: ignore[attr-defined]
+    count = len(micros)
+    return PeerFigures(micros[count // 2], micros[count * 99 // 100], rates[len(rates) // 2])
 
 
 if __name__ == "__main__":
