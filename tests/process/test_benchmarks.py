@@ -54,3 +54,13 @@ def test_the_benchmark_of_proofs_checks_each_of_them() -> None:
     table = printed_by("benchmarks.proofs")
     assert "bytes an account" in table
     assert "| 31 | account |" in table
+
+
+def test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill() -> None:
+    table = printed_by("benchmarks.bulk")
+    [again] = [line for line in table.splitlines() if "fetched again" in line]
+    assert "goal at most 2" in again
+
+
+def test_the_benchmark_of_requests_checks_each_answer() -> None:
+    assert "bulk socket" in printed_by("benchmarks.requests")
