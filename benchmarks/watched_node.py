@@ -82,7 +82,7 @@ def main() -> int:
     setattr(driver, "Bulletin", Watched)  # noqa: B010  The node makes its parts by these names.
     setattr(peer, "Remembering", Kept)  # noqa: B010
     flags = Flags(options.home, "", dict(SETTINGS))
-    profiler = cProfile.Profile(time.process_time)  # Of a busy machine, only what is spent here.
+    profiler = cProfile.Profile()
     code = profiler.runcall(run_process, flags) if options.profile else run_process(flags)
     options.notes.write_text("".join(lines()))
     if options.profile:

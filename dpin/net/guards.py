@@ -34,7 +34,7 @@ from libp2p.tools.anyio_service import Service
 from libp2p.transport.tcp.tcp import TCP
 
 from dpin.base.errors import PeerFault, Unavailable
-from dpin.net import inbound, muxing
+from dpin.net import inbound, muxing, swift
 from dpin.net.budget import (
     CONNECTIONS_PER_PEER_MAX,
     STREAMS_PER_PEER_MAX,
@@ -226,5 +226,9 @@ def apply_once() -> None:
     muxing.bounded_windows()
     muxing.waking_resets()
     muxing.frugal_windows()
+    swift.read_ahead()
+    swift.straight_writes()
+    swift.straight_reads()
+    swift.quick_locks()
     inbound.both_families()
     quiet_logs()

@@ -1,0 +1,183 @@
+"""What py-libp2p 0.8.1 spends on each message that it need not; nothing on the wire changes.
+
+A turn of trio's loop costs tens of microseconds, as much as a signature. For one small message
+libp2p took about ten of them on each side, most to acquire locks that nobody held.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.yamux.yamux import (
+    HEADER_SIZE,
+    TYPE_DATA,
+    YAMUX_HEADER_FORMAT,
+    Yamux,
+    YamuxStream,
+)
+
+SERVED_MAX: Final = 32  # reads that are served from memory without a turn of the loop
+READ_AHEAD: Final = 64 << 10  # bytes that one read takes from a socket, at most
+WRITE_MAX: Final = (64 << 10) - HEADER_SIZE  # of one frame, as yamux itself writes them
+_KEPT: Final = "dpin_ahead"
+_LOCKED: Final = "dpin_quick_locks"
+
+
+class _Ahead:
+    """What was read from one socket and nobody has asked for yet."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.served = 0
+
+    def take(self, n: int) -> bytes:
+        """So much of it, or all."""
+        piece = bytes(self.bytes[:n])
+        del self.bytes[:n]
+        self.served += 1
+        return piece
+
+
+def read_ahead() -> None:
+    """P21: a message is read in pieces of two bytes and the rest, each with a turn of the loop.
+
+    Here a read takes what the socket has, and small ones are served from that; now and then the
+    others have their turn, whatever comes.
+    """
+    plain = TrioTCPStream.read
+
+    async def read(stream: TrioTCPStream, n: int | None = None) -> bytes:
+        ahead: _Ahead = stream.__dict__.setdefault(_KEPT, _Ahead())
+        whole = n is None or n >= READ_AHEAD
+        if n == 0 or (whole and not ahead.bytes):
+            return bytes(await plain(stream, n))
+        if not ahead.bytes:
+            ahead.bytes += await plain(stream, READ_AHEAD)
+            ahead.served = 0
+        elif ahead.served >= SERVED_MAX:
+            ahead.served = 0
+            await trio.lowlevel.checkpoint()
+        return ahead.take(READ_AHEAD if n is None else n)
+
+    if plain.__module__ != __name__:
+        TrioTCPStream.read = read
+
+
+class QuickLock:
+    """A lock that costs a turn of the loop only where somebody holds it."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+        return self._lock.locked()
+
+    def acquire_nowait(self) -> None:
+        """Take it, or raise trio.WouldBlock."""
+        self._lock.acquire_nowait()
+
+    async def acquire(self) -> None:
+        """Take it, at once or in turn."""
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        self._lock.release()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def quick_locks() -> None:
+    """P24: a lock of trio gives up its turn even where nobody holds it.
+
+    A message passed six of them. What reads and writes sockets gives up its turn anyway.
+    """
+    for kind, names in (
+        (TrioTCPStream, ("read_lock", "write_lock")),
+        (Yamux, ("streams_lock", "_write_lock")),
+        (YamuxStream, ("window_lock",)),
+        (NetStream, ("_state_lock",)),
+    ):
+        if _LOCKED not in kind.__dict__:
+            setattr(kind, _LOCKED, True)
+            kind.__init__ = _with_locks(kind.__init__, names)
+
+
+def _with_locks(plain: Callable[..., None], names: Sequence[str]) -> Callable[..., None]:
+    def start(made: object, *rest: object, **named: object) -> None:
+        plain(made, *rest, **named)
+        for name in names:
+            assert isinstance(getattr(made, name), trio.Lock), "libp2p has changed"
+            setattr(made, name, QuickLock())
+
+    return start
+
+
+def straight_writes() -> None:
+    """P22: a frame passes four locks on its way to the socket, each with a turn of the loop.
+
+    Here one that fits its window goes at once where nobody else is writing.
+    """
+    plain = YamuxStream.write
+
+    async def write(stream: YamuxStream, data: bytes) -> None:
+        lock = stream.conn._write_lock  # noqa: SLF001  Whoever writes a frame holds it.
+        fits = 0 < len(data) <= min(stream.send_window, WRITE_MAX)
+        if not fits or stream.send_closed or stream.closed or lock.locked():
+            await plain(stream, data)
+            return
+        stream.send_window -= len(data)
+        header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, stream.stream_id, len(data))
+        lock.acquire_nowait()
+        try:
+            await stream.conn.secured_conn.write(header + data)
+        finally:
+            lock.release()
+
+    if plain.__module__ != __name__:
+        YamuxStream.write = write
+
+
+def straight_reads() -> None:
+    """P23: whoever reads a stream takes a lock of the whole connection before it may look.
+
+    Here what is there is taken, and what is not is waited for; ends are left to libp2p.
+    """
+    plain = Yamux.read_stream
+
+    async def read_stream(connection: Yamux, stream_id: int, n: int = -1) -> bytes:
+        while n > 0 and _is_open(connection, stream_id):
+            buffer = connection.stream_buffers.get(stream_id)
+            if buffer:
+                piece = bytes(buffer[:n])
+                del buffer[:n]
+                return piece
+            event = connection.stream_events.get(stream_id)
+            if buffer is None or event is None:
+                break
+            await event.wait()
+            if connection.stream_events.get(stream_id) is event:
+                connection.stream_events[stream_id] = trio.Event()
+        return bytes(await plain(connection, stream_id, n))
+
+    if plain.__module__ != __name__:
+        Yamux.read_stream = read_stream
+
+
+def _is_open(connection: Yamux, stream_id: int) -> bool:
+    """Whether more may come on a stream, and nothing has gone wrong with it."""
+    stream = connection.streams.get(stream_id)
+    if stream is None or connection.event_shutting_down.is_set():
+        return False
+    return not (stream.recv_closed or stream.closed or stream.reset_received)
