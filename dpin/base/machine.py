@@ -5,7 +5,7 @@ effects in order, and makes every `Store(sync=True)` and `Roll` of a batch durab
 effect of that batch, or of a later one, leaves the node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -60,10 +60,13 @@ class Store:
 class Roll:
     """Begin the log anew with these records: all that is still needed of what was stored so far.
 
-    As durable as a `Store` with `sync`; a crash leaves the old log or the new one.
+    As durable as a `Store` with `sync`; a crash leaves the old log or the new one. The records may
+    be many, and made as they are taken: whoever performs it may take its time, and go on with the
+    old log meanwhile, unless that is of no use any more (`at_once`). The next Roll ends this one.
     """
 
-    records: Sequence[bytes]
+    records: Iterable[bytes]
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

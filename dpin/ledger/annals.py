@@ -1,6 +1,6 @@
 """What a node knows of epochs that are over: how each ended, and the blocks of the newest few."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from dpin.base.codec import Wire, encode
@@ -54,17 +54,25 @@ class Annals:
         self.closings[handover.epoch] = handover
         self.newest = handover.certificate
 
-    def begun(self, opening: Opening) -> Sequence[Store | Roll]:
+    def begun(self, opening: Opening, *, joined: bool = False) -> Sequence[Store | Roll]:
         """What the log must hold before the first block of an epoch.
 
         Without a keeper there is no state to begin with: the log goes on. An archive keeps what was
-        written before, and how that ended.
+        written before, and how that ended. Who has `joined` has a log that ends otherwise.
         """
         closings = [encode(one) for _, one in sorted(self.closings.items())]
         end = Store(encode(Record(END, closings[-1])), sync=True)
         if self._keeper is None:
             return [end]
-        records = [Record(CLOSED, closing) for closing in closings]
-        records += [Record(STATE, piece) for piece in self._keeper.pieces()]
-        records.append(Record(OPENING, encode(opening)))
-        return [end, Roll([encode(record) for record in records])]
+        pieces = self._keeper.pieces()
+        records = _beginning(closings, pieces, encode(opening))
+        return [Roll(records, at_once=True)] if joined else [end, Roll(records)]
+
+
+def _beginning(closings: list[bytes], pieces: Iterable[bytes], opening: bytes) -> Iterator[bytes]:
+    """What a log begins with; the state is written down as it is asked for."""
+    for closing in closings:
+        yield encode(Record(CLOSED, closing))
+    for piece in pieces:
+        yield encode(Record(STATE, piece))
+    yield encode(Record(OPENING, opening))

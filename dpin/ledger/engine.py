@@ -204,8 +204,7 @@ class Engine:
         )
         self._accepted.clear()
         self._open(opening)
-        begun = self.annals.begun(opening)[-1:]  # What was written before did not end like that.
-        return Progress([*begun], turned=handovers[-1])
+        return Progress([*self.annals.begun(opening, joined=True)], turned=handovers[-1])
 
     def _turn(self, handover: Handover) -> None:
         """Go to the next epoch. What commits no more waits again."""

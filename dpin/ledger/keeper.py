@@ -1,6 +1,6 @@
 """Between a replica and its executor: a whole state, to keep, to find again, or to show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from dpin.ledger.assembly import Restored
 from dpin.ledger.execute import Executor
@@ -15,15 +15,16 @@ class Keeper:
         self._executor = executor
         self._reader = Reader()
 
-    def pieces(self) -> Sequence[bytes]:
+    def pieces(self) -> Iterable[bytes]:
         """Records of the newest such state, right after it; older receipts are held no more.
 
-        So a node answers the same before and after a start from these records.
+        So a node answers the same before and after a start from these records. They are made as
+        they are taken, which must be done before the next such state is kept.
         """
         executor = self._executor
         frozen = executor.frozen.states[-1]
         executor.receipts.forget(leaves_from(executor.receipts, frozen.size))
-        return list(pieces(frozen, executor.receipts))
+        return pieces(frozen, executor.receipts)
 
     def read(self, piece: bytes) -> bool:
         """The next of such records; whether it was the last, and the executor is there now.

@@ -56,8 +56,12 @@ def leaves_from(log: ReceiptLog, size: int) -> int:
 def pieces(frozen: Frozen, log: ReceiptLog) -> Iterator[bytes]:
     """The records of a frozen state, in order, each well below a record's limit."""
     first = leaves_from(log, frozen.size)
-    peaks = log.tree.peaks(first)
-    yield encode(Head(frozen.checkpoint, frozen.hashes, first, peaks, frozen.size))
+    head = Head(frozen.checkpoint, frozen.hashes, first, log.tree.peaks(first), frozen.size)
+    return _pieces(head, frozen, log)
+
+
+def _pieces(head: Head, frozen: Frozen, log: ReceiptLog) -> Iterator[bytes]:
+    yield encode(head)
     for bucket in range(BUCKETS):
         start: int | None = 0
         while start is not None:
@@ -65,7 +69,7 @@ def pieces(frozen: Frozen, log: ReceiptLog) -> Iterator[bytes]:
             yield encode(BucketPiece(bucket, entries, start is None))
     page: list[bytes] = []
     size = 0
-    for index in range(first, frozen.size):
+    for index in range(head.first, frozen.size):
         page.append(encode(log[index]))
         size += len(page[-1])
         if size >= PAGE_BYTES:

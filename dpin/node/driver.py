@@ -49,6 +49,7 @@ from dpin.node.home import (
 from dpin.node.names import name_of
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
+from dpin.node.rolling import Roller
 from dpin.node.settings import Settings
 from dpin.node.surroundings import Surroundings
 from dpin.node.vault import Vault, identity_of
@@ -198,6 +199,7 @@ class Node:
         self._clock = Clock()
         self._tell, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
+        self._roller = Roller(nursery, shells.log, self._rolled)
         self._waiting = 0  # batches handed to the writer and not acted on
         self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
         self._courier = Courier(nursery, shells.plane, shells.store, self._told)
@@ -304,11 +306,16 @@ class Node:
             elif isinstance(effect, Roll):
                 if records:
                     self._shells.log.append(records)
-                self._shells.log.roll(effect.records)
                 records, sync = [], True
+                self._roller.perform(effect)
         if records:
             self._shells.log.append(records)
         return sync
+
+    def _rolled(self) -> None:
+        """The log has begun anew: the next sync makes that final."""
+        self._waiting += 1
+        self._batches.send_nowait(())
 
     async def _write(self) -> None:
         """Make the log durable, then do what waited for it: one sync for all that wait."""

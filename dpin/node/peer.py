@@ -5,7 +5,7 @@ domain effect is another's event; `step` runs until only outside effects remain.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, assert_never
@@ -325,12 +325,18 @@ class Peer:
         if not isinstance(effect, Roll):
             return effect
         produced = [encode(unit) for unit in self.defender.held]
-        kept = {
+        kept: dict[Owner, Iterable[bytes]] = {
             Owner.LEDGER: effect.records,
-            Owner.OWN_JOB: self._own_jobs,
             Owner.PRODUCED: produced,
         }
-        return Roll([bytes([owner]) + record for owner in Owner for record in kept[owner]])
+        kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.
+        return Roll(_owned_records(kept), effect.at_once)
+
+
+def _owned_records(kept: Mapping[Owner, Iterable[bytes]]) -> Iterator[bytes]:
+    for owner in Owner:
+        for record in kept[owner]:
+            yield bytes([owner]) + record
 
 
 def _owned(owner: Owner, store: Store) -> Store:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from dpin.base.chance import Chance
 from dpin.base.ids import NodeId
 from dpin.base.machine import Machine, PeerDown, PeerUp, Roll, Store
 from dpin.base.units import NEVER, Instant, Micros, after
 from dpin.sim.disk import Disk
+
+UNFINISHED_ONE_IN: Final = 4
 
 AnyMachine = Machine[object, object]  # what a world drives: it knows no machine's own words
 
@@ -61,6 +63,7 @@ class Station:
     boot: Boot
     disk: Disk
     timer: Chance
+    rolls: Chance
     offset: Micros  # the node's clock, less the world's
     body: Body | None = None
     life: int = 0
@@ -97,8 +100,11 @@ class Station:
                 case Store(record):
                     self.disk.append(record)
                     sync = sync or effect.sync
-                case Roll(records):
-                    self.disk.roll(records)
+                case Roll(records, at_once):
+                    # Production writes a state while the old log goes on; one in so many times it
+                    # does not come to its end before the next, or before a crash.
+                    if at_once or self.rolls.below(UNFINISHED_ONE_IN):
+                        self.disk.roll(list(records))
                     sync = True
                 case _:
                     pass

@@ -63,8 +63,8 @@ class World:
         reach = self._habits.skew_max
         offset = Micros(dice(self._seed, "clock", node).below(2 * reach + 1) - reach)
         disk = Disk(self._habits.disk, dice(self._seed, "disk", node))
-        timer = dice(self._seed, "timer", node)
-        self.stations[node] = Station(node, boot, disk, timer, offset)
+        timer, rolls = dice(self._seed, "timer", node), dice(self._seed, "rolls", node)
+        self.stations[node] = Station(node, boot, disk, timer, rolls, offset)
         self.start(node)
 
     def start(self, node: NodeId) -> None:
@@ -131,6 +131,7 @@ class World:
     def _perform(self, station: Station, effects: Sequence[object]) -> None:
         """Write and set the timer now; do the rest when all that was synced so far is durable."""
         now = self.timeline.now
+        effects = [_written(effect) for effect in effects]
         for effect in effects:
             if isinstance(effect, Store | Roll | Wake):
                 self._record(station.node, effect)
@@ -185,3 +186,10 @@ class World:
         twice = station.timer.below(MILLION) < TIMER_TWICE_PPM
         for _ in range(1 + twice):
             self._happen(station, station.life, Tick())
+
+
+def _written(effect: object) -> object:
+    """A roll's records are made as they are taken; here they are, all of them."""
+    if isinstance(effect, Roll):
+        return Roll(list(effect.records), effect.at_once)
+    return effect

@@ -3,7 +3,8 @@
 The log is a folder of segments, numbered from 1; the one with the highest number is current and it
 alone is replayed. A new segment begins with everything that is still needed of the older ones. It
 is written beside them under another name and takes its own name when it is durable, so a crash
-leaves the old segment current or the new one, each whole.
+leaves the old segment current or the new one, each whole. While it is written the old one may go
+on: what is appended meanwhile is in both.
 
 A failed write or sync is final. After a failed fsync the kernel may have dropped the very pages
 that it could not write and report the next one as good, so the log refuses everything from then on;
@@ -131,6 +132,8 @@ class Log:
     def __init__(self, descriptor: int, path: Path, end: int, *, archive: bool = False) -> None:
         """Go on at offset `end` of an open segment; `Log.open` makes one from a folder."""
         self._segments = [_Segment(descriptor, path, end)]  # oldest first; all but [0] unfinished
+        self._draft: _Segment | None = None  # being written, while the last one is in use
+        self._since: list[bytes] = []  # records that the draft must end with
         self._archive = archive
         self._broken: str | None = None
         self._syncing = trio.Lock()  # close waits: a number closed under a sync may be reused
@@ -156,6 +159,8 @@ class Log:
             self._segments[-1].write(records)
         except OSError as error:
             raise self._break(error) from error
+        if self._draft is not None:
+            self._since += records
 
     def roll(self, carry: Iterable[bytes]) -> None:
         """Go on in a new segment that begins with `carry`: all that is needed of what was written.
@@ -163,17 +168,49 @@ class Log:
         The next `sync` makes it durable and then current; a crash before that leaves the old one.
         Raises Unavailable.
         """
+        self.begin_roll()
+        self.carry(carry)
+        self.end_roll()
+
+    def begin_roll(self) -> None:
+        """Begin a new segment, and go on in the old one until `end_roll`. Raises Unavailable.
+
+        One that was begun before, and did not come to its end, is given up.
+        """
         self._refuse_if_broken()
+        self._give_up()
         last = self._segments[-1].path
+        segment = _Segment(-1, last.with_name(segment_name(_number(last) + 1)))
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
         try:
-            number = _number(last) + 1
-            segment = _Segment(-1, last.with_name(segment_name(number)))
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
             segment.descriptor = os.open(segment.unfinished, flags, _PRIVATE)
-            self._segments.append(segment)
-            segment.write(carry)
         except OSError as error:
             raise self._break(error) from error
+        self._draft = segment
+
+    def carry(self, records: Iterable[bytes]) -> None:
+        """More of what the new segment begins with. Raises Unavailable."""
+        self._refuse_if_broken()
+        assert self._draft is not None, "a roll has begun"
+        try:
+            self._draft.write(records)
+        except OSError as error:
+            raise self._break(error) from error
+
+    def end_roll(self) -> None:
+        """All was carried: what was appended meanwhile follows, and all that comes.
+
+        The next `sync` makes the segment durable and then current. Raises Unavailable.
+        """
+        self.carry(self._since)
+        assert self._draft is not None, "a roll has begun"
+        self._segments.append(self._draft)
+        self._draft, self._since = None, []
+
+    def _give_up(self) -> None:
+        if self._draft is not None:
+            os.close(self._draft.descriptor)
+            self._draft, self._since = None, []
 
     async def sync(self) -> None:
         """Return when everything appended before this call is durable. Raises Unavailable."""
@@ -194,6 +231,7 @@ class Log:
         with trio.CancelScope(shield=True):
             async with self._syncing:
                 self._broken = self._broken or "it was closed"
+                self._give_up()
                 while self._segments:
                     os.close(self._segments.pop().descriptor)
 

@@ -31,6 +31,8 @@ import trio
 from dpin.storage.log import Log
 from tests.storage.test_segments import CARRY, LATE
 
+CALLERS = {"_flush", "begin_roll", "sync", "_make_durable", "_make_name_durable"}
+CALLERS |= {"unlink", "rename"}
 CALLS = {"open", "write", "fdatasync", "fsync", "rename", "unlink", "close"}
 folder, last, archive = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "archive"
 seen, armed = [], []
@@ -40,9 +42,7 @@ def watch(frame, event, called):
     module = getattr(called, "__module__", "")
     if not armed or event != "c_call" or module != "posix" or name not in CALLS:
         return
-    if not {"_flush", "roll", "sync", "_make_durable", "_make_name_durable", "unlink", "rename"} & {
-        frame.f_code.co_name
-    }:
+    if frame.f_code.co_name not in CALLERS:
         return
     if len(seen) == last:
         os.write(1, " ".join(seen).encode())
@@ -148,6 +148,53 @@ async def test_a_roll_that_was_not_synced_never_was(tmp_path: Path) -> None:
     await log.close()
     assert await replayed(folder) == OLD
     assert [path.name for path in folder.iterdir()] == [segment_name(1)]
+
+
+async def test_a_log_goes_on_while_the_next_one_is_written(tmp_path: Path) -> None:
+    folder = await made(tmp_path / "wal")
+    log, _replay = await Log.open(folder)
+    log.begin_roll()
+    log.carry(CARRY[:1])
+    log.append([LATE])
+    await log.sync()
+    assert [path.name for path in finished(folder)] == [segment_name(1)]
+    log.carry(CARRY[1:])
+    log.end_roll()
+    log.append([b"more"])
+    await log.sync()
+    await log.close()
+    assert await replayed(folder) == [*CARRY, LATE, b"more"]
+    assert [path.name for path in folder.iterdir()] == [segment_name(2)]
+
+
+async def test_a_roll_that_never_ends_costs_nothing_that_was_synced(tmp_path: Path) -> None:
+    folder = await made(tmp_path / "wal")
+    log, _replay = await Log.open(folder)
+    log.begin_roll()
+    log.carry(CARRY)
+    log.append([LATE])
+    await log.sync()
+    await log.close()
+    assert await replayed(folder) == [*OLD, LATE]
+
+
+async def test_a_roll_takes_the_place_of_one_that_has_not_ended(tmp_path: Path) -> None:
+    folder = await made(tmp_path / "wal")
+    log, _replay = await Log.open(folder)
+    log.begin_roll()
+    log.carry([b"never"])
+    log.append([LATE])
+    log.begin_roll()
+    log.carry(CARRY)
+    log.append([b"more"])
+    log.end_roll()
+    await log.sync()
+    await log.close()
+    assert await replayed(folder) == [*CARRY, b"more"]
+
+
+def finished(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix == ".log")
 
 
 async def test_an_archive_keeps_every_segment_and_replays_the_last(tmp_path: Path) -> None:
