@@ -42,7 +42,7 @@ class _Ahead:
 
 
 def read_ahead() -> None:
-    """P21: a message is read in pieces of two bytes and the rest, each with a turn of the loop.
+    """P30: a message is read in pieces of two bytes and the rest, each with a turn of the loop.
 
     Here a read takes what the socket has, and small ones are served from that; now and then the
     others have their turn, whatever comes.
@@ -99,7 +99,7 @@ class QuickLock:
 
 
 def quick_locks() -> None:
-    """P24: a lock of trio gives up its turn even where nobody holds it.
+    """P33: a lock of trio gives up its turn even where nobody holds it.
 
     A message passed six of them. What reads and writes sockets gives up its turn anyway.
     """
@@ -125,7 +125,7 @@ def _with_locks(plain: Callable[..., None], names: Sequence[str]) -> Callable[..
 
 
 def straight_writes() -> None:
-    """P22: a frame passes four locks on its way to the socket, each with a turn of the loop.
+    """P31: a frame passes four locks on its way to the socket, each with a turn of the loop.
 
     Here one that fits its window goes at once where nobody else is writing.
     """
@@ -150,7 +150,7 @@ def straight_writes() -> None:
 
 
 def straight_reads() -> None:
-    """P23: whoever reads a stream takes a lock of the whole connection before it may look.
+    """P32: whoever reads a stream takes a lock of the whole connection before it may look.
 
     Here what is there is taken, and what is not is waited for; ends are left to libp2p.
     """
