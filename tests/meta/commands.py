@@ -43,7 +43,7 @@ TESTED: Final = {
 
 # Not run by pytest, and why.
 EXEMPT: Final = {
-    "python -m benchmarks.rounds": "what it starts, benchmarks.node starts too; CI has no time for both",
+    "python -m benchmarks.rounds": "what it starts, benchmarks.node starts too: no time for both",
     "scripts/test": "it is what runs the tests",
     "scripts/demo": "scripts/test ends with scripts/demo --short",
 }
