@@ -1,20 +1,39 @@
 """The log begins anew while the node goes on: a state is written piece by piece."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 import trio
 
 from dpin.base.machine import Roll
-from dpin.storage.log import Log
 
 REST_SECONDS_PER_BYTE: Final = 1e-7  # after each piece: about as long as it took
+
+
+class Rolling(Protocol):
+    """The log; see dpin.storage.log.Log."""
+
+    def roll(self, carry: Iterable[bytes]) -> None:
+        """At once."""
+        ...
+
+    def begin_roll(self) -> None:
+        """From here on."""
+        ...
+
+    def carry(self, records: Iterable[bytes]) -> None:
+        """More."""
+        ...
+
+    def end_roll(self) -> None:
+        """That was all."""
+        ...
 
 
 class Roller:
     """One roll at a time; the next one takes the place of one that has not come to its end."""
 
-    def __init__(self, nursery: trio.Nursery, log: Log, done: Callable[[], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, log: Rolling, done: Callable[[], None]) -> None:
         """`done` is called when all is written; the sync after that makes it final."""
         self._nursery = nursery
         self._log = log
