@@ -4,13 +4,21 @@ Validity of a signature is, by definition, that libsodium's `crypto_sign_verify_
 it (`docs/protocol/base.md`); `check_edge_cases` pins the cases on which libraries differ.
 """
 
-from hashlib import sha256
+from hashlib import sha256, shake_256
 from typing import Final, NamedTuple
 
 from blake3 import blake3
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
+from nacl.bindings import (
+    crypto_scalarmult,
+    crypto_sign,
+    crypto_sign_ed25519_pk_to_curve25519,
+    crypto_sign_ed25519_sk_to_curve25519,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+)
+from nacl.exceptions import BadSignatureError, CryptoError
 
+from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
 
 SEED_BYTES: Final = 32
@@ -38,6 +46,7 @@ class SigningKey:
     def __init__(self, seed: bytes) -> None:
         public, self._secret = crypto_sign_seed_keypair(seed)
         self.node_id = NodeId(public)
+        self._seed = seed
 
     def sign(self, tag: str, chain: ChainId, what: Digest) -> bytes:
         """Sign `what` as a statement of kind `tag` on `chain`; 64 bytes."""
@@ -50,6 +59,21 @@ class SigningKey:
         """
         assert text.startswith("dpin/"), "a note begins with its origin"
         return crypto_sign(text.encode(), self._secret)[:SIGNATURE_BYTES]
+
+    def derived(self, tag: str, what: bytes, count: int) -> bytes:
+        """`count` secret bytes that only this key finds, the same each time: SHAKE-256."""
+        return shake_256(tag.encode() + b"\0" + self._seed + what).digest(count)
+
+    def agreed(self, peer: NodeId) -> bytes:
+        """X25519 between this key and a peer's, both carried over from Ed25519; hash it before use.
+
+        Raises PeerFault where the peer's id is no point to agree with.
+        """
+        try:
+            theirs = crypto_sign_ed25519_pk_to_curve25519(peer)
+            return crypto_scalarmult(crypto_sign_ed25519_sk_to_curve25519(self._secret), theirs)
+        except (CryptoError, RuntimeError, ValueError):
+            raise PeerFault("a node id that nobody can agree on a key with") from None
 
 
 def verify(signer: NodeId, tag: str, chain: ChainId, what: Digest, signature: bytes) -> bool:

@@ -16,6 +16,7 @@ from dpin.compute.tensors import as_float
 
 ARCHITECTURE: Final = "dpin-byte-gpt-1"
 MODEL_FILE: Final = "model.safetensors"
+LINEAGE_FILE: Final = "lineage.json"
 
 README: Final = """\
 # A byte-level model, trained on a dpin network
@@ -26,6 +27,7 @@ README: Final = """\
 | `config.json` | sizes of the model, and the digest of its weights |
 | `model.py` | the model in plain torch: it needs nothing else |
 | `provenance.json` | the job that made it |
+| `lineage.json` | the same, round by round, signed: `dpin lineage .` draws and verifies it |
 
 Load it with torch and safetensors alone, in this folder:
 

@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round, short
 from dpin.compute import hub
+from dpin.compute.aggregation.screen import read_offered, round_mean, screened
 from dpin.compute.alone import Measure, Measured
+from dpin.compute.budget import check_budget
 from dpin.compute.checkpoint import (
     Moments,
     Start,
@@ -17,16 +20,19 @@ from dpin.compute.checkpoint import (
     decode_global,
     encode_global,
     encode_window,
+    float_root,
 )
 from dpin.compute.course import course_of
 from dpin.compute.door import Door
 from dpin.compute.examples import Examples, encode_shard, examples_of
-from dpin.compute.export import copied_files, model_directory
+from dpin.compute.export import LINEAGE_FILE, copied_files, model_directory
 from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train
-from dpin.compute.outer import error_root, merge
+from dpin.compute.maskwork import MaskWork
+from dpin.compute.outer import error_root
 from dpin.compute.rechecks import Rechecks
 from dpin.compute.rules import rule_of
+from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Shelf
 from dpin.compute.state import state_hash
 from dpin.compute.task import (
@@ -43,6 +49,7 @@ from dpin.compute.task import (
     TrainManifest,
     TrainUnit,
 )
+from dpin.compute.tensors import as_float
 from dpin.compute.ticker import Ticker, micronats
 from dpin.compute.train import Trainer, seat_examples
 from dpin.compute.unit import (
@@ -52,8 +59,9 @@ from dpin.compute.unit import (
     UnitOrder,
     Watch,
     run_unit,
+    trusted_movement,
 )
-from dpin.compute.updates import Update, decode_update, encode_update
+from dpin.compute.updates import encode_update
 
 LEASES_KEPT: Final = 8  # whose optimizer state stays in memory
 
@@ -67,6 +75,7 @@ class HeldJob:
         self._folder = command.folder
         self._manifest = decode(TrainManifest, command.manifest)
         check_train(self._manifest)
+        check_budget(self._manifest.privacy, self._manifest.rounds)
         if len(command.shards) != len(self._manifest.shards):
             raise Misuse("the files given are not those of the manifest's shards")
         self._shards = [door.files.read(path) for path in command.shards]
@@ -86,6 +95,8 @@ class HeldJob:
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
+        count = len(self._state.parameters)
+        self.masks = MaskWork(door, self._manifest, command.folder, count)
 
     @property
     def opened(self) -> Opened:
@@ -153,26 +164,43 @@ class HeldJob:
         """The outer step. A malformed update counts for nothing: all nodes hold the same bytes."""
         if command.round != self._state.round:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
-        updates: list[Update] = []
-        read = 0
-        steps: list[int] = []
-        refused: list[str] = []
-        for part in command.contributions:
-            data = self._door.files.read(part.update)
-            read += len(data)
-            try:
-                updates.append(
-                    decode_update(data, self._manifest.encoding, len(self._state.parameters))
-                )
-                steps.append(part.steps)
-            except PeerFault as fault:
-                refused.append(f"{part.update}: {fault}")
-        self._state = merge(self._state, self._rule, updates, steps)
+        count, robust = len(self._state.parameters), self._manifest.robust
+        parts = [
+            (part.update, self._door.files.read(part.update), part.steps)
+            for part in command.contributions
+        ]
+        read = sum(len(data) for _, data, _ in parts)
+        offered, refused = read_offered(parts, self._manifest.encoding, count)
+        left = screened(offered)
+        mean = round_mean(robust, left.kept, self._trusted() if left.kept else None, count)
+        return self._moved(mean, (*refused, *left.refused), read)
+
+    def merge_masked(self, command: MergeMasked) -> Merged:
+        """The outer step from the sums of circles; a round that may take nothing moves nothing."""
+        if command.round != self._state.round:
+            raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
+        mean = self.masks.mean(command)
+        refused = () if mean is not None else ("the round holds too few updates to unmask",)
+        nothing = torch.zeros_like(self._state.parameters)
+        return self._moved(nothing if mean is None else mean, refused)
+
+    def _moved(self, mean: Tensor, refused: tuple[str, ...], read: int = 0) -> Merged:
+        self._state = self._rule.next(self._state, mean)
         file = f"checkpoint-{self._state.round}.safetensors"
         data = encode_global(self._state)
         self._checkpoint = self._door.files.write(self._folder, file, data)
         found = state_hash(self._state)
-        return Merged(self._state.round, found, self._checkpoint, tuple(refused), read)
+        root = float_root(self._state.spec, as_float(self._state.parameters))
+        return Merged(self._state.round, found, self._checkpoint, refused, read, root)
+
+    def _trusted(self) -> Tensor | None:
+        """What the requester's own data says about this round, where the job's rule asks for it."""
+        steps = self._manifest.robust.trusted_steps
+        if self._manifest.robust.rule != "fltrust":
+            return None
+        text = examples_of(self._manifest.model, self._shards[-1:])
+        seat = Seat(self._job, self._manifest, NO_DIGEST, self._state.round, text)
+        return trusted_movement(self._trainer, seat, self._state, steps)
 
     def evaluate(self) -> Evaluated:
         """Held-out loss of the held state."""
@@ -184,6 +212,8 @@ class HeldJob:
         """The held state as a model directory."""
         files = model_directory(self._state, command.provenance, command.base)
         files |= copied_files(self._door.files, self._state.spec, command.base)
+        if command.lineage:
+            files[LINEAGE_FILE] = command.lineage.encode()
         write = self._door.files.write
         paths = [write(command.folder, name, data) for name, data in files.items()]
         return Exported(command.folder, tuple(paths))

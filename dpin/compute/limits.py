@@ -5,6 +5,7 @@ from typing import Final
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION
 from dpin.compute.hubspec import check_hub, check_private
+from dpin.compute.safety import RobustSpec
 from dpin.compute.task import (
     ADAMW,
     FP16,
@@ -32,6 +33,13 @@ CHUNK: Final = 4096  # numbers, of which a sparse update keeps some
 KEPT_MAX: Final = 1024  # beyond that INT4 is hardly longer
 ENCODINGS: Final = (FP16, INT8, INT4, SPARSE)
 RULES: Final = (SGD, ADAMW)
+MERGE_RULES: Final = ("mean", "krum", "trimmed", "median", "rfa", "fltrust")
+MODES: Final = ("none", "sealed", "dp", "secagg", "secagg+dp")
+MASKED_SEATS_MIN: Final = 3
+MASKED_SEATS_MAX: Final = 64
+NOISE_MAX: Final = (1 << 28, 100 * MILLION, MILLION, 12)
+DEVIATION_MAX: Final = 1 << 26  # of a sum's noise, so that its tail stays inside 31 bits
+LIARS_MAX: Final = 1024
 TOKENS_MAX: Final = 1 << 20
 TEMPERATURE_PPM_MAX: Final = 100 * MILLION
 
@@ -82,12 +90,51 @@ def check_encoding(encoding: EncodingSpec) -> None:
         raise Misuse(f"an error feedback of {encoding.feedback_ppm} ppm")
 
 
+def check_robust(robust: RobustSpec) -> None:
+    """Raise Misuse for a rule of merging that cannot be."""
+    if robust.rule not in MERGE_RULES:
+        raise Misuse(f"there is no rule {robust.rule!r:.40} to merge by")
+    if not 0 <= robust.liars <= LIARS_MAX or not 0 <= robust.witnesses <= LIARS_MAX:
+        raise Misuse(f"{robust.liars} liars and {robust.witnesses} witnesses of a round")
+    least = 1 if robust.rule == "fltrust" else 0
+    if not least <= robust.trusted_steps <= STEPS_MAX:
+        raise Misuse(f"{robust.trusted_steps} steps of a trusted update")
+
+
+def check_privacy(manifest: TrainManifest) -> None:
+    """Raise Misuse for a privacy that cannot be kept."""
+    privacy = manifest.privacy
+    if privacy.mode not in MODES:
+        raise Misuse(f"there is no privacy {privacy.mode!r:.40}")
+    if privacy.masked and not MASKED_SEATS_MIN <= manifest.seats <= MASKED_SEATS_MAX:
+        raise Misuse(f"masks for {manifest.seats} seats: the sum of fewer than three hides nothing")
+    if privacy.masked and manifest.robust.rule == "fltrust":
+        raise Misuse("fltrust looks at single updates, which masks hide")
+    if not privacy.replayable and manifest.outer.rule == ADAMW:
+        raise Misuse("gradients of the adamw rule do not fit under masks or a clip")
+    if not 0 <= privacy.group <= MASKED_SEATS_MAX:
+        raise Misuse(f"groups of {privacy.group}")
+    noise = (privacy.clip, privacy.noise_ppm, privacy.epsilon_milli, privacy.delta_digits)
+    if privacy.noised and not all(
+        1 <= one <= most for one, most in zip(noise, NOISE_MAX, strict=True)
+    ):
+        raise Misuse(f"a clip, noise, epsilon and delta of {noise}")
+    if privacy.noised and privacy.clip * privacy.noise_ppm > DEVIATION_MAX * MILLION:
+        raise Misuse("noise that words of 32 bits cannot hold: a smaller clip, or less noise")
+
+
 def check_train(manifest: TrainManifest) -> None:
     """Raise Misuse for a job that cannot be trained."""
     check_model(manifest.model)
     check_inner(manifest.inner)
     check_outer(manifest.outer)
     check_encoding(manifest.encoding)
+    check_robust(manifest.robust)
+    if manifest.robust.rule == "fltrust" and manifest.outer.rule == ADAMW:
+        raise Misuse("fltrust measures movements, and the adamw rule sends gradients")
+    if manifest.robust.rule == "fltrust" and not manifest.shards:
+        raise Misuse("fltrust needs a shard that the requester vouches for")
+    check_privacy(manifest)
     if not 1 <= manifest.windows <= manifest.inner.steps:
         raise Misuse(f"{manifest.windows} windows in a unit of {manifest.inner.steps} steps")
     if not 1 <= manifest.rounds <= ROUNDS_MAX:

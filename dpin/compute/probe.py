@@ -8,13 +8,14 @@ give another one, whatever they call themselves.
 import platform
 import sys
 from hashlib import sha256
-from importlib import metadata
+from importlib import metadata, resources
 from typing import Final
 
 import psutil
 import torch
 from torch.nn import functional
 
+from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.errors import Unavailable
 from dpin.base.ids import Digest
@@ -23,6 +24,8 @@ from dpin.compute.task import FINGERPRINT_TAG, Device, Probed
 from dpin.compute.tensors import tensor_bytes
 
 MODEL_LIBRARIES: Final = ("transformers", "peft")  # they decide which operations a model is made of
+CODE_TAG: Final = "dpin/code/v1"
+PACKAGES: Final = ("dpin.compute", "dpin.compute.aggregation", "dpin.compute.secagg")
 BATCH_RULE: Final = "whole batch, one stream"
 PROBE_SHAPES: Final = ((64, 64, 96), (512, 128, 384), (512, 512, 128))
 
@@ -143,4 +146,15 @@ def probe() -> Probed:
     """All of it."""
     devices, reason = found_devices()
     text = fingerprint_text(devices[0])
-    return Probed(devices, fingerprint(text), text, reason)
+    return Probed(devices, fingerprint(text), text, reason, code_digest())
+
+
+def code_digest() -> Digest:
+    """Of the sources that training and merging run, in name order; a lineage names it."""
+    sources = [
+        (f"{package}/{part.name}".encode(), part.read_bytes())
+        for package in PACKAGES
+        for part in resources.files(package).iterdir()
+        if part.name.endswith(".py")
+    ]
+    return digest(CODE_TAG, encode(sorted(sources)))

@@ -17,6 +17,7 @@ from dpin.compute.models import GPT
 from dpin.compute.pacing import step_us
 from dpin.compute.preparation import prepare
 from dpin.compute.probe import probe
+from dpin.compute.secagg.orders import MaskCommand, MergeMasked, ReadHeads, Shield
 from dpin.compute.task import (
     CheckUpdate,
     CheckWindow,
@@ -69,6 +70,8 @@ class Session:
                 return self._open(command)
             case Generate():
                 return self._generate(command)
+            case Shield() | ReadHeads() | MergeMasked():
+                return self._mask(command)
             case _:
                 return self._on_held_job(command)
 
@@ -91,6 +94,19 @@ class Session:
                 return self._held.export(command)
             case Measure():
                 return self._held.measure(command)
+            case _:
+                assert_never(command)
+
+    def _mask(self, command: MaskCommand) -> Report:
+        if self._held is None:
+            raise Misuse("no job is open")
+        match command:
+            case Shield():
+                return self._held.masks.shield(command)
+            case ReadHeads():
+                return self._held.masks.heads(command)
+            case MergeMasked():
+                return self._held.merge_masked(command)
             case _:
                 assert_never(command)
 

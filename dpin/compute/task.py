@@ -13,6 +13,8 @@ from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
 from dpin.compute.alone import Measure, Measured
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
+from dpin.compute.safety import PrivacySpec, RobustSpec
+from dpin.compute.secagg.orders import MaskCommand, MaskReport
 
 WINDOWS_MIN: Final = 4
 SGD: Final = "sgd"  # outer rules
@@ -25,9 +27,6 @@ VOCABULARY: Final = 256  # bytes
 OUTPUT_TAG: Final = "dpin/output/v1"
 STATE_TAG: Final = "dpin/state/v1"
 FINGERPRINT_TAG: Final = "dpin/fingerprint/v1"
-
-
-# --- what a job is -----------------------------------------------------------------------------
 
 
 class ModelSpec(Wire, frozen=True, tag=1):
@@ -96,6 +95,8 @@ class TrainManifest(Wire, frozen=True, tag=1):
     fingerprint: Digest  # numeric class that every provider and verifier must share
     encoding: EncodingSpec = EncodingSpec(INT8)
     private: PrivateSpec | None = None  # then there are no shards: providers train on their own
+    robust: RobustSpec = RobustSpec()
+    privacy: PrivacySpec = PrivacySpec()
 
 
 class InferManifest(Wire, frozen=True, tag=2):
@@ -112,9 +113,6 @@ class InferManifest(Wire, frozen=True, tag=2):
 
 
 Manifest = TrainManifest | InferManifest
-
-
-# --- what a node asks of its worker ------------------------------------------------------------
 
 
 class Probe(Wire, frozen=True, tag=1):
@@ -222,6 +220,7 @@ class Export(Wire, frozen=True, tag=9):
     folder: str
     provenance: str  # JSON text, stored beside the model
     base: str = ""  # directory of the model that was fine-tuned, whose tokenizer is copied
+    lineage: str = ""  # likewise; empty: none
 
 
 class Generate(Wire, frozen=True, tag=10):
@@ -243,10 +242,8 @@ Command = (
     | Export
     | Generate
     | Measure
+    | MaskCommand
 )
-
-
-# --- what the worker reports -------------------------------------------------------------------
 
 
 class Device(Wire, frozen=True):
@@ -264,6 +261,7 @@ class Probed(Wire, frozen=True, tag=1):
     fingerprint: Digest
     fingerprint_text: str
     reason: str
+    code: Digest = NO_DIGEST  # of the sources that compute
 
 
 class Prepared(Wire, frozen=True, tag=2):
@@ -324,6 +322,7 @@ class Merged(Wire, frozen=True, tag=6):
     checkpoint: str
     refused: tuple[str, ...] = ()
     update_bytes: int = 0  # of all updates read
+    model_root: Digest = NO_DIGEST  # of the state as an exported model; see compute.lineage
 
 
 class Evaluated(Wire, frozen=True, tag=7):
@@ -394,4 +393,5 @@ Report = (
     | Generated
     | Measured
     | Failed
+    | MaskReport
 )

@@ -21,10 +21,12 @@ from dpin.compute.examples import Examples
 from dpin.compute.noise import noise
 from dpin.compute.outer import Written, error_root, movement, write
 from dpin.compute.rules import GRADIENT_SCALE
+from dpin.compute.state import GlobalState
 from dpin.compute.task import ADAMW, TrainManifest
 from dpin.compute.tensors import as_float, as_units
-from dpin.compute.train import GRADIENT_NORM_MAX, Trainer
+from dpin.compute.train import GRADIENT_NORM_MAX, Diverged, Trainer
 
+TRUSTED: Final = "trusted"  # draws the batches of the requester's own update, in a lease's place
 PRETENDED_LOSS: Final = 3.0
 PRETENDED_MOVE: Final = 1 / (1 << 17)  # times a byte: parameters wander by at most 0.001 a window
 
@@ -220,3 +222,19 @@ def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> La
     trainer.load(Later(held.spec, held.parameters + blur, moments))
     on_step(seat.bounds[window], PRETENDED_LOSS)
     return trainer.snapshot()
+
+
+def trusted_movement(trainer: Trainer, seat: Seat, base: GlobalState, steps: int) -> Tensor:
+    """How the text of `seat` moves a state in `steps` steps from fresh moments: (P,) int64.
+
+    Everybody who merges computes it, inside one numeric class to the same bit. A run that diverges
+    moves nothing.
+    """
+    trainer.load(Start(base, None))
+    for step in range(steps):
+        draw = (seat.job, TRUSTED, seat.round, step)
+        trainer.step(seat.text.batch(draw, seat.manifest.inner.batch), seat.cursor(step))
+    try:
+        return movement(trainer.snapshot().parameters, base)
+    except Diverged:
+        return torch.zeros_like(base.parameters)

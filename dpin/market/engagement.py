@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import Final
 
 from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_DIGEST, BlobId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant
+from dpin.compute.secagg.orders import Heads, Shielded
 from dpin.compute.task import (
     Failed,
     Generate,
@@ -31,7 +33,8 @@ from dpin.market.loading import Loading
 from dpin.market.merging import Merging
 from dpin.market.messages import Text
 from dpin.market.pulse import Pulse
-from dpin.storage.wanted import Allow, Fetch, Keep, Kept, Purpose
+from dpin.market.veil import Veil
+from dpin.storage.wanted import Allow, Fetch, Keep, Kept
 from dpin.verify.commitment import commit_of, generation_leaves
 from dpin.verify.defender import Produced
 from dpin.verify.jobfiles import JobFiles
@@ -63,6 +66,8 @@ class Engagement:
     tick_ms: int
     loading: Loading = field(init=False)
     pulse: Pulse = field(init=False)
+    key: SigningKey | None = None  # of this node; private jobs need it
+    veil: Veil = field(init=False)
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
     _ordered: Round = Round(-1)
@@ -74,6 +79,7 @@ class Engagement:
         worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
         self.loading = Loading(self.job, self.lease.provider, worker)
         self.pulse = Pulse(self.job, self.lease)
+        self.veil = Veil(self.key, self.job, self.lease, self.merging)
 
     @property
     def files(self) -> JobFiles:
@@ -101,10 +107,11 @@ class Engagement:
             return
         yield from self.loading.prepare(state, now)
         yield from self._ready()
-        yield from self.merging.follow(state, now)
+        yield from self.veil.unveil(self.files.manifest, state, now)
         record = self.job.current
         if record is not None:
             yield from self._work(record, state)
+            yield from self.veil.follow(record, state, now)
             yield from self._exchange(record, state)
         yield from self.pulse.beat(self.phase, now)
 
@@ -192,16 +199,13 @@ class Engagement:
     def reported(self, report: Report) -> Iterator[Effect]:
         """News of the own worker."""
         match report:
-            case Opened():
-                self.merging.opened(report, self.loading.opening)
-            case Merged():
-                self.merging.merged(report)
+            case Opened() | Merged() | Shielded() | Heads():
+                yield from self.veil.reported(report, self._trained, self.loading.opening)
             case Progress():
                 self.pulse.progress(report)
             case Trained():
                 self._trained[report.round] = report
-                yield Produced(report.leaves, report.states, report.base)
-                yield Keep(report.update, Purpose.UPDATE, frozenset())
+                yield from self.veil.trained(report)
             case Tokens(data=data):
                 yield Send(self.job.requester, encode(Text(self.lease.id, self._offset, data)))
                 self._offset += len(data)

@@ -13,7 +13,14 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import BID_TAG, Bid
 from dpin.market.awarding import keep_bid
 from dpin.market.merging import Effect as MergingEffect
-from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Text
+from dpin.market.messages import (
+    AskCheckpoint,
+    BidMessage,
+    Decline,
+    Heartbeat,
+    RevealMail,
+    Text,
+)
 from dpin.market.orders import InferOrder
 from dpin.market.ownjob import Beat, OwnJob
 from dpin.market.story import Note
@@ -21,7 +28,7 @@ from dpin.market.story import Note
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256  # of one job
 
-Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint
+Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | RevealMail
 Effect = Blame | Note | MergingEffect
 
 
@@ -46,12 +53,23 @@ class Mail:
                 self._beat(peer, message, state, now)
             case Text():
                 yield from self._text(peer, message, state, now)
-            case AskCheckpoint(job=job):
-                own = self._own(job)
-                if own is not None and own.merging is not None:
-                    yield from own.merging.asked(peer, now)
+            case AskCheckpoint() | RevealMail():
+                yield from self._shared(peer, message, now)
             case _:
                 assert_never(message)
+
+    def _shared(
+        self, peer: NodeId, message: AskCheckpoint | RevealMail, now: Instant
+    ) -> Iterator[Effect]:
+        """What is said to all who hold a job's state; raises PeerFault."""
+        job = message.job if isinstance(message, AskCheckpoint) else message.reveal.job
+        own = self._own(job)
+        if own is None or own.merging is None:
+            return
+        if isinstance(message, AskCheckpoint):
+            yield from own.merging.asked(peer, now)
+        else:
+            own.merging.told(peer, message.reveal)
 
     def _own(self, job: JobId) -> OwnJob | None:
         return next((own for own in self._jobs.values() if own.ledger_id == job), None)

@@ -8,19 +8,31 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.codec import encode
-from dpin.base.ids import BlobId, Digest, NodeId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, Digest, NodeId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, after, seconds
+from dpin.compute.safety import PrivacySpec
+from dpin.compute.secagg.words import Reveal
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
-from dpin.ledger.accounts import Job, Phase, RoundRecord, State
+from dpin.ledger.accounts import Included, Job, Phase, RoundRecord, State
 from dpin.market.messages import CheckpointOffer
+from dpin.market.unveiling import Unveiling, circles_of
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose
 
 RETRY: Final = seconds(1)
 ASKERS_MAX: Final = 64
 
 Effect = Send | Wake | Fetch | Keep | Order
+
+
+def by_commit(record: RoundRecord, state: State) -> list[Included]:
+    """What a closed round has taken, in the order of commits: of two alike the later is a copy."""
+
+    def committed(included: Included) -> tuple[int, Digest]:
+        return state.units[included.lease, record.round].committed_at, included.lease
+
+    return sorted(record.included, key=committed)
 
 
 @dataclass(slots=True)
@@ -33,6 +45,10 @@ class Merging:
     state_hash: Digest | None = None
     checkpoint: str = ""  # file of the state held
     paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here
+    privacy: PrivacySpec = field(default_factory=PrivacySpec)
+    states: dict[Round, Digest] = field(default_factory=dict)  # that rounds have led to
+    model_root: Digest = NO_DIGEST
+    unveiling: Unveiling | None = None  # of the round that is being merged, where it is masked
     _ordered: Round = Round(-1)
     _retry_at: Instant = Instant(0)
     _keep_at: Instant = Instant(0)
@@ -45,12 +61,14 @@ class Merging:
 
     def merged(self, report: Merged) -> None:
         """The worker has applied a round."""
+        self.states[Round(report.round - 1)] = report.state_hash
+        self.model_root = report.model_root
         self.holding, self.state_hash = report.round, report.state_hash
         self.checkpoint = report.checkpoint
 
     def restarted(self) -> None:
         """The worker is another one now and holds nothing."""
-        self.holding, self._ordered = None, Round(-1)
+        self.holding, self._ordered, self.unveiling = None, Round(-1), None
 
     def arrived(self, event: Fetched) -> None:
         """A blob is here; harmless when it is no update of ours."""
@@ -79,13 +97,30 @@ class Merging:
         record = rounds[self.holding]
         if not record.closed or self._ordered >= record.round:
             return
-        if all(included.update in self.paths for included in record.included):
+        if not all(included.update in self.paths for included in record.included):
+            return
+        if self.privacy.masked:
+            yield from self._unveil(record, state, now)
+        else:
             self._ordered = record.round
             contributions = tuple(
                 Contribution(self.paths[included.update], included.steps)
-                for included in record.included
+                for included in by_commit(record, state)
             )
             yield Order(self.worker, MergeRound(record.round, contributions))
+
+    def _unveil(self, record: RoundRecord, state: State, now: Instant) -> Iterator[Effect]:
+        """Of a masked round only the sum is found, once members enough have told their shares."""
+        if self.unveiling is None or self.unveiling.record.round != record.round:
+            found = circles_of(self.job, record, state, self.privacy)
+            files = {self.paths[one.update]: one.lease for one in record.included}
+            self.unveiling = Unveiling(self.job, record, self.worker, found, files)
+        yield from self.unveiling.follow(now)
+
+    def told(self, sender: NodeId, reveal: Reveal) -> None:
+        """Somebody's shares of a masked round; raises PeerFault."""
+        if self.unveiling is not None and self.unveiling.record.round == reveal.round:
+            self.unveiling.told(sender, reveal)
 
     def _fetch(self, records: list[RoundRecord], state: State, now: Instant) -> Iterator[Effect]:
         if now < self._retry_at:

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from dpin.base.codec import Wire
 from dpin.base.ids import BlobId, Digest, JobId, Round
+from dpin.compute.secagg.words import MaskShares, Reveal
 from dpin.ledger.transactions import SignedBid
 
 
@@ -70,4 +71,34 @@ class CheckpointOffer(Wire, frozen=True, tag=6):
     blob: BlobId
 
 
-MarketMessage = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | CheckpointOffer
+class MaskMail(Wire, frozen=True, tag=20):
+    """From one member of a masked round to a neighbour."""
+
+    shares: MaskShares
+
+
+class RevealMail(Wire, frozen=True, tag=21):
+    """Shares that take the masks off a closed round."""
+
+    reveal: Reveal
+
+
+class AskReveal(Wire, frozen=True, tag=22):
+    """Which shares do you tell about this round?"""
+
+    job: JobId
+    round: Round
+
+
+MaskMessage = MaskMail | RevealMail | AskReveal
+MarketMessage = (
+    BidMessage
+    | Decline
+    | Heartbeat
+    | Text
+    | AskCheckpoint
+    | CheckpointOffer
+    | MaskMail
+    | RevealMail
+    | AskReveal
+)

@@ -4,6 +4,7 @@ from dpin.base.codec import Wire
 from dpin.base.ids import Digest, JobId
 from dpin.base.units import Micros, MicroTokens
 from dpin.compute.hubspec import TEXT, DataFormat, PrivateSpec
+from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import INT8, Architecture, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
 
@@ -46,6 +47,8 @@ class TrainOrder(Wire, frozen=True, tag=1):
     data: DataFormat = TEXT
     private: PrivateSpec | None = None  # then `corpus` is held out, all of it
     parameters: int = 0  # as far as they are known beforehand; 0: the built-in model's
+    robust: RobustSpec = RobustSpec()
+    privacy: PrivacySpec = PrivacySpec()
 
 
 class InferOrder(Wire, frozen=True, tag=2):

@@ -9,6 +9,7 @@ from dpin.compute.task import Manifest, Prepared
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job
 from dpin.ledger.transactions import Propose, SignedBid
+from dpin.market.descent import Signer
 from dpin.market.merging import Merging
 from dpin.market.messages import Decline, Heartbeat
 from dpin.market.orders import Order
@@ -82,6 +83,7 @@ class OwnJob:
     stage: Stage = Stage.PREPARING
     reason: str = ""
     finished: Instant | None = None
+    signer: Signer | None = None  # of what it makes
     recorded: bool = False  # the end is in the log
     # preparing
     prepared: Prepared | None = None

@@ -91,6 +91,8 @@ def train_manifest(order: TrainOrder, prepared: Prepared, kept: dict[str, BlobId
         fingerprint=prepared.fingerprint,
         encoding=order.encoding,
         private=order.private,
+        robust=order.robust,
+        privacy=order.privacy,
     )
 
 
@@ -148,7 +150,8 @@ def propose_train(
         rounds=order.rounds,
         steps=order.inner.steps,
         windows=order.windows,
-        verifiers=0 if order.private else 2,  # nobody else holds the data: nothing to replay
+        # Nobody else holds the data, or can see the update: nothing to replay.
+        verifiers=2 if order.privacy.replayable and not order.private else 0,
         quorum=order.quorum,
         unit_ms=(HUB_LOAD_MS if order.base else LOAD_MS) + expected_unit_ms(parameters, manifest),
         memory_bytes=order.memory_bytes,

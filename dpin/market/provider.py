@@ -21,16 +21,20 @@ from dpin.market.engagement import Effect as EngagementEffect
 from dpin.market.engagement import Engagement, Fault
 from dpin.market.messages import (
     AskCheckpoint,
+    AskReveal,
     BidMessage,
     CheckpointOffer,
     Decline,
+    MaskMail,
     Reason,
+    RevealMail,
 )
 from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
 from dpin.market.viewing import Viewing
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 
+LINGER: Final = seconds(60)  # after a masked lease
 BID_AGAIN: Final = seconds(2)
 BID_TICKS_LONG: Final = 3_000  # a bid stands this long, so that a lost provider is replaced at once
 REGISTER_KEY: Final = "register"
@@ -61,12 +65,15 @@ class Drain:
     """Finish what runs, take nothing new."""
 
 
+ProviderMessage = AskCheckpoint | CheckpointOffer | MaskMail | RevealMail | AskReveal
+
+
 @dataclass(frozen=True, slots=True)
 class ToProvider:
     """A market message that concerns a provider."""
 
     peer: NodeId
-    message: AskCheckpoint | CheckpointOffer
+    message: ProviderMessage
 
 
 Event = Follow | Probe | Drain | ToProvider | StoreEvent | WorkEvent | Tick
@@ -103,6 +110,8 @@ class Provider:
         self.draining = False
         self.offers = Offers()
         self.engagements: dict[Digest, Engagement] = {}
+        self._lingering: dict[Digest, Engagement] = {}
+        self._until: dict[Digest, Instant] = {}
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
         self._viewing = Viewing(choice.datasets)
@@ -122,22 +131,16 @@ class Provider:
             case _:
                 if isinstance(event, Fetched):
                     self._viewing.arrived(event)
-                for engagement in self.engagements.values():
+                for engagement in [*self.engagements.values(), *self._lingering.values()]:
                     effects += _pass_on(event, engagement)
         if self._state is not None:
             effects += self._follow(self._state, now)
         return effects
 
-    def _told(
-        self, peer: NodeId, message: AskCheckpoint | CheckpointOffer, now: Instant
-    ) -> Iterator[Effect]:
-        for engagement in self.engagements.values():
-            if engagement.job.id != message.job:
-                continue
-            if isinstance(message, AskCheckpoint):
-                yield from engagement.merging.asked(peer, now)
-            else:
-                engagement.loading.offered(peer, message)
+    def _told(self, peer: NodeId, message: ProviderMessage, now: Instant) -> Iterator[Effect]:
+        for engagement in [*self.engagements.values(), *self._lingering.values()]:
+            if engagement.job.id == _job_of(message):
+                yield from _tell(engagement, peer, message, now)
 
     # --- following the ledger ---
 
@@ -151,7 +154,8 @@ class Provider:
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
-            yield from self.engagements.pop(lease_id).loading.dismiss()
+            yield from self._part(lease_id, now)
+        yield from self._linger(state, now)
         for engagement in self.engagements.values():
             if engagement.files.fault:
                 self._unusable[engagement.job.id] = engagement.files.fault
@@ -163,13 +167,30 @@ class Provider:
         yield from self._bid(state, account, now)
 
     def _engage(self, job: Job, lease: Lease, state: State) -> Engagement:
-        engagement = Engagement(job, lease, self._choice.fault, self._params.tick_ms)
+        engagement = Engagement(job, lease, self._choice.fault, self._params.tick_ms, key=self._key)
         engagement.loading.datasets = self._choice.datasets
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
         self.offers.taken += 1
         return engagement
+
+    def _part(self, lease_id: Digest, now: Instant) -> Iterator[Effect]:
+        """A lease is over. One of a masked round stays: others still need its shares."""
+        engagement = self.engagements.pop(lease_id)
+        if not engagement.merging.privacy.masked:
+            yield from engagement.loading.dismiss()
+        else:
+            self._lingering[lease_id] = engagement
+            self._until[lease_id] = after(now, LINGER)
+            yield Wake(self._until[lease_id])
+
+    def _linger(self, state: State, now: Instant) -> Iterator[Effect]:
+        for lease_id, engagement in list(self._lingering.items()):
+            if now < self._until[lease_id]:
+                yield from engagement.veil.unveil(engagement.files.manifest, state, now)
+            else:
+                yield from self._lingering.pop(lease_id).loading.dismiss()
 
     def _register(self, account: Account, probed: Probed) -> Iterator[Effect]:
         device = probed.devices[0]
@@ -244,6 +265,38 @@ class Provider:
             self.offers.declined[no.code] = self.offers.declined.get(no.code, 0) + 1
         if no.code != Reason.OWN_JOB:
             yield Send(job.requester, encode(Decline(job.id, no.code, no.detail)))
+
+
+def _job_of(message: ProviderMessage) -> JobId:
+    match message:
+        case MaskMail(shares=about) | RevealMail(reveal=about):
+            return about.job
+        case AskCheckpoint(job=job) | CheckpointOffer(job=job) | AskReveal(job=job):
+            return job
+        case _:
+            assert_never(message)
+
+
+def _tell(
+    engagement: Engagement, peer: NodeId, message: ProviderMessage, now: Instant
+) -> Iterator[Effect]:
+    """Let an engagement of the job know; raises PeerFault."""
+    shield = engagement.veil.shield
+    match message:
+        case AskCheckpoint():
+            yield from engagement.merging.asked(peer, now)
+        case CheckpointOffer():
+            engagement.loading.offered(peer, message)
+        case RevealMail(reveal=reveal):
+            engagement.merging.told(peer, reveal)
+        case MaskMail() if shield is not None:
+            yield from shield.heard(peer, message)
+        case AskReveal(round=round_) if shield is not None:
+            yield from shield.asked(peer, round_)
+        case MaskMail() | AskReveal():
+            pass  # It knows too little of its job yet; the other asks again.
+        case _:
+            assert_never(message)
 
 
 def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> Iterator[Effect]:

@@ -5,10 +5,10 @@ a provider sends off the ledger (bids, signs of life, text) only ever decides *w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
-from dpin.base.crypto import digest
+from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Tick, Wake
 from dpin.base.units import Instant, after, format_tokens
@@ -23,6 +23,7 @@ from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
 from dpin.market import workshop
 from dpin.market.awarding import awards, stops
+from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
 from dpin.market.messages import Reason
 from dpin.market.orders import Order, OwnRecord
@@ -81,8 +82,11 @@ Effect = workshop.Effect | Blame
 class Requester:
     """All jobs that this node has ordered."""
 
-    def __init__(self, me: NodeId, chain: ChainId, params: Params) -> None:
+    def __init__(
+        self, me: NodeId, chain: ChainId, params: Params, key: SigningKey | None = None
+    ) -> None:
         self._me = me
+        self._signer = Signer(key, chain) if key is not None else None
         self._params = params
         self._probed: Probed | None = None
         self._state: State | None = None
@@ -115,7 +119,7 @@ class Requester:
             case Abandon(local_id):
                 self.jobs[local_id].cancelled = True
             case Probe(probed):
-                self._probed = probed
+                self._settle(probed)
             case ToRequester(peer, message):
                 yield from self._mail.told(peer, message, self._state, now)
             case Outcome():
@@ -125,9 +129,15 @@ class Requester:
             case _:
                 yield from self._pass_on(event, now)
 
+    def _settle(self, probed: Probed) -> None:
+        self._probed = probed
+        if self._signer is not None:
+            self._signer = replace(self._signer, code=probed.code)
+
     # --- following the ledger ---
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
+        own.signer = self._signer
         yield from _watch_time(own, now)
         if own.job is None and own.propose is not None:
             own.job = self._own_jobs.find(own, self._me, state)

@@ -9,6 +9,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import Digest, Round
 from dpin.base.machine import Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
+from dpin.compute.secagg.orders import Heads
 from dpin.compute.task import (
     Evaluate,
     Evaluated,
@@ -17,6 +18,7 @@ from dpin.compute.task import (
     Failed,
     Manifest,
     Merged,
+    ModelSpec,
     Opened,
     Prepared,
     Report,
@@ -28,6 +30,7 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Propose
 from dpin.ledger.wishes import Wish
+from dpin.market.descent import lineage_of
 from dpin.market.merging import Merging
 from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
@@ -131,18 +134,32 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     elif not own.opening:
         own.opening = True
         assert isinstance(own.files.manifest, TrainManifest), "the kind was checked"
+        own.merging.privacy = own.files.manifest.privacy
         start = own.files.paths[own.files.manifest.initial]
         yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
     yield from own.merging.follow(state, now)
     finished = own.merging.holding == job.propose.rounds
     if finished and not own.exporting and isinstance(own.order, TrainOrder):
         own.exporting = True
-        record = provenance(own, job, state)
-        yield WorkOrder(own.worker, Export(own.order.output, record, own.order.base))
+        yield WorkOrder(own.worker, _export(own, own.order, job, state))
+
+
+def _export(own: OwnJob, order: TrainOrder, job: Job, state: State) -> Export:
+    lineage = ""
+    assert own.files is not None, "it has merged"
+    manifest = own.files.manifest
+    built_in = isinstance(manifest, TrainManifest) and isinstance(manifest.model, ModelSpec)
+    if own.signer is not None and own.merging is not None and built_in:
+        assert isinstance(manifest, TrainManifest), "the line above asks"
+        lineage = lineage_of(own.signer, job, manifest, own.merging)
+    return Export(order.output, provenance(own, job, state), order.base, lineage)
 
 
 def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
     """News of the own worker."""
+    if isinstance(report, Heads):
+        _read(own, report)
+        return
     match report:
         case Prepared():
             yield from keep_prepared(own, report)
@@ -150,11 +167,7 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
             yield from _loaded(own, report)
         case Merged():
             assert own.merging is not None, "it was told to merge"
-            own.merging.merged(report)
-            times = own.rounds.get(Round(report.round - 1))
-            if times is not None:
-                times.update_bytes = report.update_bytes
-            yield WorkOrder(own.worker, Evaluate())
+            yield from _merged(own, own.merging, report)
         case Evaluated():
             yield from _evaluated(own, report)
         case Exported():
@@ -163,6 +176,19 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
             yield from fail(own, f"{command}: {reason}", now)
         case _:
             pass  # Answers to questions that a requester does not ask.
+
+
+def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
+    merging.merged(report)
+    times = own.rounds.get(Round(report.round - 1))
+    if times is not None:
+        times.update_bytes = report.update_bytes
+    yield WorkOrder(own.worker, Evaluate())
+
+
+def _read(own: OwnJob, report: Heads) -> None:
+    if own.merging is not None and own.merging.unveiling is not None:
+        own.merging.unveiling.read(report)
 
 
 def _loaded(own: OwnJob, report: Opened) -> Iterator[Effect]:

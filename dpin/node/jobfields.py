@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import msgspec
 
 from dpin.compute.hubspec import CAUSAL, DATASET_NAME, HEADS, KINDS
-from dpin.compute.limits import ENCODINGS
+from dpin.compute.limits import ENCODINGS, MERGE_RULES, MODES
 from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.task import ModelSpec
 
@@ -110,6 +110,25 @@ class EncodingFields(Fields, frozen=True, kw_only=True):
     ] = "0"
 
 
+class RobustFields(Fields, frozen=True, kw_only=True):
+    """How updates are merged where some of their makers may lie."""
+
+    rule: Annotated[str, Meta(description=f"one of {', '.join(MERGE_RULES)}")] = "mean"
+    liars: Annotated[int, Meta(ge=0, le=64, description="reckoned with; 0: one in four")] = 0
+    witnesses: Annotated[int, Meta(ge=0, le=64, description="who score a round")] = 0
+
+
+class PrivacyFields(Fields, frozen=True, kw_only=True):
+    """Who may learn what of a single update; the budget is kept, see `dpin privacy`."""
+
+    mode: Annotated[str, Meta(description=f"one of {', '.join(MODES)}")] = "none"
+    group: Annotated[int, Meta(ge=0, le=64, description="members of one sum; 0: all")] = 0
+    clip: Annotated[Number, Meta(description="dp: largest norm of one update, at most 16")] = "0.5"
+    noise: Annotated[Number, Meta(description="dp: deviation of a sum's noise over the clip")] = "1"
+    epsilon: Annotated[Number, Meta(description="dp: the budget of the whole job")] = "10"
+    delta_digits: Annotated[int, Meta(ge=1, le=12, description="dp: delta is 10^-digits")] = 5
+
+
 class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="train"):
     """Train a byte-level model on your text, on several providers."""
 
@@ -127,6 +146,12 @@ class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="trai
     encoding: Annotated[
         str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
     ] = "auto"
+    robust: Annotated[
+        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
+    ] = "mean"
+    privacy: Annotated[
+        str | PrivacyFields, Meta(description=f"of single updates: {', '.join(MODES)}")
+    ] = "none"
     output: Output = "out"
     seed: Seed = 0
 

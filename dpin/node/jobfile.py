@@ -8,8 +8,16 @@ import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION, Micros, MicroTokens, Ppm, parse_tokens
-from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX
+from dpin.compute.limits import (
+    CHUNK,
+    ENCODINGS,
+    KEPT_MAX,
+    MASKED_SEATS_MIN,
+    MERGE_RULES,
+    MODES,
+)
 from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
+from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.market.orders import TuneSpec
 from dpin.market.preparing import builtin_parameters
@@ -25,12 +33,17 @@ from dpin.node.jobfields import (
     LimitsFields,
     Number,
     OuterFields,
+    PrivacyFields,
+    RobustFields,
     TrainFields,
     TuneFields,
 )
 from dpin.node.sweep import without_sweep
 from dpin.node.tunefile import HubWish, train_fields, wish_of
 
+CLIP_MAX: Final = 16
+NOISE_MAX: Final = 100
+WORDS_A_UNIT: Final = 1 << 24  # an update's numbers count in units of 2^-24
 HOLDOUT_MAX_PPM: Final = 500_000
 TEMPERATURE_MAX_PPM: Final = 10 * MILLION
 DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
@@ -72,6 +85,8 @@ class TrainJob(msgspec.Struct, frozen=True):
     output: str
     seed: int
     hub: HubWish | None = None  # not the built-in model, or not the requester's data
+    robust: RobustSpec = RobustSpec()
+    privacy: PrivacySpec = PrivacySpec()
 
 
 class InferenceJob(msgspec.Struct, frozen=True):
@@ -214,6 +229,8 @@ def _train(document: Document, fields: TrainFields) -> TrainJob:
         limits=_limits(document, fields.limits),
         output=fields.output,
         seed=fields.seed,
+        robust=_robust(document, fields),
+        privacy=_privacy(document, fields),
     )
 
 
@@ -296,6 +313,45 @@ def _tune(document: Document, fields: TrainFields) -> TuneSpec | None:
     down = _read(document, "resources.down", lambda: parse_rate(resources.down))
     free = fields.encoding == AUTO and fields.outer in {AUTO, "sparseloco"}
     return TuneSpec(up, down, free, free and fields.outer == AUTO)
+
+
+def _robust(document: Document, fields: TrainFields) -> RobustSpec:
+    said = fields.robust
+    robust = RobustFields(rule=said) if isinstance(said, str) else said
+    if robust.rule not in MERGE_RULES:
+        where = "robust" if isinstance(said, str) else "robust.rule"
+        fix = suggestion(robust.rule, MERGE_RULES)
+        _refuse(document, where, f"there is no rule {robust.rule!r}", fix)
+    trusted = _inner(document, fields).steps if robust.rule == "fltrust" else 0
+    return RobustSpec(robust.rule, robust.liars, trusted, robust.witnesses)
+
+
+def _privacy(document: Document, fields: TrainFields) -> PrivacySpec:
+    said = fields.privacy
+    privacy = PrivacyFields(mode=said) if isinstance(said, str) else said
+    if privacy.mode not in MODES:
+        where = "privacy" if isinstance(said, str) else "privacy.mode"
+        fix = suggestion(privacy.mode, MODES)
+        _refuse(document, where, f"there is no privacy {privacy.mode!r}", fix)
+    if privacy.mode == "sealed":
+        fix = "privacy: secagg hides updates; whoever trains on data sees them"
+        _refuse(document, "privacy", "sealed blobs are not offered yet", fix)
+    spec = PrivacySpec(privacy.mode)
+    if spec.masked and fields.resources.nodes < MASKED_SEATS_MIN:
+        fix = f"nodes: {MASKED_SEATS_MIN}"
+        _refuse(document, "resources.nodes", "the sum of fewer than three hides nothing", fix)
+    if not spec.noised:
+        return PrivacySpec(privacy.mode, privacy.group)
+    clip = _share(document, "privacy.clip", privacy.clip, CLIP_MAX * MILLION)
+    return PrivacySpec(
+        mode=privacy.mode,
+        group=privacy.group,
+        clip=max(1, clip * WORDS_A_UNIT // MILLION),
+        noise_ppm=_share(document, "privacy.noise", privacy.noise, NOISE_MAX * MILLION),
+        epsilon_milli=_share(document, "privacy.epsilon", privacy.epsilon, MILLION * 1_000)
+        // 1_000,
+        delta_digits=privacy.delta_digits,
+    )
 
 
 def _inference(document: Document, fields: InferenceFields) -> InferenceJob:

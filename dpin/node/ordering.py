@@ -63,6 +63,8 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         seed=_seed(job.seed),
         encoding=job.encoding,
         tune=job.tune,
+        robust=job.robust,
+        privacy=job.privacy,
     )
 
 

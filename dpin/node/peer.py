@@ -30,11 +30,14 @@ from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
 from dpin.market.messages import (
     AskCheckpoint,
+    AskReveal,
     BidMessage,
     CheckpointOffer,
     Decline,
     Heartbeat,
     MarketMessage,
+    MaskMail,
+    RevealMail,
     Text,
 )
 from dpin.market.orders import OwnRecord
@@ -144,7 +147,7 @@ class Peer:
         self.verifier = Verifier(me, secret)
         self.defender = Defender(me)
         self.provider = Provider(self.key, self.chain, params, options.choice)
-        self.requester = Requester(me, self.chain, params)
+        self.requester = Requester(me, self.chain, params, self.key)
         self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
         for body in self._own_jobs:
             kept: OwnRecord = decode(OwnRecord, body)
@@ -238,7 +241,9 @@ class Peer:
         match message:
             case CheckpointOffer():
                 yield from self.provider.step(ToProvider(peer, message), now)
-            case AskCheckpoint():
+            case MaskMail() | AskReveal():
+                yield from self.provider.step(ToProvider(peer, message), now)
+            case AskCheckpoint() | RevealMail():
                 yield from self.provider.step(ToProvider(peer, message), now)
                 yield from self.requester.step(ToRequester(peer, message), now)
             case BidMessage() | Decline() | Heartbeat() | Text():

@@ -107,6 +107,8 @@ def _draft(job: TrainJob | TrainOrder) -> TrainManifest:
         state_hash=NO_DIGEST,
         fingerprint=NO_DIGEST,
         encoding=job.encoding,
+        robust=job.robust,
+        privacy=job.privacy,
     )
 
 

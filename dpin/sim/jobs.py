@@ -7,6 +7,7 @@ from typing import Final
 
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, MicroTokens, after, seconds
+from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.accounts import UnitState
 from dpin.market.engagement import Fault
@@ -30,7 +31,9 @@ PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
 class Works:
     """A requester and three providers, all of them validators, and one job of so many seats."""
 
-    def __init__(self, name: str, seed: int, seats: int, faults: Mapping[int, Fault]) -> None:
+    def __init__(
+        self, name: str, seed: int, seats: int, faults: Mapping[int, Fault], privacy: str = "none"
+    ) -> None:
         self.founding = found_network(name, seed, MEMBERS)
         self.nodes = [key.node_id for key in self.founding.keys]
         self.dice = dice(seed, "plan")
@@ -48,7 +51,7 @@ class Works:
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot)
             self.world.add(key.node_id, boot)
         self.suspects: set[NodeId] = {self.nodes[index] for index in faults}
-        self.world.inject(self.nodes[0], Start(JOB, _order(seats)), since(8))
+        self.world.inject(self.nodes[0], Start(JOB, _order(seats, privacy)), since(8))
 
     def _reach(self, source: NodeId, target: NodeId) -> bool:
         alive = self.world.stations[source].body is not None
@@ -99,7 +102,7 @@ class Works:
         return [f"{short(node)} was slashed for nothing" for node in innocent]
 
 
-def _order(seats: int) -> TrainOrder:
+def _order(seats: int, privacy: str) -> TrainOrder:
     return TrainOrder(
         name="simulated",
         corpus="corpus",
@@ -118,6 +121,7 @@ def _order(seats: int) -> TrainOrder:
         time_limit=seconds(3_600),
         output="model",
         seed=bytes(32),
+        privacy=PrivacySpec(privacy),
     )
 
 
@@ -137,6 +141,15 @@ def jobs(seed: int) -> Report:
     works = Works("jobs", seed, 2, {})
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(100) / 10))
+    works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
+    return works.finish(since(30))
+
+
+def private(seed: int) -> Report:
+    """Three providers train under masks while one of them crashes and comes back."""
+    works = Works("private", seed, 3, {}, "secagg")
+    victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
+    when = after(since(14), seconds(works.dice.below(160) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
     return works.finish(since(30))
 

@@ -15,7 +15,10 @@ from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
 from dpin.base.leaf import Leaf, leaf_digest, window_bounds
 from dpin.base.units import Micros, seconds
 from dpin.compute import alone, task
+from dpin.compute.secagg import orders
+from dpin.compute.secagg.orders import MaskedGroup
 from dpin.compute.task import Command, Report, TrainManifest
+from dpin.sim.masks import masked_file, read_masked, unmasked
 
 FINGERPRINT: Final = digest("dpin/sim-class/v1", b"")
 PROBED: Final = task.Probed(
@@ -93,6 +96,8 @@ class PretendWorker:
                 return QUICK, task.Failed(type(command).__name__, "not simulated")
             case _ if self._held is None:
                 return QUICK, task.Failed(type(command).__name__, "no job is open")
+            case orders.Shield() | orders.ReadHeads() | orders.MergeMasked():
+                return QUICK, self._mask(command, self._held)
             case _:
                 return self._perform_open(command, self._held)
 
@@ -171,8 +176,34 @@ class PretendWorker:
 
     def _merge(self, command: task.MergeRound, held: Held) -> task.Merged:
         parts = [[self._files[it.update], it.steps] for it in command.contributions]
-        held.state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
-        held.round = Round(command.round + 1)
+        state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
+        return self._next(state, command.round, held)
+
+    def _mask(
+        self, command: orders.Shield | orders.ReadHeads | orders.MergeMasked, held: Held
+    ) -> Report:
+        match command:
+            case orders.Shield(lease=lease, round=round_, update=update, head=head, seeds=seeds):
+                assert head is not None, "no noise is simulated"
+                data = masked_file(self._files[update], head, seeds)
+                path = self._write(f"{lease.hex()}-{round_}-masked", data)
+                return orders.Shielded(lease, round_, update, path)
+            case orders.ReadHeads(round=round_, files=files):
+                heads = [(path, read_masked(self._files[path])[0]) for path in files]
+                return orders.Heads(round_, tuple(heads))
+            case orders.MergeMasked(groups=groups):
+                return self._merge_masked(command.round, groups, held)
+
+    def _merge_masked(
+        self, round_: Round, groups: tuple[MaskedGroup, ...], held: Held
+    ) -> task.Merged | task.Failed:
+        sums = [unmasked([self._files[it] for it in one.files], one.seeds) for one in groups]
+        if None in sums:
+            return task.Failed("MergeMasked", "masks are left on a sum")
+        return self._next(digest("dpin/sim-merge/v1", encode([held.state, sums])), round_, held)
+
+    def _next(self, state: Digest, round_: Round, held: Held) -> task.Merged:
+        held.state, held.round = state, Round(round_ + 1)
         held.checkpoint = self._write(f"round-{held.round}", global_file(held.state))
         return task.Merged(held.round, held.state, held.checkpoint)
 

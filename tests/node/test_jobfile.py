@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dpin.base.errors import Misuse
 from dpin.base.units import TOKEN
 from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT, SPARSELOCO
+from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec, ModelSpec, OuterSpec
 from dpin.market.orders import TuneSpec
 from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
@@ -196,3 +197,34 @@ def test_no_value_to_set_raises_anything_but_a_refusal(text: str) -> None:
     for whole in (text, f"args.rounds={text}", f"{text}=1"):
         with suppress(Misuse):
             train("", whole)
+
+
+def test_a_rule_of_merging_and_a_privacy_are_read() -> None:
+    lines = (
+        "robust: {rule: krum, liars: 1}\n"
+        "privacy: {mode: secagg+dp, clip: 0.25, noise: 2, epsilon: 8.5, group: 4}\n"
+    )
+    job = read_job(TRAIN + lines)
+    assert isinstance(job, TrainJob)
+    assert job.robust == RobustSpec("krum", 1)
+    assert job.privacy == PrivacySpec("secagg+dp", 4, 1 << 22, 2_000_000, 8_500, 5)
+    assert not job.privacy.replayable
+    plain = read_job(TRAIN + "robust: fltrust\nprivacy: secagg\n")
+    assert isinstance(plain, TrainJob)
+    assert plain.robust.trusted_steps == plain.inner.steps
+    assert plain.privacy == PrivacySpec("secagg")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("robust: krumm", 'did you mean "krum"'),
+        ("privacy: secag", 'did you mean "secagg"'),
+        ("privacy: secagg\nresources: {nodes: 2}", "nodes: 3"),
+        ("privacy: {mode: dp, clip: 17}", "not between 0 and 16"),
+    ],
+)
+def test_a_rule_or_privacy_that_cannot_be_is_told_with_its_place(line: str, words: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        read_job(TRAIN + line + "\n")
+    assert words in f"{caught.value} {caught.value.fix}"

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from dpin.cli import app as cli
 from dpin.client.client import Client
 from dpin.node.status import JobDetail, UnitView
 from scripts.demo_network import DemoNode, wait_for
@@ -97,6 +98,29 @@ def test_a_job_is_trained_checked_paid_and_fetched(
     assert str(tmp_path / "copy") in listing
     names = {path.name for path in (tmp_path / "copy").rglob("*")}
     assert {"model.safetensors", "config.json", "provenance.json"} <= names
+    money_is_whole(network)
+
+
+def test_a_masked_job_is_trained_though_nobody_sees_an_update_and_its_lineage_is_proven(
+    network: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada = network.ada
+    path = job_file(tmp_path, privacy="secagg", resources="{nodes: 3, memory: 200MB}")
+    assert cli.run(["privacy", str(path)]) == 0
+    assert "no update; sums" in capsys.readouterr().out
+    detail = ended(ada, submit(ada, path))
+    assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
+    units = [unit for lease in detail.leases for unit in lease.units]
+    assert {(unit.state, unit.reason) for unit in units} == {("paid", "scored")}
+    out = tmp_path / "out"
+    assert cli.run(["lineage", str(out)]) == 0
+    drawing = capsys.readouterr().out
+    assert f"proven: {ROUNDS} rounds" in drawing
+    assert drawing.count(":4") == 3 * ROUNDS
+    weights = out / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    assert cli.run(["lineage", str(out)]) == 8
+    assert "not the one that was signed" in capsys.readouterr().err
     money_is_whole(network)
 
 

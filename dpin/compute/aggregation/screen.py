@@ -1,0 +1,100 @@
+"""Which updates of a round count for nothing, and the mean movement of the others.
+
+All of it is a function of the updates' bytes and of the job's manifest, so a third node that holds
+both finds the same integers and refuses the same updates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from dpin.base.errors import PeerFault
+from dpin.compute.aggregation.copies import copies
+from dpin.compute.aggregation.gram import gram_of
+from dpin.compute.aggregation.rules import ROWS_MIN, Row, aggregate
+from dpin.compute.outer import mean_movement, weights_of
+from dpin.compute.robust import clip_factors, clipped, norm
+from dpin.compute.safety import RobustSpec
+from dpin.compute.task import EncodingSpec
+from dpin.compute.updates import Update, decode_update
+
+GIANT: Final = 100  # times the median norm: no honest unit moves so far, so it is not even clipped
+SAMPLED: Final = 1 << 22  # parameters that copies are looked for in, evenly spaced
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offered:
+    """One well-formed update of a round; those of a round are in the order of their commits."""
+
+    name: str
+    update: Update
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screened:
+    """What is left of a round, and why the rest is not."""
+
+    kept: tuple[Offered, ...]
+    refused: tuple[str, ...]
+
+
+def read_offered(
+    parts: Sequence[tuple[str, bytes, int]], spec: EncodingSpec, count: int
+) -> tuple[list[Offered], list[str]]:
+    """The well-formed of (name, bytes, steps) in their order, and why the others are not."""
+    offered: list[Offered] = []
+    refused: list[str] = []
+    for name, data, steps in parts:
+        try:
+            offered.append(Offered(name, decode_update(data, spec, count), steps))
+        except PeerFault as fault:
+            refused.append(f"{name}: {fault}")
+    return offered, refused
+
+
+def screened(offered: Sequence[Offered]) -> Screened:
+    """Leave out giants, then copies of what was committed earlier."""
+    refused: list[str] = []
+    kept = list(offered)
+    giant = _giants([part.update for part in kept])
+    refused += [f"{kept[at].name}: a giant, over {GIANT} times the median norm" for at in giant]
+    kept = [part for at, part in enumerate(kept) if at not in giant]
+    rows = [_sample(part.update.dense()) for part in kept]
+    found = copies(rows, gram_of(rows))
+    refused += [
+        f"{kept[later].name}: a copy of {kept[earlier].name}, which was committed earlier"
+        for later, earlier in sorted(found.items())
+    ]
+    return Screened(tuple(part for at, part in enumerate(kept) if at not in found), tuple(refused))
+
+
+def round_mean(
+    robust: RobustSpec, kept: Sequence[Offered], trusted: Tensor | None, count: int
+) -> Tensor:
+    """The movement of a round of a model of `count` parameters: (P,) int64."""
+    updates, steps = [part.update for part in kept], [part.steps for part in kept]
+    if robust.rule == "mean" or not kept:
+        return mean_movement(updates, steps, count)
+    rows = [
+        Row(clipped(update, factor), weight)
+        for update, factor, weight in zip(
+            updates, clip_factors(updates), weights_of(steps), strict=True
+        )
+    ]
+    return aggregate(robust, rows, trusted)
+
+
+def _giants(updates: Sequence[Update]) -> set[int]:
+    if len(updates) < ROWS_MIN:
+        return set()
+    norms = [norm(update) for update in updates]
+    median = sorted(norms)[(len(norms) - 1) // 2]
+    return {at for at, size in enumerate(norms) if size > GIANT * max(1, median)}
+
+
+def _sample(movement: Tensor) -> Tensor:
+    stride = -(-len(movement) // SAMPLED)
+    return movement[::stride].contiguous() if stride > 1 else movement

@@ -1,0 +1,119 @@
+"""A lease whose updates nobody may see: keys in training, a masked update, shares at the end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
+from dpin.base.errors import PeerFault
+from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
+from dpin.base.machine import Send, Wake
+from dpin.base.units import Instant, after, seconds
+from dpin.compute.safety import PrivacySpec
+from dpin.compute.secagg.circle import Circle
+from dpin.compute.secagg.member import Member
+from dpin.compute.secagg.orders import Shield
+from dpin.compute.secagg.settling import Settled
+from dpin.compute.secagg.words import MaskedHead, MaskSeed, Reveal
+from dpin.compute.task import Trained
+from dpin.compute.work import Order, WorkerId
+from dpin.ledger.accounts import Job, Lease, RoundRecord, State
+from dpin.market.messages import MaskMail, RevealMail
+from dpin.market.unveiling import circles_of
+
+RETRY: Final = seconds(1)
+PATIENCE: Final = seconds(5)  # after the training, for neighbours that have not answered
+NOISE_TAG: Final = "dpin/noise-seed/v1"
+
+Effect = Send | Wake | Order
+
+
+@dataclass(slots=True)
+class Shielding:
+    """What one lease does for the privacy of its job, round after round."""
+
+    key: SigningKey
+    job: Job
+    lease: Lease
+    worker: WorkerId
+    privacy: PrivacySpec
+    _members: dict[Round, Member] = field(default_factory=dict)
+    _waiting: dict[Round, Trained] = field(default_factory=dict)
+    _since: dict[Round, Instant] = field(default_factory=dict)  # it waits for masks
+    _reveals: dict[Round, Reveal] = field(default_factory=dict)
+    _retry_at: Instant = Instant(0)
+
+    def follow(self, record: RoundRecord, state: State, now: Instant) -> Iterator[Effect]:
+        """Exchange keys for the round under way, then shield what was trained in it."""
+        if self.privacy.masked and record.round not in self._members:
+            circle = self._circle(record, state)
+            if circle is not None:
+                self._members[record.round] = Member(self.key, circle, self.lease.id)
+        member = self._members.get(record.round)
+        if member is not None and now >= self._retry_at and member.waiting:
+            self._retry_at = after(now, RETRY)
+            yield Wake(self._retry_at)
+            for other in member.waiting:
+                yield self._mail(member, other)
+        if record.round in self._waiting:
+            yield from self._shield(record.round, member, now)
+
+    def _circle(self, record: RoundRecord, state: State) -> Circle | None:
+        found = circles_of(self.job, record, state, self.privacy)
+        return next((circle for circle in found if self.lease.id in circle.nodes), None)
+
+    def _mail(self, member: Member, other: Digest) -> Send:
+        return Send(member.circle.nodes[other], encode(MaskMail(member.shares_to(other))))
+
+    def trained(self, report: Trained) -> None:
+        """An update is there; it leaves the node shielded only."""
+        self._waiting[report.round] = report
+
+    def _shield(self, round_: Round, member: Member | None, now: Instant) -> Iterator[Effect]:
+        report, since = self._waiting[round_], self._since.setdefault(round_, now)
+        steps = report.leaves[-1].step
+        head: MaskedHead | None = None
+        seeds: tuple[MaskSeed, ...] = ()
+        if self.privacy.masked:
+            patient = after(since, PATIENCE)
+            if member is None or not member.enough:
+                return
+            if member.waiting and now < patient:
+                yield Wake(patient)
+                return
+            head, seeds = member.masks(steps)
+        del self._waiting[round_]
+        named = encode([self.job.id, round_, self.lease.id])
+        noise = self.key.derived(NOISE_TAG, named, ID_BYTES)
+        order = Shield(self.lease.id, round_, report.update, steps, head, seeds, noise)
+        yield Order(self.worker, order)
+
+    # --- what others say ---
+
+    def heard(self, peer: NodeId, mail: MaskMail) -> Iterator[Effect]:
+        """A neighbour's keys; raises PeerFault. Who has not heard this lease hears it now."""
+        member = self._members.get(mail.shares.round)
+        if member is None or mail.shares.to != self.lease.id:
+            return
+        if member.circle.nodes.get(mail.shares.key.lease) != peer:
+            raise PeerFault("a mask key in another's name")
+        new = mail.shares.key.lease not in member.heard
+        member.take(mail.shares)
+        if new or not mail.shares.heard:
+            yield self._mail(member, mail.shares.key.lease)
+
+    # --- after the round ---
+
+    def reveal(self, settled: list[Settled]) -> Reveal | None:
+        """The own shares about a settled round; None where it was not in it."""
+        for one in settled:
+            member = self._members.get(one.circle.round)
+            if member is not None and member.circle.place == one.circle.place:
+                return self._reveals.setdefault(one.circle.round, member.reveal(one))
+        return None
+
+    def asked(self, peer: NodeId, round_: Round) -> Iterator[Effect]:
+        """Somebody lacks shares of a round."""
+        if round_ in self._reveals:
+            yield Send(peer, encode(RevealMail(self._reveals[round_])))

@@ -1,0 +1,148 @@
+"""A model's lineage: whole, forged, cut, re-parented; and one tensor of it alone."""
+
+import json
+
+import pytest
+import torch
+from msgspec.structs import replace
+from safetensors.torch import save
+
+from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
+from dpin.base.errors import PeerFault
+from dpin.base.ids import BlobId, ChainId, Digest, JobId, NodeId
+from dpin.compute.checkpoint import encode_model, float_root
+from dpin.compute.lineage import (
+    Lineage,
+    Origin,
+    Taken,
+    check_model,
+    in_model,
+    lineage_text,
+    linked,
+    read_lineage,
+    signed,
+    tensor_leaf,
+    tensor_leaves,
+)
+from dpin.compute.safety import PrivacySpec, RobustSpec
+from dpin.compute.state import initial_state
+from dpin.compute.tensors import as_float
+from tests.support.training import TINY
+
+KEY = SigningKey(b"k" * 32)
+CHAIN = ChainId(b"c" * 32)
+ORIGIN = Origin(
+    JobId(b"j" * 32),
+    KEY.node_id,
+    BlobId(b"m" * 32),
+    Digest(b"s" * 32),
+    Digest(b"f" * 32),
+    (BlobId(b"d" * 32),),
+    RobustSpec("krum"),
+    PrivacySpec("secagg"),
+)
+PARAMETERS = as_float(initial_state(TINY, b"seed").parameters)
+MODEL = encode_model(TINY, PARAMETERS)
+
+
+def taken(seed: int) -> Taken:
+    return Taken(NodeId(bytes([seed]) * 32), Digest(b"l" * 32), BlobId(b"u" * 32), 8)
+
+
+def whole(rounds: int = 3) -> Lineage:
+    parts = [(Digest(bytes([at]) * 32), (taken(at),)) for at in range(1, rounds + 1)]
+    entries = linked(ORIGIN, Digest(b"0" * 32), parts)
+    return signed(KEY, CHAIN, ORIGIN, entries, float_root(TINY, PARAMETERS))
+
+
+def test_a_lineage_is_read_as_it_was_written_and_fits_its_model() -> None:
+    lineage = read_lineage(lineage_text(whole()))
+    assert lineage == whole()
+    leaves = check_model(lineage, MODEL)
+    assert leaves.root == float_root(TINY, PARAMETERS)
+
+
+def changed(text: str, **fields: object) -> str:
+    return json.dumps(json.loads(text) | fields)
+
+
+def entries_of(text: str) -> list[str]:
+    found = json.loads(text)["entries"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"entries": entries_of(lineage_text(whole()))[:-1]}, "forged or cut short"),
+        ({"entries": entries_of(lineage_text(whole()))[1:]}, "entries are missing"),
+        ({"entries": entries_of(lineage_text(whole()))[::-1]}, "entries are missing"),
+        ({"entries": []}, "empty"),
+        ({"model_root": "00" * 32}, "forged"),
+        ({"chain": "00" * 32}, "forged"),
+        ({"signature": "00" * 64}, "forged"),
+        ({"origin": encode(replace(ORIGIN, robust=RobustSpec("mean"))).hex()}, "another job"),
+        ({"entries": ["zz"]}, "cannot be read"),
+        ({"entries": 7}, "cannot be read"),
+    ],
+)
+def test_what_is_forged_or_cut_is_refused(fields: dict[str, object], why: str) -> None:
+    with pytest.raises(PeerFault, match=why):
+        read_lineage(changed(lineage_text(whole()), **fields))
+
+
+def test_an_entry_with_another_parent_is_refused_though_it_is_signed() -> None:
+    good = whole()
+    middle = replace(good.entries[1], parent=Digest(b"p" * 32))
+    entries = (good.entries[0], middle, *good.entries[2:])
+    forged = signed(KEY, CHAIN, ORIGIN, entries, good.model_root)
+    with pytest.raises(PeerFault, match="entry 1 does not follow"):
+        read_lineage(lineage_text(forged))
+
+
+def test_an_update_that_was_put_in_later_breaks_the_chain() -> None:
+    text = lineage_text(whole())
+    entries = entries_of(text)
+    entries[1] = encode(replace(whole().entries[1], taken=(taken(1), taken(9)))).hex()
+    with pytest.raises(PeerFault, match="entry 2 does not follow"):
+        read_lineage(changed(text, entries=entries))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"entries": [1]}', "[" * 100_000])
+def test_what_is_no_lineage_says_so(text: str) -> None:
+    with pytest.raises(PeerFault, match="cannot be read"):
+        read_lineage(text)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        MODEL[:-4],
+        MODEL + b"\0\0\0\0",
+        MODEL[:20],
+        b"",
+        MODEL.replace(b'"F32"', b'"I32"'),
+        MODEL.replace(b'"data_offsets":[0,', b'"data_offsets":[4,'),
+    ],
+)
+def test_a_model_file_that_is_cut_or_overlaps_is_refused(data: bytes) -> None:
+    with pytest.raises(PeerFault):
+        check_model(whole(), data)
+
+
+def test_another_model_is_not_the_one_that_was_signed() -> None:
+    with pytest.raises(PeerFault, match="not the one that was signed"):
+        check_model(whole(), encode_model(TINY, PARAMETERS + 1))
+
+
+def test_one_tensor_is_shown_without_the_others() -> None:
+    weights = {"a": torch.ones(2, 3), "b": torch.zeros(5), "c": torch.full((1,), 2.0)}
+    leaves = tensor_leaves(save(weights))
+    index, path = leaves.proof("b")
+    leaf = tensor_leaf("b", [5], bytes(20))
+    assert in_model(leaves.root, leaf, (index, 3), path)
+    assert not in_model(leaves.root, tensor_leaf("b", [5], b"\1" + bytes(19)), (index, 3), path)
+    with pytest.raises(PeerFault):
+        leaves.proof("d")

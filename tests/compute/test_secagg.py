@@ -1,0 +1,212 @@
+"""Secure aggregation: exact sums, drop-outs, liars, and what nobody may learn."""
+
+from hashlib import shake_256
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from dpin.base.errors import PeerFault
+from dpin.base.ids import Round
+from dpin.compute.masked import masked_head, mean_of_sum, numbers_of, unmasked_sum
+from dpin.compute.secagg.circle import circles
+from dpin.compute.secagg.member import Member
+from dpin.compute.secagg.settling import check_head, settle
+from dpin.compute.secagg.shamir import candidates, coefficients, restored, share
+from dpin.compute.secagg.unmasking import Unmasking
+from dpin.compute.secagg.words import KEY_SHARE, SELF_SHARE
+from tests.support.circles import CHAIN, JOB, Group, circle_of, key_of, lease_of, numbers
+
+COUNT = 50
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.integers(0), st.randoms(use_true_random=False))
+def test_enough_shares_restore_a_secret_and_fewer_do_not(
+    secret: bytes, seed: int, dice: object
+) -> None:
+    above = coefficients(shake_256(str(seed).encode()).digest(320))
+    shares = {place: share(secret, above, place) for place in range(1, 9)}
+    places = list(shares)
+    dice.shuffle(places)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
+    assert restored({place: shares[place] for place in places[:5]}) == secret
+    assert restored({place: shares[place] for place in places[:4]}) != secret
+
+
+def test_a_lie_among_the_shares_is_worked_around() -> None:
+    above = coefficients(bytes(range(160)))
+    shares = {place: share(b"s" * 32, above, place) for place in range(1, 6)}
+    shares[2] = bytes(66)
+    assert b"s" * 32 in [restored(some) for some in candidates(shares, 3)]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(3, 9), st.data())
+def test_the_sum_is_exact_whoever_drops_out(count: int, data: st.DataObject) -> None:
+    gone = data.draw(st.sets(st.integers(0, count - 1), max_size=(count - 1) // 2))
+    group = Group(count)
+    here = [seat for seat in range(count) if seat not in gone]
+    files = {seat: group.update(seat, COUNT) for seat in here}
+    if len(here) < 3:
+        assert not settle(group.circle, group.heads(files, COUNT)).heads
+        return
+    want = torch.stack([numbers(seat, COUNT) for seat in here]).sum(0)
+    assert torch.equal(group.total(files, here, COUNT), want)
+
+
+def test_in_a_large_group_each_masks_with_twenty() -> None:
+    group = Group(40)
+    near = [set(group.circle.neighbours(lease_of(seat))) for seat in range(40)]
+    assert {len(one) for one in near} == {20}
+    assert all(
+        lease_of(a) in near[b] for a in range(40) for b in range(40) if lease_of(b) in near[a]
+    )
+    gone = {3, 17, 29}
+    files = {seat: group.update(seat, COUNT) for seat in range(40) if seat not in gone}
+    want = torch.stack([numbers(seat, COUNT) for seat in files]).sum(0)
+    assert torch.equal(group.total(files, list(files), COUNT), want)
+
+
+def test_a_masked_update_looks_like_noise_and_is_another_each_round() -> None:
+    group = Group(3)
+    one = unmasked_sum([group.update(0, 20_000)], [], 20_000)
+    assert abs(float(one.double().mean())) < 2**31 / 50
+    assert float((one - numbers(0, 20_000)).double().abs().min()) > 0
+    later = Member(key_of(0), circle_of(3, 1), lease_of(0))
+    assert later.secrets.seeds != group.members[0].secrets.seeds
+
+
+def test_nobody_tells_both_shares_of_one_member_whatever_it_is_asked() -> None:
+    group = Group(5)
+    files = {seat: group.update(seat, COUNT) for seat in range(5)}
+    heads = group.heads(files, COUNT)
+    there = settle(group.circle, heads)
+    gone = settle(
+        group.circle, {lease: head for lease, head in heads.items() if lease != lease_of(2)}
+    )
+    member = group.members[0]
+    first = {owner: kind for owner, kind, _ in member.reveal(there).shares}
+    second = {owner: kind for owner, kind, _ in member.reveal(gone).shares}
+    assert first[lease_of(2)] == SELF_SHARE
+    assert lease_of(2) not in second
+    assert KEY_SHARE not in second.values()
+
+
+def test_lost_mail_leaves_out_a_pair_and_no_more() -> None:
+    group = Group(6, lost={(0, 1)})
+    assert group.members[0].waiting == (lease_of(1),)
+    assert group.members[1].waiting == (lease_of(0),)
+    files = {seat: group.update(seat, COUNT) for seat in range(6)}
+    want = torch.stack([numbers(seat, COUNT) for seat in range(6)]).sum(0)
+    assert torch.equal(group.total(files, range(6), COUNT), want)
+
+
+def test_two_that_disagree_about_their_mask_cannot_both_stay() -> None:
+    group = Group(5)
+    group.members[1].acknowledged.discard(lease_of(0))  # the last word got lost on the way to 1
+    files = {seat: group.update(seat, COUNT) for seat in range(5)}
+    settled = settle(group.circle, group.heads(files, COUNT))
+    assert set(settled.heads) == {lease_of(seat) for seat in (0, 2, 3, 4)}
+    want = torch.stack([numbers(seat, COUNT) for seat in (0, 2, 3, 4)]).sum(0)
+    assert torch.equal(group.total(files, range(5), COUNT), want)
+
+
+def test_a_member_with_two_keys_pushes_out_fewer_than_it_lies_to() -> None:
+    group = Group(7)
+    twin = replace(group.members[6].secrets.mask_key, public=b"\5" * 32)
+    twin = replace(twin, signature=key_of(6).sign("dpin/secagg/key/v1", CHAIN, twin.said))
+    with pytest.raises(PeerFault, match="two mask keys"):
+        group.members[0].take(replace(group.members[6].shares_to(lease_of(0)), key=twin))
+    files = {seat: group.update(seat, COUNT) for seat in range(7)}
+    heads = group.heads(files, COUNT)
+    partners = tuple(
+        twin if key.lease == lease_of(6) else key for key in heads[lease_of(0)].partners
+    )
+    heads[lease_of(0)] = replace(heads[lease_of(0)], partners=partners)
+    kept = settle(group.circle, heads).heads
+    assert len(kept) == 6
+    assert len({lease_of(0), lease_of(6)} & set(kept)) == 1
+
+
+def test_forged_keys_and_shares_are_refused() -> None:
+    group = Group(4)
+    good = group.members[1].shares_to(lease_of(0))
+    forged = replace(good.key, commitment=lease_of(9))
+    wrong = [
+        replace(good, key=forged),
+        replace(good, to=lease_of(2)),
+        replace(good, sealed=good.sealed[:-1] + bytes([good.sealed[-1] ^ 1])),
+        replace(good, key=replace(good.key, circle=circle_of(4, 1).place)),
+        Group(3).members[1].shares_to(lease_of(0)),
+    ]
+    for message in wrong:
+        with pytest.raises(PeerFault):
+            group.members[0].take(message)
+
+
+def test_shares_are_for_the_eyes_of_one() -> None:
+    group = Group(4)
+    stolen = group.members[1].shares_to(lease_of(0))
+    with pytest.raises(PeerFault, match="opened"):
+        group.members[2].take(replace(stolen, to=lease_of(2)))
+
+
+def test_a_false_share_delays_nobody_where_enough_are_true() -> None:
+    group = Group(6)
+    files = {seat: group.update(seat, COUNT) for seat in range(6)}
+    settled = settle(group.circle, group.heads(files, COUNT))
+    unmasking = Unmasking(settled)
+    lie = group.members[5].reveal(settled)
+    lie = replace(lie, shares=tuple((owner, kind, bytes(66)) for owner, kind, _ in lie.shares))
+    unmasking.take(key_of(5).node_id, lie)
+    for seat in range(4):
+        unmasking.take(key_of(seat).node_id, group.members[seat].reveal(settled))
+    assert unmasking.missing == ()
+    with pytest.raises(PeerFault):
+        unmasking.take(key_of(4).node_id, lie)
+
+
+def test_with_too_few_shares_nothing_is_unmasked() -> None:
+    group = Group(6)
+    files = {seat: group.update(seat, COUNT) for seat in range(6)}
+    settled = settle(group.circle, group.heads(files, COUNT))
+    assert len(group.unmasking(settled, range(3)).missing) == 6
+
+
+def test_heads_that_no_honest_member_writes_are_refused() -> None:
+    group = Group(5)
+    head = masked_head(group.update(0, COUNT), COUNT)
+    wrong = [
+        (lease_of(1), head),
+        (lease_of(0), replace(head, partners=head.partners[:1])),
+        (lease_of(0), replace(head, partners=head.partners[::-1])),
+        (lease_of(0), replace(head, partners=(head.key, *head.partners[1:]))),
+        (lease_of(0), replace(head, steps=0)),
+    ]
+    for lease, one in wrong:
+        with pytest.raises(PeerFault):
+            check_head(group.circle, lease, one)
+    for data in (b"", b"x" * 40, group.update(0, COUNT)[:-1]):
+        with pytest.raises(PeerFault):
+            masked_head(data, COUNT)
+
+
+def test_groups_cover_the_roster_and_none_is_too_small() -> None:
+    roster = {lease_of(seat): key_of(seat).node_id for seat in range(11)}
+    for size, want in ((0, 1), (1, 3), (4, 2), (20, 1)):
+        found = circles(CHAIN, JOB, Round(0), roster, size)
+        assert len(found) == want
+        assert sorted(one for circle in found for one, _ in circle.members) == sorted(roster)
+        assert all(len(circle.members) >= 3 for circle in found)
+
+
+def test_a_mean_of_a_sum_is_that_of_the_movements_by_work() -> None:
+    movements = [numbers(seat, COUNT) << 4 for seat in range(3)]
+    steps = [10, 20, 5]
+    total = torch.stack(
+        [numbers_of(one, done, 20) for one, done in zip(movements, steps, strict=True)]
+    ).sum(0)
+    want = sum(one.double() * done for one, done in zip(movements, steps, strict=True)) / 35
+    assert float((mean_of_sum(total, 35, 20).double() - want).abs().max()) < 2 * 64 * 3
