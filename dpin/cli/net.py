@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -102,11 +103,77 @@ def invite(
 
 @net.command(name="show")
 def show_network(*, home: HomeOption = None, json: JsonOption = False) -> None:
-    """Show the network that this node belongs to."""
-    from dpin.cli.link import home_of
+    """Show the network that this node belongs to and, while it runs, how it is reached in it."""
+    import msgspec
+
+    from dpin.cli.founding import network_text, network_values
+    from dpin.cli.link import connect, home_of, show_values
+    from dpin.cli.netpictures import network_view_text
+    from dpin.client.errors import Unreachable
     from dpin.node import home as homes
 
-    _tell("network", homes.read_network(home_of(home)), json=json)
+    place = home_of(home)
+    invite = homes.read_network(place)
+    view = None
+    with suppress(Unreachable), connect(home) as node:
+        view = node.network()
+    if json:
+        now = None if view is None else msgspec.to_builtins(view)
+        show_values("network", {**network_values(invite), "node": now})
+        return
+    text = network_text(invite)
+    show(text if view is None else f"{text}\n\n{network_view_text(view)}")
+
+
+@net.command(name="peers")
+def show_peers(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """List who is connected: by which path, how far away, with how many bytes."""
+    from dpin.cli.link import connect, show_values
+    from dpin.cli.netpictures import links_text
+
+    with connect(home) as node:
+        links = node.links()
+    show_values("links", {"links": links}) if json else show(links_text(links))
+
+
+@net.command()
+def ping(
+    peer: Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id's beginning.")],
+    *,
+    count: Annotated[int, typer.Option("--count", "-c", min=1, max=100, help="So often.")] = 4,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure round trips to a connected peer. Exit status 7 where it answers none."""
+    from dpin.cli.exits import ExitCode
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.netpictures import ping_text
+    from dpin.node.control import PingRequest
+
+    with connect(home) as node:
+        view = node.ping(PingRequest(node=peer, count=count))
+    show_view("ping", view) if json else show(ping_text(view))
+    if all(trip is None for trip in view.round_trips):
+        raise typer.Exit(ExitCode.TIMED_OUT)
+
+
+@net.command()
+def trace(
+    peer: Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id's beginning.")],
+    *,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Go the way to a peer step by step and say where it ends. Exit status 0 or 1."""
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.netpictures import trace_text
+    from dpin.node.control import TraceRequest
+
+    with connect(home) as node:
+        view = node.trace(TraceRequest(node=peer))
+    show_view("trace", view) if json else show(trace_text(view))
+    if view.fix:
+        raise typer.Exit(1)
 
 
 def _tell(schema: str, invite: "object", *, json: bool) -> None:

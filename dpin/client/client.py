@@ -30,17 +30,20 @@ from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
     InviteRequest,
     PayRequest,
+    PingRequest,
     PrepareRequest,
     ProofRequest,
     RunRequest,
     SignedRequest,
     SubmitRequest,
+    TraceRequest,
     TransferRequest,
     ValidatorRequest,
 )
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
+from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -107,6 +110,29 @@ class _Pictures:
     def checks(self) -> list[Check]:
         """What the node knows of its own health."""
         return self._connection.get_list("/api/v1/doctor", "checks", Check)
+
+
+class _Watching:
+    """The network around a node."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def network(self) -> NetworkView:
+        """The node's place in the network, and what it has counted."""
+        return self._connection.get("/api/v1/network", NetworkView)
+
+    def links(self) -> list[LinkView]:
+        """Who is connected, and how well."""
+        return self._connection.get_list("/api/v1/network/peers", "links", LinkView)
+
+    def ping(self, request: PingRequest) -> PingView:
+        """Round trips to a connected peer."""
+        return self._connection.post("/api/v1/network/ping", request, PingView)
+
+    def trace(self, request: TraceRequest) -> TraceView:
+        """The way to a peer, step by step."""
+        return self._connection.post("/api/v1/network/trace", request, TraceView)
 
 
 class _Logs:
@@ -221,7 +247,7 @@ class _Purse:
         return self._connection.post("/api/v1/wallet/submit", request, TransferView)
 
 
-class Client(_Pictures, _Logs, _Commands, _Purse, _Validators):
+class Client(_Pictures, _Logs, _Commands, _Purse, _Validators, _Watching):
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:

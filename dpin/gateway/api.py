@@ -28,15 +28,18 @@ from dpin.base.errors import (
     TooEarly,
     Unavailable,
 )
+from dpin.gateway.metrics import METRICS_TYPE, metrics_text
 from dpin.node.control import (
     Control,
     InviteRequest,
     PayRequest,
+    PingRequest,
     PrepareRequest,
     ProofRequest,
     RunRequest,
     SignedRequest,
     SubmitRequest,
+    TraceRequest,
     TransferRequest,
     ValidatorRequest,
 )
@@ -205,6 +208,7 @@ def _routes(control: Control) -> list[Route]:
         *_money_routes(control),
         *_node_routes(control),
         *_validator_routes(control),
+        *_network_routes(control),
     ]
 
 
@@ -321,6 +325,31 @@ def _node_routes(control: Control) -> list[Route]:
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),
+    ]
+
+
+def _network_routes(control: Control) -> list[Route]:
+    async def network(_request: Request) -> Response:
+        return _view("network", control.network())
+
+    async def links(_request: Request) -> Response:
+        return _views("links", control.links())
+
+    async def ping(request: Request) -> Response:
+        return _view("ping", await control.ping(await read_body(request, PingRequest)))
+
+    async def trace(request: Request) -> Response:
+        return _view("trace", await control.trace(await read_body(request, TraceRequest)))
+
+    async def metrics(_request: Request) -> Response:
+        return Response(metrics_text(control), media_type=METRICS_TYPE)
+
+    return [
+        Route("/api/v1/network", network),
+        Route("/api/v1/network/peers", links),
+        Route("/api/v1/network/ping", ping, methods=["POST"]),
+        Route("/api/v1/network/trace", trace, methods=["POST"]),
+        Route("/metrics", metrics),
     ]
 
 

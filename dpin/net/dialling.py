@@ -7,16 +7,16 @@ from typing import Final
 
 import trio
 from libp2p.abc import IHost
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 from multiaddr import Multiaddr
 
-from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.net.address import node_in, relay_in
-from dpin.net.contained import Contained, one_line, root_of
+from dpin.net.contained import Contained
 from dpin.net.guards import DIAL_SECONDS
+from dpin.net.network import Outcome, Unreached
 from dpin.net.relay import peer_of
 from dpin.net.routes import Routes
+from dpin.net.unreached import unreached
 
 STAGGER_SECONDS: Final = 0.5  # as in RFC 8305: the next is tried when one takes long, or fails
 
@@ -69,13 +69,13 @@ class Dialler:
         self._dial_relay = dial_relay
 
     async def dial(self, node: NodeId, addresses: Sequence[str]) -> None:
-        """Connect at one of the addresses; raises Unavailable with what the first one said."""
+        """Connect at one of the addresses; raises Unreached with what the first one said."""
         dials = [partial(self._one, node, address) for address in addresses]
         errors = await first_of(dials, DIAL_SECONDS)
         if errors:
-            raise Unavailable(_in_plain_words(errors[0]))
+            raise unreached(errors[0])
         if not self._libp2p.get_network().get_connections(peer_of(node)):
-            raise Unavailable("the connection was closed at once")
+            raise Unreached(Outcome.CLOSED, "the connection was closed at once")
 
     async def _one(self, node: NodeId, address: str) -> None:
         relay = relay_in(address)
@@ -87,21 +87,10 @@ class Dialler:
 
 
 def parsed(address: str) -> NodeId:
-    """Whose address it is; raises Unavailable where it is nobody's."""
+    """Whose address it is; raises Unreached where it is nobody's."""
     node = node_in(address)
     if node is None:
-        raise Unavailable(f"{address!r} is not the address of a node (/ip4/…/tcp/…/p2p/…)")
+        raise Unreached(
+            Outcome.NO_ADDRESS, f"{address!r} is not the address of a node (/ip4/…/tcp/…/p2p/…)"
+        )
     return node
-
-
-def _in_plain_words(error: BaseException) -> str:
-    root = root_of(error)
-    if isinstance(root, ConnectionRefusedError):
-        return "nobody listens there (connection refused)"
-    if isinstance(root, trio.TooSlowError):
-        return f"no answer within {DIAL_SECONDS:.0f} seconds"
-    if isinstance(root, Unavailable):
-        return str(root)
-    if isinstance(root, PeerIDMismatchesPubkey):
-        return "another node answers at that address"
-    return f"the connection failed ({one_line(error)})"

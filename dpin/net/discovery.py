@@ -25,6 +25,8 @@ from dpin.net.prefix import ip_in
 PEERS_WANTED: Final = 16
 OUTBOUND_WANTED: Final = 8  # of them, at least so many that this node dialled
 FEELER_EVERY: Final = seconds(120)
+UNFIT_LASTS: Final = seconds(120)  # then it may have changed its mind
+UNFIT_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,18 @@ class Blamed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """A peer that does not belong here: another network's, or of another version."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """Time has jumped (a laptop slept, a clock was set): what was planned is void."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """Connect to this address, or one of the others; PeerUp or DialFailed follows."""
 
@@ -80,7 +94,8 @@ class Refuse:
     sites: tuple[str, ...]
 
 
-Event = Tick | PeerUp | PeerDown | Received | LearntAddresses | Moved | DialFailed | Blamed
+_Turn = DialFailed | Unfit | Woke
+Event = Tick | PeerUp | PeerDown | Received | LearntAddresses | Moved | Blamed | _Turn
 Effect = Dial | Drop | Refuse | Send | Wake | Blame
 
 
@@ -100,6 +115,7 @@ class Discovery:
         self._feeler: NodeId | None = None
         self._feel_at = Instant(0)
         self._refused: tuple[str, ...] = ()
+        self._unfit: dict[NodeId, Instant] = {}  # until when
         self._wake_at = Instant(0)
         _learn(peers, start.me, start.bootstrap)
         first = [n for n in map(node_in, start.bootstrap) if n is not None]
@@ -130,15 +146,30 @@ class Discovery:
                 return self._introductions.heard(peer, payload, self._up, now)
             case LearntAddresses() | Moved():
                 return self._addressed(event, now)
-            case DialFailed(address):
-                self._dials.failed(address, now)
             case Blamed():
                 return self._blamed(event, now)
             case Tick():
                 pass
             case _:
-                assert_never(event)
+                return self._turned(event, now)
         return ()
+
+    def _turned(self, event: _Turn, now: Instant) -> Iterable[Effect]:
+        match event:
+            case DialFailed(address):
+                self._dials.failed(address, now)
+            case Unfit(peer):
+                if len(self._unfit) >= UNFIT_MAX:
+                    del self._unfit[next(iter(self._unfit))]
+                self._unfit[peer] = after(now, UNFIT_LASTS)
+                return [Drop(peer)]
+            case Woke():
+                self._dials = Dials(self._chance, self._validators)
+                self._unfit.clear()
+                self._wake_at = Instant(0)
+            case _:
+                assert_never(event)
+        return []
 
     def _met(self, peer: NodeId, now: Instant) -> Iterable[Effect]:
         if self._banned(peer, now):
@@ -169,6 +200,8 @@ class Discovery:
             self._dials.back_off(peer, now, 0 if settled else 1)
 
     def _banned(self, node: NodeId, now: Instant) -> bool:
+        if self._unfit.get(node, now) > now:
+            return True
         known = self.peers.of(node)
         ip = ip_in(known.addresses[0]) if known is not None and known.addresses else ""
         return node not in self._validators and self.bans.banned(node, ip, now)
@@ -205,12 +238,8 @@ class Discovery:
             if self._dials.full:
                 break
             if self._dials.may_begin(node, now):
-                effects.append(self._begin(node, now))
+                effects.append(_begin(self._dials, self.peers, node, now))
         return effects
-
-    def _begin(self, node: NodeId, now: Instant) -> Dial:
-        address, *others = self._dials.begin(node, self.peers.addresses(node), now)
-        return Dial(address, tuple(others))
 
     def _feel(self, now: Instant) -> Iterable[Effect]:
         """Try a stranger, now and then, where nobody is missed."""
@@ -222,7 +251,7 @@ class Discovery:
             away = node != self._me and node not in self._up and self.peers.addresses(node)
             if away and self._dials.may_begin(node, now) and not self._banned(node, now):
                 self._feeler = node
-                return [self._begin(node, now)]
+                return [_begin(self._dials, self.peers, node, now)]
         return []
 
     def _wake(self, now: Instant) -> Iterable[Effect]:
@@ -239,6 +268,11 @@ class Discovery:
             return []
         self._wake_at = soonest
         return [Wake(soonest)]
+
+
+def _begin(dials: Dials, peers: Peers, node: NodeId, now: Instant) -> Dial:
+    address, *others = dials.begin(node, peers.addresses(node), now)
+    return Dial(address, tuple(others))
 
 
 def _learn(peers: Peers, me: NodeId, addresses: Iterable[str]) -> None:

@@ -20,10 +20,12 @@ from dpin.net.contained import Contained, Report, one_line, root_of
 from dpin.net.framing import FrameDecoder, frame
 from dpin.net.links import Stream, clock, quiet_reset
 from dpin.net.metered import metered
-from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Handler, Traffic
+from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Handler
 
 READ_BYTES: Final = 256 << 10
 SERVING_SECONDS: Final = 60.0  # from the first byte of the question to the last of the answer
+
+Count = Callable[[NodeId, int, int], None]  # bytes in and out
 
 
 class _Outcome:
@@ -52,17 +54,17 @@ class _Outcome:
 
 
 class Exchange:
-    """All questions of one host, asked and answered."""
+    """All questions of one host in one protocol, asked and answered."""
 
     def __init__(
         self,
         open_stream: Callable[[NodeId], Awaitable[Stream]],
-        traffic: Callable[[NodeId], Traffic],
+        count: Count,
         nursery: trio.Nursery,
         report: Report,
     ) -> None:
         self._open_stream = open_stream
-        self._traffic = traffic
+        self._count = count
         self._nursery = nursery
         self._report = report
         self._handler: Handler | None = None
@@ -104,14 +106,13 @@ class Exchange:
                 self._nursery.start_soon(quiet_reset, outcome.stream)
 
     async def _ask(self, peer: NodeId, payload: bytes, outcome: _Outcome) -> None:
-        counted = self._traffic(peer)
         with Contained(outcome.fail):
             outcome.stream = stream = await self._open_stream(peer)
             if not outcome.abandoned:
                 await stream.write(frame(payload))
-                counted.blob_out += len(payload)
+                self._count(peer, 0, len(payload))
                 outcome.answer = await _read_frame(stream, ANSWER_BYTES_MAX)
-                counted.blob_in += len(outcome.answer)
+                self._count(peer, len(outcome.answer), 0)
                 outcome.ended.set()
                 await stream.close()
         outcome.ended.set()
@@ -137,9 +138,8 @@ class Exchange:
                 del self._answering[peer]
 
     async def _answer(self, peer: NodeId, stream: Stream, handler: Handler) -> None:
-        counted = self._traffic(peer)
         question = await _read_frame(stream, QUESTION_BYTES_MAX)
-        counted.blob_in += len(question)
+        self._count(peer, len(question), 0)
         reply: bytes | None = None
         with Contained(self._report):
             reply = await metered(
@@ -150,7 +150,7 @@ class Exchange:
             return
         assert len(reply) <= ANSWER_BYTES_MAX, "a handler keeps its answers in bounds"
         await stream.write(frame(reply))
-        counted.blob_out += len(reply)
+        self._count(peer, 0, len(reply))
         await stream.close()
 
 

@@ -4,7 +4,7 @@ Same events in the same order as the real one, no libp2p, no sockets, no budgets
 two nodes can be cut and healed; what is sent over a cut line is lost.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +18,7 @@ from dpin.net.address import node_in, peer_text
 from dpin.net.budget import EVENTS_MAX, OUTBOX_MESSAGES_MAX
 from dpin.net.contained import Contained
 from dpin.net.network import (
+    BLOB,
     GOSSIP_BYTES_MAX,
     Beside,
     Door,
@@ -25,7 +26,10 @@ from dpin.net.network import (
     Gossip,
     Handler,
     Misbehaved,
+    Observer,
+    Outcome,
     Traffic,
+    Unreached,
 )
 
 LATENCY_SECONDS: Final = 0.01
@@ -92,7 +96,7 @@ class _Inbox:
 
     def __init__(self, world: FakeWorld) -> None:
         self.topics: set[str] = set()
-        self.handler: Handler | None = None
+        self.handlers: dict[str, Handler] = {}  # by protocol
         self.lines: dict[NodeId, trio.MemorySendChannel[_Moving]] = {}
         self._world = world
         self._put, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
@@ -168,6 +172,10 @@ class FakeHost:
         self.addresses = [f"/ip4/127.0.0.1/tcp/1/p2p/{peer_text(node)}"]
         self.door = Door({}, _nobody)
         self.inbox = _Inbox(world)
+        self.observer: Observer = _Observer(self)
+        self.problem, self.restarts = "", 0
+        self.proved: list[bool | None] = []
+        self.prove: Callable[[bool | None], None] = self.proved.append
         self.events = self.inbox.events
         self._world = world
         self._counted: dict[NodeId, Traffic] = {}
@@ -178,10 +186,10 @@ class FakeHost:
         del others
         node = node_in(address)
         if node is None or node == self.node_id:
-            raise Unavailable(f"{address!r} is not the address of another node")
+            raise Unreached(Outcome.NO_ADDRESS, f"{address!r} is not the address of another node")
         await trio.sleep(self._world.latency_seconds)
         if not self._world.reachable(self.node_id, node):
-            raise Unavailable("nobody listens there (connection refused)")
+            raise Unreached(Outcome.REFUSED, "nobody listens there (connection refused)")
         if node not in self.inbox.lines:
             self.inbox.joined(node)
             self._world.nodes[node].inbox.joined(self.node_id)
@@ -208,13 +216,15 @@ class FakeHost:
         await trio.lowlevel.checkpoint()
         self.inbox.topics.add(topic)
 
-    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+    async def request(
+        self, peer: NodeId, payload: bytes, patience_seconds: float, protocol: str = BLOB
+    ) -> bytes:
         """Ask the handler of a peer, there and back in two latencies."""
         answer: bytes | None = None
         with trio.move_on_after(patience_seconds), Contained():
             await trio.sleep(2 * self._world.latency_seconds)
             if peer in self.inbox.lines and self._world.reachable(self.node_id, peer):
-                handler = self._world.nodes[peer].inbox.handler
+                handler = self._world.nodes[peer].inbox.handlers.get(protocol)
                 answer = await handler(self.node_id, payload) if handler else None
         if answer is None:
             raise Unavailable("the peer did not answer")
@@ -222,9 +232,9 @@ class FakeHost:
         self.beside.count(peer).blob_in += len(answer)
         return answer
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, protocol: str = BLOB) -> None:
         """Answer with `handler`."""
-        self.inbox.handler = handler
+        self.inbox.handlers[protocol] = handler
 
     def disconnect(self, peer: NodeId) -> None:
         """End the connection to a peer."""
@@ -237,6 +247,29 @@ class FakeHost:
     def traffic(self) -> Mapping[NodeId, Traffic]:
         """Bytes by peer."""
         return self._counted
+
+
+class _Observer:
+    """See `dpin.net.network.Observer`; everybody lives at one address."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+
+    def seen_at(self, peer: NodeId) -> str:
+        """Loopback."""
+        return "127.0.0.1" if peer in self._host.inbox.lines else ""
+
+    def path(self, peer: NodeId) -> str:
+        """Direct, always."""
+        return "direct" if peer in self._host.inbox.lines else ""
+
+    def dropped(self) -> Mapping[str, int]:
+        """Nobody counts."""
+        return {}
+
+    def mesh(self) -> Mapping[str, int]:
+        """Everybody connected hears everything."""
+        return {topic: len(self._host.inbox.lines) for topic in sorted(self._host.inbox.topics)}
 
 
 @asynccontextmanager

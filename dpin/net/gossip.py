@@ -57,6 +57,7 @@ class Announcer:
         nursery: trio.Nursery,
     ) -> None:
         self.undelivered = 0
+        self.over_budget = 0
         self._pubsub = pubsub
         self._author_of = author_of
         self._events = events
@@ -99,6 +100,7 @@ class Announcer:
             if author is None:  # Our own announcement comes back too.
                 continue
             if not self._budget.charge(author, 1, clock()):
+                self.over_budget += 1
                 with Contained():
                     self._events.send_nowait(Misbehaved(author, "announces too often"))
                 continue

@@ -7,14 +7,14 @@ The whole of libp2p runs in one task (P12), which nothing that a peer sends can 
 all the same, `events` ends, and whoever drives the node opens the network again.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import trio
-from libp2p.abc import IHost, INetConn, INetStream
+from libp2p.abc import IHost, INetStream
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
 from libp2p.pubsub.gossipsub import GossipSub
@@ -37,20 +37,29 @@ from dpin.net.dialling import Dialler, parsed
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
 from dpin.net.network import (
+    ASK,
+    BLOB,
     CONTROL_BYTES_MAX,
+    DIAL_BACK,
     Beside,
     Door,
     Event,
     Found,
     Handler,
+    Observer,
+    Outcome,
     Readdressed,
     Traffic,
+    Unreached,
 )
+from dpin.net.notices import Notices, soon
+from dpin.net.observer import HostObserver
 from dpin.net.relay import peer_of
 from dpin.net.routes import Plan, Routes
-from dpin.net.switchboard import BLOB, CONTROL, Intake, Switchboard
+from dpin.net.switchboard import CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
+_COUNTERS: Final = {BLOB: "blob", ASK: "ask", DIAL_BACK: "ask"}  # of net.network.Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +73,6 @@ class HostOptions:
     routes: Plan = field(default_factory=Plan)
 
 
-class _Notices:
-    """Libp2p's callbacks. Connected and disconnected; the others are of no interest."""
-
-    def __init__(
-        self, joined: Callable[[INetConn], Awaitable[None]], left: Callable[[INetConn], None]
-    ) -> None:
-        self._joined = joined
-        self._left = left
-
-    async def connected(self, _network: object, connection: INetConn) -> None:
-        await self._joined(connection)
-
-    async def disconnected(self, _network: object, connection: INetConn) -> None:
-        self._left(connection)
-
-    async def opened_stream(self, _network: object, _stream: object) -> None:
-        pass
-
-    async def closed_stream(self, _network: object, _stream: object) -> None:
-        pass
-
-    async def listen(self, _network: object, _address: object) -> None:
-        pass
-
-    async def listen_close(self, _network: object, _address: object) -> None:
-        pass
-
-
 @dataclass(frozen=True)
 class _Inside:
     """The parts of a running host."""
@@ -100,10 +81,11 @@ class _Inside:
     nursery: trio.Nursery
     events: trio.MemoryReceiveChannel[Event]
     board: Switchboard
-    exchange: Exchange
+    exchanges: Mapping[str, Exchange]  # by protocol
     announcer: Announcer
     porter: inbound.Porter
     routes: Routes
+    observer: HostObserver
 
 
 async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream:
@@ -153,10 +135,13 @@ class Host:
         self.routes = inside.routes
         self.events = inside.events
         self.errors = inside.board.errors  # the last lines of what libp2p raised, for the log
-        self.dropped = inside.board.dropped
+        self.dropped = partial(_total, inside.board)
         self.door = Door(inside.board.ips, inside.porter.ban)
+        self.observer: Observer = inside.observer
         self.stopping = trio.Event()
         self.beside: Beside = _Beside(inside)
+        self.prove: Callable[[bool | None], None] = inside.routes.prove
+        self.problem, self.restarts = "", 0  # An ended host is replaced: see net.lasting.
         self._inside = inside
         self._board = inside.board
         self._dialler = Dialler(inside.libp2p, inside.routes, self.dial)
@@ -168,7 +153,7 @@ class Host:
         """
         node = parsed(address)
         if node == self.node_id:
-            raise Unavailable("that is the address of this node")
+            raise Unreached(Outcome.NO_ADDRESS, "that is the address of this node")
         if node not in self.peers():
             addresses = [address, *(other for other in others if node_in(other) == node)]
             await self._dialler.dial(node, addresses)
@@ -188,15 +173,17 @@ class Host:
         """Join a topic."""
         await self._inside.announcer.subscribe(topic)
 
-    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+    async def request(
+        self, peer: NodeId, payload: bytes, patience_seconds: float, protocol: str = BLOB
+    ) -> bytes:
         """Ask one question on a stream of its own."""
         if self.stopping.is_set():
             raise Unavailable("the network has stopped")
-        return await self._inside.exchange.request(peer, payload, patience_seconds)
+        return await self._inside.exchanges[protocol].request(peer, payload, patience_seconds)
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, protocol: str = BLOB) -> None:
         """Answer questions."""
-        self._inside.exchange.serve(handler)
+        self._inside.exchanges[protocol].serve(handler)
 
     def disconnect(self, peer: NodeId) -> None:
         """Drop a peer, soon."""
@@ -210,6 +197,15 @@ class Host:
     def traffic(self) -> Mapping[NodeId, Traffic]:
         """Bytes by peer; what libp2p itself says (identify, pings) is not counted."""
         return self._board.counted
+
+
+def _total(board: Switchboard) -> int:
+    """Messages dropped so far."""
+    return sum(board.lost().values())
+
+
+def _count(board: Switchboard, kind: str, node: NodeId, came: int, went: int) -> None:
+    board.count(node).moved(kind, came, went)
 
 
 def itself(libp2p: IHost) -> NodeId:
@@ -312,13 +308,6 @@ async def _find_neighbours(host: Host, events: trio.MemorySendChannel[Event]) ->
         await mdns.discover(short(host.node_id), host.addresses, tell)
 
 
-def _soon(notice: Callable[[INetConn], None]) -> Callable[[INetConn], Awaitable[None]]:
-    async def noticed(connection: INetConn) -> None:
-        notice(connection)
-
-    return noticed
-
-
 def _assemble(
     libp2p: IHost,
     nursery: trio.Nursery,
@@ -329,19 +318,38 @@ def _assemble(
     swarm = libp2p.get_network()
     pubsub, router = guards.quiet_pubsub(libp2p)
     board = Switchboard(partial(_open_stream, libp2p), partial(_drop, libp2p), nursery, send)
-    exchange = Exchange(partial(board.open, BLOB), board.count, nursery, board.note)
+    exchanges = {
+        protocol: Exchange(
+            partial(board.open, protocol),
+            partial(_count, board, kind),
+            nursery,
+            board.note,
+        )
+        for protocol, kind in _COUNTERS.items()
+    }
     announcer = Announcer(pubsub, partial(_other_author, itself(libp2p)), send, nursery)
-    intake = Intake(board, exchange)
+    intake = Intake(board)
     porter = inbound.watch_the_door(swarm)
     routes = Routes(libp2p, nursery, plan, board.note)
     guards.contain_streams(swarm, intake.admit, intake.report)
-    swarm.register_notifee(_Notices(board.joined, board.left))
-    swarm.register_notifee(_Notices(_soon(routes.moved), routes.moved))
+    swarm.register_notifee(Notices(board.joined, board.left))
+    swarm.register_notifee(Notices(soon(routes.moved), routes.moved))
     libp2p.set_stream_handler(CONTROL, intake.on_control)
-    libp2p.set_stream_handler(BLOB, intake.on_blob)
+    for protocol, exchange in exchanges.items():
+        libp2p.set_stream_handler(protocol, partial(intake.on_question, exchange))
     libp2p.set_stream_handler(guards.MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     _count_gossip(board, pubsub)
-    inside = _Inside(libp2p, nursery, receive, board, exchange, announcer, porter, routes)
+    inside = _Inside(
+        libp2p=libp2p,
+        nursery=nursery,
+        events=receive,
+        board=board,
+        exchanges=exchanges,
+        announcer=announcer,
+        porter=porter,
+        routes=routes,
+        observer=HostObserver(board, intake, announcer, lambda: router.mesh),
+    )
     return inside, (pubsub, router)
 
 

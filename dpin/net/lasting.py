@@ -20,7 +20,17 @@ from dpin.base.machine import PeerDown, PeerUp
 from dpin.net.address import at_last_ports
 from dpin.net.budget import TRACKED_PEERS_MAX
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.network import Beside, Door, Event, Handler, Traffic
+from dpin.net.network import (
+    BLOB,
+    Beside,
+    Door,
+    Event,
+    Handler,
+    Observer,
+    Outcome,
+    Traffic,
+    Unreached,
+)
 
 FIRST_WAIT_SECONDS: Final = 0.1  # before it is opened again; doubled each time it fails
 WAIT_SECONDS_MAX: Final = 30.0
@@ -92,7 +102,7 @@ class _Voices:
     def __init__(self, host: Host) -> None:
         self.host = host  # of now; another one after a restart
         self._topics: list[str] = []
-        self._handler: Handler | None = None
+        self._handlers: dict[str, Handler] = {}  # by protocol
 
     @property
     def is_open(self) -> bool:
@@ -111,19 +121,21 @@ class _Voices:
         if self.is_open:
             await self.host.subscribe(topic)
 
-    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
+    async def request(
+        self, peer: NodeId, payload: bytes, patience_seconds: float, protocol: str = BLOB
+    ) -> bytes:
         """Ask one question."""
-        return await self.host.request(peer, payload, patience_seconds)
+        return await self.host.request(peer, payload, patience_seconds, protocol)
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, protocol: str = BLOB) -> None:
         """Answer questions, for good."""
-        self._handler = handler
-        self.host.serve(handler)
+        self._handlers[protocol] = handler
+        self.host.serve(handler, protocol)
 
     async def _agree(self, host: Host) -> None:
         """Have a new host say and answer what the last one did."""
-        if self._handler is not None:
-            host.serve(self._handler)
+        for protocol, handler in self._handlers.items():
+            host.serve(handler, protocol)
         for topic in self._topics:
             await host.subscribe(topic)
 
@@ -156,16 +168,18 @@ class LastingHost(_Voices):
         self.node_id = host.node_id
         self.addresses = host.addresses
         self.door = Door(host.door.ips, host.door.ban)
+        self.observer: Observer = host.observer
+        self.prove: Callable[[bool | None], None] = host.prove
         self.events = _Events(host)
         self.beside: Beside = _BesideNow(self)
         self.restarts = 0
-        self.stopped_because = ""  # while it is not open
+        self.problem = ""  # while it is not open
         self._before: dict[NodeId, Traffic] = {}  # of the hosts that have ended
 
     async def dial(self, address: str, *others: str) -> NodeId:
         """Connect."""
         if not self.is_open:
-            raise Unavailable(_STOPPED)
+            raise Unreached(Outcome.STOPPED, _STOPPED)
         return await self.host.dial(address, *others)
 
     def send(self, peer: NodeId, payload: bytes) -> bool:
@@ -189,7 +203,8 @@ class LastingHost(_Voices):
         await self._agree(host)
         self.door.follow(host.door)
         self._before = _summed(self._before, self.host.traffic())
-        self.host, self.addresses, self.stopped_because = host, host.addresses, ""
+        self.host, self.problem = host, ""
+        self.addresses, self.observer, self.prove = host.addresses, host.observer, host.prove
         self.restarts += 1
         self.events.follow(host)
 
@@ -199,9 +214,9 @@ async def _keep_open(network: LastingHost, report: Callable[[str], None]) -> Non
     while True:
         await network.host.stopping.wait()
         wait = FIRST_WAIT_SECONDS
-        network.stopped_because = "; ".join(network.host.errors) or "it ended"
+        network.problem = "; ".join(network.host.errors) or "it ended"
         for tries in count():
-            report(network.stopped_because)
+            report(network.problem)
             await trio.sleep(wait)
             wait = min(2 * wait, WAIT_SECONDS_MAX)
             if await _opened_again(network, same_ports=tries < SAME_PORTS_TRIES):
@@ -217,7 +232,7 @@ async def _opened_again(network: LastingHost, *, same_ports: bool) -> bool:
             await network.resume(host)
             await host.stopping.wait()
     except Unavailable as error:
-        network.stopped_because = str(error)
+        network.problem = str(error)
         return False
     return True
 

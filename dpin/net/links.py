@@ -4,7 +4,7 @@ A write is never cancelled while its connection lives: half a frame would break 
 What stalls or falls silent loses its connection instead.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -22,6 +22,7 @@ from dpin.net.budget import (
     OUTBOX_MESSAGES_MAX,
     Budget,
 )
+from dpin.net.connection import Connection
 from dpin.net.contained import Contained
 from dpin.net.framing import LENGTH_BYTES, FrameDecoder, frame
 from dpin.net.network import CONTROL_BYTES_MAX, Event, Misbehaved, Traffic
@@ -180,9 +181,10 @@ class Link:
     def __init__(self, peer: NodeId, wiring: Wiring) -> None:
         self.outbox = Outbox()
         self.undelivered = 0  # messages that the node did not take in time
+        self.over_budget = 0
         self._peer = peer
         self._wiring = wiring
-        self.connections: list[object] = []
+        self.connections: list[Connection] = []
         self._lost = trio.Event()
         self._announced = trio.Event()
         self._readings: list[_Reading] = []
@@ -197,11 +199,15 @@ class Link:
         return bool(self.connections)
 
     @property
-    def lost(self) -> int:
-        """Messages that did not fit the outbox, or that the node did not take in time."""
-        return self.outbox.refused + self.undelivered
+    def lost(self) -> Mapping[str, int]:
+        """Messages dropped so far, by cause."""
+        return {
+            "outbox-full": self.outbox.refused,
+            "not-taken": self.undelivered,
+            "over-budget": self.over_budget,
+        }
 
-    def joined(self, connection: object) -> None:
+    def joined(self, connection: Connection) -> None:
         """A connection to the peer now stands."""
         if not self.connections:
             self._lost = trio.Event()
@@ -209,7 +215,7 @@ class Link:
             self._reopens = 0
         self.connections.append(connection)
 
-    def left(self, connection: object) -> None:
+    def left(self, connection: Connection) -> None:
         """A connection to the peer is gone."""
         if connection in self.connections:
             self.connections.remove(connection)
@@ -292,6 +298,8 @@ class Link:
         for payload in decoder.feed(data):
             if payload and self._wiring.admits(self._peer, payload, now):
                 await self._deliver(Received(self._peer, payload))
+            elif payload:
+                self.over_budget += 1
         self._heard_at = trio.current_time()
 
     async def _some(self, stream: Stream) -> bytes:

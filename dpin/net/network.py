@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Final, Protocol
 
 from dpin.base.blob import CHUNK_BYTES
 from dpin.base.codec import MESSAGE_BYTES_MAX
+from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 
@@ -18,6 +20,32 @@ ANSWER_BYTES_MAX: Final = CHUNK_BYTES + (64 << 10)  # a chunk, or the largest ma
 QUESTION_BYTES_MAX: Final = 64 << 10
 GOSSIP_BYTES_MAX: Final = (64 << 10) - 1
 TOPICS_MAX: Final = 32
+BLOB: Final = "/dpin/blob/1"  # chunks and manifests
+ASK: Final = "/dpin/ask/1"  # questions that every node answers; see dpin.net.ask
+DIAL_BACK: Final = "/dpin/dial-back/1"  # a nonce, on a connection that was asked for
+QUESTIONS: Final = (BLOB, ASK, DIAL_BACK)  # protocols of one question and one answer
+
+
+class Outcome(StrEnum):
+    """How a dial ended."""
+
+    CONNECTED = "connected"
+    REFUSED = "refused"  # nobody listens there
+    SILENT = "silent"  # no answer at all: a firewall, or no machine
+    NO_ROUTE = "no-route"
+    WRONG_NODE = "wrong-node"
+    CLOSED = "closed"  # at once: full, banned, or it speaks something else
+    NO_ADDRESS = "no-address"  # what was dialled is none
+    STOPPED = "stopped"  # this node's own network was not there
+    FAILED = "failed"
+
+
+class Unreached(Unavailable):
+    """A dial came to nothing."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +95,37 @@ class Traffic:
     gossip_out: int = 0
     bulk_in: int = 0  # over bulk sockets, of which libp2p knows nothing
     bulk_out: int = 0
+    ask_in: int = 0
+    ask_out: int = 0
+
+    def moved(self, kind: str, came: int, went: int) -> None:
+        """Count bytes of one kind: control, blob, gossip or ask."""
+        setattr(self, f"{kind}_in", getattr(self, f"{kind}_in") + came)
+        setattr(self, f"{kind}_out", getattr(self, f"{kind}_out") + went)
 
     def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(
-            control_in=self.control_in + other.control_in,
-            control_out=self.control_out + other.control_out,
-            blob_in=self.blob_in + other.blob_in,
-            blob_out=self.blob_out + other.blob_out,
-            gossip_in=self.gossip_in + other.gossip_in,
-            gossip_out=self.gossip_out + other.gossip_out,
-            bulk_in=self.bulk_in + other.bulk_in,
-            bulk_out=self.bulk_out + other.bulk_out,
-        )
+        names = [field.name for field in fields(Traffic)]
+        return Traffic(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+class Observer(Protocol):
+    """What is known of the connections besides what is carried on them."""
+
+    def seen_at(self, peer: NodeId) -> str:
+        """The IP address that a peer is connected from; empty through a relay, or where unknown."""
+        ...
+
+    def path(self, peer: NodeId) -> str:
+        """How it is connected: direct, relay, or empty where it is not."""
+        ...
+
+    def dropped(self) -> Mapping[str, int]:
+        """Messages and streams dropped so far, by cause."""
+        ...
+
+    def mesh(self) -> Mapping[str, int]:
+        """Peers that announcements are passed on to, by topic."""
+        ...
 
 
 class Events(Protocol):
@@ -135,6 +182,10 @@ class Network(Protocol):
     addresses: list[str]  # where others can dial this node now, `/p2p/…` included; they change
     beside: Beside  # for the bulk plane
     door: Door
+    observer: Observer
+    problem: str  # why it is not open; empty: it is
+    restarts: int  # since the start
+    prove: Callable[[bool | None], None]  # a verdict by dial-back: whether relays are needed
 
     @property
     def events(self) -> Events:
@@ -142,7 +193,7 @@ class Network(Protocol):
         ...
 
     async def dial(self, address: str, *others: str) -> NodeId:
-        """Connect, at one address of a peer or another; raises Unavailable with the reason."""
+        """Connect, at one address of a peer or another; raises Unreached with the reason."""
         ...
 
     def send(self, peer: NodeId, payload: bytes) -> bool:
@@ -157,11 +208,16 @@ class Network(Protocol):
         """Have what others publish on `topic` come as events."""
         ...
 
-    async def request(self, peer: NodeId, payload: bytes, patience_seconds: float) -> bytes:
-        """Ask a peer and wait for its answer. Raises Unavailable, or PeerFault for a bad one."""
+    async def request(
+        self, peer: NodeId, payload: bytes, patience_seconds: float, protocol: str = BLOB
+    ) -> bytes:
+        """Ask a peer and wait for its answer. Raises Unavailable, or PeerFault for a bad one.
+
+        `protocol` is one of QUESTIONS.
+        """
         ...
 
-    def serve(self, handler: Handler) -> None:
+    def serve(self, handler: Handler, protocol: str = BLOB) -> None:
         """Answer the requests of others with `handler`; one that raises leaves them unanswered."""
         ...
 

@@ -1,6 +1,6 @@
 """Connections become links, streams find their readers, and each peer's bytes are counted."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
@@ -12,45 +12,16 @@ from dpin.base.ids import NodeId
 from dpin.net import guards
 from dpin.net.address import node_of
 from dpin.net.budget import CONNECTIONS_MAX, INBOUND_STREAMS, TRACKED_PEERS_MAX, Budget
+from dpin.net.connection import Connection, Muxed
 from dpin.net.contained import Contained, one_line
 from dpin.net.exchange import Exchange
 from dpin.net.links import Link, Stream, Wiring, clock
 from dpin.net.network import Event, Traffic
 
 CONTROL: Final = "/dpin/control/1"
-BLOB: Final = "/dpin/blob/1"
 LINK_SECONDS: Final = 2.0
 LINKS_MAX: Final = 2 * CONNECTIONS_MAX  # those whose leave is not yet taken included
 ERRORS_KEPT: Final = 50
-
-
-class PeerId(Protocol):
-    """What libp2p calls a peer."""
-
-    def to_bytes(self) -> bytes:
-        """A multihash."""
-        ...
-
-
-class Muxed(Protocol):
-    """The lower half of a connection."""
-
-    peer_id: PeerId
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        """The IP address and port at the other end."""
-        ...
-
-
-class Connection(Protocol):
-    """One connection to a peer."""
-
-    muxed_conn: Muxed
-    is_closed: bool
-
-    async def close(self) -> None:
-        """End it."""
-        ...
 
 
 class PeerStream(Stream, Protocol):
@@ -80,13 +51,16 @@ class Switchboard:
         self._drop = drop
         self._nursery = nursery
         self._news = trio.Event()
-        self._lost = 0  # messages of links that are gone
+        self._lost: Counter[str] = Counter()  # messages of links that are gone
 
-    def dropped(self) -> int:
-        """Messages lost because an outbox was full, or the node did not take them in time."""
-        return self._lost + sum(link.lost for link in self.links.values())
+    def lost(self) -> Counter[str]:
+        """Messages dropped so far, by cause."""
+        found = Counter(self._lost)
+        for link in self.links.values():
+            found.update(link.lost)
+        return found
 
-    def connections(self) -> list[object]:
+    def connections(self) -> list[Connection]:
         """All that stand, or were standing when the host died."""
         return [connection for link in self.links.values() for connection in link.connections]
 
@@ -129,7 +103,7 @@ class Switchboard:
     async def _keep(self, node: NodeId, link: Link) -> None:
         with Contained(self.note):
             await link.run()
-        self._lost += link.lost
+        self._lost.update(link.lost)
         del self.links[node], self.ips[node]
 
     async def drop(self, node: NodeId) -> None:
@@ -150,9 +124,9 @@ class Switchboard:
 class Intake:
     """The streams that peers open."""
 
-    def __init__(self, board: Switchboard, exchange: Exchange) -> None:
+    def __init__(self, board: Switchboard) -> None:
+        self.refused = 0
         self._board = board
-        self._exchange = exchange
         self._streams = Budget(INBOUND_STREAMS)
 
     def admit(self, stream: PeerStream) -> bool:
@@ -162,6 +136,7 @@ class Intake:
             return False
         if self._streams.charge(node, 1, clock()):
             return True
+        self.refused += 1
         self._board.wiring.complain(node, "opened more streams than its budget allows")
         return False
 
@@ -178,10 +153,10 @@ class Intake:
         link = await self._board.linked(_peer(stream))
         await link.read(stream)
 
-    async def on_blob(self, stream: PeerStream) -> None:
+    async def on_question(self, exchange: Exchange, stream: PeerStream) -> None:
         """A stream for one question."""
         await self._board.linked(_peer(stream))
-        await self._exchange.answer(_peer(stream), stream)
+        await exchange.answer(_peer(stream), stream)
 
     async def on_gossip(
         self, read_all: Callable[[PeerStream], Awaitable[None]], stream: PeerStream

@@ -11,7 +11,7 @@ from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import Outcome
 from dpin.market.story import Note
 from dpin.node.joblog import JobLog
-from dpin.node.panorama import Seen
+from dpin.node.seen import Seen
 
 
 @dataclass(slots=True)

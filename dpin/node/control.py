@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -95,6 +96,19 @@ class ValidatorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 
     action: Literal["register", "bond", "retire", "withdraw", "rotate-key"]
     amount: str = ""
+
+
+class PingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A connected peer, by its name or the beginning of its id, and how often to ask it."""
+
+    node: str
+    count: int = 4
+
+
+class TraceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Any known node, by its name or the beginning of its id."""
+
+    node: str
 
 
 class Pictures(Protocol):
@@ -215,5 +229,25 @@ class Validation(Protocol):
         ...
 
 
-class Control(Pictures, Commands, Purse, Validation, Protocol):
+class Watching(Protocol):
+    """The network around a node. Raises NotFound for a peer that it does not know."""
+
+    def network(self) -> NetworkView:
+        """The node's place in the network, and what it has counted."""
+        ...
+
+    def links(self) -> list[LinkView]:
+        """Who is connected, and how well."""
+        ...
+
+    async def ping(self, request: PingRequest) -> PingView:
+        """Round trips to a connected peer; raises Misuse where it is not connected."""
+        ...
+
+    async def trace(self, request: TraceRequest) -> TraceView:
+        """The way to a peer, step by step, and what would mend it."""
+        ...
+
+
+class Control(Pictures, Commands, Purse, Validation, Watching, Protocol):
     """A running node, as the gateway sees it."""

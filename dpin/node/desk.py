@@ -27,19 +27,24 @@ from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
 from dpin.net.address import to_tell
+from dpin.net.ask import Status
 from dpin.node.bulletin import Bulletin
 from dpin.node.control import (
     PayRequest,
+    PingRequest,
     PrepareRequest,
     ProofRequest,
     RunRequest,
     SignedRequest,
     SubmitRequest,
+    TraceRequest,
     TransferRequest,
     ValidatorRequest,
 )
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
+from dpin.node.lookout import Lookout
+from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
 from dpin.node.panorama import Panorama, money_of
 from dpin.node.peer import Peer
 from dpin.node.pictures import Gallery
@@ -248,7 +253,37 @@ class Office(Purse):
                 await self._bulletin.change()
 
 
-class Desk(Office):
+class Watchtower(Office):
+    """The network around the node; see dpin.node.control.Watching."""
+
+    @property
+    def _lookout(self) -> Lookout:
+        around = self._around
+        seen = self._bulletin.seen
+        return Lookout(self._peer, seen, around.host, around.now, around.inquirer)
+
+    def network(self) -> NetworkView:
+        """The node's place in the network."""
+        return self._lookout.network()
+
+    def links(self) -> list[LinkView]:
+        """Who is connected, and how well."""
+        return self._lookout.links()
+
+    async def ping(self, request: PingRequest) -> PingView:
+        """Round trips to a peer."""
+        return await self._lookout.ping(request.node, request.count)
+
+    async def trace(self, request: TraceRequest) -> TraceView:
+        """The way to a peer."""
+        return await self._lookout.trace(request.node)
+
+    def status(self) -> Status:
+        """What anybody may ask over the network: see dpin.net.ask."""
+        return self._lookout.status(self.node())
+
+
+class Desk(Watchtower):
     """A running node; see dpin.node.control.Commands for what each method promises."""
 
     async def plan(self, request: SubmitRequest) -> PlanView:

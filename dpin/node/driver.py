@@ -216,6 +216,7 @@ class Node:
             vault=self._vault,
             now=self._clock.now,
             tell=self._tell.send,
+            inquirer=lambda: self._around.inquirer,  # There is one once `start` was called.
         )
         self.bulletin = Bulletin(self._clock.now)
         self._seen = self.bulletin.seen
@@ -234,7 +235,8 @@ class Node:
             bootstrap=tuple(bootstrap),
         )
         home, host = self._options.home, self._shells.host
-        ties = Ties(host, home, self._seen, self._clock.now, self._hand)
+        status = self.desk.status
+        ties = Ties(host, home, self._seen, self._clock.now, self._hand, status)
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
         for task in (self._loop, self._write, self._probe):

@@ -268,10 +268,15 @@ def read_network(home: Home) -> Invite:
         genesis = _genesis(home, _bytes(home.genesis, INVITE_BYTES_MAX))
     except FileNotFoundError:
         raise Misuse("this node belongs to no network yet", fix=NO_NETWORK_FIX) from None
+    return Invite(genesis, read_bootstrap(home))
+
+
+def read_bootstrap(home: Home) -> tuple[str, ...]:
+    """Whom the invite said to dial first."""
     lines: list[str] = []
     with suppress(FileNotFoundError):
         lines = _text(home.bootstrap, INVITE_BYTES_MAX).splitlines()
-    return Invite(genesis, tuple(line for line in lines if line)[:ADDRESSES_MAX])
+    return tuple(line for line in lines if line)[:ADDRESSES_MAX]
 
 
 def _genesis(home: Home, data: bytes) -> Genesis:

@@ -12,8 +12,9 @@ from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
-from dpin.base.units import MICROS_PER_SECOND, Instant
+from dpin.base.units import MICROS_PER_SECOND, Instant, Micros, seconds
 from dpin.net.address import node_in, to_tell
+from dpin.net.ask import Status
 from dpin.net.bans import Bans
 from dpin.net.discovery import (
     Blamed,
@@ -24,16 +25,27 @@ from dpin.net.discovery import (
     LearntAddresses,
     Moved,
     Refuse,
+    Unfit,
 )
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
 from dpin.net.introductions import Start
 from dpin.net.memory import read, recall, written
-from dpin.net.network import Event, Found, Gossip, Misbehaved, Network, Readdressed
+from dpin.net.network import (
+    Event,
+    Found,
+    Gossip,
+    Misbehaved,
+    Network,
+    Outcome,
+    Readdressed,
+    Unreached,
+)
 from dpin.net.peers import Peers
+from dpin.net.tally import Dialled
 from dpin.node.home import Home, write_peers
-from dpin.node.panorama import Seen
+from dpin.node.inquirer import Around, Inquirer
 from dpin.node.presence import (
     ADDRESSES_MAX,
     PRESENCE_EVERY,
@@ -42,9 +54,12 @@ from dpin.node.presence import (
     heard,
     topic_of,
 )
+from dpin.node.seen import Seen
+from dpin.node.watch import Watch
 from dpin.node.whereabouts import Bearings, Whereabouts
 
 SALT_TAG: Final = "dpin/peer-table/v1"
+DELAY_MAX: Final = seconds(60)  # of an announcement; above it a clock is off
 REMEMBER_EVERY_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 5.0  # after a change of addresses, before everybody is told
 REMEMBER_AFTER_SECONDS: Final = 0.5  # of meeting somebody: a crash soon after must not undo it
@@ -74,6 +89,7 @@ class Ties:
     seen: Seen
     now: Callable[[], Instant]
     tell: Tell
+    status: Callable[[], Status]
 
 
 class Neighbourhood:
@@ -97,12 +113,25 @@ class Neighbourhood:
             blame=self.blame,
         )
         self.whereabouts = Whereabouts(bearings, nursery)
-        self._met = trio.Event()  # somebody, since the memory was last written
+        self._memory = _Memory(self.discovery, ties.home)
+        around = Around(
+            chain=me.chain,
+            version=me.version,
+            host=ties.host,
+            seen=ties.seen,
+            now=ties.now,
+            status=ties.status,
+            leave=self._leave,
+        )
+        self.inquirer = Inquirer(around, nursery)
+        self._watch = Watch(ties.host, ties.now, self.inquirer.check, self._find)
         self._news = trio.Event()  # about where this node answers
 
     def start(self) -> None:
         """Begin all tasks; the network's end raises Unavailable out of the nursery."""
-        for task in (self._listen, self._announce, self._remember):
+        self.inquirer.serve()
+        self.inquirer.look_after()
+        for task in (self._listen, self._announce, self._memory.keep, self._watch.run):
             self._nursery.start_soon(task)
         self.whereabouts.start()
         self._find(Tick())
@@ -144,7 +173,8 @@ class Neighbourhood:
         log.info("peer", peer=short(event.peer), up=up)
         self._find(event)
         if up:
-            self._met.set()
+            self._memory.met()
+            self.inquirer.met(event.peer)
 
     def _addressed(self, event: Found | Readdressed) -> None:
         if isinstance(event, Found):
@@ -172,8 +202,11 @@ class Neighbourhood:
             return
         mine = tuple(address for address in presence.addresses if node_in(address) == signer)
         self._find(LearntAddresses(mine))
+        now = self._now()
         met = self._ties.seen.met(signer)
-        met.presence, met.seen = presence, self._now()
+        met.presence, met.seen = presence, now
+        if 0 <= now - presence.said_at <= DELAY_MAX:  # Else a clock is off, and nothing is known.
+            self._ties.seen.tally.announcements.add(now - presence.said_at)
 
     def blame(self, peer: NodeId, reason: str) -> None:
         """A peer broke a rule, as a machine or the network says."""
@@ -210,22 +243,34 @@ class Neighbourhood:
         self._find(Tick())
 
     async def _dial(self, address: str, *others: str) -> None:
+        began = trio.current_time()
+        outcome, reason = Outcome.CONNECTED, ""
         try:
             await self._host.dial(address, *others)
-        except Unavailable as error:
-            log.debug("dial-failed", address=address, reason=str(error))
-            self._find(DialFailed(address, str(error)))
+        except Unreached as error:
+            outcome, reason = error.outcome, str(error)
+        took = Micros(round((trio.current_time() - began) * MICROS_PER_SECOND))
+        self._ties.seen.tally.dialled(address, Dialled(self._now(), outcome, reason, took))
+        if reason:
+            log.debug("dial-failed", address=address, reason=reason)
+            self._find(DialFailed(address, reason))
             addresses = await self.whereabouts.seek(node_in(address))
             if addresses:
                 log.info("found-again", address=address, addresses=addresses)
                 self._find(LearntAddresses(addresses))
+
+    def _leave(self, peer: NodeId, reason: str) -> None:
+        """A peer is not of this network, or cannot be understood."""
+        log.warning("peer-left", peer=short(peer), reason=reason)
+        self._ties.seen.met(peer).reason = reason
+        self._find(Unfit(peer))
 
     async def _announce(self) -> None:
         """Presence by gossip: every half a minute, and when this node answers elsewhere."""
         host = self._host
         while True:
             mine = to_tell(host.addresses, ADDRESSES_MAX)
-            presence = Presence(self._me.name, self._me.version, mine)
+            presence = Presence(self._me.name, self._me.version, mine, self._now())
             payload = announce(self._me.key, self._me.chain, presence)
             await host.publish(topic_of(self._me.chain), payload)
             with trio.move_on_after(PRESENCE_EVERY / MICROS_PER_SECOND):
@@ -233,16 +278,29 @@ class Neighbourhood:
                 await trio.sleep(SETTLE_SECONDS)
             self._news = trio.Event()
 
-    async def _remember(self) -> None:
-        """The last good peers, for the next start: soon after meeting one, and now and then."""
+
+class _Memory:
+    """What is known of peers, for the next start."""
+
+    def __init__(self, discovery: Discovery, home: Home) -> None:
+        self._discovery = discovery
+        self._home = home
+        self._met = trio.Event()  # somebody, since the file was last written
+
+    def met(self) -> None:
+        """Somebody new is there."""
+        self._met.set()
+
+    async def keep(self) -> None:
+        """Write it down soon after meeting one, and now and then."""
         while True:
             with trio.move_on_after(REMEMBER_EVERY_SECONDS):
                 await self._met.wait()
             self._met = trio.Event()
             await trio.sleep(REMEMBER_AFTER_SECONDS)
-            found = self.discovery
+            found = self._discovery
             memory = written(found.peers, found.bans, found.anchors())
-            await trio.to_thread.run_sync(write_peers, self._ties.home, memory)
+            await trio.to_thread.run_sync(write_peers, self._home, memory)
 
 
 def _at_hand(host: Network) -> Event | None:

@@ -1,20 +1,17 @@
 """Views of the node itself and of its peers, with what it knows of its own health."""
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from dpin.base.ids import NodeId
-from dpin.base.units import MICROS_PER_MILLI, Instant
-from dpin.compute.task import Probed
+from dpin.base.units import MICROS_PER_MILLI
 from dpin.ledger.accounts import Account
 from dpin.ledger.committee import committee_of
-from dpin.ledger.order import OrderedCommit
 from dpin.market.story import name_of
-from dpin.net.peers import KNOWN_MAX
-from dpin.node.home import read_running
+from dpin.node.health import Health
+from dpin.node.home import read_bootstrap, read_running
 from dpin.node.peer import Peer
-from dpin.node.presence import Presence
+from dpin.node.seen import Met, Seen
 from dpin.node.status import (
     Check,
     DeviceView,
@@ -29,45 +26,7 @@ from dpin.node.status import (
 from dpin.node.surroundings import Surroundings
 from dpin.storage.wanted import Purpose
 
-WARNINGS_MAX: Final = 16
 PANEL_WHOLE: Final = 7  # C1: below it two votes convict
-
-
-@dataclass(slots=True)
-class Met:
-    """What is known of one peer besides the ledger."""
-
-    presence: Presence | None = None
-    seen: Instant = Instant(0)
-    blames: int = 0
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class Seen:
-    """What this node has noticed since it started."""
-
-    started: Instant = Instant(0)
-    probed: Probed | None = None
-    no_device: str = ""
-    peers: dict[NodeId, Met] = field(default_factory=dict)
-    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_MAX))
-    round: int = 0
-    transactions: int = 0
-
-    def applied(self, commit: OrderedCommit) -> None:
-        """A commit was executed."""
-        self.round = commit.leader_round
-        self.transactions += len(commit.transactions)
-
-    def met(self, peer: NodeId) -> Met:
-        """The notes on one peer; of too many, the oldest make room."""
-        found = self.peers.get(peer)
-        if found is None:
-            if len(self.peers) == KNOWN_MAX:
-                del self.peers[next(iter(self.peers))]
-            found = self.peers[peer] = Met()
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +76,7 @@ class Panorama:
         """What the running node knows of its own health."""
         return [
             self._check_device(),
-            self._check_peers(),
+            *self._health.checks(),
             self._check_committee(),
             self._check_panel(),
             *(
@@ -125,6 +84,13 @@ class Panorama:
                 for text in self.seen.warnings
             ),
         ]
+
+    @property
+    def _health(self) -> Health:
+        peer, around = self.peer, self.around
+        founders = len(peer.genesis.founders)
+        bootstrap = (*read_bootstrap(around.home), *around.settings.network.bootstrap)
+        return Health(peer.chain, around.host, self.seen, around.now(), founders > 1, bootstrap)
 
     @property
     def _me(self) -> NodeId:
@@ -235,16 +201,6 @@ class Panorama:
             return Check(name="device", verdict="ok", detail="being probed", fix="")
         detail = f"{probed.devices[0].name}: {probed.reason}"
         return Check(name="device", verdict="ok", detail=detail, fix="")
-
-    def _check_peers(self) -> Check:
-        count = len(self.around.host.peers())
-        alone = len(self.peer.genesis.founders) > 1 and count == 0
-        return Check(
-            name="peers",
-            verdict="warn" if alone else "ok",
-            detail=f"{count} peers connected",
-            fix="check that another node of the network runs, and its address" if alone else "",
-        )
 
     def _check_committee(self) -> Check:
         committee = committee_of(self.peer.state.term.committee)

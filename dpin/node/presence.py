@@ -17,11 +17,12 @@ NAME_CHARS_MAX: Final = 64
 
 
 class Presence(Wire, frozen=True):
-    """One announcement. `addresses` are where the node can be dialled."""
+    """One announcement: where the node can be dialled, and when it said so by its own clock."""
 
     name: str
     version: str
     addresses: tuple[str, ...]
+    said_at: int
 
 
 def topic_of(chain: ChainId) -> str:

@@ -9,9 +9,11 @@ from dpin.gateway.api import application
 from dpin.node.control import (
     InviteRequest,
     PayRequest,
+    PingRequest,
     ProofRequest,
     RunRequest,
     SubmitRequest,
+    TraceRequest,
     TransferRequest,
     ValidatorRequest,
 )
@@ -35,6 +37,8 @@ def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
         InviteRequest,
         ProofRequest,
         ValidatorRequest,
+        PingRequest,
+        TraceRequest,
     ):
         for field in msgspec.structs.fields(request):
             assert f"`{field.name}`" in page, field.name

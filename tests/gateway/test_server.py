@@ -25,6 +25,8 @@ GETS = {
     "/api/v1/jobs/j-7f3a/receipts": "receipts",
     "/api/v1/ledger/proof": "proof",
     "/api/v1/doctor": "checks",
+    "/api/v1/network": "network",
+    "/api/v1/network/peers": "links",
 }
 JOB = "type: train\ndata: {path: corpus}\n"
 SUBMIT = {"text": JOB, "folder": "/tmp", "name": "tiny"}  # noqa: S108  # Nothing is written.

@@ -22,7 +22,7 @@ from dpin.node.presence import (
 KEY = SigningKey(digest("test/key", b"a"))
 OTHER_KEY = SigningKey(digest("test/key", b"b"))
 CHAIN, OTHER_CHAIN = ChainId(digest("test/net", b"a")), ChainId(digest("test/net", b"b"))
-HERE = Presence("anna", "1.0", ("/ip4/127.0.0.1/tcp/4001/p2p/x",))
+HERE = Presence("anna", "1.0", ("/ip4/127.0.0.1/tcp/4001/p2p/x",), 1)
 
 
 def test_an_announcement_is_heard_with_its_author() -> None:
@@ -43,7 +43,7 @@ def test_an_announcement_in_anothers_name_is_refused() -> None:
 
 def test_an_announcement_that_was_changed_is_refused() -> None:
     signed = decode(Signed, announce(KEY, CHAIN, HERE))
-    body = encode(Presence("eve", "1.0", ()))
+    body = encode(Presence("eve", "1.0", (), 1))
     with pytest.raises(PeerFault):
         heard(CHAIN, encode(Signed(signed.signer, body, signed.signature)))
 
@@ -51,9 +51,9 @@ def test_an_announcement_that_was_changed_is_refused() -> None:
 @pytest.mark.parametrize(
     "presence",
     [
-        Presence("x" * (NAME_CHARS_MAX + 1), "1.0", ()),
-        Presence("anna", "1.0", ("/a",) * (ADDRESSES_MAX + 1)),
-        Presence("anna", "x" * PRESENCE_BYTES_MAX, ()),
+        Presence("x" * (NAME_CHARS_MAX + 1), "1.0", (), 1),
+        Presence("anna", "1.0", ("/a",) * (ADDRESSES_MAX + 1), 1),
+        Presence("anna", "x" * PRESENCE_BYTES_MAX, (), 1),
     ],
 )
 def test_an_announcement_that_says_too_much_is_refused(presence: Presence) -> None:

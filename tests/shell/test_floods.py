@@ -19,8 +19,7 @@ from dpin.net.budget import PENDING_INBOUND_PER_IP_MAX, Rate
 from dpin.net.contained import Contained
 from dpin.net.framing import frame
 from dpin.net.host import HostOptions, open_host
-from dpin.net.network import Misbehaved
-from dpin.net.switchboard import BLOB
+from dpin.net.network import BLOB, Misbehaved
 from tests.support.hosts import next_of, seed, until
 from tests.support.strangers import Attack, attacked, echo, opened, running, still_serves
 

@@ -32,8 +32,8 @@ from dpin.net.budget import (
 from dpin.net.contained import Contained
 from dpin.net.framing import frame
 from dpin.net.host import HostOptions, open_host
-from dpin.net.network import CONTROL_BYTES_MAX, Misbehaved
-from dpin.net.switchboard import BLOB, CONTROL
+from dpin.net.network import BLOB, CONTROL_BYTES_MAX, Misbehaved
+from dpin.net.switchboard import CONTROL
 from tests.support.hosts import next_of, seed, until
 from tests.support.strangers import attacked, echo, opened, running, still_serves
 

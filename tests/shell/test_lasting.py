@@ -8,12 +8,13 @@ import trio
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
+from dpin.net import lasting as net_lasting
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.lasting import LastingHost, open_lasting
 from dpin.net.network import Event, Gossip
 from dpin.node.control import TransferRequest
 from tests.support.hosts import next_of, seed, until
-from tests.support.running import kill, lasting, running_node
+from tests.support.running import kill, lasting, occupied, running_node
 
 TOPIC = "news"
 
@@ -95,18 +96,18 @@ async def test_while_the_network_is_not_open_everything_says_so_and_nothing_brea
             await one.request(NodeId(seed(2)), b"?", 5)
 
 
-async def test_a_taken_port_is_tried_again_until_it_is_free() -> None:
+async def test_a_taken_port_is_tried_again_until_it_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(net_lasting, "FIRST_WAIT_SECONDS", 1.0)
     async with open_lasting(HostOptions(seed(1))) as one:
         port = int(one.addresses[0].split("/")[4])
         fixed = HostOptions(seed(1), listen=(f"/ip4/127.0.0.1/tcp/{port}",))
         one.options = fixed
         kill(one)
         await one.host.stopping.wait()
-        with trio.socket.socket() as other:
-            other.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-            await other.bind(("127.0.0.1", port))
-            other.listen(1)
-            await until(lambda: f"port {port} is in use" in one.stopped_because)
+        async with occupied(port):
+            await until(lambda: f"port {port} is in use" in one.problem)
         await until(lambda: one.restarts == 1)
         assert one.addresses[0].split("/")[4] == str(port)
 

@@ -13,14 +13,17 @@ from dpin.ledger.book import Kind
 from dpin.ledger.prover import Known
 from dpin.ledger.transactions import Transaction, Transfer
 from dpin.light.files import write_proof, write_trust
+from dpin.node import netviews
 from dpin.node import status as views
 from dpin.node.control import (
     PayRequest,
+    PingRequest,
     PrepareRequest,
     ProofRequest,
     RunRequest,
     SignedRequest,
     SubmitRequest,
+    TraceRequest,
     TransferRequest,
     ValidatorRequest,
 )
@@ -365,6 +368,62 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
     async def invite(self, grant: str, to: str) -> views.InviteView:
         self.asked.append(("invite", grant, to))
         return views.InviteView(network="garden", invite="dpin1:xyz", addresses=["/ip4/1.2.3.4"])
+
+    def network(self) -> netviews.NetworkView:
+        delays = netviews.HistogramView(
+            bounds=[1_000, 10_000], counts=[3, 1, 0], total=9_000, p50=1_000, p99=10_000
+        )
+        return netviews.NetworkView(
+            network="garden", chain="77" * 32, node_id=NODE_ID, is_open=True, problem="",
+            restarts=1, addresses=["/ip4/1.2.3.4/tcp/4610/p2p/x"], peers=1,
+            reach=netviews.ReachView(
+                verdict="outbound only", scope="nowhere", seen_at="1.2.3.4",
+                detail="dials to 1.2.3.4 port 4610 get no answer", fix="forward TCP port 4610",
+                trials=[
+                    netviews.TrialView(
+                        node_id=NODE_ID, seen_at="1.2.3.4", port=4610, outcome="silent",
+                        proven=False, at_ms=NOW_MS,
+                    )
+                ],
+            ),
+            clock_ahead_ms=12, bytes_in={"control": 5, "gossip": 6}, bytes_out={"control": 7},
+            mesh={"dpin/presence/77": 1}, dials={"connected": 1, "refused": 2},
+            dropped={"outbox-full": 0}, announcement_delay=delays, round_trip=delays,
+            dialled=[
+                netviews.DialView(
+                    address="/ip4/1.2.3.5/tcp/1/p2p/y", outcome="refused",
+                    reason="nobody listens there", at_ms=NOW_MS, took_ms=3,
+                )
+            ],
+        )  # fmt: skip
+
+    def links(self) -> list[netviews.LinkView]:
+        return [
+            netviews.LinkView(
+                node_id="11" * 32, name="swift-yak", path="direct", seen_at="1.2.3.5",
+                version="0.1.0", protocol=1, round_trip=1_500, clock_ahead_ms=-3,
+                bytes_in={"control": 5, "gossip": 6}, bytes_out={"control": 7, "gossip": 0},
+                blame=0,
+            )
+        ]  # fmt: skip
+
+    def _linked(self, node: str) -> str:
+        if node not in {"swift-yak", "11" * 32}:
+            raise NotFound(f"no node is known that goes by {node!r}", fix="dpin net peers")
+        return "11" * 32
+
+    async def ping(self, request: PingRequest) -> netviews.PingView:
+        node = self._linked(request.node)
+        trips = [1_500, None, 1_700, 1_600][: request.count]
+        return netviews.PingView(node_id=node, name="swift-yak", round_trips=trips)
+
+    async def trace(self, request: TraceRequest) -> netviews.TraceView:
+        node = self._linked(request.node)
+        steps = [
+            netviews.StepView(name="dial", ok=False, took=3_000, detail="nobody listens there"),
+        ]
+        fix = "start dpin on that machine"
+        return netviews.TraceView(node_id=node, name="swift-yak", steps=steps, fix=fix)
 
     async def drain(self) -> None:
         self.drained = True

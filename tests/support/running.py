@@ -41,6 +41,23 @@ def kill(network: LastingHost) -> None:
     network.host._inside.nursery.start_soon(_raise)
 
 
+@asynccontextmanager
+async def occupied(port: int) -> AsyncIterator[None]:
+    """A port of loopback that another program uses, as soon as it is free."""
+    with trio.socket.socket() as other:
+        other.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+        with trio.fail_after(5):
+            while True:
+                try:
+                    await other.bind(("127.0.0.1", port))
+                except OSError:
+                    await trio.sleep(0.01)
+                else:
+                    break
+        other.listen(1)
+        yield
+
+
 def settings(*bootstrap: str, listen: str = LISTEN) -> Settings:
     """A node that only takes part: it takes no jobs, and starts no processes."""
     return Settings(

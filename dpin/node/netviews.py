@@ -1,0 +1,110 @@
+"""Views of the network around a node; see dpin.node.status for what all views have in common."""
+
+from dpin.node.status import View
+
+
+class HistogramView(View):
+    """How many values were at most each bound, in microseconds; the last count is above all."""
+
+    bounds: list[int]
+    counts: list[int]
+    total: int
+    p50: int | None  # the smallest bound that half of them keep
+    p99: int | None
+
+
+class TrialView(View):
+    """What one peer found when it dialled this node."""
+
+    node_id: str
+    seen_at: str
+    port: int
+    outcome: str
+    proven: bool
+    at_ms: int
+
+
+class ReachView(View):
+    """How others reach this node, and what would mend it."""
+
+    verdict: str  # "direct" | "relay" | "outbound only" | "unknown"
+    scope: str  # "everywhere" | "the local network" | "this machine" | "nowhere"
+    seen_at: str
+    detail: str
+    fix: str
+    trials: list[TrialView]
+
+
+class DialView(View):
+    """How the last dial of one address ended."""
+
+    address: str
+    outcome: str
+    reason: str
+    at_ms: int
+    took_ms: int
+
+
+class NetworkView(View):
+    """What a running node knows of its place in the network."""
+
+    network: str
+    chain: str
+    node_id: str
+    is_open: bool
+    problem: str  # why it is not open
+    restarts: int  # of the libp2p host, in place
+    addresses: list[str]
+    peers: int
+    reach: ReachView
+    clock_ahead_ms: int | None  # of peers' clocks, in the middle
+    bytes_in: dict[str, int]  # by protocol, since the start
+    bytes_out: dict[str, int]
+    mesh: dict[str, int]  # peers that announcements go to, by topic
+    dials: dict[str, int]  # by how they ended
+    dropped: dict[str, int]  # by cause
+    announcement_delay: HistogramView
+    round_trip: HistogramView
+    dialled: list[DialView]
+
+
+class LinkView(View):
+    """One connected peer."""
+
+    node_id: str
+    name: str
+    path: str  # "direct" | "relay"
+    seen_at: str
+    version: str
+    protocol: int | None
+    round_trip: int | None  # microseconds
+    clock_ahead_ms: int | None
+    bytes_in: dict[str, int]
+    bytes_out: dict[str, int]
+    blame: int
+
+
+class PingView(View):
+    """Round trips to one peer, in microseconds; null for a greeting without an answer."""
+
+    node_id: str
+    name: str
+    round_trips: list[int | None]
+
+
+class StepView(View):
+    """One step on the way to a peer."""
+
+    name: str
+    ok: bool
+    took: int  # microseconds
+    detail: str
+
+
+class TraceView(View):
+    """The way to a peer, step by step, and what would mend it."""
+
+    node_id: str
+    name: str
+    steps: list[StepView]
+    fix: str
