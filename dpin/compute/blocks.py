@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dpin.base.errors import PeerFault
 from dpin.base.units import ceil_div
+from dpin.compute import fused
 from dpin.compute.scales import (
     HALF_BYTES,
     SCALE_UNIT_BITS,
@@ -46,6 +47,10 @@ class Blocks:
 
     def dense(self) -> Tensor:
         """See updates.Update."""
+        if self.count >= fused.LONG and fused.available():
+            total = torch.zeros(self.count, dtype=torch.int64)
+            fused.add(self.scales, self.values, 1, total)
+            return total
         units = (self.scales * UNITS_PER_SCALE_UNIT)[:, None]
         return (value_blocks(self.values).to(torch.int64) * units).reshape(-1)[: self.count]
 
@@ -62,6 +67,8 @@ def quantise(movement: Tensor, bits: int) -> Blocks:
     units), and so is what it is rounded from: rounding it is rounding the exact quotient.
     """
     most = VALUE_MAX[bits]
+    if len(movement) >= fused.LONG and fused.available():
+        return Blocks(*fused.quantised(movement, most, SCALE_MAX), bits)
     blocks = value_blocks(movement)
     step = most * UNITS_PER_SCALE_UNIT
     scales = round_up((blocks.abs().amax(1) + step - 1) // step).clamp(max=SCALE_MAX)

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from dpin.base.errors import Misuse
 from dpin.base.ids import NO_DIGEST, Digest
+from dpin.base.units import MILLION
+from dpin.compute import fused
+from dpin.compute.blocks import Blocks
 from dpin.compute.robust import clip_factors, clipped
 from dpin.compute.rules import OuterRule
 from dpin.compute.state import GlobalState, scaled_ppm, unflatten
@@ -73,8 +76,15 @@ def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -
     total = torch.zeros(count, dtype=torch.int64)
     factors = clip_factors(updates)
     for update, weight, factor in zip(updates, weights_of(steps), factors, strict=True):
-        total += clipped(update, factor) * weight
+        if isinstance(update, Blocks) and factor == MILLION and _fused(count):
+            fused.add(update.scales, update.values, weight, total)
+        else:
+            total += clipped(update, factor) * weight
     return total >> WEIGHT_BITS
+
+
+def _fused(count: int) -> bool:
+    return count >= fused.LONG and fused.available()
 
 
 def merge(

@@ -50,6 +50,18 @@ def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
     assert "joint batch" in printed_by("benchmarks.training")
 
 
+def test_the_benchmark_of_codecs_reads_back_what_it_wrote() -> None:
+    assert "sparse: to bytes" in printed_by("benchmarks.codecs")
+
+
+def test_the_benchmark_of_averaging_checks_the_mean() -> None:
+    assert "2 peers, int8" in printed_by("benchmarks.averaging")
+
+
+def test_the_benchmark_of_bytes_trains_both_ways() -> None:
+    assert "times fewer bytes" in printed_by("benchmarks.bytes")
+
+
 def test_the_benchmark_of_proofs_checks_each_of_them() -> None:
     table = printed_by("benchmarks.proofs")
     assert "bytes an account" in table

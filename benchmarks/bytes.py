@@ -1,0 +1,208 @@
+"""Loss against bytes: what rare and short updates cost beside synchronous data-parallel training.
+
+    python -m benchmarks.bytes [--run NAME ...] [--seed N] [--steps N] [--short]
+
+Four workers train the model of charlm.py on the same 1.02 million characters, in one process on
+one thread. A run takes two to five minutes of CPU; names are those of RUNS. Bytes are what one
+worker sends. The updates are written by dpin's own encodings (`dpin.compute.updates`).
+"""
+
+import argparse
+import math
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from benchmarks import charlm
+from benchmarks.local import load, show
+from dpin.compute.outer import write
+from dpin.compute.presets import FEEDBACK_PPM
+from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec
+from dpin.compute.tensors import as_float, as_units
+from dpin.compute.updates import encode_update
+
+WORKERS: Final = 4
+BATCH: Final = 8
+STEPS: Final = 500
+WARM_UP: Final = 50
+FLOOR: Final = 0.1
+FLOAT_BYTES: Final = 4
+NEWTON: Final = (3.4445, -4.7750, 2.0315)  # coefficients of Muon's iteration (Jordan et al. 2024)
+NEWTON_STEPS: Final = 5
+MUON_MEAN: Final = 0.95
+MUON_SIZE: Final = 0.2  # times the root of the longer side: the size of AdamW's steps
+FIRST, SECOND, EPSILON, DECAY = 0.9, 0.95, 1e-8, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One way to train. `every` 0: one model, the mean gradient of all workers at every step."""
+
+    rate: float
+    muon: float = 0.0  # rate of the matrices; 0: AdamW for all
+    every: int = 0  # inner steps between two merges
+    encoding: EncodingSpec | None = None  # None: float32
+    outer_rate: float = 1.0
+    momentum: float = 0.0  # Nesterov
+
+
+SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
+RUNS: Final = {
+    "data-parallel, untuned": Run(1.5e-3),
+    "data-parallel": Run(4e-3),
+    "data-parallel, faster": Run(8e-3),
+    "data-parallel, Muon": Run(4e-3, 1e-2),
+    "DiLoCo H=20 int8": Run(4e-3, 0, 20, EncodingSpec(INT8), 0.7, 0.6),
+    "DiLoCo H=20 int4": Run(4e-3, 0, 20, EncodingSpec(INT4), 0.7, 0.6),
+    "DiLoCo H=5 int8, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT8)),
+    "SparseLoCo H=5": Run(4e-3, 0, 5, SIXTEENTH),
+    "SparseLoCo H=5, Muon": Run(4e-3, 1e-2, 5, SIXTEENTH),
+    "SparseLoCo H=20, Muon": Run(4e-3, 1e-2, 20, SIXTEENTH),
+}
+
+
+class Learner:
+    """W workers' parameters, (W, P), and their optimizers' memory."""
+
+    def __init__(self, flat: Tensor, run: Run) -> None:
+        self.flat = flat
+        self._run = run
+        self._weights = charlm.views(flat)
+        self._gradient = torch.zeros_like(flat)
+        self._first, self._second = torch.zeros_like(flat), torch.zeros_like(flat)
+        self._taken = 0
+        for name, part in charlm.views(self._gradient).items():
+            self._weights[name].requires_grad_()
+            self._weights[name].grad = part
+
+    def step(self, batch: Tensor, size: float) -> None:
+        """One step of each worker on (W, B, T + 1), at `size` times the peak of the rates."""
+        self._gradient.zero_()
+        torch.autograd.backward(charlm.loss(self._weights, batch).sum())
+        with torch.no_grad():
+            norm = self._gradient.norm(dim=1, keepdim=True)
+            self._gradient.mul_((1 / (norm + EPSILON)).clamp(max=1))
+            self._taken += 1
+            self._second.mul_(SECOND).addcmul_(self._gradient, self._gradient, value=1 - SECOND)
+            for name in self._weights:
+                if self._run.muon and name in charlm.MATRICES:
+                    self._muon(name, self._run.muon * size)
+                else:
+                    self._adam(name, self._run.rate * size)
+
+    def _adam(self, name: str, rate: float) -> None:
+        part, gradient, first, second = self._parts(name)
+        first.lerp_(gradient, 1 - FIRST)
+        deviation = (second / (1 - SECOND**self._taken)).sqrt_().add_(EPSILON)
+        part.mul_(1 - rate * DECAY)
+        part.addcdiv_(first, deviation, value=-rate / (1 - FIRST**self._taken))
+
+    def _muon(self, name: str, rate: float) -> None:
+        part, gradient, first, _ = self._parts(name)
+        first.lerp_(gradient, 1 - MUON_MEAN)
+        turn = orthogonal(gradient.lerp(first, MUON_MEAN))
+        size = MUON_SIZE * math.sqrt(max(turn.shape[-2:]))
+        part.mul_(1 - rate * DECAY).add_(turn, alpha=-rate * size)
+
+    def _parts(self, name: str) -> tuple[Tensor, ...]:
+        held = (self.flat, self._gradient, self._first, self._second)
+        return tuple(charlm.views(vector)[name].detach() for vector in held)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(..., rows, columns) with all singular values near one: five Newton-Schulz steps."""
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    found: Tensor = matrices if wide else matrices.transpose(-1, -2)
+    found = found / (found.norm(dim=(-2, -1), keepdim=True) + EPSILON)
+    linear, cubic, quintic = NEWTON
+    for _ in range(NEWTON_STEPS):
+        square = found @ found.transpose(-1, -2)
+        step = square.mul(cubic) + (square @ square).mul(quintic)
+        found = found.mul(linear) + step @ found
+    return found if wide else found.transpose(-1, -2)
+
+
+def size_at(step: int, steps: int) -> float:
+    """The rate at a step over its peak: the schedule of the reference runs."""
+    fall = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min((step + 1) / WARM_UP, fall)
+
+
+class Merger:
+    """The outer step over what workers send."""
+
+    def __init__(self, start: Tensor, run: Run) -> None:
+        self.state = start
+        self.sent = 0
+        self._run = run
+        self._momentum = torch.zeros_like(start)
+        self._errors: list[Tensor | None] = [None] * WORKERS
+
+    def merge(self, trained: Tensor) -> None:
+        """Take (W, P) trained parameters."""
+        moved = [self._said(worker, part) for worker, part in enumerate(trained.detach())]
+        mean = torch.stack(moved).mean(0, keepdim=True)
+        share = self._run.momentum
+        self._momentum = share * self._momentum + mean
+        step = mean + share * self._momentum if share else mean
+        self.state = self.state + self._run.outer_rate * step
+
+    def _said(self, worker: int, trained: Tensor) -> Tensor:
+        moved = trained - self.state[0]
+        if self._run.encoding is None:
+            self.sent += FLOAT_BYTES * len(moved) if worker == 0 else 0
+            return moved
+        found = write(self._run.encoding, as_units(moved), self._errors[worker])
+        self._errors[worker] = found.error
+        self.sent += len(encode_update(found.update)) if worker == 0 else 0
+        return as_float(found.update.dense())
+
+
+def trained(run: Run, seed: int, steps: int) -> tuple[float, int]:
+    """Validation loss, and bytes that a worker has sent."""
+    text, held_out = charlm.corpus()
+    dice = [torch.Generator().manual_seed(100 + 1000 * seed + worker) for worker in range(WORKERS)]
+    start = charlm.first_weights(seed)
+    workers = WORKERS if run.every else 1
+    learner, merger = Learner(start.repeat(workers, 1), run), Merger(start, run)
+    for step in range(steps):
+        batch = torch.stack([charlm.draw(text, BATCH, one) for one in dice])
+        learner.step(batch.view(workers, -1, batch.shape[-1]), size_at(step, steps))
+        if not run.every:
+            merger.sent += FLOAT_BYTES * charlm.count()
+        elif (step + 1) % run.every == 0:
+            merger.merge(learner.flat)
+            with torch.no_grad():
+                learner.flat.copy_(merger.state.expand_as(learner.flat))
+    final = merger.state if run.every else learner.flat.detach()
+    return charlm.validation_loss(final, held_out), merger.sent
+
+
+def main() -> None:
+    """Train, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--short", action="store_true", help="two steps of two runs, for tests")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    names = ["data-parallel", "SparseLoCo H=5, Muon"] if options.short else options.run
+    steps = 5 if options.short else options.steps
+    rows = [("load before", load())]
+    dense = FLOAT_BYTES * charlm.count() * steps
+    for name in names:
+        began = time.process_time()
+        loss, sent = trained(RUNS[name], options.seed, steps)
+        assert loss < math.log(charlm.VOCABULARY) * 1.1, "worse than a guess"
+        spent = time.process_time() - began
+        text = f"{loss:.4f} nats, {sent / 1e6:.2f} MB: {dense / sent:.0f} times fewer bytes"
+        rows.append((name, f"{text} ({spent:.0f} s)"))
+    show(f"Loss against bytes, seed {options.seed}, {steps} steps", rows)
+
+
+if __name__ == "__main__":
+    main()

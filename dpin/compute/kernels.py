@@ -1,0 +1,51 @@
+"""Fused loops over long vectors: one pass through memory where torch takes eight.
+
+Compiled by numba when first used, and kept on disk where that can be written. All arithmetic is
+that of blocks.py, to the bit; whoever has no numba does it with torch. N is the number of blocks.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.int8]
+
+HALF_LIMIT = 1 << 11  # float16 has 11 significant bits
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def scaled(unit: int, most: int) -> int:
+    """The least magnitude from `unit` up that float16 holds, at most `most`."""
+    shift = 0
+    while unit >> shift >= HALF_LIMIT:
+        shift += 1
+    return min(most, ((unit + (1 << shift) - 1) >> shift) << shift)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def quantise_blocks(movement: Ints, most: int, scale_max: int, scales: Ints, values: Bytes) -> None:
+    """Fill N scales and P values from a movement, (P,); `most` is the largest value."""
+    count = len(movement)
+    for block in range(len(scales)):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        peak = np.int64(0)
+        for at in range(low, high):
+            peak = max(peak, abs(movement[at]))
+        scale = scaled((peak + most * 64 - 1) // (most * 64), scale_max)
+        scales[block] = scale
+        divisor = np.float64(max(1, scale * 64))
+        for at in range(low, high):
+            value = np.rint(movement[at] / divisor)
+            values[at] = np.int8(min(np.float64(most), max(np.float64(-most), value)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def add_blocks(scales: Ints, values: Bytes, weight: int, total: Ints) -> None:
+    """Add what the blocks say, times `weight`, to a total, (P,)."""
+    count = len(values)
+    for block in range(len(scales)):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        unit = scales[block] * 64 * weight
+        for at in range(low, high):
+            total[at] += values[at] * unit
