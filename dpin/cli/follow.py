@@ -14,6 +14,7 @@ from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
 from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
+from dpin.cli.tracing import TRACE
 from dpin.client.client import ENDED, Client
 from dpin.node.status import JobDetail, LeaseView, LogEntry
 
@@ -41,7 +42,7 @@ class Lines:
     def see(self, node: Client, job: str, entry: LogEntry | None) -> None:
         """Print the entry, unless it is more progress than anybody reads."""
         del node, job
-        if entry is None:
+        if entry is None or entry.kind == TRACE:
             return
         if entry.kind == "progress":
             if time.monotonic() < self._last_progress + QUIET_SECONDS:
@@ -60,7 +61,7 @@ class Picture:
 
     def see(self, node: Client, job: str, entry: LogEntry | None) -> None:
         """Draw again, at most four times a second."""
-        if entry is not None:
+        if entry is not None and entry.kind != TRACE:
             self._last = entry_text(entry)
         if time.monotonic() < self._drawn + DRAW_SECONDS:
             return

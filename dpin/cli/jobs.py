@@ -57,18 +57,26 @@ def logs(
     job: JobArgument,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="The timeline, hop by hop.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Print a job's log; with -f, until the job has ended. Ctrl-C leaves the job alone."""
     import msgspec
 
-    from dpin.cli.link import connect
+    from dpin.cli.link import connect, show_values
     from dpin.cli.pictures import entry_text
+    from dpin.cli.tracing import TRACE, timeline, timeline_text
 
     with connect(home) as node:
-        for entry in node.events(job) if follow else node.log(job):
-            show(msgspec.json.encode(entry).decode() if json else entry_text(entry))
+        entries = node.events(job) if follow else node.log(job)
+        if trace:
+            hops = timeline(node.job(job), entries)
+            show_values("timeline", {"hops": hops}) if json else show(timeline_text(hops))
+            return
+        for entry in entries:
+            if json or entry.kind != TRACE:
+                show(msgspec.json.encode(entry).decode() if json else entry_text(entry))
 
 
 def fetch(

@@ -17,6 +17,7 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Jobs of a sweep at one time.")] = 2,
+    trace: Annotated[bool, typer.Option("--trace", help="Then show it hop by hop.")] = False,
     attach: Annotated[str, typer.Option(metavar="JOB", help="Follow a job again.")] = "",
     home: HomeOption = None,
     json: JsonOption = False,
@@ -36,7 +37,7 @@ def submit(
         if trials:
             _sweep(node, trials, parallel=parallel, detach=detach, dry_run=dry_run, json=json)
         elif request is None:
-            _follow(node, node.job(attach).job.id, json=json)
+            _follow(node, node.job(attach).job.id, json=json, trace=trace)
         elif dry_run:
             plan = node.plan(request)
             show_view("plan", plan) if json else show(plan_text(plan))
@@ -44,7 +45,7 @@ def submit(
             job = node.submit(request)
             if not detach:
                 say(f"{job.id} {job.name}")
-                _follow(node, job.id, json=json)
+                _follow(node, job.id, json=json, trace=trace)
             elif json:
                 show_view("submitted", job)
             else:
@@ -76,13 +77,16 @@ def _sweep(
         raise typer.Exit(sweep_exit(trials))
 
 
-def _follow(node: object, job: str, *, json: bool) -> None:
+def _follow(node: object, job: str, *, json: bool, trace: bool) -> None:
     from dpin.cli.follow import follow
     from dpin.cli.link import show_view
+    from dpin.cli.tracing import timeline, timeline_text
     from dpin.client.client import Client
 
     assert isinstance(node, Client)
     code = follow(node, job)
+    if trace:
+        say(timeline_text(timeline(node.job(job), node.log(job))))
     if json:
         show_view("job", node.job(job))
     raise typer.Exit(code)

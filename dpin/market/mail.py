@@ -23,7 +23,7 @@ from dpin.market.messages import (
 )
 from dpin.market.orders import InferOrder
 from dpin.market.ownjob import Beat, OwnJob
-from dpin.market.story import Note
+from dpin.market.story import Note, offered
 
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256  # of one job
@@ -85,8 +85,11 @@ class Mail:
         own = self._own(bid.job)
         account = state.accounts.get(peer) if state is not None else None
         # Names are free: without a stake behind each, they could push all honest offers out.
-        if own is not None and account is not None and _stands(bid, account, self._params):
+        if state is None or own is None or account is None:
+            return
+        if _stands(bid, account, self._params):
             keep_bid(own, message.signed, now)
+            yield from offered(own, peer, bid.price, state)
 
     def _declined(self, peer: NodeId, message: Decline) -> None:
         own = self._own(message.job)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.market.ownjob import OwnJob, RoundTimes
 
+TRACE: Final = "trace"  # a note that only `--trace` shows
 Value = str | int | None
 
 
@@ -16,7 +18,7 @@ class Note:
     """One line of a job's log."""
 
     local_id: str
-    kind: str  # phase, lease, round, progress, verify, money, token, end or warning
+    kind: str  # phase, lease, round, progress, verify, money, token, end, warning or trace
     text: str
     data: dict[str, Value] = field(default_factory=dict)
 
@@ -35,10 +37,12 @@ def tell(own: OwnJob, state: State, now: Instant) -> Iterator[Note]:
         return
     for lease_id in own.job.leases:
         yield from _lease(own, state.leases[lease_id], state)
+        yield from _lease_hops(own, state.leases[lease_id], state)
     for record in own.job.rounds:
         yield from _round(own, own.job, record, state, now)
         units = (state.units.get((lease, record.round)) for lease in record.roster)
         for unit in (unit for unit in units if unit is not None):
+            yield from _unit_hops(own, unit, state.leases[unit.lease], state)
             yield from _unit(own, unit, state.leases[unit.lease], state)
 
 
@@ -61,7 +65,47 @@ def _round(
         yield Note(own.local_id, "round", text, {"round": record.round, "included": taken})
 
 
-def _once(own: OwnJob, fact: str) -> bool:
+def offered(own: OwnJob, provider: NodeId, price: int, state: State) -> Iterator[Note]:
+    """A provider offers for the first time."""
+    if once(own, f"bid:{provider.hex()}"):
+        text = f"{name_of(state, provider)} offers at {format_tokens(price)} a unit"
+        data: dict[str, Value] = {"hop": "offered", "provider": provider.hex()}
+        yield Note(own.local_id, TRACE, text, data)
+
+
+def _lease_hops(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:
+    """What `--trace` shows of a lease."""
+    if lease.state in {LeaseState.READY, LeaseState.RUNNING} and once(
+        own, f"ready:{lease.id.hex()}"
+    ):
+        text = f"{name_of(state, lease.provider)} has fetched the state and is ready"
+        data: dict[str, Value] = {"hop": "state fetched", "provider": lease.provider.hex()}
+        yield Note(own.local_id, TRACE, text, data)
+
+
+def _unit_hops(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[Note]:
+    """What `--trace` shows of a unit."""
+    who, number = name_of(state, lease.provider), unit.round + 1
+    verifiers = ", ".join(name_of(state, seat.verifier) for seat in unit.seats)
+    steps = unit.commit.steps if unit.commit else 0
+    hops = (
+        ("started", True, f"{who} works on round {number}"),
+        ("update published", steps > 0, f"{who} publishes round {number}, {steps} steps"),
+        ("verifiers seated", bool(verifiers), f"{verifiers} check round {number} of {who}"),
+        ("window drawn", unit.window >= 0, f"window {unit.window} of round {number} is redone"),
+    )
+    for hop, holds, text in hops:
+        if holds and once(own, f"{hop}:{unit.lease.hex()}:{unit.round}"):
+            data: dict[str, Value] = {
+                "hop": hop,
+                "provider": lease.provider.hex(),
+                "round": unit.round,
+            }
+            yield Note(own.local_id, TRACE, text, data)
+
+
+def once(own: OwnJob, fact: str) -> bool:
+    """Whether a fact has not been told before; now it is."""
     if fact in own.told:
         return False
     own.told.add(fact)
@@ -71,17 +115,17 @@ def _once(own: OwnJob, fact: str) -> bool:
 def _lease(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:
     who = name_of(state, lease.provider)
     data: dict[str, Value] = {"lease": lease.id.hex(), "provider": lease.provider.hex()}
-    if _once(own, f"award:{lease.id.hex()}"):
+    if once(own, f"award:{lease.id.hex()}"):
         price = format_tokens(lease.price)
         yield Note(own.local_id, "lease", f"{who} takes seat {lease.seat} at {price} a unit", data)
-    if lease.stopped and _once(own, f"stop:{lease.id.hex()}"):
+    if lease.stopped and once(own, f"stop:{lease.id.hex()}"):
         yield Note(own.local_id, "lease", f"{who} was lost: its seat is open again", data)
-    if lease.state == LeaseState.ENDED and lease.reason and _once(own, f"end:{lease.id.hex()}"):
+    if lease.state == LeaseState.ENDED and lease.reason and once(own, f"end:{lease.id.hex()}"):
         yield Note(own.local_id, "lease", f"lease of {who} ended: {lease.reason}", data)
 
 
 def _unit(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[Note]:
-    if not unit.state.settled or not _once(own, f"unit:{unit.lease.hex()}:{unit.round}"):
+    if not unit.state.settled or not once(own, f"unit:{unit.lease.hex()}:{unit.round}"):
         return
     who = name_of(state, lease.provider)
     data: dict[str, Value] = {

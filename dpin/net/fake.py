@@ -250,14 +250,15 @@ class FakeHost:
 
 
 class _Observer:
-    """See `dpin.net.network.Observer`; everybody lives at one address."""
+    """See `dpin.net.network.Observer`; nobody has an address that could be dialled for real."""
 
     def __init__(self, host: FakeHost) -> None:
         self._host = host
 
     def seen_at(self, peer: NodeId) -> str:
-        """Loopback."""
-        return "127.0.0.1" if peer in self._host.inbox.lines else ""
+        """Nowhere."""
+        del peer
+        return ""
 
     def path(self, peer: NodeId) -> str:
         """Direct, always."""

@@ -264,7 +264,7 @@ class LogEntry(View):
 
     number: int
     time_ms: int
-    kind: str  # phase, lease, round, progress, verify, money, token, end or warning
+    kind: str  # phase, lease, round, progress, verify, money, token, end, warning or trace
     text: str
     data: dict[str, str | int | float | None]
 

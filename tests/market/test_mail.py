@@ -13,7 +13,7 @@ from dpin.market.mail import DECLINES_MAX, TEXT_BYTES_MAX, Effect, Mail, Message
 from dpin.market.merging import Merging
 from dpin.market.messages import AskCheckpoint, BidMessage, Heartbeat, Reason, Text
 from dpin.market.ownjob import OwnJob, RoundTimes
-from dpin.market.story import Note
+from dpin.market.story import TRACE, Note
 from dpin.storage.wanted import Keep
 from tests.support.jobs import at, generating, market, only, proposed, training
 from tests.support.ledgers import PRICE, START, Ledger, lease_of
@@ -51,6 +51,9 @@ class Desk:
 def test_a_good_bid_is_kept() -> None:
     desk = Desk()
     bid = desk.bid("maker")
+    [told] = desk.told("maker", BidMessage(bid))
+    assert isinstance(told, Note)
+    assert (told.kind, told.data["hop"]) == (TRACE, "offered")
     assert desk.told("maker", BidMessage(bid)) == []
     assert desk.own.supply.bids == {desk.ledger.id("maker"): bid}
 

@@ -3,14 +3,35 @@
 from dpin.base.ids import Round
 from dpin.ledger.transactions import Stop
 from dpin.market.ownjob import OwnJob
-from dpin.market.story import Note, name_of, tell, verdicts
+from dpin.market.story import TRACE, Note, name_of, offered, tell, verdicts
 from tests.support.jobs import at, market, training
 from tests.support.ledgers import Ledger, check_honestly, exchange, finish, key_of, lease_of
 from tests.support.market import own_job
 
 
 def heard(own: OwnJob, ledger: Ledger, moment: float = 0) -> list[Note]:
-    return list(tell(own, ledger.state, at(moment)))
+    return [note for note in tell(own, ledger.state, at(moment)) if note.kind != TRACE]
+
+
+def hops(own: OwnJob, ledger: Ledger) -> list[str]:
+    return [str(note.data["hop"]) for note in tell(own, ledger.state, at(0)) if note.kind == TRACE]
+
+
+def test_a_timeline_has_each_hop_of_a_unit_once_and_in_order() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker")
+    own = own_job(ledger, job)
+    provider = lease_of(ledger, job, "maker").provider
+    [offer] = [*offered(own, provider, 1_000_000, ledger.state)]
+    assert (offer.data["hop"], offer.text) == ("offered", "node offers at 1 a unit")
+    assert [*offered(own, provider, 1_000_000, ledger.state)] == []
+    assert hops(own, ledger) == ["state fetched", "started"]
+    finish(ledger, job, "maker")
+    exchange(ledger, job, "maker")
+    assert "update published" in hops(own, ledger)
+    check_honestly(ledger, key_of(ledger, job, "maker"))
+    assert set(hops(own, ledger)) <= {"verifiers seated", "window drawn"}
+    assert hops(own, ledger) == []
 
 
 def test_a_job_of_one_round_is_told_from_award_to_pay_each_fact_once() -> None:
