@@ -1,0 +1,115 @@
+"""Whole blobs between couriers over real sockets: several sources, a liar, one that goes away."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from os import urandom
+from pathlib import Path
+
+import trio
+
+from dpin.base.blob import CHUNK_BYTES
+from dpin.base.ids import BlobId
+from dpin.base.machine import Blame
+from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
+from dpin.net.host import Host, HostOptions, open_host
+from dpin.node.courier import Courier
+from dpin.storage.blobs import BlobStore
+from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
+from tests.support.bulk import Shelf
+from tests.support.hosts import seed
+
+DATA = urandom(6 * CHUNK_BYTES + 5)
+PATIENCE_SECONDS = 20
+
+
+@dataclass
+class Place:
+    """A node's share in the bulk plane."""
+
+    host: Host
+    plane: BulkPlane
+    store: BlobStore
+    courier: Courier
+    told: trio.MemoryReceiveChannel[StoreEvent | Blame]
+
+    async def next(self) -> StoreEvent | Blame:
+        with trio.fail_after(PATIENCE_SECONDS):
+            return await self.told.receive()
+
+    async def keep(self, path: Path) -> BlobId:
+        await trio.Path(path).write_bytes(DATA)
+        self.courier.perform(Keep(str(path), Purpose.MODEL, None))
+        kept = await self.next()
+        assert isinstance(kept, Kept)
+        return kept.blob
+
+
+@asynccontextmanager
+async def places(folder: Path, count: int) -> AsyncIterator[list[Place]]:
+    """So many; the first one knows all others."""
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        found: list[Place] = []
+        for number in range(1, count + 1):
+            host = await stack.enter_async_context(open_host(HostOptions(seed(number))))
+            plane = await stack.enter_async_context(open_bulk(host, BulkOptions()))
+            store = BlobStore(folder / str(number), 1 << 30)
+            put, take = trio.open_memory_channel[StoreEvent | Blame](64)
+            courier = Courier(nursery, plane, store, put.send)
+            found.append(Place(host, plane, store, courier, take))
+        for place in found[1:]:
+            await found[0].host.dial(place.host.addresses[0])
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_blob_comes_from_several_sources_over_sockets(tmp_path: Path) -> None:
+    async with places(tmp_path, 3) as (taker, *givers):
+        for number, giver in enumerate(givers):
+            blob = await giver.keep(tmp_path / f"file-{number}")
+        sources = tuple(giver.host.node_id for giver in givers)
+        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        fetched = await taker.next()
+        assert isinstance(fetched, Fetched)
+        assert await trio.Path(fetched.path).read_bytes() == DATA
+        assert taker.plane.chunks_direct == 7
+        assert min(giver.courier.bytes_out[Purpose.MODEL] for giver in givers) > 0
+        counted = taker.host.traffic()
+        assert sum(counted[source].bulk_in for source in sources) > len(DATA)
+
+
+async def test_a_source_that_lies_is_blamed_and_the_blob_comes_from_another(tmp_path: Path) -> None:
+    async with places(tmp_path, 3) as (taker, good, liar):
+        blob = await good.keep(tmp_path / "file")
+        liar.plane.serve(Shelf(DATA, spoiled=True))
+        sources = (liar.host.node_id, good.host.node_id)
+        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        told = [await taker.next()]
+        while isinstance(told[-1], Blame):
+            told.append(await taker.next())
+        assert isinstance(told[-1], Fetched)
+        assert {blame.peer for blame in told if isinstance(blame, Blame)} == {liar.host.node_id}
+        assert await trio.Path(told[-1].path).read_bytes() == DATA
+
+
+async def test_a_source_that_goes_away_half_way_leaves_a_part_that_is_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    async with places(tmp_path, 2) as (taker, giver):
+        blob = await giver.keep(tmp_path / "file")
+        manifest = giver.store.manifest(blob)
+        with await taker.store.begin(manifest) as download:
+            for index in range(4):
+                start = index * CHUNK_BYTES
+                await download.write_chunk(index, DATA[start : start + CHUNK_BYTES])
+        giver.host.disconnect(taker.host.node_id)
+        with trio.move_on_after(5):
+            while giver.host.node_id in taker.host.peers():
+                await trio.sleep(0.01)
+        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+        assert isinstance(await taker.next(), Missing)
+        await taker.host.dial(giver.host.addresses[0])
+        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+        assert isinstance(await taker.next(), Fetched)
+        assert taker.courier.bytes_in[Purpose.MODEL] == len(DATA) - 4 * CHUNK_BYTES
