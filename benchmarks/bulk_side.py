@@ -23,19 +23,16 @@ import msgspec
 import psutil
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from libp2p import new_host
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
+from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.peer.peerinfo import info_from_p2p_addr
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as Noise
 from multiaddr import Multiaddr
 
 from dpin.base.blob import CHUNK_BYTES, check_chunk
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId
 from dpin.base.machine import Blame
+from dpin.net import guards
 from dpin.net.blobwire import AskChunk, AskManifest, Manifest
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
@@ -52,6 +49,7 @@ PROTOCOL: Final = TProtocol("/benchmark/1")
 STREAM_WRITE_BYTES: Final = 64 << 10
 STREAM_READ_BYTES: Final = 256 << 10
 SAMPLE_SECONDS: Final = 0.02
+SMALL_NETWORK: Final = 8  # connections
 
 
 class Orders(msgspec.Struct, kw_only=True):
@@ -153,23 +151,24 @@ async def bare_give(orders: Orders) -> None:
 # --- py-libp2p: one noise stream ---------------------------------------------------------------
 
 
-def noise_options() -> dict[str, object]:
-    """A host of py-libp2p with noise and its own default muxer."""
-    key = create_new_key_pair()
-    noise = Noise(key, noise_privkey=create_noise_key_pair().private_key)
-    return {"key_pair": key, "sec_opt": {NOISE: noise}}
+def noise_host() -> IHost:
+    """A host as nodes have it: without the guards, py-libp2p stops under load."""
+    guards.apply_once()
+    return guards.secure_host(os.urandom(32), SMALL_NETWORK)
 
 
 async def noise_take(orders: Orders) -> None:
     """Receive so many bytes on a stream."""
-    host, done = new_host(**noise_options()), trio.Event()
+    host, done = noise_host(), trio.Event()
 
-    async def come(stream: "object") -> None:
+    async def come(stream: INetStream) -> None:
         meter, got = Meter(), 0
         while got < orders.length:
-            got += len(await stream.read(STREAM_READ_BYTES))  # type: ignore[attr-defined]
+            piece = await stream.read(STREAM_READ_BYTES)
+            assert piece, "the stream ended early"
+            got += len(piece)
         say(meter.read())
-        await stream.write(b"k")  # type: ignore[attr-defined]
+        await stream.write(b"k")
         done.set()
 
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
@@ -182,7 +181,7 @@ async def noise_take(orders: Orders) -> None:
 
 async def noise_give(orders: Orders) -> None:
     """Send so many bytes on a stream."""
-    host, data = new_host(**noise_options()), os.urandom(STREAM_WRITE_BYTES)
+    host, data = noise_host(), os.urandom(STREAM_WRITE_BYTES)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         info = info_from_p2p_addr(Multiaddr(orders.addresses[0]))
         await host.connect(info)
