@@ -36,6 +36,12 @@ TESTED: Final = {
     "python -m benchmarks.proofs": (
         f"{_BENCHMARKS}::test_the_benchmark_of_proofs_checks_each_of_them"
     ),
+    "python -m benchmarks.bulk": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill"
+    ),
+    "python -m benchmarks.requests": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_requests_checks_each_answer"
+    ),
     "python -m benchmarks.training": (
         f"{_BENCHMARKS}::test_the_benchmark_of_training_compares_with_the_joint_batch"
     ),
