@@ -274,7 +274,7 @@ async def take(orders: Orders) -> None:
         figures = meter.read()
         assert isinstance(event, Fetched), event
         figures.chunks = here.courier.bytes_in[Purpose.MODEL] // CHUNK_BYTES
-        assert here.plane.chunks_direct > 0, here.plane.errors
+        assert not figures.chunks or here.plane.chunks_direct, here.plane.errors
         say(figures)
 
 
