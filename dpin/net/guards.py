@@ -201,6 +201,14 @@ def content_id(message: Message) -> bytes:
     return sha256(b"".join(len(part).to_bytes(4) + part for part in parts)).digest()
 
 
+def end_threads(pubsub: Pubsub) -> None:
+    """P22: each Pubsub leaves a thread behind, which forgets seen messages, for as long as we run.
+
+    Here it ends with its host.
+    """
+    pubsub.seen_messages._stop_event.set()
+
+
 async def close_sockets(connections: Iterable[object]) -> None:
     """P19: a host whose tasks were cancelled leaves the sockets of its connections open.
 

@@ -256,3 +256,19 @@ async def test_questions_that_cost_too_much_time_are_no_longer_answered(
             await asker.request(victim.node_id, b"2", 10)
         assert "time" in (await next_of(victim, Misbehaved)).reason
         assert await other.request(victim.node_id, b"3", 10) == b"3"
+
+
+async def test_before_the_handshake_little_goes_back() -> None:
+    """No amplification: not even to those who have shown where they are."""
+    hello = b"\x13/multistream/1.0.0\n"
+    async with open_host(HostOptions(seed(1))) as victim:
+        port = int(Multiaddr(victim.addresses[0]).value_for_protocol("tcp"))
+        for said in (b"", hello, hello + b"\x07/noise\n", hello + b"\x03ls\n"):
+            got = 0
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                if said:
+                    await stream.send_all(said)
+                with trio.move_on_after(0.4):
+                    while data := await stream.receive_some(1 << 16):
+                        got += len(data)
+            assert got <= 3 * max(len(said), len(hello))

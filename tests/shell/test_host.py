@@ -1,5 +1,6 @@
 """The network over real libp2p on loopback: what it promises, and what it survives."""
 
+import threading
 from itertools import count
 
 import pytest
@@ -247,6 +248,22 @@ async def test_a_closed_host_frees_its_port() -> None:
         taken = host.addresses[0].partition("/p2p")[0]
     async with open_host(HostOptions(seed(1), (taken,))) as again:
         assert again.addresses == host.addresses
+
+
+async def test_a_closed_host_leaves_no_thread_behind() -> None:
+    """P22: upstream leaves one for each Pubsub."""
+    before = {thread.name for thread in threading.enumerate()}
+    for _ in range(3):
+        async with open_host(HostOptions(seed(1))):
+            pass
+    await until(
+        lambda: (
+            not any(
+                "_background_cleanup" in thread.name and thread.name not in before
+                for thread in threading.enumerate()
+            )
+        )
+    )
 
 
 async def test_an_address_that_the_machine_lacks_is_said_at_once() -> None:
