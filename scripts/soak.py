@@ -30,7 +30,7 @@ TASKS_MAX: Final = 6  # more than at the start
 DESCRIPTORS_MAX: Final = 6
 IDLE_BYTES_MAX: Final = 100 * MIB  # for a thousand peers
 THOUSAND: Final = 1000
-SECONDS_MAX: Final = 30.0
+SECONDS_MAX: Final = 120.0
 
 
 def seed(number: int) -> bytes:
