@@ -29,6 +29,10 @@ TESTED: Final = {
     "python -m benchmarks.node": (
         f"{_BENCHMARKS}::test_the_benchmark_of_a_node_finds_no_torch_in_it"
     ),
+    "python -m benchmarks.robust": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_liars_merges_in_two_orders"
+    ),
+    "python -m benchmarks.secagg": f"{_BENCHMARKS}::test_the_benchmark_of_masks_finds_exact_sums",
     "python -m benchmarks.log": f"{_BENCHMARKS}::test_the_benchmark_of_the_log_reads_all_back",
     "python -m benchmarks.join": (
         f"{_BENCHMARKS}::test_the_benchmark_of_joining_ends_with_the_state"

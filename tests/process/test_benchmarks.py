@@ -76,3 +76,11 @@ def test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill() -> No
 
 def test_the_benchmark_of_requests_checks_each_answer() -> None:
     assert "bulk socket" in printed_by("benchmarks.requests")
+
+
+def test_the_benchmark_of_liars_merges_in_two_orders() -> None:
+    assert "sign flip" in printed_by("benchmarks.robust", "--seats", "4")
+
+
+def test_the_benchmark_of_masks_finds_exact_sums() -> None:
+    assert "sums exact" in printed_by("benchmarks.secagg")
