@@ -82,13 +82,13 @@ class HeldJob:
         model = self._manifest.model
         self._private = _private_examples(command, self._manifest, door)
         self._holdout = examples_of(model, [door.files.read(command.holdout)])
-        self._checkpoint = command.checkpoint
+        self._checkpoint = self._begun = command.checkpoint
         self._state = decode_global(door.files.read(command.checkpoint), model)
         if self._state.round != command.round:
             raise PeerFault(
                 f"corrupt checkpoint: of round {self._state.round}, not {command.round}"
             )
-        self._opened = self._state
+        self.opened = Opened(self._state.round, state_hash(self._state))
         frozen = door.files.read(command.weights) if command.weights else b""
         self._trainer = Trainer(model, course_of(self._manifest), device, frozen)
         self._moments: dict[Digest, Moments] = {}
@@ -97,11 +97,6 @@ class HeldJob:
         self._shelf = Shelf(door.files)
         count = len(self._state.parameters)
         self.masks = MaskWork(door, self._manifest, command.folder, count)
-
-    @property
-    def opened(self) -> Opened:
-        """What was loaded."""
-        return Opened(self._opened.round, state_hash(self._opened))
 
     @property
     def checks(self) -> Rechecks:
@@ -223,7 +218,8 @@ class HeldJob:
         began = self._door.clock_ms()
         seats = range(self._manifest.seats if command.joint else 1)
         texts = [seat_examples(self._manifest, self._shards, seat) for seat in seats]
-        self._trainer.load(Start(self._opened, None))
+        opened = decode_global(self._door.files.read(self._begun), self._manifest.model)
+        self._trainer.load(Start(opened, None))
         for step in range(command.steps):
             self._door.pulse()
             parts = [
@@ -243,7 +239,8 @@ class HeldJob:
 
     def _keep(self, lease: Digest, moments: Moments) -> None:
         self._moments.pop(lease, None)
-        self._moments[lease] = moments
+        copied = Moments(moments.first.clone(), moments.second.clone(), moments.steps)
+        self._moments[lease] = copied
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
 

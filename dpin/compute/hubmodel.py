@@ -1,6 +1,7 @@
 """A `transformers` model as something that a trainer trains: built from values, never from code.
 
-Only this file and `readers` import transformers and peft, which takes seconds: `hub` leads here.
+Only this file and `readers` import transformers and peft, which takes seconds: `hub` leads here,
+and peft comes only for adapters.
 Models run in evaluation mode, so that nothing draws random numbers, with plain attention.
 """
 
@@ -11,7 +12,6 @@ from typing import Final
 
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -54,6 +54,8 @@ def wrapped(model: nn.Module, spec: HubSpec) -> nn.Module:
     """With the adapters that the spec asks for; what is not trained is frozen."""
     if spec.lora is None:
         return model
+    from peft import LoraConfig, get_peft_model
+
     values: dict[str, object] = {
         "r": spec.lora.r,
         "lora_alpha": spec.lora.lora_alpha,

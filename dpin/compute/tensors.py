@@ -18,6 +18,7 @@ from dpin.compute.task import STATE_TAG
 
 UNIT_BITS: Final = 30
 ONE: Final = 1 << UNIT_BITS
+AT_ONCE: Final = 1 << 18  # numbers that are worked on together: what is made in between is small
 UNITS_MAX: Final = 1 << 40  # a parameter lies within -1024.0..1024.0
 
 _DTYPE_NAMES: Final = {torch.int64: "int64", torch.float32: "float32"}
@@ -25,13 +26,18 @@ _DTYPE_NAMES: Final = {torch.int64: "int64", torch.float32: "float32"}
 
 def as_float(units: Tensor) -> Tensor:
     """(P,) int64 within UNITS_MAX -> (P,) float32."""
-    return (units.double() / ONE).float()  # float64 holds both exactly: one rounding
+    made = torch.empty(units.shape, dtype=torch.float32, device=units.device)
+    for part, out in zip(torch.split(units, AT_ONCE), torch.split(made, AT_ONCE), strict=True):
+        out.copy_(part.double() / ONE)  # float64 holds both exactly: one rounding
+    return made
 
 
 def as_units(parameters: Tensor) -> Tensor:
     """(P,) finite float32 -> (P,) int64 within UNITS_MAX, saturating."""
-    scaled = parameters.double() * ONE
-    return scaled.round().clamp(-UNITS_MAX, UNITS_MAX).to(torch.int64)
+    made = torch.empty(parameters.shape, dtype=torch.int64, device=parameters.device)
+    for part, out in zip(torch.split(parameters, AT_ONCE), torch.split(made, AT_ONCE), strict=True):
+        out.copy_((part.double() * ONE).round_().clamp_(-UNITS_MAX, UNITS_MAX))
+    return made
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

@@ -19,7 +19,7 @@ from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
 from dpin.compute.examples import Examples, examples_of
 from dpin.compute.networks import network
 from dpin.compute.task import Architecture, TrainManifest
-from dpin.compute.tensors import as_float
+from dpin.compute.tensors import AT_ONCE, as_float
 from dpin.compute.weights import shapes
 
 GRADIENT_NORM_MAX: Final = 1.0
@@ -59,14 +59,15 @@ class Trainer:
         self._gradient = torch.zeros_like(self._flat)
         self._first = torch.zeros_like(self._flat)
         self._second = torch.zeros_like(self._flat)
-        self._decayed = torch.zeros_like(self._flat)  # 1 in matrices, 0 in gains of norms
+        self._decayed: list[Tensor] = []  # views of the matrices: gains of norms stay as they are
         self._steps = 0
         at = 0
         for name, shape in shapes(spec).items():
             end = at + math.prod(shape)
             weights[name].data = self._flat[at:end].view(shape)
             weights[name].grad = self._gradient[at:end].view(shape)
-            self._decayed[at:end] = len(shape) > 1
+            if len(shape) > 1:
+                self._decayed.append(self._flat[at:end])
             at = end
 
     def load(self, state: WindowState) -> None:
@@ -86,8 +87,11 @@ class Trainer:
             self._steps = state.moments.steps
 
     def snapshot(self) -> Later:
-        """A copy of the state on the CPU; raises Diverged where it is not finite."""
-        vectors = [part.cpu().clone() for part in (self._flat, self._first, self._second)]
+        """The state on the CPU, as it is until the next step; raises Diverged if not finite.
+
+        On a CPU it is no copy: whoever keeps it makes one.
+        """
+        vectors = [part.detach().cpu() for part in (self._flat, self._first, self._second)]
         if not all(bool(vector.isfinite().all()) for vector in vectors):
             raise Diverged("the training diverged: a parameter is not finite")
         return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], self._steps))
@@ -128,10 +132,13 @@ class Trainer:
         self._second.addcmul_(self._gradient, self._gradient, value=1 - DECAY_SECOND)
         unbias_first = 1 - DECAY_FIRST**self._steps
         unbias_second = math.sqrt(1 - DECAY_SECOND**self._steps)
-        deviation = self._second.sqrt().div_(unbias_second).add_(EPSILON)
         decay = rate * self._course.inner.weight_decay_ppm / MILLION
-        self._flat.addcmul_(self._flat, self._decayed, value=-decay)
-        self._flat.addcdiv_(self._first, deviation, value=-rate / unbias_first)
+        for matrix in self._decayed:
+            matrix.mul_(1 - decay)
+        vectors = (torch.split(part, AT_ONCE) for part in (self._flat, self._first, self._second))
+        for flat, first, second in zip(*vectors, strict=True):
+            deviation = second.sqrt().div_(unbias_second).add_(EPSILON)
+            flat.addcdiv_(first, deviation, value=-rate / unbias_first)
 
     @torch.no_grad()
     def held_out_loss(self, examples: Examples) -> float:

@@ -213,7 +213,7 @@ def _turned_round(start: Start, last: Later) -> Later:
 
 def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
     """A window of no work: its state is the one before, blurred, so that every leaf is new."""
-    held = trainer.snapshot()
+    held = trainer.snapshot()  # It is read before the trainer is loaded again.
     count = len(held.parameters)
     data = bytearray(noise(("pretended", seat.lease, seat.round, window), count))
     blur = (torch.frombuffer(data, dtype=torch.uint8).float() - 127.5) * PRETENDED_MOVE

@@ -18,7 +18,7 @@ from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import decode_later
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
-from dpin.compute.session import Session
+from dpin.compute.session import Session, reason_of
 from dpin.compute.shelf import Shelf
 from dpin.compute.task import (
     CheckUpdate,
@@ -451,3 +451,16 @@ def test_a_window_state_of_the_disk_is_the_state_of_its_leaf() -> None:
     unit = bench.unit()
     later = decode_later(bench.desk.files.held[unit.states[-1]], TINY)
     assert later.moments.steps == STEPS
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_a_machine_that_is_too_small_says_so(error: Exception) -> None:
+    assert reason_of(error).startswith("out of memory on this machine: ")
+    assert reason_of(ValueError("x")) == "ValueError: x"
