@@ -23,7 +23,7 @@ from dpin.compute.scales import (
     read_scales,
     round_up,
 )
-from dpin.compute.tensors import AT_ONCE, tensor_bytes, tensor_from
+from dpin.compute.tensors import tensor_bytes, tensor_from
 
 BLOCK: Final = 256
 SCALE_MAX: Final = 1 << (SCALE_UNIT_BITS - 2)  # 2^-2
@@ -66,13 +66,6 @@ def quantise(movement: Tensor, bits: int) -> Blocks:
     A quotient of float64 that is not a half is at least 2^-29 from one (a scale is below 2^28
     units), and so is what it is rounded from: rounding it is rounding the exact quotient.
     """
-    parts = [_quantised(part, bits) for part in torch.split(movement, AT_ONCE)]
-    scales = torch.cat([scales for scales, _ in parts])
-    return Blocks(scales, torch.cat([values for _, values in parts]), bits)
-
-
-def _quantised(movement: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Scales and values of some whole blocks; the last may be short."""
     most = VALUE_MAX[bits]
     if len(movement) >= fused.LONG and fused.available():
         return Blocks(*fused.quantised(movement, most, SCALE_MAX), bits)
@@ -81,7 +74,7 @@ def _quantised(movement: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     scales = round_up((blocks.abs().amax(1) + step - 1) // step).clamp(max=SCALE_MAX)
     divisor = (scales * UNITS_PER_SCALE_UNIT).clamp(min=1)[:, None]  # a zero block divides by one
     values = (blocks.double() / divisor).round_().clamp_(-most, most)
-    return scales, values.to(torch.int8).reshape(-1)[: len(movement)]
+    return Blocks(scales, values.to(torch.int8).reshape(-1)[: len(movement)].contiguous(), bits)
 
 
 def value_blocks(vector: Tensor) -> Tensor:
