@@ -65,7 +65,11 @@ def main() -> None:
     """Print the table; its own check: every pair is connected and a message came over."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", help=f"of {', '.join(repr(str(k)) for k in Kind)}")
-    kinds = [Kind(kind) for kind in parser.parse_args().kinds] or list(Kind)
+    parser.add_argument("--short", action="store_true", help="two kinds only")
+    options = parser.parse_args()
+    kinds = [Kind(kind) for kind in options.kinds] or list(Kind)
+    if options.short:
+        kinds = [Kind.PUBLIC, Kind.RESTRICTED]
     if reason := missing():
         sys.exit(f"cannot be tried here: {reason}")
     found = table(kinds)

@@ -54,8 +54,9 @@ from dpin.net.network import (
 )
 from dpin.net.notices import Notices, soon
 from dpin.net.observer import HostObserver
+from dpin.net.reach import Plan
 from dpin.net.relay import peer_of
-from dpin.net.routes import Plan, Routes
+from dpin.net.routes import Routes
 from dpin.net.switchboard import CONTROL, Intake, Switchboard
 
 CLOSE_SECONDS: Final = 3.0
@@ -287,7 +288,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
             guards.contain_tasks(service, inside.board.note)
         host = Host(inside)
         inside.routes.start(tuple(host.addresses), partial(_readdress, host, send))
-        if options.mdns:
+        if options.mdns and mdns.to_announce(host.addresses) is not None:
             nursery.start_soon(_find_neighbours, host, send)
         started(host)
         await host.stopping.wait()

@@ -10,12 +10,17 @@ from typing import Final
 import trio
 from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
-from dpin.net.address import ADDRESS_TEXT_MAX, node_in
+from dpin.net.address import (
+    ADDRESS_TEXT_MAX,
+    is_loopback,
+    is_public,
+    node_in,
+    relay_in,
+)
 
 SERVICE_TYPE: Final = "_dpin._tcp.local."
 LOOKUP_MILLISECONDS: Final = 2000
 FOUND_MAX: Final = 64  # waiting to be looked up or told
-LOOPBACK: Final = "/ip4/127."
 ADDRESS_KEY: Final = b"address"
 
 
@@ -66,8 +71,16 @@ class Lan:
 
 
 def to_announce(addresses: Sequence[str]) -> str | None:
-    """The address that others on the local network can dial, if there is one."""
-    return next((address for address in addresses if not address.startswith(LOOPBACK)), None)
+    """The address that others on the local network can dial, if there is one.
+
+    A public one is of no local network: there, nothing is announced or looked for.
+    """
+    return next((address for address in addresses if _is_local(address)), None)
+
+
+def _is_local(address: str) -> bool:
+    there = address.startswith("/ip4/") and relay_in(address) is None
+    return there and not is_loopback(address) and not is_public(address)
 
 
 async def discover(

@@ -5,7 +5,7 @@ again now and then, as routers forget; leaving, the node takes it back.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 from libp2p.discovery.upnp.upnp import UpnpManager
@@ -31,10 +31,30 @@ def _to_map(listening: Sequence[str]) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
-async def keep(listening: Sequence[str], opened: Opened) -> None:
+class Router(Protocol):
+    """A router that may speak UPnP; no method raises."""
+
+    async def discover(self) -> bool:
+        """Look for it, for two seconds."""
+        ...
+
+    async def add_port_mapping(self, port: int) -> bool:
+        """Have a port passed on to the same port here."""
+        ...
+
+    async def remove_port_mapping(self, port: int) -> bool:
+        """No longer."""
+        ...
+
+    def get_external_ip(self) -> str | None:
+        """Its address outside."""
+        ...
+
+
+async def keep(listening: Sequence[str], opened: Opened, router: Router | None = None) -> None:
     """Have the ports mapped until cancelled; `opened` is told of every change."""
     wanted = _to_map(listening)
-    router = UpnpManager()
+    router = router or UpnpManager()
     mapped: set[int] = set()
     try:
         while wanted:
@@ -47,7 +67,7 @@ async def keep(listening: Sequence[str], opened: Opened) -> None:
 
 
 async def _map(
-    router: UpnpManager, wanted: Sequence[tuple[int, str]], mapped: set[int]
+    router: Router, wanted: Sequence[tuple[int, str]], mapped: set[int]
 ) -> tuple[Mapping, tuple[str, ...]]:
     mapped.clear()
     found = False

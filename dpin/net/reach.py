@@ -12,6 +12,15 @@ from dpin.base.ids import NodeId
 from dpin.net.address import is_loopback, is_public
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which ways a node takes."""
+
+    relay: bool = True  # pass on connections of others, and have its own passed on
+    punch: bool = True
+    upnp: bool = False
+
+
 class Mapping(StrEnum):
     """How far the router's help (UPnP) has come."""
 

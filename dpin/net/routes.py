@@ -1,7 +1,6 @@
 """The ways to this node and to its peers: direct, by the router's help, punched, relayed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -10,21 +9,13 @@ from multiaddr import Multiaddr
 
 from dpin.base.ids import NodeId
 from dpin.net import portmap
+from dpin.net.address import is_public
 from dpin.net.contained import Report
 from dpin.net.punch import Punching
-from dpin.net.reach import Mapping, Reach, Way, wants_relay
+from dpin.net.reach import Mapping, Plan, Reach, Way, wants_relay
 from dpin.net.relay import Relays, is_relayed, peer_of
 
 TELL_SECONDS: Final = 0.2  # several changes at once are told as one
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which ways a node takes."""
-
-    relay: bool = True  # pass on connections of others, and have its own passed on
-    punch: bool = True
-    upnp: bool = False
 
 
 class Routes:
@@ -58,7 +49,7 @@ class Routes:
                 )
         if self._plan.punch:
             self._punching.start(self._report)
-        if self._plan.upnp and not self._alone:
+        if self._plan.upnp and not self._alone and not any(map(is_public, listening)):
             self._nursery.start_soon(portmap.keep, listening, self._opened)
 
     @property

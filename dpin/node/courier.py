@@ -3,10 +3,10 @@
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import trio
 
@@ -63,7 +63,20 @@ from dpin.storage.wanted import (
 
 NEWS_MAX: Final = 2 * IN_FLIGHT_MAX  # what peers did, not yet taken by the plan
 FETCHES_MAX: Final = 16  # at once; more wait their turn
+PUBLIC: Final = frozenset({Purpose.MODEL, Purpose.SHARD})  # worth looking for at strangers
 Tell = Callable[[StoreEvent | Blame], Awaitable[None]]
+
+
+class Catalogue(Protocol):
+    """Who else has a blob; the directory of all nodes."""
+
+    def provide(self, blob: BlobId) -> None:
+        """Say that this node gives a blob to everybody."""
+        ...
+
+    async def sources(self, blob: BlobId) -> tuple[NodeId, ...]:
+        """Connected peers that say so."""
+        ...
 
 
 class Courier:
@@ -80,6 +93,7 @@ class Courier:
         self._purposes: dict[BlobId, Purpose] = {}
         self._fetching: set[BlobId] = set()
         self._turns = trio.CapacityLimiter(FETCHES_MAX)
+        self.catalogue: Catalogue | None = None
         self.bytes_in = dict.fromkeys(Purpose, 0)
         self.bytes_out = dict.fromkeys(Purpose, 0)
         plane.serve(self)
@@ -124,7 +138,8 @@ class Courier:
             # Whoever fetches it too may have the parts that are here.
             self._allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
             if not self._store.has(blob):
-                await self._download(wanted)
+                await self._download_from_any(wanted)
+                _provide(self.catalogue, blob, wanted.purpose, self._readers.get(blob))
             path = self._store.path(blob)
             data = b""
             if self._store.manifest(blob).length <= SMALL_BYTES_MAX:
@@ -132,6 +147,18 @@ class Courier:
             return Fetched(blob, str(path), data)
         except (Unavailable, PeerFault, OSError) as error:
             return Missing(blob, str(error))
+
+    async def _download_from_any(self, wanted: Fetch) -> None:
+        """Those whom the machine named may be gone: then from whoever else has it."""
+        try:
+            await self._download(wanted)
+        except Unavailable:
+            if self.catalogue is None or wanted.purpose not in PUBLIC:
+                raise
+            others = set(await self.catalogue.sources(wanted.blob)) - set(wanted.sources)
+            if not others:
+                raise
+            await self._download(replace(wanted, sources=tuple(sorted(others))))
 
     async def _download(self, wanted: Fetch) -> None:
         """First the manifest, then the chunks that are not on the disk yet."""
@@ -247,6 +274,7 @@ class Courier:
             return
         self._purposes[blob] = wanted.purpose
         self._allow(blob, wanted.readers)
+        _provide(self.catalogue, blob, wanted.purpose, self._readers.get(blob))
         await self._tell(Kept(wanted.path, blob))
 
     async def _keep_data(self, wanted: KeepData) -> None:
@@ -317,3 +345,14 @@ async def _discard(paths: tuple[str, ...]) -> None:
     for path in paths:
         with suppress(FileNotFoundError):
             await trio.Path(path).unlink()
+
+
+def _provide(
+    catalogue: Catalogue | None,
+    blob: BlobId,
+    purpose: Purpose,
+    readers: frozenset[NodeId] | None,
+) -> None:
+    """Tell of a blob that everybody may read, where that is of use."""
+    if catalogue is not None and purpose in PUBLIC and readers is None:
+        catalogue.provide(blob)

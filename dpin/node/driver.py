@@ -32,6 +32,7 @@ from dpin.net.address import at_last_ports
 from dpin.net.bulk import BulkPlane, open_bulk
 from dpin.net.host import HostOptions
 from dpin.net.lasting import LastingHost, open_lasting
+from dpin.net.reach import Plan as Routes
 from dpin.node.bulkports import bulk_options
 from dpin.node.bulletin import Bulletin
 from dpin.node.checkers import Checkers, checkers_for, command_for
@@ -139,7 +140,8 @@ async def _shells(stack: AsyncExitStack, options: NodeOptions, ledger_log: Log) 
 async def _listening(stack: AsyncExitStack, options: NodeOptions) -> LastingHost:
     """A host that answers where the last run did, or at free ports where that is taken."""
     network = options.settings.network
-    wanted = HostOptions(options.seed, network.listen, network.mdns)
+    routes = Routes(relay=network.relay, upnp=network.upnp)
+    wanted = HostOptions(options.seed, network.listen, network.mdns, routes=routes)
     again = at_last_ports(wanted.listen, read_listening(options.home))
     try:
         host = await stack.enter_async_context(open_lasting(replace(wanted, listen=again), _lost))
@@ -239,6 +241,7 @@ class Node:
         ties = Ties(host, home, self._seen, self._clock.now, self._hand, status)
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
+        self._courier.catalogue = self._around.whereabouts
         for task in (self._loop, self._write, self._probe):
             self._nursery.start_soon(task)
 

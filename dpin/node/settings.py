@@ -74,7 +74,9 @@ class NetworkSection(Section, frozen=True):
     network: str = ""  # empty: the one that this home has joined
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     bootstrap: tuple[str, ...] = ()
-    mdns: bool = False
+    mdns: bool = True
+    relay: bool = True
+    upnp: bool = True
     bulk_port: Annotated[int, msgspec.Meta(ge=-1, le=65_535)] = 0
     upload: str = "0B"
     upload_each: str = "0B"
@@ -304,7 +306,9 @@ _MEANING: Final = {
     "network.network": "name of the network; empty: the one joined here",
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",
-    "network.mdns": "find peers on the local network",
+    "network.mdns": "find peers on the local network, where there is one",
+    "network.relay": "pass on connections of others, and have its own passed on where needed",
+    "network.upnp": "ask the router to let others in, where this node has no public address",
     "network.bulk_port": "for blobs; 0: the next after listen if free, else any; -1: none",
     "network.upload": "bytes a second of blobs to all peers together; 0B: no limit",
     "network.upload_each": "the same to one peer",

@@ -139,3 +139,32 @@ async def test_a_file_that_is_not_there_ends_as_missing(tmp_path: Path) -> None:
     async with two_places(tmp_path) as (one, _):
         one.courier.perform(Keep(str(tmp_path / "nothing"), Purpose.UPDATE, None))
         assert isinstance(await one.next(), Missing)
+
+
+@dataclass
+class Known:
+    """A catalogue that knows one provider of everything."""
+
+    provider: NodeId
+    provided: list[BlobId] = field(default_factory=list)
+
+    def provide(self, blob: BlobId) -> None:
+        self.provided.append(blob)
+
+    async def sources(self, blob: BlobId) -> tuple[NodeId, ...]:
+        return (self.provider,)
+
+
+async def test_a_model_that_nobody_named_has_any_more_comes_from_whoever_has_it(
+    tmp_path: Path,
+) -> None:
+    async with two_places(tmp_path) as (one, two):
+        one.courier.catalogue = two.courier.catalogue = known = Known(node(1))
+        await trio.Path(tmp_path / "model").write_bytes(DATA)
+        one.courier.perform(Keep(str(tmp_path / "model"), Purpose.MODEL, None))
+        kept = await one.next()
+        assert isinstance(kept, Kept)
+        assert known.provided == [kept.blob]
+        two.courier.perform(Fetch(kept.blob, (node(9),), Purpose.MODEL))
+        assert isinstance(await two.next(), Fetched)
+        assert known.provided == [kept.blob, kept.blob]

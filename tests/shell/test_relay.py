@@ -19,8 +19,7 @@ from dpin.net.contained import Contained
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.network import Readdressed
 from dpin.net.punch import OBSERVERS_MAX, Observed
-from dpin.net.reach import Way
-from dpin.net.routes import Plan
+from dpin.net.reach import Plan, Way
 from tests.support.hosts import next_of, seed, until
 
 EVERYWHERE = ("/ip4/0.0.0.0/tcp/0",)
