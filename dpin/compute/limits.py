@@ -94,8 +94,8 @@ def check_robust(robust: RobustSpec) -> None:
     """Raise Misuse for a rule of merging that cannot be."""
     if robust.rule not in MERGE_RULES:
         raise Misuse(f"there is no rule {robust.rule!r:.40} to merge by")
-    if not 0 <= robust.liars <= LIARS_MAX or not 0 <= robust.witnesses <= LIARS_MAX:
-        raise Misuse(f"{robust.liars} liars and {robust.witnesses} witnesses of a round")
+    if not 0 <= robust.liars <= LIARS_MAX:
+        raise Misuse(f"{robust.liars} liars in a round")
     least = 1 if robust.rule == "fltrust" else 0
     if not least <= robust.trusted_steps <= STEPS_MAX:
         raise Misuse(f"{robust.trusted_steps} steps of a trusted update")

@@ -8,13 +8,12 @@ class RobustSpec(Wire, frozen=True):
 
     `rule`: "mean" | "krum" | "trimmed" | "median" | "rfa" | "fltrust"; all after the clip to the
     round's median norm. `liars`: how many are reckoned with, 0 for one in four. `trusted_steps`:
-    inner steps of the update that fltrust measures by. `witnesses`: who scores a round, 0: nobody.
+    inner steps of the update that fltrust measures by.
     """
 
     rule: str = "mean"
     liars: int = 0
     trusted_steps: int = 0
-    witnesses: int = 0
 
 
 class PrivacySpec(Wire, frozen=True):

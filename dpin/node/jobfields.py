@@ -115,7 +115,6 @@ class RobustFields(Fields, frozen=True, kw_only=True):
 
     rule: Annotated[str, Meta(description=f"one of {', '.join(MERGE_RULES)}")] = "mean"
     liars: Annotated[int, Meta(ge=0, le=64, description="reckoned with; 0: one in four")] = 0
-    witnesses: Annotated[int, Meta(ge=0, le=64, description="who score a round")] = 0
 
 
 class PrivacyFields(Fields, frozen=True, kw_only=True):
