@@ -50,7 +50,7 @@ class Chain:
         for value in self.strides(seed):
             values.append(value)
             if progress is not None:
-                progress(len(values) * self.stride)
+                progress((len(values) - 1) * self.stride)
         return b"".join(reversed(values))
 
     def strides(self, seed: bytes) -> Iterator[bytes]:

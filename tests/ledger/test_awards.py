@@ -53,7 +53,7 @@ ESCROW = 2 * PRICE + 3 * PRICE  # price cap and verifier fee of JOB
         {"windows": 17},
         {"steps": 3},
         {"steps": 10**9 + 1},
-        {"verifiers": 0},
+        {"verifiers": -1},
         {"verifiers": 3},
         {"quorum": 2},
         {"quorum": -1},
