@@ -30,6 +30,7 @@ from dpin.net.budget import (
 DATA_FRAME_BYTES_MAX: Final = 1 << 20  # of yamux; its own writers use 64 KiB
 BODY_SECONDS: Final = 60.0  # for the body of a frame whose header has come
 EMPTY_READS_MAX: Final = 100
+_PACED: Final = "dpin_paced_frames"
 
 UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
 _living: "WeakSet[Yamux]" = WeakSet()  # the connections of this process
@@ -108,14 +109,16 @@ def paced_frames() -> None:
 
     Here a connection that brings more of them than FRAMES is read more slowly.
     """
+    if _PACED in Yamux.__dict__:  # Its constructor may have been wrapped by others since.
+        return
+    setattr(Yamux, _PACED, True)
     plain = Yamux.__init__
 
     def start(connection: Yamux, secured: ISecureConn, *rest: object, **named: object) -> None:
         plain(connection, Headers(secured), *rest, **named)
         _living.add(connection)
 
-    if plain.__module__ != __name__:
-        Yamux.__init__ = start
+    Yamux.__init__ = start
 
 
 def _unread(connection: Yamux) -> int:

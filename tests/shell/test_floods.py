@@ -20,7 +20,7 @@ from dpin.net.contained import Contained
 from dpin.net.framing import frame
 from dpin.net.host import HostOptions, open_host
 from dpin.net.network import BLOB, Misbehaved
-from tests.support.hosts import next_of, seed, until
+from tests.support.hosts import next_of, seed, two_hosts, until
 from tests.support.strangers import Attack, attacked, echo, opened, running, still_serves
 
 WINDOW = 255 << 10  # less what it took to agree on the protocol
@@ -129,6 +129,15 @@ async def test_frames_without_end_are_read_at_a_pace(monkeypatch: pytest.MonkeyP
         assert trio.current_time() - began >= 0.8
         assert node_of(stranger.get_id().to_bytes()) in victim.peers()
         await still_serves(victim)
+
+
+async def test_the_second_host_of_a_process_is_read_as_plainly_as_the_first() -> None:
+    """A guard put on again for each host would read every frame once more for each of them."""
+    for _ in range(3):
+        async with two_hosts():
+            readers = [connection.secured_conn for connection in muxing._living]
+            assert readers
+            assert not any(isinstance(reader.secured, muxing.Headers) for reader in readers)
 
 
 async def test_silent_connections_from_one_address_leave_room_for_others() -> None:
