@@ -43,7 +43,7 @@ TESTED: Final = {
     "python -m benchmarks.bulk": (
         f"{_BENCHMARKS}::test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill"
     ),
-    "python -m benchmarks.requests": (
+    "python -m benchmarks.questions": (
         f"{_BENCHMARKS}::test_the_benchmark_of_requests_checks_each_answer"
     ),
     "python -m benchmarks.training": (

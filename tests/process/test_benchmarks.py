@@ -75,7 +75,7 @@ def test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill() -> No
 
 
 def test_the_benchmark_of_requests_checks_each_answer() -> None:
-    assert "bulk socket" in printed_by("benchmarks.requests")
+    assert "bulk socket" in printed_by("benchmarks.questions")
 
 
 def test_the_benchmark_of_liars_merges_in_two_orders() -> None:

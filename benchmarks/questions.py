@@ -1,6 +1,6 @@
 """B5: a question and its answer between two nodes, on what stands already; beside hivemind's p2pd.
 
-    python -m benchmarks.requests [--short] [--hivemind PYTHON]
+    python -m benchmarks.questions [--short] [--hivemind PYTHON]
 
 Two processes on loopback, 64 bytes each way, one question after the other. Unsigned: messages over
 the control streams of libp2p, whose connection proves the sender. Signed: the same, question and
@@ -170,7 +170,7 @@ def main() -> None:
         return
     turns = TURNS["short" if options.short else "full"]
     rows = [("load before", load())]
-    words = [sys.executable, "-m", "benchmarks.requests", "--answer"]
+    words = [sys.executable, "-m", "benchmarks.questions", "--answer"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None
         assert other.stdout is not None
