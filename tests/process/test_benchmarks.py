@@ -46,6 +46,7 @@ def test_the_benchmark_of_joining_ends_with_the_state() -> None:
     assert "Joining 20,000 accounts" in printed_by("benchmarks.join")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
     assert "joint batch" in printed_by("benchmarks.training")
 
@@ -58,6 +59,7 @@ def test_the_benchmark_of_averaging_checks_the_mean() -> None:
     assert "2 peers, int8" in printed_by("benchmarks.averaging")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_bytes_trains_both_ways() -> None:
     assert "times fewer bytes" in printed_by("benchmarks.bytes")
 
@@ -68,6 +70,8 @@ def test_the_benchmark_of_proofs_checks_each_of_them() -> None:
     assert "| 31 | account |" in table
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill() -> None:
     table = printed_by("benchmarks.bulk")
     [again] = [line for line in table.splitlines() if "fetched again" in line]
@@ -78,6 +82,7 @@ def test_the_benchmark_of_requests_checks_each_answer() -> None:
     assert "bulk socket" in printed_by("benchmarks.questions")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_liars_merges_in_two_orders() -> None:
     assert "sign flip" in printed_by("benchmarks.robust", "--seats", "4")
 
