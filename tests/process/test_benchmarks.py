@@ -32,6 +32,7 @@ def test_the_benchmark_of_the_ledger_finds_all_applied_and_one_root_everywhere()
     assert "tx/s" in table
 
 
+@pytest.mark.long
 def test_the_benchmark_of_a_node_finds_no_torch_in_it() -> None:
     table = printed_by("benchmarks.node")
     [torch] = [line for line in table.splitlines() if "processes with torch" in line]
@@ -55,6 +56,7 @@ def test_the_benchmark_of_codecs_reads_back_what_it_wrote() -> None:
     assert "sparse: to bytes" in printed_by("benchmarks.codecs")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_averaging_checks_the_mean() -> None:
     assert "2 peers, int8" in printed_by("benchmarks.averaging")
 
@@ -78,7 +80,8 @@ def test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill() -> No
     assert "goal at most 2" in again
 
 
-def test_the_benchmark_of_requests_checks_each_answer() -> None:
+@pytest.mark.long
+def test_the_benchmark_of_questions_checks_each_answer() -> None:
     assert "bulk socket" in printed_by("benchmarks.questions")
 
 
