@@ -43,6 +43,7 @@ def test_the_benchmark_of_the_log_reads_all_back() -> None:
     assert "signed in batches of 1024" in printed_by("benchmarks.log")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_joining_ends_with_the_state() -> None:
     assert "Joining 20,000 accounts" in printed_by("benchmarks.join")
 
@@ -66,6 +67,7 @@ def test_the_benchmark_of_bytes_trains_both_ways() -> None:
     assert "times fewer bytes" in printed_by("benchmarks.bytes")
 
 
+@pytest.mark.long
 def test_the_benchmark_of_proofs_checks_each_of_them() -> None:
     table = printed_by("benchmarks.proofs")
     assert "bytes an account" in table
