@@ -44,7 +44,7 @@ TESTED: Final = {
         f"{_BENCHMARKS}::test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill"
     ),
     "python -m benchmarks.questions": (
-        f"{_BENCHMARKS}::test_the_benchmark_of_requests_checks_each_answer"
+        f"{_BENCHMARKS}::test_the_benchmark_of_questions_checks_each_answer"
     ),
     "python -m benchmarks.training": (
         f"{_BENCHMARKS}::test_the_benchmark_of_training_compares_with_the_joint_batch"
