@@ -40,10 +40,10 @@ from scripts.demo_compare import Alone, train_alone
 from scripts.demo_network import (
     DemoError,
     DemoNode,
+    accept,
     dpin,
     found_network,
     invite_with,
-    join,
     make_nodes,
     wait_for,
 )
@@ -71,7 +71,8 @@ class Size:
 
 
 FULL: Final = Size(DEMO_ROUNDS, DEMO_INNER.steps, DEMO_CORPUS_BYTES, 2, compare=True)
-SHORT: Final = Size(6, 12, 600_000, 0, compare=False)
+# A newcomer is ready after a few rounds, and its seat must last for some more.
+SHORT: Final = Size(9, 12, 600_000, 0, compare=False)
 SKIP_WORK: Final = "skip-work"
 
 
@@ -118,7 +119,8 @@ class Demo:
 
     def train(self) -> JobDetail:
         """The main job; returns what became of it."""
-        ada, bea, *_ = self.nodes
+        ada, bea, eve = self.nodes[0], self.nodes[1], self.nodes[4]
+        accept(eve, invite_with(ada, eve, GRANT))
         job = self._submit(self._job_file("model", self.size.rounds))
         with Client(ada.home) as client:
             loss = Thread(target=self._lose_one)
@@ -137,9 +139,9 @@ class Demo:
 
     def _lose_one(self) -> None:
         """While the others train: eve joins, then bea is killed in the middle of a round."""
-        ada, bea, eve = self.nodes[0], self.nodes[1], self.nodes[4]
+        bea, eve = self.nodes[1], self.nodes[4]
         cheats = not self.size.cheat_rounds
-        join(eve, invite_with(ada, eve, GRANT), SKIP_WORK if cheats else "")
+        eve.start(SKIP_WORK if cheats else "")
         how = f" and will cheat (--fault {SKIP_WORK})" if cheats else ""
         self.say(f"[bold]eve joins[/] by invite, with {GRANT} tokens from ada{how}")
         wait_for("eve registers and stakes", 60, lambda: self._staked([eve]))

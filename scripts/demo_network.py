@@ -154,10 +154,15 @@ def invite_to(host: DemoNode) -> str:
     return invite
 
 
-def join(node: DemoNode, invite: str, fault: str = "") -> None:
-    """`dpin net join` and `dpin node start` on another machine."""
+def accept(node: DemoNode, invite: str) -> None:
+    """`dpin net join` on another machine; the node does not run yet."""
     dpin("net", "join", invite, "--home", node.folder)
-    node.start(fault)
+
+
+def join(node: DemoNode, invite: str) -> None:
+    """`dpin net join` and `dpin node start` on another machine."""
+    accept(node, invite)
+    node.start()
 
 
 def invite_with(host: DemoNode, node: DemoNode, grant: str) -> str:

@@ -84,12 +84,12 @@ def found_network(
     return Founding(genesis, chain_id(genesis), tuple(keys), tuple(tables))
 
 
-def short_table(end: bytes) -> bytes:
+def short_table(end: bytes, strides: int = STRIDES) -> bytes:
     """The table of a chain of which only the first rounds are real: enough for a simulation."""
     stride, values = Chain(CHAIN.stride), [end]
-    for _ in range(STRIDES - 1):
+    for _ in range(strides - 1):
         values.append(stride.anchor(stride.build(values[-1])))
-    return b"".join(reversed(values)) + bytes(ID_BYTES * (TABLE_ENTRIES - STRIDES))
+    return b"".join(reversed(values)) + bytes(ID_BYTES * (TABLE_ENTRIES - strides))
 
 
 class Watched:

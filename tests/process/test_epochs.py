@@ -19,6 +19,7 @@ from tests.support.network import (
     assert_conserved,
     assert_signed_once,
     pay,
+    with_short_chains,
 )
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
@@ -38,6 +39,7 @@ def shorten(first: DemoNode) -> None:
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[DemoNode]]:
     """Four validators that provide nothing."""
     folder: Path = tmp_path_factory.mktemp("quick")
+    with_short_chains(folder, NAMES)
     nodes = make_nodes(folder, [(name, "1", False) for name in NAMES])
     first, others = nodes[0], nodes[1:]
     try:

@@ -38,7 +38,7 @@ from dpin.node.status import Money, NodeView, PeerView
 from scripts.demo_network import DemoNode, found_network, make_nodes, wait_for
 from tests.support.bank import Entry, History, Look, Payment
 from tests.support.detours import Detours, free_ports
-from tests.support.network import PATIENCE_SECONDS
+from tests.support.network import PATIENCE_SECONDS, with_short_chains
 
 NAMES: Final = ("ada", "bea", "cyd", "dan")
 AMOUNT_MAX: Final = 20_000 * TOKEN  # more than anybody has at first: some payments are refused
@@ -168,6 +168,7 @@ def bank(folder: Path, seed: int) -> Iterator[Bank]:
     """Four validators that take no jobs; all processes are ended afterwards."""
     ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
     with Detours(ports) as detours:
+        with_short_chains(folder, NAMES)
         nodes = make_nodes(folder, [(name, "1", False) for name in NAMES])
         try:
             for node in nodes:

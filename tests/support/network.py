@@ -23,6 +23,7 @@ from dpin.sim.ledgers import short_table
 from dpin.storage.frames import scan
 from scripts.demo_network import DPIN, DemoNode, found_network, make_nodes, wait_for
 
+STRIDES: Final = 64  # of a node's hash chain that are real
 PATIENCE_SECONDS: Final = 90.0  # every wait ends at once when what it waits for holds
 VALIDATORS: Final = (  # name, price of a unit, takes jobs
     ("ada", "1", False),
@@ -55,6 +56,7 @@ class Town:
 @contextmanager
 def town(folder: Path) -> Iterator[Town]:
     """A network of four, ready for jobs; all processes are ended afterwards."""
+    with_short_chains(folder, [name for name, *_ in VALIDATORS])
     nodes = make_nodes(folder, VALIDATORS)
     for node, words in zip(nodes[1:], OWN_WORDS, strict=True):
         own = folder / f"{node.name}.txt"
@@ -183,11 +185,13 @@ def ended(node: DemoNode, job: str) -> JobDetail:
 
 
 def with_short_chains(folder: Path, names: Sequence[str]) -> None:
-    """Have these homes begin with chains of reveals of which 8,192 rounds are real.
+    """Have these homes begin with chains of reveals of which 131,072 rounds are real: hours.
 
     `dpin init` makes a chain of four million hashes where none is there, which takes seconds.
     """
     for name in names:
         home = folder / name
         home.mkdir(mode=0o700, parents=True)
-        (home / "beacon.table").write_bytes(short_table(digest("test/chain", name.encode())))
+        (home / "beacon.table").write_bytes(
+            short_table(digest("test/chain", name.encode()), STRIDES)
+        )
