@@ -20,12 +20,19 @@ class Course:
     total_steps: int
 
     def rate(self, cursor: int) -> float:
-        """Learning rate of the step with that global number."""
+        """Learning rate of AdamW in the step with that global number."""
+        return self._at(cursor, self.inner.learning_rate_ppm)
+
+    def muon_rate(self, cursor: int) -> float:
+        """Likewise Muon's."""
+        return self._at(cursor, self.inner.muon_rate_ppm)
+
+    def _at(self, cursor: int, peak_ppm: int) -> float:
         inner = self.inner
         warm_ppm = min(MILLION, MILLION * (cursor + 1) // max(1, inner.warmup_steps))
         left = max(0, self.total_steps - cursor)
         fall_ppm = RATE_FLOOR_PPM + (MILLION - RATE_FLOOR_PPM) * left // max(1, self.total_steps)
-        return inner.learning_rate_ppm * warm_ppm * fall_ppm / MILLION**3
+        return peak_ppm * warm_ppm * fall_ppm / MILLION**3
 
 
 def course_of(manifest: TrainManifest) -> Course:

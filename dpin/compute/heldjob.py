@@ -189,11 +189,15 @@ class HeldJob:
         return Merged(self._state.round, found, self._checkpoint, refused, read, root)
 
     def _trusted(self) -> Tensor | None:
-        """What the requester's own data says about this round, where the job's rule asks for it."""
+        """What the requester's own data says about this round, where the job's rule asks for it.
+
+        That is the last shard; where owners hold the data, what the requester measures with.
+        """
         steps = self._manifest.robust.trusted_steps
         if self._manifest.robust.rule != "fltrust":
             return None
-        text = examples_of(self._manifest.model, self._shards[-1:])
+        own = self._shards[-1:]
+        text = examples_of(self._manifest.model, own) if own else self._holdout
         seat = Seat(self._job, self._manifest, NO_DIGEST, self._state.round, text)
         return trusted_movement(self._trainer, seat, self._state, steps)
 

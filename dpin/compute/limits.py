@@ -64,7 +64,7 @@ def check_inner(inner: InnerSpec) -> None:
         raise Misuse(f"units of {inner.steps} steps with a batch of {inner.batch}")
     if not 1 <= inner.accumulation <= inner.batch or inner.batch % inner.accumulation:
         raise Misuse(f"a batch of {inner.batch} in {inner.accumulation} parts")
-    rates = (inner.learning_rate_ppm, inner.weight_decay_ppm)
+    rates = (inner.learning_rate_ppm, inner.weight_decay_ppm, inner.muon_rate_ppm)
     if not all(0 <= rate <= MILLION for rate in rates) or inner.warmup_steps < 0:
         raise Misuse("a learning rate, weight decay or warm-up out of range")
 
@@ -132,8 +132,8 @@ def check_train(manifest: TrainManifest) -> None:
     check_robust(manifest.robust)
     if manifest.robust.rule == "fltrust" and manifest.outer.rule == ADAMW:
         raise Misuse("fltrust measures movements, and the adamw rule sends gradients")
-    if manifest.robust.rule == "fltrust" and not manifest.shards:
-        raise Misuse("fltrust needs a shard that the requester vouches for")
+    if manifest.inner.muon_rate_ppm and manifest.outer.rule == ADAMW:
+        raise Misuse("the adamw rule has its own step: muon takes no part in it")
     check_privacy(manifest)
     if not 1 <= manifest.windows <= manifest.inner.steps:
         raise Misuse(f"{manifest.windows} windows in a unit of {manifest.inner.steps} steps")

@@ -10,6 +10,7 @@ from dpin.base.ids import NO_DIGEST
 from dpin.compute.alone import Measure
 from dpin.compute.checkpoint import decode_model, float_root
 from dpin.compute.door import Door
+from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.heldjob import HeldJob
 from dpin.compute.infer import generate, output_digest
 from dpin.compute.limits import check_infer
@@ -25,8 +26,6 @@ from dpin.compute.task import (
     Evaluate,
     Export,
     Failed,
-    Generate,
-    Generated,
     InferManifest,
     MergeRound,
     ModelSpec,
@@ -36,7 +35,6 @@ from dpin.compute.task import (
     Probe,
     Probed,
     Report,
-    Tokens,
     TrainUnit,
 )
 from dpin.compute.weights import loaded

@@ -12,6 +12,7 @@ from dpin.base.codec import Wire
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
 from dpin.compute.alone import Measure, Measured
+from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.secagg.orders import MaskCommand, MaskReport
@@ -42,7 +43,10 @@ Architecture = ModelSpec | HubSpec
 
 
 class InnerSpec(Wire, frozen=True):
-    """The inner loop (AdamW). Rates in ppm; `batch` sequences a step; `steps` a full unit."""
+    """The inner loop (AdamW). Rates in ppm; `batch` sequences a step; `steps` a full unit.
+
+    With `muon_rate_ppm` Muon moves the hidden matrices at that rate, and AdamW the rest.
+    """
 
     learning_rate_ppm: int
     weight_decay_ppm: int
@@ -50,6 +54,7 @@ class InnerSpec(Wire, frozen=True):
     batch: int
     steps: int
     accumulation: int = 1  # parts in which a batch goes through the model
+    muon_rate_ppm: int = 0  # 0: AdamW for all
 
 
 class OuterSpec(Wire, frozen=True):
@@ -223,13 +228,6 @@ class Export(Wire, frozen=True, tag=9):
     lineage: str = ""  # likewise; empty: none
 
 
-class Generate(Wire, frozen=True, tag=10):
-    """Run an InferManifest on a model file; reports Tokens as they come, then Generated."""
-
-    manifest: bytes
-    model: str
-
-
 Command = (
     Probe
     | Prepare
@@ -354,21 +352,6 @@ class Exported(Wire, frozen=True, tag=10):
 
     folder: str
     files: tuple[str, ...]
-
-
-class Tokens(Wire, frozen=True, tag=11):
-    """Bytes generated since the last report."""
-
-    data: bytes
-
-
-class Generated(Wire, frozen=True, tag=12):
-    """Generation is over; `output` is the digest (OUTPUT_TAG) of all bytes."""
-
-    output: Digest
-    tokens: int
-    first_token_ms: int
-    milliseconds: int
 
 
 class Failed(Wire, frozen=True, tag=14):

@@ -1,4 +1,4 @@
-"""The inner loop: AdamW on examples, the same bits again from any window's start.
+"""The inner loop: AdamW, or Muon with it, on examples, the same bits again from any window's start.
 
 What fixes a window: the state at its start, and (job, lease, round, step) of each of its steps,
 which draw the step's batch from the seat's examples. All runs in one order, on one thread. P is the
@@ -17,6 +17,7 @@ from dpin.base.units import MILLION
 from dpin.compute.checkpoint import Later, Moments, Start, WindowState
 from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
 from dpin.compute.examples import Examples, examples_of
+from dpin.compute.muon import hidden, muon_step, others
 from dpin.compute.networks import network
 from dpin.compute.task import Architecture, TrainManifest
 from dpin.compute.tensors import AT_ONCE, as_float
@@ -59,6 +60,8 @@ class Trainer:
         self._gradient = torch.zeros_like(self._flat)
         self._first = torch.zeros_like(self._flat)
         self._second = torch.zeros_like(self._flat)
+        self._matrices = hidden(shapes(spec)) if course.inner.muon_rate_ppm else []
+        self._others = others(self._matrices, len(self._flat))
         self._decayed: list[Tensor] = []  # views of the matrices: gains of norms stay as they are
         self._steps = 0
         at = 0
@@ -66,7 +69,7 @@ class Trainer:
             end = at + math.prod(shape)
             weights[name].data = self._flat[at:end].view(shape)
             weights[name].grad = self._gradient[at:end].view(shape)
-            if len(shape) > 1:
+            if len(shape) > 1 and all(place.start != at for place in self._matrices):
                 self._decayed.append(self._flat[at:end])
             at = end
 
@@ -97,12 +100,14 @@ class Trainer:
         return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], self._steps))
 
     def step(self, batch: Tensor, cursor: int) -> float:
-        """One step of AdamW on (B, W) examples; answers with the loss in nats per token."""
+        """One step on (B, W) examples; answers with the loss in nats per token."""
         self._gradient.zero_()
         mean = self._backward(batch)
         with torch.no_grad():
             scale = GRADIENT_NORM_MAX / (self._gradient.norm() + EPSILON)
             self._gradient.mul_(scale.clamp(max=1.0))
+            self._steps += 1
+            self._turn(self._course.muon_rate(cursor))
             self._apply(self._course.rate(cursor))
         return mean
 
@@ -124,19 +129,32 @@ class Trainer:
             mean += float(loss.detach())
         return mean
 
+    def _turn(self, rate: float) -> None:
+        """Muon, over the hidden matrices; their first moments are its momentum."""
+        decay = rate * self._course.inner.weight_decay_ppm / MILLION
+        for place in self._matrices:
+            weight = place.of(self._flat).mul_(1 - decay)
+            muon_step(weight, place.of(self._gradient), place.of(self._first), rate)
+
     def _apply(self, rate: float) -> None:
-        """AdamW (Loshchilov and Hutter 2019), over the flat vectors."""
-        self._steps += 1
-        self._first.lerp_(self._gradient, 1 - DECAY_FIRST)
-        self._second.mul_(DECAY_SECOND)
-        self._second.addcmul_(self._gradient, self._gradient, value=1 - DECAY_SECOND)
+        """AdamW (Loshchilov and Hutter 2019), over the flat vectors as far as they are its own."""
         unbias_first = 1 - DECAY_FIRST**self._steps
         unbias_second = math.sqrt(1 - DECAY_SECOND**self._steps)
         decay = rate * self._course.inner.weight_decay_ppm / MILLION
         for matrix in self._decayed:
             matrix.mul_(1 - decay)
-        vectors = (torch.split(part, AT_ONCE) for part in (self._flat, self._first, self._second))
-        for flat, first, second in zip(*vectors, strict=True):
+        held = (self._flat, self._gradient, self._first, self._second)
+        parts = (
+            [
+                part
+                for start, end in self._others
+                for part in torch.split(vector[start:end], AT_ONCE)
+            ]
+            for vector in held
+        )
+        for flat, gradient, first, second in zip(*parts, strict=True):
+            first.lerp_(gradient, 1 - DECAY_FIRST)
+            second.mul_(DECAY_SECOND).addcmul_(gradient, gradient, value=1 - DECAY_SECOND)
             deviation = second.sqrt().div_(unbias_second).add_(EPSILON)
             flat.addcdiv_(first, deviation, value=-rate / unbias_first)
 

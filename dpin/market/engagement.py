@@ -10,17 +10,15 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_DIGEST, BlobId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant
+from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.secagg.orders import Heads, Shielded
 from dpin.compute.task import (
     Failed,
-    Generate,
-    Generated,
     InferManifest,
     Merged,
     Opened,
     Progress,
     Report,
-    Tokens,
     Trained,
     TrainUnit,
 )

@@ -12,6 +12,9 @@ from dpin.compute.task import ModelSpec
 SEATS_MAX: Final = 20
 STEPS_PER_ROUND: Final = 20
 PROMPT_BYTES_MAX: Final = 1 << 16
+ADAMW: Final = "adamw"
+MUON: Final = "muon"
+OPTIMS: Final = (ADAMW, MUON)
 
 MODELS: Final = {
     "tiny": DEMO_MODEL,
@@ -63,7 +66,13 @@ class ArgsFields(Fields, frozen=True, kw_only=True):
     ) = STEPS_PER_ROUND
     rounds: Annotated[int, Meta(ge=1, le=10_000)] = 10
     warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
-    weight_decay: Annotated[Number, Meta(description="of AdamW")] = "0.1"
+    weight_decay: Annotated[Number, Meta(description="of AdamW and Muon")] = "0.1"
+    optim: Annotated[
+        str, Meta(description=f"{' or '.join(OPTIMS)}, for the matrices of the layers")
+    ] = ADAMW
+    muon_learning_rate: Annotated[
+        Number, Meta(description="peak of Muon; auto: 2.5 times learning_rate")
+    ] = "auto"
 
 
 class ResourcesFields(Fields, frozen=True, kw_only=True):
@@ -222,7 +231,13 @@ class TuneArgsFields(Fields, frozen=True, kw_only=True):
     gradient_accumulation_steps: Annotated[int, Meta(ge=1, le=4096)] = 1
     max_steps: Annotated[int, Meta(ge=4, description="of each provider, over all rounds")] = 100
     warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    weight_decay: Annotated[Number, Meta(description="of AdamW")] = "0"
+    weight_decay: Annotated[Number, Meta(description="of AdamW and Muon")] = "0"
+    optim: Annotated[
+        str, Meta(description=f"{' or '.join(OPTIMS)}, for the matrices of the layers")
+    ] = ADAMW
+    muon_learning_rate: Annotated[
+        Number, Meta(description="peak of Muon; auto: 2.5 times learning_rate")
+    ] = "auto"
     rounds: Annotated[int, Meta(ge=1, le=10_000, description="merges")] = 5
 
 
@@ -244,6 +259,9 @@ class TuneFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="finet
     encoding: Annotated[
         str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
     ] = "auto"
+    robust: Annotated[
+        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
+    ] = "mean"
     output: Output = "out"
     seed: Seed = 0
 
@@ -269,6 +287,9 @@ class FederatedFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="
     encoding: Annotated[
         str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
     ] = "auto"
+    robust: Annotated[
+        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
+    ] = "mean"
     output: Output = "out"
     seed: Seed = 0
 

@@ -25,6 +25,8 @@ from dpin.node.document import Document, Tree, apply_sets, read_document
 from dpin.node.fields import parse_ppm, parse_rate, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
+    MUON,
+    OPTIMS,
     STEPS_PER_ROUND,
     EncodingFields,
     FederatedFields,
@@ -48,6 +50,7 @@ HOLDOUT_MAX_PPM: Final = 500_000
 TEMPERATURE_MAX_PPM: Final = 10 * MILLION
 DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
 AUTO: Final = "auto"
+MUON_TIMES_TEN: Final = 25  # of AdamW's rate: as in benchmarks/bytes.py
 
 T = TypeVar("T")
 
@@ -257,7 +260,25 @@ def _inner(document: Document, fields: TrainFields) -> InnerSpec:
         warmup_steps=args.warmup_steps,
         batch=args.batch_size,
         steps=STEPS_PER_ROUND if isinstance(args.steps_per_round, str) else args.steps_per_round,
+        muon_rate_ppm=_muon(document, fields, rate),
     )
+
+
+def _muon(document: Document, fields: TrainFields, rate: Ppm) -> int:
+    """Peak of Muon's rate; 0 where AdamW moves everything."""
+    args = fields.args
+    if args.optim not in OPTIMS:
+        fix = suggestion(args.optim, OPTIMS)
+        _refuse(document, "args.optim", f"there is no optimizer {args.optim!r}", fix)
+    if args.optim != MUON:
+        return 0
+    if fields.outer == "data-parallel":
+        fix = "outer: fedavg, or optim: adamw"
+        _refuse(document, "args.optim", "data-parallel takes one step of AdamW a round", fix)
+    said = args.muon_learning_rate
+    if said == AUTO:
+        return min(MILLION, MUON_TIMES_TEN * rate // 10)
+    return _share(document, "args.muon_learning_rate", said, MILLION)
 
 
 def _outer(document: Document, fields: TrainFields) -> OuterSpec:

@@ -109,6 +109,7 @@ def train_fields(fields: TuneFields | FederatedFields) -> TrainFields:
         limits=fields.limits,
         outer=fields.outer,
         encoding=fields.encoding,
+        robust=fields.robust,
         output=fields.output,
         seed=fields.seed,
     )
@@ -128,4 +129,6 @@ def _args(args: TuneArgsFields) -> ArgsFields:
         rounds=args.rounds,
         warmup_steps=args.warmup_steps,
         weight_decay=args.weight_decay,
+        optim=args.optim,
+        muon_learning_rate=args.muon_learning_rate,
     )

@@ -15,6 +15,7 @@ from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
 from dpin.base.leaf import Leaf, leaf_digest, window_bounds
 from dpin.base.units import Micros, seconds
 from dpin.compute import alone, task
+from dpin.compute.generation import Generate
 from dpin.compute.secagg import orders
 from dpin.compute.secagg.orders import MaskedGroup
 from dpin.compute.task import Command, Report, TrainManifest
@@ -92,7 +93,7 @@ class PretendWorker:
                 return LOAD, self._prepare(command)
             case task.OpenJob():
                 return LOAD, self._open(command)
-            case task.Probe() | task.Generate() | alone.Measure():
+            case task.Probe() | Generate() | alone.Measure():
                 return QUICK, task.Failed(type(command).__name__, "not simulated")
             case _ if self._held is None:
                 return QUICK, task.Failed(type(command).__name__, "no job is open")

@@ -11,14 +11,8 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, NodeId
 from dpin.base.leaf import Leaf, leaf_digest, opened
 from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import Instant, Micros, after
-from dpin.compute.task import (
-    CheckUpdate,
-    CheckWindow,
-    Generate,
-    InferManifest,
-    UpdateChecked,
-    WindowChecked,
-)
+from dpin.compute.generation import Generate
+from dpin.compute.task import CheckUpdate, CheckWindow, InferManifest, UpdateChecked, WindowChecked
 from dpin.compute.work import Order
 from dpin.ledger.accounts import Seat, State, Unit, UnitState
 from dpin.ledger.transactions import VerifyCommit, VerifyReveal, seal

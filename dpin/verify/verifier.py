@@ -14,7 +14,8 @@ from dpin.base.crypto import digest
 from dpin.base.ids import Digest, JobId, NodeId
 from dpin.base.machine import Tick
 from dpin.base.units import Instant
-from dpin.compute.task import Generated, Merged, Report, UpdateChecked, WindowChecked
+from dpin.compute.generation import Generated
+from dpin.compute.task import Merged, Report, UpdateChecked, WindowChecked
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkerId, WorkEvent
 from dpin.ledger.accounts import Job, JobState, Seat, State, Unit, UnitKey
 from dpin.ledger.views import live_units

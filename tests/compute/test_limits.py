@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from dpin.base.errors import Misuse
 from dpin.base.ids import NO_BLOB, NO_DIGEST
 from dpin.compute.limits import check_model, check_train
-from dpin.compute.presets import DEMO_INNER, DEMO_MODEL, QUICK
+from dpin.compute.presets import DATA_PARALLEL, DEMO_INNER, DEMO_MODEL, QUICK
 from dpin.compute.task import ModelSpec, TrainManifest
 from dpin.compute.weights import parameter_count
 
@@ -51,6 +51,8 @@ def test_an_impossible_model_is_refused(spec: ModelSpec) -> None:
         replace(GOOD, inner=replace(DEMO_INNER, batch=0)),
         replace(GOOD, inner=replace(DEMO_INNER, learning_rate_ppm=-1)),
         replace(GOOD, inner=replace(DEMO_INNER, warmup_steps=-1)),
+        replace(GOOD, inner=replace(DEMO_INNER, muon_rate_ppm=1_000_001)),
+        replace(GOOD, inner=replace(DEMO_INNER, muon_rate_ppm=1), outer=DATA_PARALLEL),
     ],
 )
 def test_an_impossible_job_is_refused(manifest: TrainManifest) -> None:

@@ -8,6 +8,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Round
 from dpin.compute.hubspec import DataFormat, PrivatePlace, PrivateSpec
 from dpin.compute.presets import QUICK
+from dpin.compute.safety import RobustSpec
 from dpin.compute.task import (
     Contribution,
     Evaluate,
@@ -28,9 +29,12 @@ from tests.support.training import JOB, TINY, TINY_INNER, lease
 
 WORDS = ("the sea is wide and grey. ", "if x > 0: return x\n", "0123456789 9876543210 ")
 SEATS = len(WORDS)
+MEAN = RobustSpec()
 
 
-def opening(prepared: Prepared, folder: Path, place: PrivatePlace | None) -> OpenJob:
+def opening(
+    prepared: Prepared, folder: Path, place: PrivatePlace | None, robust: RobustSpec = MEAN
+) -> OpenJob:
     """The job as one node opens it; `place` is where its own part lies."""
     manifest = TrainManifest(
         model=TINY,
@@ -45,6 +49,7 @@ def opening(prepared: Prepared, folder: Path, place: PrivatePlace | None) -> Ope
         state_hash=prepared.state_hash,
         fingerprint=prepared.fingerprint,
         private=PrivateSpec("letters", DataFormat("text")),
+        robust=robust,
     )
     return OpenJob(
         job=JOB,
@@ -108,3 +113,26 @@ def test_who_has_no_part_of_the_data_trains_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.ask(opening(prepared_by(bench), tmp_path / "work", None), Opened)
     bench.ask(TrainUnit(lease(0), 0, Round(0), True, 0, ""), Failed)
+
+
+def test_what_the_requester_measures_with_tells_liars_from_owners(tmp_path: Path) -> None:
+    requester = Bench(tmp_path)
+    prepared = prepared_by(requester)
+    fltrust = RobustSpec("fltrust", trusted_steps=8)
+    (tmp_path / "own.txt").write_text("".join(WORDS) * 30)
+    place = PrivatePlace(str(tmp_path / "own.txt"), (".txt",), 1 << 20)
+    owner = Bench(tmp_path)
+    owner.ask(opening(prepared, tmp_path / "owner", place, fltrust), Opened)
+    requester.ask(opening(prepared, tmp_path / "requester", None, fltrust), Opened)
+    before = requester.ask(Evaluate(), Evaluated).loss_micronats
+    faults = ("", "wrong-weights", "wrong-weights")  # Two of three turn their movement round.
+    units = [
+        owner.ask(TrainUnit(lease(seat), seat, Round(0), True, 0, fault), Trained)
+        for seat, fault in enumerate(faults)
+    ]
+    parts = tuple(Contribution(unit.update, 16) for unit in units)
+    hashes = {
+        node.ask(MergeRound(Round(0), parts), Merged).state_hash for node in (owner, requester)
+    }
+    assert len(hashes) == 1
+    assert requester.ask(Evaluate(), Evaluated).loss_micronats < before

@@ -16,6 +16,7 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import decode_later
+from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
 from dpin.compute.session import Session, reason_of
@@ -30,8 +31,6 @@ from dpin.compute.task import (
     Export,
     Exported,
     Failed,
-    Generate,
-    Generated,
     InferManifest,
     Merged,
     MergeRound,
@@ -40,7 +39,6 @@ from dpin.compute.task import (
     OuterSpec,
     Prepared,
     Progress,
-    Tokens,
     Trained,
     TrainUnit,
     UpdateChecked,

@@ -24,6 +24,7 @@ from dpin.compute.task import (
     EncodingSpec,
     Evaluate,
     Evaluated,
+    InnerSpec,
     Merged,
     MergeRound,
     Opened,
@@ -34,7 +35,16 @@ from dpin.compute.task import (
     UpdateChecked,
     WindowChecked,
 )
-from tests.support.training import CORPUS, SEATS, Desk, MemoryFiles, lease, open_job, prepare
+from tests.support.training import (
+    CORPUS,
+    SEATS,
+    TINY_INNER,
+    Desk,
+    MemoryFiles,
+    lease,
+    open_job,
+    prepare,
+)
 
 R = TypeVar("R")
 
@@ -49,13 +59,19 @@ def _settled() -> None:
 class Bench:
     """One worker of a job; workers share their files."""
 
-    def __init__(self, outer: OuterSpec, encoding: EncodingSpec, files: MemoryFiles) -> None:
+    def __init__(
+        self,
+        outer: OuterSpec,
+        encoding: EncodingSpec,
+        files: MemoryFiles,
+        inner: InnerSpec = TINY_INNER,
+    ) -> None:
         files.held["corpus.txt"] = CORPUS
         self.files = files
         self.desk = Desk(files)
         self.session = Session(self.desk.door())
         prepared = self.do(prepare("made"), Prepared)
-        self.do(open_job(prepared, f"work-{id(self)}", outer, encoding), Opened)
+        self.do(open_job(prepared, f"work-{id(self)}", outer, encoding, inner), Opened)
 
     def do(self, command: Command, kind: type[R]) -> R:
         self.session.run(command)
@@ -126,6 +142,18 @@ def test_windows_of_a_data_parallel_unit_replay_to_the_same_leaf(window: int) ->
     assert unit.leaves[0].optimizer == NO_DIGEST
     found = bench.do(CheckWindow(unit.leaves[window], 0, unit.states[window]), WindowChecked)
     assert found.found == leaf_digest(unit.leaves[window + 1])
+
+
+def test_windows_of_muon_replay_to_the_same_leaf_with_the_momentum_that_a_lease_keeps() -> None:
+    bench = Bench(QUICK, FED, MemoryFiles(), replace(TINY_INNER, muon_rate_ppm=7_500))
+    first = bench.unit(0, 0)
+    bench.merge([first])
+    unit = bench.unit(0, 1, first.error_buffer)
+    assert unit.leaves[0].optimizer == first.leaves[-1].optimizer
+    assert unit.loss_micronats < first.loss_micronats
+    for window in range(4):
+        found = bench.do(CheckWindow(unit.leaves[window], 0, unit.states[window]), WindowChecked)
+        assert found.found == leaf_digest(unit.leaves[window + 1])
 
 
 def test_what_an_update_leaves_over_is_bound_and_checked() -> None:

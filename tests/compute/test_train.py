@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.nn import functional
 
 from dpin.base.errors import Misuse
@@ -9,6 +10,7 @@ from dpin.compute.checkpoint import Start
 from dpin.compute.course import Course
 from dpin.compute.examples import examples_of
 from dpin.compute.models import GPT
+from dpin.compute.muon import hidden, orthogonal, others
 from dpin.compute.noise import noise, words
 from dpin.compute.state import initial_state
 from dpin.compute.task import InnerSpec
@@ -48,6 +50,51 @@ def test_the_flat_optimizer_does_what_torchs_adamw_does() -> None:
         optimizer.step()
         assert trainer.step(batch, step) == pytest.approx(float(loss.detach()), rel=1e-5)
     assert torch.allclose(trainer.snapshot().parameters, flat(model), atol=1e-5)
+
+
+def torchs_muon(model: GPT, names: list[str], rate: float) -> torch.optim.Muon:
+    weights = dict(model.named_parameters())
+    matrices = [weights[name] for name in names]
+    fit = "match_rms_adamw"
+    return torch.optim.Muon(matrices, lr=rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn=fit)
+
+
+def test_muon_turns_hidden_matrices_as_torchs_does_and_leaves_the_rest_to_adamw() -> None:
+    course, places = Course(replace(TINY_INNER, muon_rate_ppm=5_000), 40), hidden(shapes(TINY))
+    model = loaded(TINY, as_float(STATE.parameters))
+    names = [name for name in shapes(TINY) if name.startswith("blocks.0") and "norm" not in name]
+    batch = TEXT.batch((0,), 4)
+    scores = model(batch[:, :-1])
+    torch.autograd.backward(
+        functional.cross_entropy(scores.reshape(-1, 256), batch[:, 1:].reshape(-1))
+    )
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torchs_muon(model, names, course.muon_rate(0)).step()  # type: ignore[no-untyped-call]
+    found = []
+    for each in (course, COURSE):
+        trainer = Trainer(TINY, each, "cpu")
+        trainer.load(Start(STATE, None))
+        trainer.step(batch, 0)
+        found.append(trainer.snapshot().parameters - as_float(STATE.parameters))
+    due = flat(model) - as_float(STATE.parameters)
+    assert len(places) == len(names)
+    for place in places:
+        ours, theirs = place.of(found[0]).reshape(-1), place.of(due).reshape(-1)
+        # Torch's own iteration is in bfloat16.
+        assert functional.cosine_similarity(ours, theirs, dim=0) > 0.99
+        assert float(ours.norm()) == pytest.approx(float(theirs.norm()), rel=0.03)
+    rest = others(places, len(due))
+    assert all(torch.equal(found[0][low:high], found[1][low:high]) for low, high in rest)
+    assert sum(high - low for low, high in rest) + sum(it.end - it.start for it in places) == len(
+        due
+    )
+
+
+def test_a_matrix_made_orthogonal_has_singular_values_near_one() -> None:
+    for rows, columns in ((8, 32), (32, 8), (16, 16)):
+        made = orthogonal(torch.randn(rows, columns, generator=torch.Generator().manual_seed(1)))
+        values = torch.linalg.svdvals(made)
+        assert 0.5 < float(values.min()) <= float(values.max()) < 1.3
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth() -> None:

@@ -5,18 +5,8 @@ from collections.abc import Iterable
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, Round
 from dpin.base.machine import Send
-from dpin.compute.task import (
-    Failed,
-    Generate,
-    Generated,
-    Opened,
-    OpenJob,
-    Progress,
-    Report,
-    Tokens,
-    Trained,
-    TrainUnit,
-)
+from dpin.compute.generation import Generate, Generated, Tokens
+from dpin.compute.task import Failed, Opened, OpenJob, Progress, Report, Trained, TrainUnit
 from dpin.compute.work import Dismiss, Hire, Order
 from dpin.ledger.accounts import LeaseState, Phase
 from dpin.ledger.transactions import Commit, Have, Ready, Stop

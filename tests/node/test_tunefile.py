@@ -49,9 +49,20 @@ def test_arguments_have_the_names_of_transformers_and_peft() -> None:
     assert job.data.suffixes == (".jsonl",)
 
 
+@pytest.mark.parametrize("text", [TUNE, PRIVATE])
+@pytest.mark.parametrize("rule", ["krum", "trimmed", "median", "fltrust"])
+def test_a_rule_of_merging_and_muon_are_for_every_job_that_trains(text: str, rule: str) -> None:
+    job = tuned(text + f"robust: {rule}\nargs: {{optim: muon, learning_rate: 1e-3}}\n")
+    assert job.robust.rule == rule
+    assert job.robust.trusted_steps == (job.inner.steps if rule == "fltrust" else 0)
+    assert job.inner.muon_rate_ppm == 2_500
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
+        (TUNE + "args: {optim: lion}", "there is no optimizer 'lion'"),
+        (TUNE + "outer: data-parallel\nargs: {optim: muon}", "one step of AdamW a round"),
         (TUNE + "method: lora", "there is no method 'lora'"),
         (TUNE + "task: guess", "there is no task 'guess'"),
         (TUNE.replace("chat}", "cat}"), "there is no data format 'cat'"),

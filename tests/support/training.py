@@ -100,11 +100,14 @@ def prepare(folder: str, corpus: str = "corpus.txt") -> Prepare:
 
 
 def manifest_for(
-    prepared: Prepared, outer: OuterSpec = QUICK, encoding: EncodingSpec = DENSE
+    prepared: Prepared,
+    outer: OuterSpec = QUICK,
+    encoding: EncodingSpec = DENSE,
+    inner: InnerSpec = TINY_INNER,
 ) -> TrainManifest:
     return TrainManifest(
         model=TINY,
-        inner=TINY_INNER,
+        inner=inner,
         outer=outer,
         seats=SEATS,
         rounds=4,
@@ -119,11 +122,15 @@ def manifest_for(
 
 
 def open_job(
-    prepared: Prepared, folder: str, outer: OuterSpec = QUICK, encoding: EncodingSpec = DENSE
+    prepared: Prepared,
+    folder: str,
+    outer: OuterSpec = QUICK,
+    encoding: EncodingSpec = DENSE,
+    inner: InnerSpec = TINY_INNER,
 ) -> OpenJob:
     return OpenJob(
         job=JOB,
-        manifest=encode(manifest_for(prepared, outer, encoding)),
+        manifest=encode(manifest_for(prepared, outer, encoding, inner)),
         shards=prepared.shards,
         holdout=prepared.holdout,
         checkpoint=prepared.initial,

@@ -9,15 +9,8 @@ from dpin.base.codec import decode
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest
 from dpin.base.machine import Blame, Send, Tick
 from dpin.base.units import Instant
-from dpin.compute.task import (
-    CheckUpdate,
-    CheckWindow,
-    Generate,
-    Generated,
-    OpenJob,
-    UpdateChecked,
-    WindowChecked,
-)
+from dpin.compute.generation import Generate, Generated
+from dpin.compute.task import CheckUpdate, CheckWindow, OpenJob, UpdateChecked, WindowChecked
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkerId
 from dpin.ledger.accounts import Seat, UnitState
 from dpin.ledger.transactions import VerifyCommit, VerifyReveal
