@@ -28,6 +28,7 @@ from dpin.base.ids import ChainId, NodeId
 from dpin.base.machine import Received
 from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Have, Reply
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
+from dpin.net.bulkflow import Loan
 from dpin.net.envelope import open_signed, seal
 from dpin.net.host import Host, HostOptions, open_host
 
@@ -43,6 +44,18 @@ CHUNK: Final = bytes(range(64))
 ASKER, ANSWERER = bytes(31) + b"\1", bytes(31) + b"\2"  # seeds
 
 
+class Few:
+    """A chunk of a few bytes."""
+
+    def read(self, into: memoryview) -> int:
+        """All of them."""
+        into[: len(CHUNK)] = CHUNK
+        return len(CHUNK)
+
+    async def settle(self) -> None:
+        """Nothing is left to do."""
+
+
 class Shelf:
     """Answers about any blob."""
 
@@ -50,12 +63,9 @@ class Shelf:
         """As many bytes as a question has."""
         return Have(QUESTION)
 
-    async def lend(
-        self, _peer: NodeId, _question: AskChunk, into: memoryview, then: Callable[[int], None]
-    ) -> None:
+    def loan(self, _peer: NodeId, _question: AskChunk) -> Loan:
         """A few bytes."""
-        into[: len(CHUNK)] = CHUNK
-        then(len(CHUNK))
+        return Few()
 
 
 async def both(stack: AsyncExitStack, seed: bytes) -> tuple[Host, BulkPlane]:

@@ -6,7 +6,7 @@ connection is relayed, the same questions and chunks go over libp2p streams.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from dpin.net.blobwire import (
 from dpin.net.budget import Rate
 from dpin.net.bulkasked import Denial, Land
 from dpin.net.bulkdoor import listeners_at
+from dpin.net.bulkflow import Loan
 from dpin.net.bulklink import Around, Lender, Small
 from dpin.net.bulksockets import NO_PORT, Sockets
 from dpin.net.bulkwire import paced
@@ -140,14 +141,16 @@ class BulkPlane:
         question = read_question(data)
         if not isinstance(question, AskChunk):
             return encode(await self.answer(peer, question))
-        room = memoryview(bytearray(CHUNK_BYTES))
-        lent: list[bytes] = []
         try:
-            await self.lend(peer, question, room, lambda length: lent.append(bytes(room[:length])))
+            loan = self.loan(peer, question)
+            try:
+                data = await trio.to_thread.run_sync(_read, loan)
+            finally:
+                await loan.settle()
         except Unavailable as error:
             return encode(Refused(str(error)[:REASON_CHARACTERS_MAX]))
-        await paced(self._around.outward, peer, len(lent[0]))
-        return encode(Chunk(lent[0]))
+        await paced(self._around.outward, peer, len(data))
+        return encode(Chunk(data))
 
     async def answer(self, peer: NodeId, question: Small) -> Reply:
         """See `Library`; tickets are answered here."""
@@ -157,13 +160,17 @@ class BulkPlane:
             return Refused("no blobs here")
         return await self._library.answer(peer, question)
 
-    async def lend(
-        self, peer: NodeId, question: AskChunk, into: memoryview, then: Callable[[int], None]
-    ) -> None:
+    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
         """See `Lender`."""
         if self._library is None:
             raise Unavailable("no blobs here")
-        await self._library.lend(peer, question, into, then)
+        return self._library.loan(peer, question)
+
+
+def _read(loan: Loan) -> bytes:
+    """In a thread: the whole chunk."""
+    room = memoryview(bytearray(CHUNK_BYTES))
+    return bytes(room[: loan.read(room)])
 
 
 def _land_reply(payload: bytes, land: Land) -> None:

@@ -70,8 +70,9 @@ class Questions:
                     await self._send(number, question)
                     await asked.ended.wait()
             finally:
-                if self._asked.pop(number, None) is not None:
-                    self._late.add(number)
+                if number in self._asked:
+                    self._late.add(number)  # First: a thread may look for it in both.
+                    del self._asked[number]
         if asked.error is not None:
             raise asked.error
         if not asked.ended.is_set():
@@ -101,7 +102,7 @@ class Questions:
             asked.ended.set()
 
     def landing(self, number: int) -> Land | None:
-        """Where the chunk goes that comes; None where nobody waits any more.
+        """Where the chunk goes that comes; None where nobody waits any more. In any thread.
 
         Raises PeerFault for one that was not asked for.
         """

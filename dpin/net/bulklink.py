@@ -4,7 +4,9 @@ Bounded whatever the other side does: one chunk of either direction is in memory
 BULK_QUESTIONS_MAX questions wait, and a socket that stalls, trickles or is silent is closed.
 """
 
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -15,7 +17,6 @@ from dpin.base.codec import encode
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import NodeId
 from dpin.net.blobwire import (
-    REASON_CHARACTERS_MAX,
     AskChunk,
     AskHave,
     AskManifest,
@@ -26,9 +27,9 @@ from dpin.net.blobwire import (
     read_question,
 )
 from dpin.net.budget import BULK_QUESTIONS_MAX
-from dpin.net.bulkasked import Land, Questions
+from dpin.net.bulkasked import Questions
+from dpin.net.bulkflow import CHUNKS_AT_ONCE, Halted, Inflow, Loan, Outflow, denied
 from dpin.net.bulkframe import (
-    CHUNK_FRAME_BYTES,
     HEADER_BYTES,
     TAG_BYTES,
     Header,
@@ -50,13 +51,8 @@ _Put = tuple[int, Small]  # with its number
 class Lender(Protocol):
     """Who gives chunks away."""
 
-    async def lend(
-        self, peer: NodeId, question: AskChunk, into: memoryview, then: Callable[[int], None]
-    ) -> None:
-        """Put a chunk into `into` and call `then` with its length, both in one thread.
-
-        Raises Unavailable where the peer gets none.
-        """
+    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
+        """A chunk, not read yet. Raises Unavailable where the peer gets none."""
         ...
 
 
@@ -111,12 +107,13 @@ class BulkLink:
         self._sealer, self._opener = seals
         self._around = around
         self._wire = Wire(peer, socket, (around.inward, around.outward), counted)
-        self._outgoing: bytearray | None = None  # the one buffer of each direction
-        self._incoming: bytearray | None = None
         self._out, self._to_send = trio.open_memory_channel[_Small | _Wanted](
             3 * BULK_QUESTIONS_MAX  # our questions, our answers, chunks asked of us
         )
         self.questions = Questions(self._question, self._wire.watch)
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+        self._outflow = Outflow(self._wire, self._sealer)
+        self._inflow = Inflow(self._wire, self._opener, self.questions, soon)
 
     async def _question(self, number: int, body: bytes) -> None:
         await self._out.send(_Small(Kind.QUESTION, number, body))
@@ -162,40 +159,49 @@ class BulkLink:
     async def _send(self) -> None:
         """One task seals and sends all that goes out, so the count of frames has no gap."""
         async for item in self._to_send:
-            if isinstance(item, _Small):
-                await self._wire.send(self._sealer.sealed(item.kind, item.number, item.body))
-            else:
-                await self._lend(item)
+            items = [item]
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while len(items) < CHUNKS_AT_ONCE:
+                    items.append(self._to_send.receive_nowait())
+            small = [
+                self._sealer.sealed(item.kind, item.number, item.body)
+                for item in items
+                if isinstance(item, _Small)
+            ]
+            if small:
+                await self._wire.send(memoryview(b"".join(small)))
+            await self._lend([item for item in items if isinstance(item, _Wanted)])
 
-    async def _lend(self, wanted: _Wanted) -> None:
-        """Read, seal and send a chunk, all in one thread where the other side takes it at once."""
-        frame = self._outgoing = self._outgoing or bytearray(CHUNK_FRAME_BYTES)
-        room = memoryview(frame)[HEADER_BYTES:-TAG_BYTES]
-        sealed: list[memoryview] = []
-        sent: list[int] = []
+    async def _lend(self, wanted: Sequence[_Wanted]) -> None:
+        """Read, seal and send chunks, all in one thread while the other side takes them."""
+        loans = deque((one.number, self._loan(one.question)) for one in wanted)
+        lent = [loan for _, loan in loans]
+        while loans:
+            with self._wire.watch.frame():
+                rest = await trio.to_thread.run_sync(self._outflow.run, loans)
+                self._wire.watch.moved()
+            if rest is not None:
+                await self._wire.send(rest)
+        for loan in lent:
+            with Contained():
+                await loan.settle()
 
-        def then(length: int) -> None:
-            sealed.append(self._sealer.seal(Header(length, Kind.CHUNK, wanted.number), frame))
-            sent.append(self._wire.send_quickly(sealed[0]))
-
-        reason = "it failed here"
+    def _loan(self, question: AskChunk) -> Loan:
         with Contained():
             try:
-                await self._around.answerer.lend(self.peer, wanted.question, room, then)
+                return self._around.answerer.loan(self.peer, question)
             except Unavailable as error:
-                reason = str(error)[:REASON_CHARACTERS_MAX]
-        if not sealed:
-            refused = encode(Refused(reason))
-            sealed.append(self._sealer.sealed(Kind.ANSWER, wanted.number, refused))
-        await self._wire.send(sealed[0], *sent)
+                return denied(str(error))
+        return denied("it failed here")
 
     async def _read(self, questions: trio.MemorySendChannel[_Put]) -> None:
-        head = memoryview(bytearray(HEADER_BYTES))
-        while await self._wire.fill(head):
-            header = read_header(bytes(head))
+        header = await self._header()
+        while header is not None:
             if header.kind == Kind.CHUNK:
-                if not await self._take_chunk(header):
+                halted = await self._take_chunks(header)
+                if halted is None:
                     return
+                header = halted.header or await self._header()
                 continue
             sealed = memoryview(bytearray(header.length + TAG_BYTES))
             with self._wire.watch.frame():
@@ -208,29 +214,27 @@ class BulkLink:
                 self.questions.answered(header.number, body)
             else:
                 raise PeerFault("said hello twice")
+            header = await self._header()
 
-    async def _take_chunk(self, header: Header) -> bool:
-        """Receive, open and land a chunk, all in one thread where it comes at once.
+    async def _header(self) -> Header | None:
+        """Of the frame that comes next; None where the socket ends."""
+        head = memoryview(bytearray(HEADER_BYTES))
+        return read_header(bytes(head)) if await self._wire.fill(head) else None
 
-        False where the socket ends first.
-        """
-        frame = self._incoming = self._incoming or bytearray(CHUNK_FRAME_BYTES)
-        sealed = memoryview(frame)[: header.length + TAG_BYTES]
-        land = self.questions.landing(header.number)
-        open_and_land = partial(
-            _open_and_land, self._opener, (self._opener.turn(), header, sealed), land
-        )
+    async def _take_chunks(self, header: Header) -> Halted | None:
+        """Receive, open and land chunks, all in one thread while they come; None at the end."""
+        inflow = self._inflow
         with self._wire.watch.frame():
-            got, wrong = await trio.to_thread.run_sync(
-                partial(_fill_and_land, self._wire, sealed, open_and_land)
-            )
+            halted = await trio.to_thread.run_sync(inflow.run, header)
             self._wire.watch.moved()
-            if got < len(sealed):
-                if not await self._wire.fill_paced(sealed[got:]):
-                    return False
-                wrong = await trio.to_thread.run_sync(open_and_land)
-        self.questions.landed(header.number, wrong)
-        return True
+            inflow.check()
+            if halted.header is None or halted.header.kind != Kind.CHUNK:
+                return halted
+            if not await self._wire.fill_paced(inflow.room(halted.header)[halted.got :]):
+                return None
+            await trio.to_thread.run_sync(inflow.land, halted.header)
+            inflow.check()
+        return Halted()
 
     def _put(self, questions: trio.MemorySendChannel[_Put], number: int, body: bytes) -> None:
         question = read_question(body)
@@ -248,24 +252,3 @@ class BulkLink:
             with Contained():
                 reply = await self._around.answerer.answer(self.peer, question)
             await self._out.send(_Small(Kind.ANSWER, number, encode(reply)))
-
-
-def _open_and_land(
-    opener: Opener, sealed: tuple[bytes, Header, memoryview], land: Land | None
-) -> Exception | None:
-    """In a thread. A frame that was not sealed raises; what `land` says is returned."""
-    body = opener.open(*sealed)
-    try:
-        if land is not None:
-            land(body)
-    except (PeerFault, Unavailable) as error:
-        return error
-    return None
-
-
-def _fill_and_land(
-    wire: Wire, sealed: memoryview, open_and_land: Callable[[], Exception | None]
-) -> tuple[int, Exception | None]:
-    """In a thread: how much came at once, and what is wrong with it if that was all."""
-    got = wire.fill_quickly(sealed)
-    return got, open_and_land() if got == len(sealed) else None

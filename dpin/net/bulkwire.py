@@ -21,8 +21,10 @@ FRAME_SECONDS: Final = 120.0  # for one frame
 IDLE_SECONDS: Final = 60.0  # without anything under way
 WATCH_SECONDS: Final = 2.0
 ENOUGH_BYTES: Final = 128 << 10  # to be woken for, where a frame is longer
+IDLE_MILLIS: Final = 1  # of waiting, before a thread tells the loop what it has so far
 PAUSE_MILLIS: Final = 20  # that a thread waits for the other side; then the loop does
-PAUSES_MAX: Final = 16
+PAUSES_MAX: Final = 64  # of one stay in a thread
+AHEAD_BYTES: Final = 16 << 10  # that are read together, where frames are small
 PIECE_BYTES: Final = 64 << 10  # at a time, where there is a limit on the rate
 
 
@@ -78,6 +80,30 @@ class Watch:
                 return
 
 
+def _nothing() -> None:
+    """Nobody waits for what a thread has done so far."""
+
+
+class Pauses:
+    """The waits of one stay in a thread for the other side of a socket: few, and short."""
+
+    def __init__(self, socket: plain.socket, what: int, idle: Callable[[], None]) -> None:
+        self._ready = poll()
+        self._ready.register(socket, what)
+        self._idle = idle
+        self._left = PAUSES_MAX
+
+    def over(self) -> bool:
+        """Wait until the socket is ready; True where that takes too long for a thread."""
+        self._left -= 1
+        if self._left < 0:
+            return True
+        if self._ready.poll(IDLE_MILLIS):
+            return False
+        self._idle()
+        return not self._ready.poll(PAUSE_MILLIS)
+
+
 class Wire:
     """One socket to one peer: in the loop, and for what needs no waiting in a thread as well.
 
@@ -100,38 +126,56 @@ class Wire:
         self._in_threads = plain.socket(fileno=socket.dup().detach())
         self._counted = counted
         self._woken_at = 1
+        self._ahead = bytearray()  # what came with what was asked for
 
     def close(self) -> None:
         """End it; no thread uses it by now."""
         self._socket.close()
         self._in_threads.close()
 
-    async def send(self, frame: memoryview, sent: int = 0) -> None:
-        """What is not sent yet of a frame."""
+    async def send(self, frame: memoryview) -> None:
+        """A frame, or several small ones."""
         with self.watch.frame():
+            sent = 0
             while sent < len(frame):
                 piece = frame[sent : sent + await self._piece(self.outward)]
                 sent += await self._socket.send(piece)
                 self.watch.moved()
         self._counted().bulk_out += len(frame)
 
-    def send_quickly(self, frame: memoryview) -> int:
-        """In a thread: as much as the other side takes without a pause; how much that was."""
-        if self.outward.limited:
-            return 0
-        return self._quickly(POLLOUT, self._in_threads.send, frame)
+    def pauses_out(self) -> "Pauses":
+        """For a stay in a thread that sends."""
+        return Pauses(self._in_threads, POLLOUT, _nothing)
+
+    def send_quickly(self, frame: memoryview, pauses: "Pauses") -> int:
+        """In a thread: as much as the other side takes without a long pause; how much that was."""
+        sent = 0
+        while sent < len(frame) and not self.outward.limited:
+            try:
+                sent += self._in_threads.send(frame[sent:])
+            except BlockingIOError:
+                if pauses.over():
+                    break
+        self._counted().bulk_out += sent
+        return sent
 
     async def fill(self, room: memoryview) -> bool:
         """Fill the room; False where the other side ended before it was full."""
-        got = 0
+        got = self._take_ahead(room)
         while got < len(room):
-            self._wake_at(min(len(room) - got, ENOUGH_BYTES))
-            some = await self._socket.recv_into(room[got:])
+            rest = room[got:]
+            self._wake_at(min(len(rest), ENOUGH_BYTES))
+            if len(rest) < AHEAD_BYTES:
+                data = await self._socket.recv(AHEAD_BYTES)
+                self._ahead += data
+                some, count = len(data), self._take_ahead(rest)
+            else:
+                some = count = await self._socket.recv_into(rest)
             if not some:
                 return False
-            got += some
+            self._counted().bulk_in += some
+            got += count
             self.watch.moved()
-        self._counted().bulk_in += got
         return True
 
     async def fill_paced(self, room: memoryview) -> bool:
@@ -144,31 +188,48 @@ class Wire:
             got += len(piece)
         return True
 
-    def fill_quickly(self, room: memoryview) -> int:
-        """In a thread: as much as comes without a pause; how much that was."""
-        if self.inward.limited:
-            return 0
-        self._wake_at(min(len(room), ENOUGH_BYTES))
-        got = self._quickly(POLLIN, self._in_threads.recv_into, room)
-        self._counted().bulk_in += got
-        return got
+    def pauses_in(self, idle: Callable[[], None]) -> "Pauses":
+        """For a stay in a thread that receives; `idle` is called before a longer wait."""
+        return Pauses(self._in_threads, POLLIN, idle)
 
-    def _quickly(self, what: int, move: Callable[[memoryview], int], data: memoryview) -> int:
-        moved, pauses = 0, 0
-        ready = poll()
-        ready.register(self._in_threads, what)
-        while moved < len(data):
+    def fill_quickly(self, room: memoryview, pauses: "Pauses") -> int:
+        """In a thread: as much as comes without a long pause; how much that was."""
+        got = self._take_ahead(room)
+        while got < len(room) and not self.inward.limited:
+            self._wake_at(min(len(room) - got, ENOUGH_BYTES))
             try:
-                some = move(data[moved:])
+                some = self._in_threads.recv_into(room[got:])
             except BlockingIOError:
-                pauses += 1
-                if pauses > PAUSES_MAX or not ready.poll(PAUSE_MILLIS):
+                if pauses.over():
                     break
                 continue
             if not some:
                 break
-            moved += some
-        return moved
+            self._counted().bulk_in += some
+            got += some
+        return got
+
+    def head_quickly(self, head: memoryview, pauses: "Pauses") -> bool:
+        """In a thread: the next few bytes, or False and all as if this had not been called."""
+        while len(self._ahead) < len(head) and not self.inward.limited:
+            self._wake_at(len(head) - len(self._ahead))
+            try:
+                data = self._in_threads.recv(AHEAD_BYTES)
+            except BlockingIOError:
+                if pauses.over():
+                    break
+                continue
+            if not data:
+                break
+            self._counted().bulk_in += len(data)
+            self._ahead += data
+        return len(self._ahead) >= len(head) and bool(self._take_ahead(head))
+
+    def _take_ahead(self, room: memoryview) -> int:
+        count = min(len(room), len(self._ahead))
+        room[:count] = self._ahead[:count]
+        del self._ahead[:count]
+        return count
 
     async def _piece(self, pace: Pace) -> int:
         """How many bytes may go at once, when they may."""

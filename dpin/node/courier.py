@@ -28,6 +28,7 @@ from dpin.net.blobwire import (
 )
 from dpin.net.bulk import BulkPlane
 from dpin.net.bulkasked import Denial, Land
+from dpin.net.bulkflow import Loan
 from dpin.net.links import clock
 from dpin.net.sharing import FEW, IN_FLIGHT_MAX
 from dpin.net.transfer import (
@@ -244,20 +245,15 @@ class Courier:
         except Unavailable as error:
             return Refused(str(error))
 
-    async def lend(
-        self, peer: NodeId, question: AskChunk, into: memoryview, then: Callable[[int], None]
-    ) -> None:
+    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
         """A chunk."""
         blob = BlobId(question.blob)
         self._check_reader(peer, blob)
-        lengths: list[int] = []
+        loan = self._store.reader(blob).loan(question.index)
+        return _Counted(loan, partial(self._gave, self._purposes.get(blob, Purpose.MODEL)))
 
-        def counted(length: int) -> None:
-            then(length)
-            lengths.append(length)
-
-        await self._store.reader(blob).lend(question.index, into, counted)
-        self.bytes_out[self._purposes.get(blob, Purpose.MODEL)] += sum(lengths)
+    def _gave(self, purpose: Purpose, length: int) -> None:
+        self.bytes_out[purpose] += length
 
     def _check_reader(self, peer: NodeId, blob: BlobId) -> None:
         readers = self._readers.get(blob, frozenset())
@@ -282,6 +278,23 @@ class Courier:
             blob = await self._store.add_bytes(wanted.data)
             self._purposes[blob] = wanted.purpose
             self._allow(blob, None)
+
+
+class _Counted:
+    """A loan whose bytes are counted when it is settled."""
+
+    def __init__(self, loan: Loan, gave: Callable[[int], None]) -> None:
+        self._loan = loan
+        self._gave = gave
+        self._length = 0
+
+    def read(self, into: memoryview) -> int:
+        self._length = self._loan.read(into)
+        return self._length
+
+    async def settle(self) -> None:
+        self._gave(self._length)
+        await self._loan.settle()
 
 
 class _Landing:

@@ -116,11 +116,13 @@ class Files:
 
     def write_chunk(self, blob: BlobId, index: int, data: bytes | memoryview) -> None:
         """Put a checked chunk in its place; durable only after `finish`."""
-        with self.part(blob).open("r+b", buffering=0) as file:
-            file.seek(index * CHUNK_BYTES)
-            written = 0
-            while written < len(data):
-                written += file.write(data[written:])
+        view, written = memoryview(data), 0
+        file = os.open(self.part(blob), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            while written < len(view):
+                written += os.pwrite(file, view[written:], index * CHUNK_BYTES + written)
+        finally:
+            os.close(file)
 
     def good_chunks(self, blob: BlobId, manifest: BlobManifest) -> set[int]:
         """Hash what is here of a blob, and say which chunks are good."""
@@ -161,12 +163,17 @@ class Files:
 
 def read_into(path: Path, index: int, room: memoryview) -> tuple[int, int]:
     """Fill the room from where a chunk lies; what the file looked like: its time and length."""
-    with path.open("rb", buffering=0) as file:
-        file.seek(index * CHUNK_BYTES)
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         got = 0
-        while got < len(room) and (some := file.readinto(room[got:])):
+        while got < len(room):
+            some = os.preadv(file, [room[got:]], index * CHUNK_BYTES + got)
+            if not some:
+                break
             got += some
-        found = os.fstat(file.fileno())
+        found = os.fstat(file)
+    finally:
+        os.close(file)
     if got < len(room):
         raise PeerFault(f"chunk {index} is cut short on this disk")
     return found.st_mtime_ns, found.st_size

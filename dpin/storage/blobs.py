@@ -192,45 +192,63 @@ class Reader:
         return [n for n in range(len(self._held.manifest.chunks)) if self._held.has(n)]
 
     async def read(self, index: int) -> bytes:
-        """One chunk, hashed as it is read; see `lend`."""
+        """One chunk, hashed as it is read; see `loan`."""
         room = memoryview(bytearray(CHUNK_BYTES))
-        lengths: list[int] = []
         self._held.proved.discard(index)
-        await self.lend(index, room, lengths.append)
-        return bytes(room[: lengths[0]])
+        loan = self.loan(index)
+        try:
+            return bytes(room[: await _on_disk(partial(loan.read, room))])
+        finally:
+            await loan.settle()
 
-    async def lend(self, index: int, room: memoryview, then: Callable[[int], None]) -> None:
-        """Read a chunk into `room`, and call `then` with its length in the same thread.
-
-        It is hashed, unless it was within PROOF_SECONDS and the file is as it was; a damaged one
-        makes the blob a part again. Raises Unavailable where it is not here, or damaged.
-        """
+    def loan(self, index: int) -> "Loan":
+        """One chunk, to be read in any thread. Raises Unavailable where it is not here."""
         held, blob = self._held, self._blob
         if not held.has(index):
             raise Unavailable(f"chunk {index} of blob {short(blob)} is not here")
         path = self._files.data(blob) if held.whole else self._files.part(blob)
         if trio.current_time() - held.proved_since > PROOF_SECONDS:
             held.proved, held.proved_since = set(), trio.current_time()
+        return Loan(held, index, path, partial(self._degrade, blob, held))
+
+
+class Loan:
+    """One chunk of a blob that is here."""
+
+    def __init__(
+        self, held: Held, index: int, path: Path, degrade: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Made by `Reader.loan`."""
+        self._held = held
+        self._index = index
+        self._path = path
+        self._degrade = degrade
+        self._damaged = False
+
+    def read(self, into: memoryview) -> int:
+        """Read it into the start of `into`; its length. Blocks, in any thread.
+
+        It is hashed, unless it was within PROOF_SECONDS and the file is as it was. Raises
+        Unavailable where it is damaged, or the disk refuses.
+        """
+        held, index = self._held, self._index
+        room = into[: chunk_length(held.manifest, index)]
         try:
-            await _on_disk(partial(_lend, held, index, (path, room), then))
-        except PeerFault as error:
-            await self._degrade(blob, held)
-            raise Unavailable(f"blob {short(blob)} is damaged on this disk") from error
+            stamp = read_into(self._path, index, room)
+            if stamp != held.proved_stamp or index not in held.proved:
+                check_chunk(held.manifest, index, room)
+                held.prove(index, stamp)
+        except (FileNotFoundError, PeerFault) as error:
+            self._damaged = True
+            raise Unavailable(f"{self._path.stem} is damaged on this disk") from error
+        except OSError as error:
+            raise _refusal(error) from error
+        return len(room)
 
-
-def _lend(
-    held: Held, index: int, ends: tuple[Path, memoryview], then: Callable[[int], None]
-) -> None:
-    length = chunk_length(held.manifest, index)
-    path, room = ends[0], ends[1][:length]
-    try:
-        stamp = read_into(path, index, room)
-    except FileNotFoundError:
-        raise PeerFault("the file is gone") from None
-    if stamp != held.proved_stamp or index not in held.proved:
-        check_chunk(held.manifest, index, room)
-        held.prove(index, stamp)
-    then(length)
+    async def settle(self) -> None:
+        """To be called after it was read: a blob with a damaged chunk becomes a part again."""
+        if self._damaged:
+            await self._degrade()
 
 
 class Download:

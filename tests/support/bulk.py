@@ -1,10 +1,8 @@
 """Blobs and bulk planes for tests: a library in memory, and planes over real hosts."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-
-import trio
 
 from dpin.base.blob import CHUNK_BYTES, check_chunk, manifest_of
 from dpin.base.errors import Unavailable
@@ -21,9 +19,24 @@ from dpin.net.blobwire import (
 )
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
+from dpin.net.bulkflow import Loan
 from tests.support.hosts import two_hosts
 
 PLAIN = BulkOptions()
+
+
+@dataclass
+class InMemory:
+    """A chunk that is lent."""
+
+    piece: bytes
+
+    def read(self, into: memoryview) -> int:
+        into[: len(self.piece)] = self.piece
+        return len(self.piece)
+
+    async def settle(self) -> None:
+        return None
 
 
 @dataclass
@@ -41,22 +54,13 @@ class Shelf:
             return Manifest(manifest)
         return Have(bits_of(range(len(manifest.chunks))))
 
-    async def lend(
-        self, peer: NodeId, question: AskChunk, into: memoryview, then: Callable[[int], None]
-    ) -> None:
+    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
         self.asked.append(question)
         start = question.index * CHUNK_BYTES
         piece = self.data[start : start + CHUNK_BYTES]
         if not piece:
             raise Unavailable("no such chunk")
-        if self.spoiled:
-            piece = b"?" + piece[1:]
-
-        def work() -> None:
-            into[: len(piece)] = piece
-            then(len(piece))
-
-        await trio.to_thread.run_sync(work)
+        return InMemory(b"?" + piece[1:] if self.spoiled else piece)
 
 
 class Landing:
