@@ -250,10 +250,7 @@ class Courier:
         blob = BlobId(question.blob)
         self._check_reader(peer, blob)
         loan = self._store.reader(blob).loan(question.index)
-        return _Counted(loan, partial(self._gave, self._purposes.get(blob, Purpose.MODEL)))
-
-    def _gave(self, purpose: Purpose, length: int) -> None:
-        self.bytes_out[purpose] += length
+        return _Counted(loan, self.bytes_out, self._purposes.get(blob, Purpose.MODEL))
 
     def _check_reader(self, peer: NodeId, blob: BlobId) -> None:
         readers = self._readers.get(blob, frozenset())
@@ -283,9 +280,10 @@ class Courier:
 class _Counted:
     """A loan whose bytes are counted when it is settled."""
 
-    def __init__(self, loan: Loan, gave: Callable[[int], None]) -> None:
+    def __init__(self, loan: Loan, counts: dict[Purpose, int], purpose: Purpose) -> None:
         self._loan = loan
-        self._gave = gave
+        self._counts = counts
+        self._purpose = purpose
         self._length = 0
 
     def read(self, into: memoryview) -> int:
@@ -293,7 +291,7 @@ class _Counted:
         return self._length
 
     async def settle(self) -> None:
-        self._gave(self._length)
+        self._counts[self._purpose] += self._length
         await self._loan.settle()
 
 

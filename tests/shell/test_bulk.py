@@ -223,3 +223,38 @@ async def test_what_comes_in_keeps_to_the_rate_of_one_peer() -> None:
         began = trio.current_time()
         await fetch_all(giver, taker)
         assert trio.current_time() - began >= 0.22
+
+
+async def test_a_chunk_that_comes_twice_ends_the_socket_and_the_first_one_counts() -> None:
+    async with two_planes() as (giver, taker):
+        ticket, keys = await ticket_of(taker, giver.node_id)
+        stream, (sealer, _) = await dial("127.0.0.1", ticket.port, ticket.ticket, keys)
+        await until(lambda: bool(taker.sockets.standing.count()))
+        landing = Landing(DATA)
+        async with stream, trio.open_nursery() as nursery:
+            nursery.start_soon(taker.fetch, giver.node_id, AskChunk(BLOB, 2), landing.land(2))
+            await stream.receive_some(1)
+            frames = [bytes(sealer.sealed(Kind.CHUNK, 1, b"the end")) for _ in range(2)]
+            await stream.send_all(b"".join(frames))
+            await until(lambda: not taker.sockets.standing.count())
+        assert landing.got == {2: b"the end"}
+        assert "was not put" in taker.errors[-1]
+
+
+async def test_chunks_that_flow_and_small_questions_between_them_are_all_answered() -> None:
+    data = urandom(24 * CHUNK_BYTES)
+    blob, landing = blob_id(manifest_of(data)), Landing(data)
+    async with two_planes() as (giver, taker):
+        giver.serve(Shelf(data))
+        await taker.fetch(giver.node_id, AskChunk(blob, 0), landing.land(0))
+
+        async def have() -> None:
+            assert await taker.ask(giver.node_id, AskHave(blob)) == Have(b"\xff" * 3)
+
+        async with trio.open_nursery() as nursery:
+            for index in range(1, 24):
+                question = AskChunk(blob, index)
+                nursery.start_soon(taker.fetch, giver.node_id, question, landing.land(index))
+                nursery.start_soon(have)
+        assert b"".join(landing.got[index] for index in range(24)) == data
+        assert giver.sockets.door.accepted == 1
