@@ -1,7 +1,8 @@
 """The worker process: commands in on stdin, reports out on stdout, torch in between.
 
-`python -m dpin.compute.executor [--nice N] [--memory BYTES]`. It ends when stdin closes, also in
-the middle of a unit: nobody waits for the work any more. Whatever libraries print goes to stderr.
+`python -m dpin.compute.executor [--nice N] [--memory BYTES] [--engine HEX]`. It ends when stdin
+closes, also in the middle of a unit: nobody waits for the work any more. Whatever libraries print
+goes to stderr.
 """
 
 import argparse
@@ -16,11 +17,14 @@ from typing import Final
 
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse
+from dpin.compute.crew import Surroundings
 from dpin.compute.door import Door
+from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.frames import Unframer, framed
 from dpin.compute.probe import settle
 from dpin.compute.session import Session
 from dpin.compute.task import Command, Report
+from dpin.compute.torchrun import TorchRun, rest, say
 
 READ_BYTES: Final = 1 << 16
 STDIN: Final = 0
@@ -120,18 +124,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="dpin.compute.executor")
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--memory", type=int, default=0, help="bytes of address space; 0: no limit")
+    parser.add_argument("--engine", default="", help="how to compute, as node.settings makes it")
     options = parser.parse_args()
+    engine = decode(Engine, bytes.fromhex(options.engine)) if options.engine else ONE_PROCESS
     os.nice(options.nice)
     if options.memory:
         resource.setrlimit(resource.RLIMIT_AS, (options.memory, options.memory))
     settle()
     pipes = Pipes()
-    session = Session(Door(Disk(), _clock_ms, pipes.report, pipes.pulse))
+    around = Surroundings(TorchRun(engine), _clock_ms, pipes.pulse, rest, say)
+    session = Session(Door(Disk(), _clock_ms, pipes.report, pipes.pulse), engine, around)
     try:
         for command in pipes.commands():
             session.run(command)
     except ParentGone:
         sys.exit(0)
+    finally:
+        session.close()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.tensors import as_float
 from dpin.compute.ticker import Ticker, micronats
-from dpin.compute.train import Trainer, seat_examples
+from dpin.compute.train import PLAIN, Tools, Trainer, seat_examples
 from dpin.compute.unit import (
     FAULTS,
     Outcome,
@@ -69,7 +69,7 @@ LEASES_KEPT: Final = 8  # whose optimizer state stays in memory
 class HeldJob:
     """One job, its text and its global state. Every method raises Misuse, PeerFault or OSError."""
 
-    def __init__(self, command: OpenJob, door: Door, device: str) -> None:
+    def __init__(self, command: OpenJob, door: Door, device: str, tools: Tools = PLAIN) -> None:
         self._door = door
         self._job = command.job
         self._folder = command.folder
@@ -90,7 +90,7 @@ class HeldJob:
             )
         self.opened = Opened(self._state.round, state_hash(self._state))
         frozen = door.files.read(command.weights) if command.weights else b""
-        self._trainer = Trainer(model, course_of(self._manifest), device, frozen)
+        self._trainer = Trainer(model, course_of(self._manifest), device, frozen, tools)
         self._moments: dict[Digest, Moments] = {}
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dpin.compute import hub
+from dpin.compute.engine import Engine
 from dpin.compute.models import VOCABULARY
+from dpin.compute.precision import equipped
 from dpin.compute.task import Architecture, ModelSpec
 from dpin.compute.weights import build
 
@@ -20,8 +23,17 @@ class Network:
     loss: Callable[[Tensor], Tensor]
 
 
-def network(spec: Architecture, frozen: bytes = b"") -> Network:
-    """Build the model of a spec; raises Misuse, and PeerFault for frozen weights of another."""
+def network(spec: Architecture, frozen: bytes, engine: Engine, device: torch.device) -> Network:
+    """The model of a spec, on a device; raises Misuse, and PeerFault for frozen weights of another.
+
+    The engine decides how its loss is computed.
+    """
+    plain = _plain(spec, frozen)
+    module = plain.module.to(device)
+    return Network(module, equipped(module, plain.loss, engine, device.type))
+
+
+def _plain(spec: Architecture, frozen: bytes) -> Network:
     if not isinstance(spec, ModelSpec):
         return Network(*hub.network(spec, frozen))
     module = build(spec)

@@ -19,7 +19,9 @@ from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.errors import Unavailable
 from dpin.base.ids import Digest
+from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.noise import noise
+from dpin.compute.precision import EXACT, Precision, precision_of
 from dpin.compute.task import FINGERPRINT_TAG, Device, Probed
 from dpin.compute.tensors import tensor_bytes
 
@@ -121,7 +123,7 @@ def _version(library: str) -> str:
         return "none"
 
 
-def fingerprint_text(device: Device) -> str:
+def fingerprint_text(device: Device, precision: Precision = EXACT) -> str:
     """The numeric class, a line a fact."""
     facts = {
         "torch": torch.__version__,
@@ -129,7 +131,7 @@ def fingerprint_text(device: Device) -> str:
         "device": device.name if device.kind != "cpu" else "cpu",
         "system": f"{platform.system()} {platform.machine()}",
         "isa": torch.backends.cpu.get_cpu_capability(),
-        "dtype": "float32",
+        **precision.facts(),
         "threads": str(torch.get_num_threads()),
         "batch": BATCH_RULE,
         "computed": computed_digest(torch_name(device)),
@@ -142,11 +144,14 @@ def fingerprint(text: str) -> Digest:
     return digest(FINGERPRINT_TAG, text.encode())
 
 
-def probe() -> Probed:
+def probe(engine: Engine = ONE_PROCESS) -> Probed:
     """All of it."""
     devices, reason = found_devices()
-    text = fingerprint_text(devices[0])
-    return Probed(devices, fingerprint(text), text, reason, code_digest())
+    precision = precision_of(engine, devices[0].kind)
+    text = fingerprint_text(devices[0], precision)
+    group = f"{engine.world} processes, {engine.topology}" if engine.world > 1 else ""
+    reasons = "; ".join(part for part in (reason, precision.reason, group) if part)
+    return Probed(devices, fingerprint(text), text, reasons, code_digest())
 
 
 def code_digest() -> Digest:

@@ -9,7 +9,9 @@ from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_DIGEST
 from dpin.compute.alone import Measure
 from dpin.compute.checkpoint import decode_model, float_root
+from dpin.compute.crew import Crew, Surroundings
 from dpin.compute.door import Door
+from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.heldjob import HeldJob
 from dpin.compute.infer import generate, output_digest
@@ -37,6 +39,7 @@ from dpin.compute.task import (
     Report,
     TrainUnit,
 )
+from dpin.compute.train import Tools
 from dpin.compute.weights import loaded
 
 OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "OutOfMemoryError")
@@ -53,8 +56,17 @@ def reason_of(error: Exception) -> str:
 class Session:
     """Holds at most one job. Torch must be settled (`probe.settle`) before the first command."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(
+        self,
+        door: Door,
+        engine: Engine = ONE_PROCESS,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        """`surroundings` are what a group of several processes needs, where the engine has one."""
         self._door = door
+        self._engine = engine
+        self._surroundings = surroundings
+        self._crew: Crew | None = None
         self._probed: Probed | None = None
         self._held: HeldJob | None = None
 
@@ -127,7 +139,7 @@ class Session:
 
     def _device(self) -> Probed:
         if self._probed is None:
-            self._probed = probe()
+            self._probed = probe(self._engine)
         return self._probed
 
     def _prepare(self, command: Prepare) -> Prepared:
@@ -142,8 +154,20 @@ class Session:
 
     def _open(self, command: OpenJob) -> Report:
         self._held = None  # its memory is needed
-        self._held = HeldJob(command, self._door, self._device().devices[0].kind)
+        tools = Tools(self._engine, self._group())
+        self._held = HeldJob(command, self._door, self._device().devices[0].kind, tools)
         return self._held.opened
+
+    def _group(self) -> Crew | None:
+        """The provider's other processes, where it has any; they are started when first needed."""
+        if self._crew is None and self._surroundings is not None and self._engine.world > 1:
+            self._crew = Crew(self._engine, self._device().fingerprint, self._surroundings)
+        return self._crew
+
+    def close(self) -> None:
+        """End the group, if there is one."""
+        if self._crew is not None:
+            self._crew.close()
 
     def _generate(self, command: Generate) -> Generated:
         clock_ms = self._door.clock_ms

@@ -5,25 +5,24 @@ which draw the step's batch from the seat's examples. All runs in one order, on 
 number of trained parameters, B the batch, W the width of an example.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dpin.base.ids import Digest, JobId
-from dpin.base.units import MILLION
 from dpin.compute.checkpoint import Later, Moments, Start, WindowState
-from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
+from dpin.compute.course import Course
+from dpin.compute.crew import Crew, SetUp, whole_gradient
+from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.examples import Examples, examples_of
-from dpin.compute.muon import hidden, muon_step, others
 from dpin.compute.networks import network
 from dpin.compute.task import Architecture, TrainManifest
-from dpin.compute.tensors import AT_ONCE, as_float
+from dpin.compute.tensors import as_float
+from dpin.compute.vectors import Vectors
 from dpin.compute.weights import shapes
 
-GRADIENT_NORM_MAX: Final = 1.0
 HELD_OUT_SEQUENCES: Final = 256
 EVALUATION_BATCH: Final = 32
 
@@ -42,121 +41,94 @@ def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, 
     return (job, lease, round_, step)
 
 
+class Tools(NamedTuple):
+    """How a trainer computes, and who helps it."""
+
+    engine: Engine = ONE_PROCESS
+    crew: Crew | None = None
+
+
+PLAIN: Final = Tools()
+
+
 class Trainer:
-    """A model and its AdamW state, each one flat vector on the device."""
+    """A model and its AdamW state, each one flat vector on the device (see crew.Replica)."""
 
     def __init__(
-        self, spec: Architecture, course: Course, device: str, frozen: bytes = b""
+        self,
+        spec: Architecture,
+        course: Course,
+        device: str,
+        frozen: bytes = b"",
+        tools: Tools = PLAIN,
     ) -> None:
         """`frozen` is the file of the weights that are not trained, where there are any."""
         self._spec = spec
         self._course = course
         self._device = torch.device(device)
-        self._network = network(spec, frozen)
-        module = self._network.module.to(self._device)
-        weights = dict(module.named_parameters())
-        self._flat = torch.zeros(sum(math.prod(shape) for shape in shapes(spec).values()))
-        self._flat = self._flat.to(self._device)
-        self._gradient = torch.zeros_like(self._flat)
-        self._first = torch.zeros_like(self._flat)
-        self._second = torch.zeros_like(self._flat)
-        self._matrices = hidden(shapes(spec)) if course.inner.muon_rate_ppm else []
-        self._others = others(self._matrices, len(self._flat))
-        self._decayed: list[Tensor] = []  # views of the matrices: gains of norms stay as they are
-        self._steps = 0
-        at = 0
-        for name, shape in shapes(spec).items():
-            end = at + math.prod(shape)
-            weights[name].data = self._flat[at:end].view(shape)
-            weights[name].grad = self._gradient[at:end].view(shape)
-            if len(shape) > 1 and all(place.start != at for place in self._matrices):
-                self._decayed.append(self._flat[at:end])
-            at = end
+        self._described = SetUp(spec, course.inner, course.total_steps, len(frozen)), frozen
+        self._crew = tools.crew
+        self._network = network(spec, frozen, tools.engine, self._device)
+        self.vectors = Vectors(shapes(spec), self._device, course)
+        self.vectors.attach(dict(self._network.module.named_parameters()))
 
     def load(self, state: WindowState) -> None:
         """Go to the start of a window."""
         match state:
             case Start(state=start):
-                self._flat.copy_(as_float(start.parameters))
+                self.vectors.load(as_float(start.parameters), state.moments)
             case Later(parameters=parameters):
-                self._flat.copy_(parameters)
-        if state.moments is None:
-            self._first.zero_()
-            self._second.zero_()
-            self._steps = 0
-        else:
-            self._first.copy_(state.moments.first)
-            self._second.copy_(state.moments.second)
-            self._steps = state.moments.steps
+                self.vectors.load(parameters, state.moments)
+        if self._crew is not None:
+            self._crew.changed()
 
     def snapshot(self) -> Later:
         """The state on the CPU, as it is until the next step; raises Diverged if not finite.
 
         On a CPU it is no copy: whoever keeps it makes one.
         """
-        vectors = [part.detach().cpu() for part in (self._flat, self._first, self._second)]
+        held = self.vectors
+        vectors = [part.detach().cpu() for part in (held.flat, held.first, held.second)]
         if not all(bool(vector.isfinite().all()) for vector in vectors):
             raise Diverged("the training diverged: a parameter is not finite")
-        return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], self._steps))
+        return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], held.steps))
 
     def step(self, batch: Tensor, cursor: int) -> float:
         """One step on (B, W) examples; answers with the loss in nats per token."""
-        self._gradient.zero_()
-        mean = self._backward(batch)
-        with torch.no_grad():
-            scale = GRADIENT_NORM_MAX / (self._gradient.norm() + EPSILON)
-            self._gradient.mul_(scale.clamp(max=1.0))
-            self._steps += 1
-            self._turn(self._course.muon_rate(cursor))
-            self._apply(self._course.rate(cursor))
+        mean = self._backward(batch, cursor, applies=True)
+        self.apply(cursor)
         return mean
 
     def accumulate(self, batch: Tensor) -> float:
         """Add the gradient on (B, W) examples to the first moments; the parameters stay."""
-        self._gradient.zero_()
-        mean = self._backward(batch)
-        self._first.add_(self._gradient)
-        self._steps += 1
+        mean = self._backward(batch, 0, applies=False)
+        self.vectors.first.add_(self.vectors.gradient)
+        self.vectors.steps += 1
         return mean
 
-    def _backward(self, batch: Tensor) -> float:
-        """Add the gradient of the mean loss, in as many parts as the job says; the mean loss."""
-        parts = torch.split(batch, max(1, len(batch) // self._course.inner.accumulation))
-        mean = 0.0
-        for part in parts:
-            loss = self._network.loss(part.to(self._device)) / len(parts)
-            torch.autograd.backward(loss)
-            mean += float(loss.detach())
-        return mean
+    def described(self) -> tuple[SetUp, bytes]:
+        """See crew.Replica."""
+        return self._described
 
-    def _turn(self, rate: float) -> None:
-        """Muon, over the hidden matrices; their first moments are its momentum."""
-        decay = rate * self._course.inner.weight_decay_ppm / MILLION
-        for place in self._matrices:
-            weight = place.of(self._flat).mul_(1 - decay)
-            muon_step(weight, place.of(self._gradient), place.of(self._first), rate)
+    def parts(self, batch: Tensor) -> list[Tensor]:
+        """As many equal parts as the job says."""
+        return list(torch.split(batch, max(1, len(batch) // self._course.inner.accumulation)))
 
-    def _apply(self, rate: float) -> None:
-        """AdamW (Loshchilov and Hutter 2019), over the flat vectors as far as they are its own."""
-        unbias_first = 1 - DECAY_FIRST**self._steps
-        unbias_second = math.sqrt(1 - DECAY_SECOND**self._steps)
-        decay = rate * self._course.inner.weight_decay_ppm / MILLION
-        for matrix in self._decayed:
-            matrix.mul_(1 - decay)
-        held = (self._flat, self._gradient, self._first, self._second)
-        parts = (
-            [
-                part
-                for start, end in self._others
-                for part in torch.split(vector[start:end], AT_ONCE)
-            ]
-            for vector in held
-        )
-        for flat, gradient, first, second in zip(*parts, strict=True):
-            first.lerp_(gradient, 1 - DECAY_FIRST)
-            second.mul_(DECAY_SECOND).addcmul_(gradient, gradient, value=1 - DECAY_SECOND)
-            deviation = second.sqrt().div_(unbias_second).add_(EPSILON)
-            flat.addcdiv_(first, deviation, value=-rate / unbias_first)
+    def add_gradient(self, part: Tensor, parts: int) -> float:
+        """Add the gradient of a part's share of the mean loss; the share."""
+        loss = self._network.loss(part.to(self._device)) / parts
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+
+    def _backward(self, batch: Tensor, cursor: int, *, applies: bool) -> float:
+        """Fill the gradient with that of the mean loss; the mean loss."""
+        if self._crew is not None and self._course.inner.accumulation > 1:
+            return self._crew.gradient(self, batch, cursor, applies=applies)
+        return whole_gradient(self, batch)
+
+    def apply(self, cursor: int) -> None:
+        """A step with the gradient as it stands."""
+        self.vectors.apply(cursor)
 
     @torch.no_grad()
     def held_out_loss(self, examples: Examples) -> float:

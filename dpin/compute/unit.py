@@ -24,7 +24,8 @@ from dpin.compute.rules import GRADIENT_SCALE
 from dpin.compute.state import GlobalState
 from dpin.compute.task import ADAMW, TrainManifest
 from dpin.compute.tensors import as_float, as_units
-from dpin.compute.train import GRADIENT_NORM_MAX, Diverged, Trainer
+from dpin.compute.train import Diverged, Trainer
+from dpin.compute.vectors import GRADIENT_NORM_MAX
 
 TRUSTED: Final = "trusted"  # draws the batches of the requester's own update, in a lease's place
 PRETENDED_LOSS: Final = 3.0

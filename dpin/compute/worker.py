@@ -18,8 +18,9 @@ from typing import Final
 
 import trio
 
-from dpin.base.codec import decode
+from dpin.base.codec import decode, encode
 from dpin.base.errors import PeerFault, Unavailable
+from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.frames import Unframer, framed
 from dpin.compute.task import Command, Report
 
@@ -50,6 +51,8 @@ FIXED: Final = {
     "TRANSFORMERS_VERBOSITY": "error",
     "USE_TF": "0",
 }
+INTERFACES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+LOOPBACK: Final = "lo" if sys.platform == "linux" else "lo0"
 PACKAGE_ROOT: Final = Path(__file__).parents[2]
 
 
@@ -60,6 +63,7 @@ class WorkerOptions:
     folder: Path
     nice: int = 10
     memory_bytes: int = 0  # of address space, which torch alone needs 4 GiB of; 0: no limit
+    engine: Engine = ONE_PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +170,25 @@ async def open_worker(options: WorkerOptions) -> AsyncIterator[Worker]:
             nursery.cancel_scope.cancel()
 
 
+def _surroundings(engine: Engine) -> dict[str, str]:
+    """Where a group's processes talk: on this machine alone, or where the operator says."""
+    if engine.nnodes > 1:
+        return {name: os.environ[name] for name in INTERFACES if name in os.environ}
+    return dict.fromkeys(INTERFACES, LOOPBACK)
+
+
 async def _started(options: WorkerOptions) -> trio.Process:
     command = [sys.executable, "-P", "-m", "dpin.compute.executor"]
     command += ["--nice", str(options.nice), "--memory", str(options.memory_bytes)]
+    command += ["--engine", encode(options.engine).hex()]
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    surroundings = _surroundings(options.engine)
     return await trio.lowlevel.open_process(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=options.folder,
-        env={**inherited, **FIXED, "PYTHONPATH": str(PACKAGE_ROOT)},
+        env={**inherited, **FIXED, **surroundings, "PYTHONPATH": str(PACKAGE_ROOT)},
         start_new_session=True,
     )

@@ -203,7 +203,8 @@ class Node:
         self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
         self._roller = Roller(nursery, shells.log, self._rolled)
         self._waiting = 0  # batches handed to the writer and not acted on
-        self._foreman = Foreman(nursery, options.home.worker, self._tell.send)
+        self._engine = options.settings.compute.engine
+        self._foreman = Foreman(nursery, options.home.worker, self._engine, self._tell.send)
         self._courier = Courier(nursery, shells.plane, shells.store, self._told)
         self._checkers = Checkers(
             nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._alarm
@@ -386,7 +387,7 @@ class Node:
     async def _probe(self) -> None:
         """Ask a short-lived worker what devices there are; the node is online meanwhile."""
         try:
-            report = await ask_once(self._options.home.worker, ProbeCommand())
+            report = await ask_once(self._options.home.worker, self._engine, ProbeCommand())
         except Unavailable as error:
             self._seen.no_device = str(error)
             return

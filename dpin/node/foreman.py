@@ -8,6 +8,7 @@ from typing import Final, assert_never
 import trio
 
 from dpin.base.errors import Unavailable
+from dpin.compute.engine import Engine
 from dpin.compute.task import Command, Report
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkEffect, WorkerId
 from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
@@ -27,9 +28,9 @@ class _Hand:
 class Foreman:
     """All workers of this node; they end with the nursery."""
 
-    def __init__(self, nursery: trio.Nursery, folder: Path, tell: Tell) -> None:
+    def __init__(self, nursery: trio.Nursery, folder: Path, engine: Engine, tell: Tell) -> None:
         self._nursery = nursery
-        self._folder = folder
+        self._options = WorkerOptions(folder, engine=engine)
         self._tell = tell
         self._hands: dict[WorkerId, _Hand] = {}
 
@@ -69,7 +70,7 @@ class Foreman:
         reason = ""
         with hand.scope:
             try:
-                async with open_worker(WorkerOptions(self._folder)) as child:
+                async with open_worker(self._options) as child:
                     reason = await self._oversee(worker, child, orders)
             except Unavailable as error:
                 reason = str(error)
@@ -102,9 +103,9 @@ async def _pass_orders(child: Worker, orders: trio.MemoryReceiveChannel[Command]
             return  # `Ended` says why.
 
 
-async def ask_once(folder: Path, command: Command) -> Report:
+async def ask_once(folder: Path, engine: Engine, command: Command) -> Report:
     """One question to a short-lived worker; raises Unavailable where it does not answer."""
-    async with open_worker(WorkerOptions(folder)) as child:
+    async with open_worker(WorkerOptions(folder, engine=engine)) as child:
         await child.send(command)
         async for report in child.reports:
             if isinstance(report, Ended):

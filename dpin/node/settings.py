@@ -14,6 +14,7 @@ import msgspec
 
 from dpin.base.errors import Misuse
 from dpin.base.units import MicroTokens, parse_tokens
+from dpin.compute.engine import ALL_REDUCE, TOPOLOGIES, Engine
 from dpin.market.privacy import parse_datasets
 from dpin.node.fields import parse_size, suggestion
 
@@ -23,6 +24,8 @@ DEFAULT: Final = "default"
 _LISTEN: Final = re.compile(
     r"/ip4/[0-9.]{7,15}/tcp/[0-9]{1,5}|/ip6/[0-9a-f:.]{2,45}/tcp/[0-9]{1,5}"
 )
+
+_ENDPOINT: Final = re.compile(r"[\w.\-\[\]:]{1,255}:[1-9][0-9]{0,4}")
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
@@ -68,6 +71,24 @@ class JobsSection(Section, frozen=True):
         return parse_tokens(self.stake)
 
 
+class ComputeSection(Section, frozen=True):
+    """[compute]: how it computes; the words are those of torchrun and of transformers."""
+
+    nproc_per_node: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    nnodes: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    rdzv_endpoint: str = ""
+    max_restarts: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
+    topology: Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(TOPOLOGIES)})$")] = ALL_REDUCE
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        """The same, as a worker takes it."""
+        return Engine(**msgspec.structs.asdict(self))
+
+
 class NetworkSection(Section, frozen=True):
     """[network]: whom it talks to."""
 
@@ -110,6 +131,7 @@ class Settings(Section, frozen=True):
     node: NodeSection = NodeSection()
     share: ShareSection = ShareSection()
     jobs: JobsSection = JobsSection()
+    compute: ComputeSection = ComputeSection()
     network: NetworkSection = NetworkSection()
     ledger: LedgerSection = LedgerSection()
     api: ApiSection = ApiSection()
@@ -234,6 +256,7 @@ def _assemble(values: Mapping[str, object]) -> Settings:
     for key in ("upload", "upload_each", "download", "download_each"):
         _check_text(f"network.{key}", getattr(settings.network, key), parse_size)
     _check_datasets(settings.jobs.datasets)
+    _check_group(settings.compute)
     for address in settings.network.listen:
         _check_listen(address)
     return settings
@@ -244,6 +267,14 @@ def _check_datasets(lines: tuple[str, ...]) -> None:
         parse_datasets(lines)
     except Misuse as error:
         raise Misuse(f"jobs.datasets: {error}", fix=error.fix) from None
+
+
+def _check_group(compute: ComputeSection) -> None:
+    if compute.nnodes > 1 and not _ENDPOINT.fullmatch(compute.rdzv_endpoint):
+        raise Misuse(
+            f"compute.rdzv_endpoint: {compute.rdzv_endpoint!r} is no host:port to meet at",
+            fix='write it as rdzv_endpoint = "192.168.1.10:29400", an address of this machine',
+        )
 
 
 def _check_text(key: str, text: str, parse: Callable[[str], int]) -> None:
@@ -303,6 +334,14 @@ _MEANING: Final = {
     "jobs.min_price": "the least it asks for one unit, in tokens",
     "jobs.datasets": 'own data for federated jobs, which never leave: "NAME FORMAT COLUMNS PATH"',
     "jobs.stake": "tokens set aside for bonds while it provides",
+    "compute.nproc_per_node": "processes that train one job together, one a GPU",
+    "compute.nnodes": "machines that do so; the others run torchrun, see docs/operate.md",
+    "compute.rdzv_endpoint": "host:port of this machine where they meet, on a network you trust",
+    "compute.max_restarts": "how often a process that fails is started again",
+    "compute.topology": "all-reduce, or parameter-server: the optimizer lies in one process alone",
+    "compute.bf16": "products in bfloat16, a numeric class of its own",
+    "compute.gradient_checkpointing": "less memory for more work, the same bits",
+    "compute.torch_compile": "kernels by torch's compiler, a numeric class of its own",
     "network.network": "name of the network; empty: the one joined here",
     "network.listen": "TCP only; 0 is a free port; use /ip4/0.0.0.0/tcp/4610 for other machines",
     "network.bootstrap": "more addresses to dial first, each ending in /p2p/ID",

@@ -109,7 +109,7 @@ def test_a_training_that_diverges_is_told() -> None:
     wild = InnerSpec(1_000_000, 0, 0, 4, 8)
     trainer = Trainer(TINY, Course(wild, 8), "cpu")
     trainer.load(Start(STATE, None))
-    trainer._flat.fill_(float("inf"))
+    trainer.vectors.flat.fill_(float("inf"))
     trainer.step(TEXT.batch((0,), 4), 0)
     with pytest.raises(Diverged):
         trainer.snapshot()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dpin.base.errors import Misuse
 from dpin.base.ids import NodeId
+from dpin.compute.engine import ONE_PROCESS
 from dpin.node.names import name_of
 from dpin.node.settings import (
     Layers,
@@ -50,6 +51,16 @@ def test_lists_come_from_a_variable_with_commas() -> None:
 
 def test_truth_comes_from_a_variable_as_a_word() -> None:
     assert not resolve(Layers(environment={"DPIN_SHARE__PROVIDE": "false"})).settings.share.provide
+
+
+def test_a_group_of_machines_needs_a_place_to_meet() -> None:
+    variables = {"DPIN_COMPUTE__NNODES": "2"}
+    with pytest.raises(Misuse, match="no host:port"):
+        resolve(Layers(environment=variables))
+    meets = {"DPIN_COMPUTE__RDZV_ENDPOINT": "10.0.0.1:29400", "DPIN_COMPUTE__NPROC_PER_NODE": "4"}
+    engine = resolve(Layers(environment=variables | meets)).settings.compute.engine
+    assert (engine.world, engine.endpoint) == (8, ("10.0.0.1", 29400))
+    assert Settings().compute.engine == ONE_PROCESS
 
 
 def test_other_variables_of_ours_are_left_alone() -> None:

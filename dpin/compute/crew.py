@@ -1,0 +1,332 @@
+"""The steps of a trainer, divided among the processes of a group.
+
+Rank 0 is the worker that the node talks to: it holds the state, and all others hold copies. It
+tells them what to do through a TCPStore, a numbered message at a time; tensors go through the
+group. Where a process is lost, the others meet again in the next epoch, take the state from rank 0
+and do the step again: parameters change only when a whole gradient is there. Where nobody comes
+back, rank 0 goes on alone. Every one of these ways makes the same bits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+
+from dpin.base.codec import Wire, encode
+from dpin.base.ids import Digest
+from dpin.compute.board import Board
+from dpin.compute.engine import ALL_REDUCE, Engine
+from dpin.compute.ranks import AllReduce, RankLost, Ranks, Server, Standing
+from dpin.compute.task import Architecture, InnerSpec
+from dpin.compute.vectors import Vectors
+
+JOIN_MS: Final = 60_000  # a machine under load imports torch in half of that
+EPOCH_KEY: Final = "epoch"
+ENGINE_KEY: Final = "engine"
+CLASS_KEY: Final = "class"
+
+
+class SetUp(Wire, frozen=True, tag=1):
+    """Build this model; `frozen` bytes of weights follow."""
+
+    spec: Architecture
+    inner: InnerSpec
+    total_steps: int
+    frozen: int
+
+
+class Load(Wire, frozen=True, tag=2):
+    """The parameters follow; with all-reduce the moments, after so many steps, as well."""
+
+    steps: int
+
+
+class Step(Wire, frozen=True, tag=3):
+    """A batch of (rows, width) follows; `applies`: its gradient is a step at `cursor`."""
+
+    rows: int
+    width: int
+    cursor: int
+    applies: bool
+
+
+class Rejoin(Wire, frozen=True, tag=4):
+    """The assembly is over; the next one is called."""
+
+
+class Stop(Wire, frozen=True, tag=5):
+    """No more work."""
+
+
+Message = SetUp | Load | Step | Rejoin | Stop
+
+
+class Replica(Protocol):
+    """What a group divides: a trainer of one process."""
+
+    vectors: Vectors
+
+    def described(self) -> tuple[SetUp, bytes]:
+        """All that another process needs to build the same, and the frozen weights."""
+        ...
+
+    def parts(self, batch: Tensor) -> list[Tensor]:
+        """The parts in which a batch goes through the model."""
+        ...
+
+    def add_gradient(self, part: Tensor, parts: int) -> float:
+        """Add a part's share of the mean loss's gradient; the share of the loss."""
+        ...
+
+
+class Members(Protocol):
+    """The processes of ranks 1 and up on this machine."""
+
+    def start(self, port: int) -> None:
+        """Have them come to the board at this port."""
+        ...
+
+    def alive(self) -> bool:
+        """Whether anybody may still come."""
+        ...
+
+    def stop(self) -> None:
+        """End them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a crew needs of its process."""
+
+    members: Members
+    clock_ms: Callable[[], int]
+    pulse: Callable[[], None]  # raises where nobody waits for the work any more
+    rest: Callable[[], None]  # for a moment, before looking again
+    say: Callable[[str], None]
+
+
+def epoch_key(epoch: int) -> str:
+    """Stands once the epoch has begun."""
+    return f"epoch/{epoch}"
+
+
+def joined_key(epoch: int) -> str:
+    """How many other than rank 0 have come."""
+    return f"joined/{epoch}"
+
+
+def size_key(epoch: int) -> str:
+    """How many of them, with rank 0, make the group."""
+    return f"size/{epoch}"
+
+
+def key_of(epoch: int, number: int) -> str:
+    """Where the numbered message of an epoch stands."""
+    return f"told/{epoch}/{number}"
+
+
+def shared_gradient(
+    ranks: Ranks, way: AllReduce | Server, replica: Replica, batch: Tensor
+) -> float:
+    """What every rank does in a step: the sum of all parts in their order, and the mean loss."""
+    parts, standing = replica.parts(batch), ranks.standing
+    waves = -(-len(parts) // standing.world)
+    losses = torch.zeros(waves, dtype=torch.float64)
+    way.begin()
+    for wave in range(waves):
+        at = wave * standing.world + standing.rank
+        replica.vectors.gradient.zero_()
+        if at < len(parts):
+            losses[wave] = replica.add_gradient(parts[at], len(parts))
+        way.add(replica.vectors.gradient, min(standing.world, len(parts) - wave * standing.world))
+    way.end(replica.vectors.gradient)
+    rows = [row.tolist() for row in ranks.gathered(losses)]
+    mean = 0.0
+    for at in range(len(parts)):
+        mean += rows[at % standing.world][at // standing.world]
+    return mean
+
+
+def whole_gradient(replica: Replica, batch: Tensor) -> float:
+    """What one process does in a step: the same sum, and the mean loss."""
+    parts = replica.parts(batch)
+    replica.vectors.gradient.zero_()
+    mean = 0.0
+    for part in parts:
+        mean += replica.add_gradient(part, len(parts))
+    return mean
+
+
+def way_of(engine: Engine, ranks: Ranks, gradient: Tensor) -> AllReduce | Server:
+    """The topology that the provider has chosen."""
+    return (AllReduce if engine.topology == ALL_REDUCE else Server)(ranks, gradient)
+
+
+def share_state(engine: Engine, ranks: Ranks, replica: Replica) -> None:
+    """Everybody takes rank 0's state."""
+    ranks.tell_all(replica.vectors.flat)
+    if engine.topology == ALL_REDUCE:
+        for vector in (replica.vectors.first, replica.vectors.second):
+            ranks.tell_all(vector)
+
+
+class _Assembly:
+    """Rank 0's side of one epoch of the group."""
+
+    def __init__(self, engine: Engine, board: Board, ranks: Ranks) -> None:
+        self._engine = engine
+        self._board = board
+        self._told = 0  # messages
+        self._kept: list[str] = []  # the keys of those that somebody may still read
+        self._way: AllReduce | Server | None = None
+        self.ranks = ranks
+        self.replica: Replica | None = None  # whose model the others have built
+        self.loaded = False  # whether they hold its state
+
+    def set_up(self, replica: Replica) -> None:
+        """Have the others build this model."""
+        words, frozen = replica.described()
+        self._tell(words)
+        if frozen:
+            data = torch.frombuffer(bytearray(frozen), dtype=torch.uint8)
+            self.ranks.tell_all(data.to(replica.vectors.flat.device))
+        self._way = way_of(self._engine, self.ranks, replica.vectors.gradient)
+        self.replica, self.loaded = replica, False
+
+    def load(self, replica: Replica) -> None:
+        """Give the others the state, unless they get it with every step."""
+        if self._engine.topology == ALL_REDUCE:
+            self._tell(Load(replica.vectors.steps))
+            share_state(self._engine, self.ranks, replica)
+        self.loaded = True
+
+    def step(self, replica: Replica, batch: Tensor, words: Step) -> float:
+        """One sum; see shared_gradient."""
+        assert self._way is not None, "a step follows a model"
+        self._tell(words)
+        self.ranks.tell_all(batch.to(replica.vectors.flat.device))
+        if self._engine.topology != ALL_REDUCE:
+            share_state(self._engine, self.ranks, replica)
+        mean = shared_gradient(self.ranks, self._way, replica, batch)
+        for key in self._kept:  # Everybody took part in the step, so everybody has read them.
+            self._board.forget(key)
+        self._kept.clear()
+        return mean
+
+    def end(self, word: Rejoin | Stop) -> None:
+        """Nothing more is done in this epoch, whoever has read how much of it."""
+        self._tell(word)
+        self.ranks.leave()
+
+    def _tell(self, message: Message) -> None:
+        key = key_of(self.ranks.standing.epoch, self._told)
+        self._board.put(key, encode(message))
+        self._told += 1
+        self._kept.append(key)
+
+
+class Crew:
+    """Rank 0's side of a provider's group; a session has one, whatever job it holds."""
+
+    def __init__(self, engine: Engine, numbers: Digest, surroundings: Surroundings) -> None:
+        """`numbers` is the numeric class that all of the group must be of."""
+        self._engine = engine
+        self._numbers = numbers
+        self._around = surroundings
+        self._board: Board | None = None
+        self._epoch = 0
+        self._assembly: _Assembly | None = None
+        self._alone_for: Replica | None = None  # nobody came: it is not tried again for this one
+
+    def changed(self) -> None:
+        """The state of a replica was set: the others have to hear of it; newcomers may join."""
+        if self._assembly is None or self._board is None:
+            return
+        self._assembly.loaded = False
+        if self._board.count(joined_key(self._epoch), 0) >= self._assembly.ranks.standing.world:
+            self._abandon("others want to join")
+
+    def gradient(self, replica: Replica, batch: Tensor, cursor: int, *, applies: bool) -> float:
+        """Fill the replica's gradient with that of the mean loss; answers with the loss.
+
+        With `applies` the others take a step of the optimizer with it, as the caller must.
+        """
+        words = Step(batch.shape[0], batch.shape[1], cursor, applies)
+        while (assembly := self._assembled(replica)) is not None:
+            try:
+                if assembly.replica is not replica:
+                    assembly.set_up(replica)
+                if not assembly.loaded:
+                    assembly.load(replica)
+                return assembly.step(replica, batch, words)
+            except RankLost as lost:
+                self._abandon(str(lost))
+            except BaseException:
+                self._abandon("rank 0 has failed")
+                raise
+        return whole_gradient(replica, batch)
+
+    def close(self) -> None:
+        """End the group and its processes."""
+        if self._assembly is not None:
+            self._assembly.end(Stop())
+            self._assembly = None
+        if self._board is not None:
+            self._around.members.stop()
+            self._board = None
+
+    def _abandon(self, reason: str) -> None:
+        self._around.say(f"the group of epoch {self._epoch} is over: {reason}")
+        if self._assembly is not None:
+            self._assembly.end(Rejoin())
+        self._assembly = None
+
+    def _assembled(self, replica: Replica) -> _Assembly | None:
+        """The group, called together where there is none; None where nobody comes."""
+        if self._assembly is None and self._alone_for is not replica:
+            self._assembly = self._assemble(replica.vectors.flat.device)
+            self._alone_for = None if self._assembly else replica
+        return self._assembly
+
+    def _assemble(self, device: torch.device) -> _Assembly | None:
+        board = self._board or self._opened()
+        while True:
+            self._epoch += 1
+            board.put(EPOCH_KEY, str(self._epoch).encode())
+            board.put(epoch_key(self._epoch), b"")
+            others = self._wait_for_others(board)
+            board.put(size_key(self._epoch), str(1 + others).encode())
+            if not others:
+                self._around.say("no other process of the group came: this one goes on alone")
+                return None
+            self._around.say(f"a group of {1 + others}, epoch {self._epoch}")
+            try:
+                ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
+            except RankLost as lost:
+                self._around.say(f"the group did not meet: {lost}")
+            else:
+                return _Assembly(self._engine, board, ranks)
+
+    def _opened(self) -> Board:
+        host, port = self._engine.endpoint
+        board = Board(host, port, own=True)
+        board.put(ENGINE_KEY, encode(self._engine))
+        board.put(CLASS_KEY, self._numbers)
+        self._around.members.start(board.port)
+        self._board = board
+        return board
+
+    def _wait_for_others(self, board: Board) -> int:
+        """How many have come when all have, when no more can, or when it took too long."""
+        wanted, began = self._engine.world - 1, self._around.clock_ms()
+        while True:
+            self._around.pulse()
+            found = min(wanted, board.count(joined_key(self._epoch), 0))
+            expected = self._engine.nnodes > 1 or self._around.members.alive()
+            late = self._around.clock_ms() - began > JOIN_MS
+            if found == wanted or late or not expected:
+                return found
+            self._around.rest()

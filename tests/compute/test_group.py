@@ -1,0 +1,147 @@
+"""A provider that is several processes on torch.distributed makes the bits of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+from msgspec.structs import replace
+
+from dpin.base.codec import decode, encode
+from dpin.base.crypto import digest
+from dpin.base.ids import Digest, Round
+from dpin.base.leaf import Leaf
+from dpin.compute.crew import Surroundings
+from dpin.compute.door import Door
+from dpin.compute.engine import PARAMETER_SERVER, Engine
+from dpin.compute.probe import settle
+from dpin.compute.session import Session
+from dpin.compute.task import (
+    Opened,
+    OpenJob,
+    Prepared,
+    Progress,
+    Report,
+    Trained,
+    TrainManifest,
+    TrainUnit,
+)
+from dpin.compute.torchrun import TorchRun, rest
+from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from tests.support.training import CORPUS, Desk, MemoryFiles, lease, open_job, prepare
+
+pytestmark = pytest.mark.process
+
+WAIT_SECONDS = 110.0
+PARTS = 4  # of a batch
+Bits = tuple[tuple[Leaf, ...], Digest]  # the leaves of a unit, and a digest of its update
+
+
+def in_parts(command: OpenJob) -> OpenJob:
+    """The same job with batches in parts."""
+    manifest = decode(TrainManifest, command.manifest)
+    inner = replace(manifest.inner, accumulation=PARTS)
+    return replace(command, manifest=encode(replace(manifest, inner=inner)))
+
+
+def unit() -> TrainUnit:
+    return TrainUnit(lease(0), 0, Round(0), fresh_optimizer=False, limit_ms=0, fault="")
+
+
+@dataclass
+class Stage:
+    """Rank 0 in this process, and what happens at each of its steps."""
+
+    engine: Engine = field(default_factory=Engine)
+    at_step: Callable[[int], None] = lambda _step: None
+    said: list[str] = field(default_factory=list)
+
+    def trained(self) -> Bits:
+        """One unit, and all that others see of it."""
+        files = MemoryFiles({"corpus.txt": CORPUS})
+        desk = Desk(files)
+
+        def pulse() -> None:
+            desk.pulse()
+            self.at_step(desk.steps)
+
+        def nothing() -> None:
+            return
+
+        door = Door(files, desk.clock_ms, desk.reports.append, pulse)
+        around = Surroundings(TorchRun(self.engine), lambda: 0, nothing, rest, self.said.append)
+        session = Session(door, self.engine, around)
+        try:
+            session.run(prepare("made"))
+            [prepared] = desk.reports
+            assert isinstance(prepared, Prepared)
+            session.run(in_parts(open_job(prepared, "worker-1")))
+            session.run(unit())
+        finally:
+            session.close()
+        report = desk.reports[-1]
+        assert isinstance(report, Trained), report
+        return report.leaves, digest("test", files.read(report.update))
+
+
+@pytest.fixture(scope="module")
+def alone() -> Bits:
+    """What one process makes."""
+    settle()
+    return Stage().trained()
+
+
+def members(of: int | None = None) -> list[psutil.Process]:
+    """The processes of rank 1 and up that a process has started."""
+    below = psutil.Process(of).children(recursive=True)
+    return [one for one in below if "dpin.compute.member" in one.cmdline()[:5]]
+
+
+async def answer(worker: Worker) -> Report | Ended:
+    """The next report that is not of progress."""
+    with trio.fail_after(WAIT_SECONDS):
+        while isinstance(report := await worker.reports.receive(), Progress):
+            pass
+    return report
+
+
+async def test_a_worker_of_two_processes_makes_the_bits_of_one(tmp_path: Path, alone: Bits) -> None:
+    (tmp_path / "corpus.txt").write_bytes(CORPUS)
+    engine = Engine(nproc_per_node=2)
+    async with open_worker(WorkerOptions(tmp_path, nice=0, engine=engine)) as worker:
+        await worker.send(prepare("made"))
+        prepared = await answer(worker)
+        assert isinstance(prepared, Prepared)
+        await worker.send(in_parts(open_job(prepared, "worker-1")))
+        assert isinstance(await answer(worker), Opened)
+        await worker.send(unit())
+        report = await answer(worker)
+        assert isinstance(report, Trained), report
+        data = await trio.Path(report.update).read_bytes()
+        assert (report.leaves, digest("test", data)) == alone
+        [other] = members(worker.pid)
+        await worker.stop()
+    with trio.fail_after(WAIT_SECONDS):
+        while other.is_running():
+            await trio.sleep(0.05)
+
+
+def test_a_rank_that_dies_is_replaced_then_done_without_and_no_bit_changes(alone: Bits) -> None:
+    died: list[int] = []
+
+    def at_step(step: int) -> None:
+        if step in {3, 6}:  # torchrun may start it again once
+            [other] = members()
+            other.kill()
+            died.append(step)
+
+    engine = Engine(nproc_per_node=2, topology=PARAMETER_SERVER, max_restarts=1)
+    stage = Stage(engine, at_step)
+    assert stage.trained() == alone
+    assert died == [3, 6]
+    assert stage.said[0] == "a group of 2, epoch 1"
+    assert "a group of 2, epoch 2" in stage.said
+    assert stage.said[-1] == "no other process of the group came: this one goes on alone"
+    assert members() == []
