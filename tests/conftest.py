@@ -8,6 +8,7 @@ import pytest
 SHARED: Final = "network"  # the fixture of the network that most process tests ask
 
 
+@pytest.hookimpl(tryfirst=True)  # Before xdist takes the groups down.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of real processes keep together what they share: a network or a file's fixtures.
 
