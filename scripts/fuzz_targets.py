@@ -142,7 +142,7 @@ TARGETS: Final[Mapping[str, Fuzzed]] = {
         lambda data: open_signed(CHAIN, "tag", data), (seal(KEY, CHAIN, "tag", b"body"),)
     ),
     "record": Fuzzed(
-        lambda data: read_record(CHAIN, data, NOW),
+        lambda data: read_record(CHAIN, data),
         (_record(), write_provider(PEER, CHAIN, BLOB, NOW).raw),
     ),
     "presence": Fuzzed(

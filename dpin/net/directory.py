@@ -144,7 +144,7 @@ class _Keeper:
             raise PeerFault("sent more records at once than are taken")
         if not put.records or not self._puts.charge(peer, len(put.records), now):
             return Kept(put.query, 0, ())
-        records = [read_record(self._chain, raw, now) for raw in put.records]
+        records = [read_record(self._chain, raw) for raw in put.records]
         nearer = self._nearer(peer, records[0].key)
         return Kept(put.query, sum(self.shelf.put(record, now) for record in records), nearer)
 
@@ -308,7 +308,7 @@ class Directory:
         """Whether an answer is of use; a record that is here already need not be checked again."""
         if any(record.raw == raw for record in query.records.values()):
             return True
-        record = read_record(self._chain, raw, now)
+        record = read_record(self._chain, raw)
         if record.key != query.key:
             raise PeerFault("told of another key than was asked for")
         old = query.records.get(record.signer)

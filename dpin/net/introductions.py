@@ -17,7 +17,7 @@ from dpin.base.machine import Blame, Send
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, seconds
 from dpin.net.address import to_tell
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX, Peers, Word
-from dpin.net.records import RECORD_BYTES_MAX, read_record, write_addresses
+from dpin.net.records import RECORD_BYTES_MAX, Record, read_record, write_addresses
 
 ASK_EVERY: Final = seconds(60)
 ANSWER_EVERY: Final = seconds(10)
@@ -132,11 +132,11 @@ class Introductions:
     def _answer(
         self, peer: NodeId, mine: bytes, up: Collection[NodeId], now: Instant
     ) -> Iterable[Send]:
-        word = self._word(mine, now) if mine else None
-        if word is not None and word.node != peer:
+        record = self._record(mine) if mine else None
+        if record is not None and record.signer != peer:
             raise PeerFault("claims a record that is not its own")
-        if word is not None:
-            self._peers.take_word(word)
+        if record is not None:
+            self._learn(record, now)
         last = self._answered.get(peer)
         if peer not in up or (last is not None and now < after(last, ANSWER_EVERY)):
             return []
@@ -145,17 +145,21 @@ class Introductions:
         words = [k.word.raw for k in known if k.word and k.word.until > now // MICROS_PER_MILLI]
         return [Send(peer, encode(TellPeers(tuple(self._chance.chosen(words, TOLD_MAX)))))]
 
-    def _word(self, raw: bytes, now: Instant) -> Word:
-        record = read_record(self._start.chain, raw, now)
+    def _record(self, raw: bytes) -> Record:
+        record = read_record(self._start.chain, raw)
         if not record.addresses:
             raise PeerFault("a record of something else than addresses")
-        return Word(record.signer, record.addresses, record.expires, raw)
+        return record
+
+    def _learn(self, record: Record, now: Instant) -> None:
+        if record.signer != self._start.me and record.fresh(now):
+            said = Word(record.signer, record.addresses, record.expires, record.raw)
+            self._peers.take_word(said)
 
     def _told(self, peer: NodeId, others: tuple[bytes, ...], now: Instant) -> None:
         if self._asked.pop(peer, None) is None:
             raise PeerFault("told of peers without being asked")
         if len(others) > TOLD_MAX:
             raise PeerFault("told of too many peers at once")
-        for word in [self._word(raw, now) for raw in others]:
-            if word.node != self._start.me and word.until > now // MICROS_PER_MILLI:
-                self._peers.take_word(word)
+        for record in [self._record(raw) for raw in others]:
+            self._learn(record, now)

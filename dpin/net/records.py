@@ -55,8 +55,9 @@ class Record:
     addresses: tuple[str, ...] = ()  # of an address record
 
     def fresh(self, now: Instant) -> bool:
-        """Whether it still counts."""
-        return self.expires > now // MICROS_PER_MILLI
+        """Whether it counts: it has not ended, and was not written in what is the future here."""
+        left = self.expires - now // MICROS_PER_MILLI
+        return 0 < left <= LIFE_MILLIS + CLOCKS_APART_MILLIS
 
 
 def node_key(chain: ChainId, node: NodeId) -> Key:
@@ -84,31 +85,29 @@ def write_addresses(
 ) -> Record:
     """The record of where the owner of `key` answers."""
     body = AddressRecord(addresses[:ADDRESSES_PER_PEER_MAX], _ends(now))
-    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)), now)
+    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)))
 
 
 def write_provider(key: SigningKey, chain: ChainId, blob: BlobId, now: Instant) -> Record:
     """The record of the owner of `key` having a blob."""
     body = ProviderRecord(blob, _ends(now))
-    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)), now)
+    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)))
 
 
 def _ends(now: Instant) -> int:
     return now // MICROS_PER_MILLI + LIFE_MILLIS
 
 
-def read_record(chain: ChainId, raw: bytes, now: Instant) -> Record:
+def read_record(chain: ChainId, raw: bytes) -> Record:
     """Check a record of either kind; raises PeerFault for what its signer cannot have said.
 
-    One that has expired is no fault: ask it whether it is `fresh`.
+    One of another time is no fault, for a clock may be off, its own or ours: see `Record.fresh`.
     """
     if len(raw) > RECORD_BYTES_MAX:
         raise PeerFault(f"a record of {len(raw)} bytes, at most {RECORD_BYTES_MAX}")
     signed = open_signed(chain, RECORD_TAG, raw)
     signer = NodeId(signed.signer)
     body: Body = decode(Body, signed.body, RECORD_BYTES_MAX)
-    if body.expires > now // MICROS_PER_MILLI + LIFE_MILLIS + CLOCKS_APART_MILLIS:
-        raise PeerFault("a record that hardly ever expires")
     if isinstance(body, ProviderRecord):
         if len(body.blob) != ID_BYTES:
             raise PeerFault("a record of what is no blob")

@@ -173,14 +173,19 @@ def test_no_bytes_raise_or_are_kept(payload: bytes) -> None:
     assert len(node.shelf) == 0
 
 
-def test_records_of_anothers_addresses_or_that_never_expire_are_refused() -> None:
+def test_records_of_anothers_addresses_or_of_another_network_are_refused() -> None:
     with pytest.raises(PeerFault, match="not its signer's"):
         write_addresses(KEYS[0], CHAIN, (address(KEYS[1].node_id),), NOW)
-    ahead = after(NOW, seconds(86_400))
-    with pytest.raises(PeerFault, match="hardly ever"):
-        read_record(CHAIN, own(KEYS[0], ahead).raw, NOW)
     with pytest.raises(PeerFault, match="not the signer's"):
-        read_record(ChainId(bytes([1]) * 32), own(KEYS[0]).raw, NOW)
+        read_record(ChainId(bytes([1]) * 32), own(KEYS[0]).raw)
+
+
+def test_a_record_from_the_future_is_not_kept_and_nobody_is_blamed_for_a_clock() -> None:
+    node = Directory(KEYS[0].node_id, CHAIN, lambda _: ())
+    ahead = own(KEYS[2], after(NOW, seconds(86_400)))
+    effects = node.step(Received(KEYS[2].node_id, encode(Put(1, (ahead.raw,)))), NOW)
+    assert [type(effect) for effect in effects] == [Send]
+    assert len(node.shelf) == 0
 
 
 def test_a_record_that_has_expired_is_neither_kept_nor_found() -> None:

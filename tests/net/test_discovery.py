@@ -299,7 +299,7 @@ def test_a_node_that_moves_tells_all_its_peers_by_a_newer_record() -> None:
     sent = [effect for effect in machine.step(PeerUp(node(BOB)), NOW) if isinstance(effect, Send)]
     later = after(NOW, Micros(MICROS_PER_SECOND))
     sent += [e for e in machine.step(Moved((address(ME, 9),)), later) if isinstance(e, Send)]
-    records = [read_record(CHAIN, decode(AskPeers, e.payload).mine, NOW) for e in sent]
+    records = [read_record(CHAIN, decode(AskPeers, e.payload).mine) for e in sent]
     assert [one.addresses for one in records] == [(address(ME),), (address(ME, 9),)]
     assert records[0].expires < records[1].expires
 
