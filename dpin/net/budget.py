@@ -55,6 +55,13 @@ DIRECTORY_DIALS: Final = Rate(burst=32, per_second=1)  # of ours, to whom peers 
 DIRECTORY_SEEKS: Final = Rate(burst=1024, per_second=256)
 GOSSIP_MESSAGES: Final = Rate(burst=256, per_second=32)  # by one author, over all topics
 
+INVALID_WEIGHT: Final = 10.0  # of one announcement that is not valid, in its bringer's score
+GREYLIST_SCORE: Final = -80.0  # below it nothing is read; half of it: no announcement is taken
+COLOCATED_MAX: Final = 8  # peers at one IP address; what is above counts squared
+IDLE_ANNOUNCEMENTS_MAX: Final = 64  # that a peer of the mesh may let pass without bringing one
+IHAVE_IDS_MAX: Final = 256  # of one list
+GIVEN_AGAIN_MAX: Final = 3  # times that one peer is given one announcement for the asking
+
 BULK_PENDING_PER_IP_MAX: Final = 8  # bulk sockets that have not shown a ticket
 BULK_PENDING_MAX: Final = 64
 BULK_LINKS_MAX: Final = 32  # bulk sockets at once; each may hold 1 MiB in either direction

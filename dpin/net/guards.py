@@ -9,7 +9,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 import trio
@@ -23,8 +22,6 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection import swarm_connection
 from libp2p.network.swarm import Swarm
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pb.rpc_pb2 import Message
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as Noise
@@ -41,8 +38,6 @@ from dpin.net.budget import (
 )
 from dpin.net.contained import Contained, Report, root_of
 
-MESHSUB: Final = TProtocol("/meshsub/1.1.0")
-RPC_BYTES_MAX: Final = 256 << 10
 DIAL_SECONDS: Final = 10.0
 UPGRADE_SECONDS: Final = 5.0
 
@@ -170,35 +165,6 @@ def secure_host(seed: bytes, connections_max: int) -> IHost:
     dial_nobody(libp2p.get_network())
     lift_resource_manager(libp2p)
     return libp2p
-
-
-def quiet_pubsub(libp2p: IHost) -> tuple[Pubsub, GossipSub]:
-    """G1, G2: its spam protection drops our own messages; its adaptation slows the heartbeat."""
-    router = GossipSub(
-        protocols=[MESHSUB],
-        degree=6,
-        degree_low=4,
-        degree_high=12,
-        heartbeat_interval=1,
-        spam_protection_enabled=False,
-        adaptive_gossip_enabled=False,
-        eclipse_protection_enabled=False,
-    )
-    pubsub = Pubsub(
-        libp2p,
-        router,
-        strict_signing=True,
-        msg_id_constructor=content_id,
-        max_inbound_rpc_size=RPC_BYTES_MAX,
-    )
-    return pubsub, router
-
-
-def content_id(message: Message) -> bytes:
-    """G4: a message is what its author says, not how often: a restart reuses no number."""
-    topics = "\0".join(message.topicIDs).encode()
-    parts = (message.from_id, topics, message.data)
-    return sha256(b"".join(len(part).to_bytes(4) + part for part in parts)).digest()
 
 
 def end_threads(pubsub: Pubsub) -> None:

@@ -17,9 +17,6 @@ import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pb.rpc_pb2 import RPC
-from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
@@ -36,6 +33,7 @@ from dpin.net.contained import Contained, one_line, root_of
 from dpin.net.dialling import Dialler, parsed
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
+from dpin.net.mesh import MESHSUB, Ears, Mesh, Speaker
 from dpin.net.network import (
     ASK,
     BLOB,
@@ -226,17 +224,8 @@ def addresses_of(libp2p: IHost) -> list[str]:
     return sorted(set(found))
 
 
-def _count_gossip(board: Switchboard, pubsub: Pubsub) -> None:
-    plain = pubsub.write_msg
-
-    async def write_msg(stream: INetStream, rpc: RPC) -> bool:
-        node = node_of(stream.muxed_conn.peer_id.to_bytes())
-        if node is not None:
-            board.count(node).gossip_out += rpc.ByteSize()
-        written: bool = await plain(stream, rpc)
-        return written
-
-    pubsub.write_msg = write_msg
+def _gossiped(board: Switchboard, node: NodeId, size: int) -> None:
+    board.count(node).gossip_out += size
 
 
 @asynccontextmanager
@@ -315,11 +304,12 @@ def _assemble(
     nursery: trio.Nursery,
     events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]],
     plan: Plan,
-) -> tuple[_Inside, tuple[Pubsub, GossipSub]]:
+) -> tuple[_Inside, tuple[Speaker, Mesh]]:
     send, receive = events
     swarm = libp2p.get_network()
-    pubsub, router = guards.quiet_pubsub(libp2p)
     board = Switchboard(partial(_open_stream, libp2p), partial(_drop, libp2p), nursery, send)
+    mesh = Mesh()
+    pubsub = Speaker(libp2p, mesh, Ears(board.wiring.complain, partial(_gossiped, board)))
     exchanges = {
         protocol: Exchange(
             partial(board.open, protocol),
@@ -339,8 +329,7 @@ def _assemble(
     libp2p.set_stream_handler(CONTROL, intake.on_control)
     for protocol, exchange in exchanges.items():
         libp2p.set_stream_handler(protocol, partial(intake.on_question, exchange))
-    libp2p.set_stream_handler(guards.MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
-    _count_gossip(board, pubsub)
+    libp2p.set_stream_handler(MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     inside = _Inside(
         libp2p=libp2p,
         nursery=nursery,
@@ -350,9 +339,9 @@ def _assemble(
         announcer=announcer,
         porter=porter,
         routes=routes,
-        observer=HostObserver(board, intake, announcer, lambda: router.mesh),
+        observer=HostObserver(board, intake, announcer, pubsub),
     )
-    return inside, (pubsub, router)
+    return inside, (pubsub, mesh)
 
 
 async def _one_task(options: HostOptions, opened: trio.MemorySendChannel[Host]) -> None:

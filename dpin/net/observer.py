@@ -1,8 +1,8 @@
 """What a real host knows of its connections besides what is carried on them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sized
-from typing import Final
+from collections.abc import Mapping, Sized
+from typing import Final, Protocol
 
 from dpin.base.ids import NodeId
 from dpin.net.connection import Connection
@@ -13,6 +13,20 @@ DIRECT: Final = "direct"
 RELAY: Final = "relay"
 
 
+class Router(Protocol):
+    """The part of libp2p's router that is looked at."""
+
+    mesh: Mapping[str, Sized]
+
+
+class Pubsub(Protocol):
+    """The part of `dpin.net.mesh.Speaker` that is looked at."""
+
+    router: Router
+    invalid: int
+    greylisted: int
+
+
 class HostObserver:
     """See `dpin.net.network.Observer`."""
 
@@ -21,12 +35,12 @@ class HostObserver:
         board: Switchboard,
         intake: Intake,
         announcer: Announcer,
-        mesh: Callable[[], Mapping[str, Sized]],
+        pubsub: Pubsub,
     ) -> None:
         self._board = board
         self._intake = intake
         self._announcer = announcer
-        self._mesh = mesh
+        self._pubsub = pubsub
 
     def seen_at(self, peer: NodeId) -> str:
         """The IP address of its direct connection."""
@@ -49,12 +63,14 @@ class HostObserver:
         found: Counter[str] = Counter(self._board.lost())
         found["gossip-not-taken"] = self._announcer.undelivered
         found["gossip-over-budget"] = self._announcer.over_budget
+        found["gossip-invalid"] = self._pubsub.invalid
+        found["gossip-greylisted"] = self._pubsub.greylisted
         found["streams-over-budget"] = self._intake.refused
         return dict(sorted(found.items()))
 
     def mesh(self) -> Mapping[str, int]:
         """By topic."""
-        return {topic: len(peers) for topic, peers in sorted(self._mesh().items())}
+        return {topic: len(peers) for topic, peers in sorted(self._pubsub.router.mesh.items())}
 
     def _connection(self, peer: NodeId) -> Connection | None:
         link = self._board.links.get(peer)
