@@ -1,15 +1,18 @@
-"""Sealed files: contents that only the nodes named can read, wherever they are kept or sent."""
+"""Files by their content: kept in the node's store, fetched from others, sealed."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpin.cli.options import HomeOption, group, say
+from dpin.cli.options import HomeOption, JsonOption, group, say, show
 
-blob = group("Seal files for named nodes, and open what was sealed for this one.")
+blob = group("Keep files in the node's store, fetch them from other nodes, seal them for readers.")
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file to read.")]
+BlobArgument = Annotated[
+    str, typer.Argument(metavar="BLOB", help="A blob's id, or its beginning where it is here.")
+]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Written; it must be new.")]
 
 
@@ -45,3 +48,93 @@ def unseal(file: FileArgument, *, out: OutOption, home: HomeOption = None) -> No
     with new_file(out) as opened:
         length = open_into(seed, file, opened)
     say(f"opened {length:,} bytes in {out}")
+
+
+@blob.command()
+def put(
+    file: FileArgument,
+    *,
+    pin: Annotated[
+        bool, typer.Option("--pin/--no-pin", help="Keep it until it is unpinned, whatever comes.")
+    ] = True,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy a file into the node's store, for every node to fetch; prints its id."""
+    from dpin.cli.link import connect, show_view
+    from dpin.node.blobviews import PutRequest
+
+    with connect(home) as node:
+        view = node.blobs.put(PutRequest(path=str(file.resolve()), pin=pin))
+    show_view("blob", view) if json else show(view.blob)
+
+
+@blob.command()
+def get(
+    blob_id: Annotated[str, typer.Argument(metavar="BLOB", help="Its id: 64 hex digits.")],
+    *,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="NODE", help="From this node; repeatable. Else from all."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Copy it there as well.")
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep it until it is unpinned.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show its course, hop by hop.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch a blob into the node's store, or go on with it. Ctrl-C keeps what has come."""
+    from dpin.cli.blobpictures import copied, course_text, fetched
+    from dpin.cli.link import connect, show_view
+    from dpin.client.errors import ClientError
+    from dpin.node.blobviews import FetchRequest
+
+    with connect(home) as node:
+        view = fetched(node, blob_id, FetchRequest(sources=source or []))
+        if view.blob.state == "here" and pin:
+            view.blob = node.blobs.pin(blob_id, pinned=True)
+    if json:
+        show_view("fetch", view)
+    elif trace:
+        show(course_text(view))
+    if view.blob.state != "here":
+        why = view.blob.reason or view.blob.state
+        raise ClientError("no-result", why, f"go on with what is here: dpin blob get {blob_id}")
+    if out is not None:
+        copied(view.blob, out)
+    if not json and not trace:
+        show(str(out or view.blob.path))
+
+
+@blob.command(name="list")
+def show_blobs(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """List what is in the node's store, the longest unused first: that makes room."""
+    from dpin.cli.blobpictures import blobs_text
+    from dpin.cli.link import connect, show_values
+
+    with connect(home) as node:
+        blobs = node.blobs.listed()
+    show_values("blobs", {"blobs": blobs}) if json else show(blobs_text(blobs))
+
+
+@blob.command(name="pin")
+def keep(blob_id: BlobArgument, *, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Keep a blob until it is unpinned, over restarts, however full the store is."""
+    _pin(blob_id, home, pinned=True, json=json)
+
+
+@blob.command()
+def unpin(blob_id: BlobArgument, *, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Let a blob go when there is need of its room."""
+    _pin(blob_id, home, pinned=False, json=json)
+
+
+def _pin(blob_id: str, home: str | None, *, pinned: bool, json: bool) -> None:
+    from dpin.cli.blobpictures import blobs_text
+    from dpin.cli.link import connect, show_view
+
+    with connect(home) as node:
+        view = node.blobs.pin(blob_id, pinned=pinned)
+    show_view("blob", view) if json else show(blobs_text([view]))

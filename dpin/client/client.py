@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from dpin.base.errors import Misuse
+from dpin.client.blobs import NodeBlobs
 from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
@@ -252,6 +253,7 @@ class Client(_Pictures, _Logs, _Commands, _Purse, _Validators, _Watching):
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:
         super().__init__(Connection(url or find_url(home)))
+        self.blobs = NodeBlobs(self._connection)
 
     def __enter__(self) -> Self:
         """Use it for a while."""

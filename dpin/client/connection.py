@@ -98,9 +98,9 @@ class Connection:
         parts = _decoded(self._request("GET", path), dict[str, msgspec.Raw])
         return msgspec.json.decode(parts.get(name, msgspec.Raw(b"[]")), type=list[kind])  # type: ignore[valid-type]
 
-    def post(self, path: str, body: object, kind: type[T]) -> T:
-        """Ask for something to be done."""
-        return _decoded(self._request("POST", path, body), kind)
+    def post(self, path: str, body: object, kind: type[T], seconds: float = DO_SECONDS) -> T:
+        """Ask for something to be done; it may take so long."""
+        return _decoded(self._request("POST", path, body, seconds), kind)
 
     def delete(self, path: str, kind: type[T]) -> T:
         """Ask for something to end."""
@@ -123,10 +123,12 @@ class Connection:
                 failures += 1
                 time.sleep(_PAUSE_SECONDS * failures)
 
-    def _request(self, method: str, path: str, body: object = None) -> bytes:
+    def _request(
+        self, method: str, path: str, body: object = None, seconds: float = DO_SECONDS
+    ) -> bytes:
         content = None if method != "POST" else msgspec.json.encode(body)
         headers = {"content-type": "application/json"} if content is not None else {}
-        timeout = ASK_SECONDS if method == "GET" else DO_SECONDS
+        timeout = ASK_SECONDS if method == "GET" else seconds
         try:
             answer = self._http.request(
                 method, path, content=content, headers=headers, timeout=timeout

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from dpin.base.errors import Misuse, Unavailable
 from dpin.gateway.api import application
+from dpin.gateway.blobs import blob_routes
 from dpin.node.control import Control
 from dpin.node.status import LogEntry
 
@@ -49,9 +50,8 @@ async def serve(
 
     Raises Unavailable where it cannot listen at the start.
     """
-    app = application(
-        control, [Route("/api/v1/jobs/{job}/log", LogStream(control), methods=["GET"])]
-    )
+    log = Route("/api/v1/jobs/{job}/log", LogStream(control), methods=["GET"])
+    app = application(control, [log, *blob_routes(control.blobs)])
     doors = _Doors(port, task_status)
     while True:
         failed = ""

@@ -6,8 +6,8 @@ connection is relayed, the same questions and chunks go over libp2p streams.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -47,6 +47,8 @@ ANSWER_SECONDS: Final = 20.0  # for a question over a libp2p stream
 CHUNK_SECONDS: Final = 60.0  # for a chunk over a libp2p stream
 ERRORS_KEPT: Final = 50
 
+Watcher = Callable[[NodeId, str], None]
+
 
 @dataclass(frozen=True, slots=True)
 class BulkOptions:
@@ -79,11 +81,13 @@ class BulkPlane:
         self.node_id = network.node_id
         self._network = network
         self._library: Library | None = None
+        self._watchers: list[Watcher] = []
         self._around = Around(
             answerer=self,
             inward=Pace(options.download, options.download_each),
             outward=Pace(options.upload, options.upload_each),
             complain=self._complain,
+            step=self._step,
         )
         self.sockets = Sockets(network, self._around, self._ask_by_stream, self._note)
 
@@ -93,6 +97,19 @@ class BulkPlane:
     def _complain(self, peer: NodeId, reason: str) -> None:
         self.errors.append(reason)
         self._network.beside.complain(peer, reason)
+
+    def _step(self, peer: NodeId, what: str) -> None:
+        for tell in self._watchers:
+            tell(peer, what)
+
+    @contextmanager
+    def watched(self, tell: Watcher) -> Iterator[None]:
+        """Be told of each step on the way to sockets."""
+        self._watchers.append(tell)
+        try:
+            yield
+        finally:
+            self._watchers.remove(tell)
 
     # --- for whoever has blobs, or wants some ---
 

@@ -72,6 +72,7 @@ class Around:
     inward: Pace
     outward: Pace
     complain: Callable[[NodeId, str], None]  # about a peer
+    step: Callable[[NodeId, str], None]  # on the way to a socket, for whoever traces
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ class Sockets:
         self.tickets = Tickets()
         self.door = Door(self.tickets, self._run)
         self._network = network
+        self._step = around.step
         self.standing = Standing(network, around, report)
         self._ask = ask
         self._report = report
@@ -122,9 +123,12 @@ class Sockets:
         try:
             try:
                 await self._dial(peer)
-            except Unavailable:
+            except Unavailable as error:
+                self._step(peer, f"no way to its bulk port, it is asked to dial: {error}")
                 await self._be_dialled(peer)
+            self._step(peer, "a bulk socket stands")
         except (Unavailable, PeerFault) as error:
+            self._step(peer, f"no bulk socket, streams of libp2p are used: {error}")
             self.counts.failed += 1
             self._report(error)
             now = trio.current_time()
@@ -133,9 +137,11 @@ class Sockets:
 
     async def _dial(self, peer: NodeId) -> None:
         salt = urandom(SECRET_BYTES)
+        self._step(peer, "asked for a ticket")
         ticket = await self._ask(peer, AskTicket(salt))
         if not isinstance(ticket, Ticket):
             raise PeerFault("answered another question than the one that was put")
+        self._step(peer, f"gave a ticket for its bulk port {ticket.port}, which is dialled")
         await self._connect(peer, ticket, salt)
         self.counts.dialled += 1
 

@@ -62,10 +62,10 @@ class Work:
         if index not in self.have and not self._sources.flying(index):
             self._queue.put(index)
 
-    def replace_slow(self, now: Instant) -> bool:
+    def replace_slow(self, now: Instant) -> Sequence[NodeId]:
         """What a stalled source was asked for may be asked of others; its answers still count.
 
-        Whether there was one.
+        Who these are; some are dropped.
         """
         stalled = list(self._sources.stalled(now))
         for peer in stalled:
@@ -76,7 +76,7 @@ class Work:
                     self._queue.put(index)
             if source.strike():
                 self.drop(peer)
-        return bool(stalled)
+        return stalled
 
     def hand_out(self, now: Instant) -> Iterator[tuple[NodeId, int]]:
         """One chunk of each source in turn, until their windows or the total are full."""

@@ -105,6 +105,14 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Stalled:
+    """A source let others wait: what it was asked for is asked of others too."""
+
+    peer: NodeId
+    dropped: bool  # it is asked for nothing more
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """All of the blob is here."""
 
@@ -117,7 +125,7 @@ class GaveUp:
 
 
 Event = Begin | Answered | Landed | Failed | Denied | Lied | SourceFound | Tick
-Effect = Request | Known | Done | GaveUp | Blame | Wake
+Effect = Request | Known | Stalled | Done | GaveUp | Blame | Wake
 
 
 class Fetch:
@@ -177,9 +185,11 @@ class Fetch:
         return []
 
     def _look(self, now: Instant) -> Iterable[Effect]:
-        if self._work.replace_slow(now):
+        stalled = self._work.replace_slow(now)
+        if stalled:
             self._last_reason = "it was slow"
-        return [Wake(after(now, LOOK))]
+        told = [Stalled(peer, dropped=peer not in self._sources) for peer in stalled]
+        return [*told, Wake(after(now, LOOK))]
 
     # --- what came ---
 

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from dpin.node.blobviews import Blobs
 from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
@@ -251,3 +252,8 @@ class Watching(Protocol):
 
 class Control(Pictures, Commands, Purse, Validation, Watching, Protocol):
     """A running node, as the gateway sees it."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """What lies in its store."""
+        ...

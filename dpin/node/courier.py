@@ -1,7 +1,7 @@
 """Blobs in and out: fetches what machines want, serves what they allow, counts what moved."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,27 +10,22 @@ from typing import Final, Protocol, assert_never
 
 import trio
 
-from dpin.base.blob import BlobManifest, chunk_length
+from dpin.base.blob import BlobManifest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId, NodeId, short
 from dpin.base.machine import Blame, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND
 from dpin.net.blobwire import (
     AskChunk,
-    AskHave,
-    AskManifest,
     BlobQuestion,
     Have,
     Manifest,
-    Refused,
-    Reply,
-    bits_of,
 )
 from dpin.net.bulk import BulkPlane
-from dpin.net.bulkasked import Denial, Land
-from dpin.net.bulkflow import Loan
+from dpin.net.bulkasked import Denial
+from dpin.net.course import Course
 from dpin.net.links import clock
-from dpin.net.sharing import FEW, IN_FLIGHT_MAX
+from dpin.net.sharing import IN_FLIGHT_MAX
 from dpin.net.transfer import (
     Answered,
     Begin,
@@ -46,7 +41,9 @@ from dpin.net.transfer import (
 from dpin.net.transfer import Effect as TransferEffect
 from dpin.net.transfer import Event as TransferEvent
 from dpin.net.transfer import Fetch as Plan
-from dpin.storage.blobs import BlobStore, Download
+from dpin.node.landing import Landing
+from dpin.node.lending import Lending
+from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import (
     SMALL_BYTES_MAX,
     Allow,
@@ -86,42 +83,66 @@ class Courier:
     def __init__(
         self, nursery: trio.Nursery, plane: BulkPlane, store: BlobStore, tell: Tell
     ) -> None:
-        self._nursery = nursery
+        self.nursery = nursery
+        self.store = store
+        self.lending = Lending(store)
         self._plane = plane
-        self._store = store
         self._tell = tell
-        self._readers: dict[BlobId, frozenset[NodeId] | None] = {}
-        self._purposes: dict[BlobId, Purpose] = {}
+        self._courses: dict[BlobId, Course] = {}  # of fetches that are traced
         self._fetching: set[BlobId] = set()
         self._turns = trio.CapacityLimiter(FETCHES_MAX)
-        self.catalogue: Catalogue | None = None
+        self._catalogue: Catalogue | None = None
         self.bytes_in = dict.fromkeys(Purpose, 0)
-        self.bytes_out = dict.fromkeys(Purpose, 0)
-        plane.serve(self)
+        plane.serve(self.lending)
 
     def perform(self, effect: StoreEffect) -> None:
         """Do what a machine asks; what comes of it is told later."""
         match effect:
             case Fetch(blob):
-                self._purposes[blob] = effect.purpose
+                self.lending.purposes[blob] = effect.purpose
                 if blob not in self._fetching:
                     self._fetching.add(blob)
-                    self._nursery.start_soon(self._fetch, effect)
+                    self.nursery.start_soon(self._fetch, effect)
             case Keep():
-                self._nursery.start_soon(self._keep, effect)
+                self.nursery.start_soon(self._keep, effect)
             case KeepData():
-                self._nursery.start_soon(self._keep_data, effect)
+                self.nursery.start_soon(self._keep_data, effect)
             case Allow(blob, readers):
-                self._allow(blob, readers)
+                self.lending.allow(blob, readers)
             case Discard(paths):
-                self._nursery.start_soon(_discard, paths)
+                self.nursery.start_soon(_discard, paths)
             case _:
                 assert_never(effect)
 
-    def _allow(self, blob: BlobId, readers: frozenset[NodeId] | None) -> None:
-        """Let more peers read; what everybody may read stays so."""
-        before = self._readers.get(blob, frozenset())
-        self._readers[blob] = None if readers is None or before is None else before | readers
+    @property
+    def bytes_out(self) -> dict[Purpose, int]:
+        """What others got, by purpose."""
+        return self.lending.bytes_out
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The directory of all nodes, once there is one."""
+        return self._catalogue
+
+    @catalogue.setter
+    def catalogue(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        for blob in self.store.pins.public():
+            catalogue.provide(blob)
+
+    def publish(self, blob: BlobId) -> None:
+        """Give a blob to everybody, and say so."""
+        self.lending.allow(blob, None)
+        _provide(self.catalogue, blob, Purpose.MODEL, public=True)
+
+    async def traced(self, wanted: Fetch, course: Course) -> StoreEvent:
+        """Fetch now, beside what machines want, and note how it goes."""
+        self._courses[wanted.blob] = course
+        try:
+            with self._plane.watched(lambda peer, what: course.step(clock(), peer, what)):
+                return await self._fetched(wanted)
+        finally:
+            self._courses.pop(wanted.blob, None)
 
     # --- in ---
 
@@ -137,13 +158,13 @@ class Courier:
         blob = wanted.blob
         try:
             # Whoever fetches it too may have the parts that are here.
-            self._allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
-            if not self._store.has(blob):
+            self.lending.allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
+            if not self.store.has(blob):
                 await self._download_from_any(wanted)
-                _provide(self.catalogue, blob, wanted.purpose, self._readers.get(blob))
-            path = self._store.path(blob)
+                _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
+            path = self.store.path(blob)
             data = b""
-            if self._store.manifest(blob).length <= SMALL_BYTES_MAX:
+            if self.store.manifest(blob).length <= SMALL_BYTES_MAX:
                 data = await trio.Path(path).read_bytes()
             return Fetched(blob, str(path), data)
         except (Unavailable, PeerFault, OSError) as error:
@@ -167,14 +188,14 @@ class Courier:
         sources = [peer for peer in wanted.sources if peer != me]
         manifest = await self._run(Plan(wanted.blob, sources), wanted, None)
         assert manifest is not None, "the first plan ends with the manifest"
-        with await self._store.begin(manifest) as download:
+        with await self.store.begin(manifest) as download:
             start = int.from_bytes(me[:4])
             plan = Plan(wanted.blob, sources, manifest, download.present, start)
-            await self._run(plan, wanted, _Landing(manifest, download))
+            await self._run(plan, wanted, Landing(manifest, download))
             await download.finish()
 
     async def _run(
-        self, plan: Plan, wanted: Fetch, landing: "_Landing | None"
+        self, plan: Plan, wanted: Fetch, landing: "Landing | None"
     ) -> BlobManifest | None:
         """Questions out, answers in, until the plan is done; raises Unavailable if it gives up.
 
@@ -182,6 +203,7 @@ class Courier:
         """
         news, events = trio.open_memory_channel[TransferEvent](NEWS_MAX)
         await news.send(Begin())
+        course = self._courses.get(wanted.blob)
         async with trio.open_nursery() as asking:
             ask = partial(asking.start_soon, self._ask, (wanted.purpose, landing), news)
             run = _Run(ask, self._tell)
@@ -191,7 +213,7 @@ class Courier:
                     event = await events.receive()
                 if landing is not None and landing.refusal:
                     run.reason, run.ended = landing.refusal, True
-                for effect in plan.step(event, clock()):
+                for effect in _stepped(plan, event, course):
                     await run.take(effect)
             asking.cancel_scope.cancel()
         if run.reason:
@@ -200,7 +222,7 @@ class Courier:
 
     async def _ask(
         self,
-        into: "tuple[Purpose, _Landing | None]",
+        into: "tuple[Purpose, Landing | None]",
         news: trio.MemorySendChannel[TransferEvent],
         request: Request,
     ) -> None:
@@ -217,7 +239,7 @@ class Courier:
         await news.send(event)
 
     async def _answered(
-        self, into: "tuple[Purpose, _Landing | None]", peer: NodeId, question: BlobQuestion
+        self, into: "tuple[Purpose, Landing | None]", peer: NodeId, question: BlobQuestion
     ) -> TransferEvent:
         purpose, landing = into
         if not isinstance(question, AskChunk):
@@ -232,94 +254,24 @@ class Courier:
         self.bytes_in[purpose] += landing.landed(question.index)
         return Landed(peer, question.index)
 
-    # --- out: see dpin.net.bulklink.Library ---
-
-    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
-        """What a blob consists of, or what is here of it."""
-        blob = BlobId(question.blob)
-        try:
-            self._check_reader(peer, blob)
-            if isinstance(question, AskHave):
-                return Have(bits_of(self._store.reader(blob).here()))
-            return Manifest(self._store.manifest(blob))
-        except Unavailable as error:
-            return Refused(str(error))
-
-    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
-        """A chunk."""
-        blob = BlobId(question.blob)
-        self._check_reader(peer, blob)
-        loan = self._store.reader(blob).loan(question.index)
-        return _Counted(loan, self.bytes_out, self._purposes.get(blob, Purpose.MODEL))
-
-    def _check_reader(self, peer: NodeId, blob: BlobId) -> None:
-        readers = self._readers.get(blob, frozenset())
-        if readers is not None and peer not in readers:
-            raise Unavailable("not here, or not for you")
-
     # --- keeping ---
 
     async def _keep(self, wanted: Keep) -> None:
         try:
-            blob = await self._store.add_file(Path(wanted.path))
+            blob = await self.store.add_file(Path(wanted.path))
         except Unavailable as error:
             await self._tell(Missing(BlobId(b""), f"{wanted.path}: {error}"))
             return
-        self._purposes[blob] = wanted.purpose
-        self._allow(blob, wanted.readers)
-        _provide(self.catalogue, blob, wanted.purpose, self._readers.get(blob))
+        self.lending.purposes[blob] = wanted.purpose
+        self.lending.allow(blob, wanted.readers)
+        _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
         await self._tell(Kept(wanted.path, blob))
 
     async def _keep_data(self, wanted: KeepData) -> None:
         with suppress(Unavailable):  # Whoever needs it will not find it, and says so.
-            blob = await self._store.add_bytes(wanted.data)
-            self._purposes[blob] = wanted.purpose
-            self._allow(blob, None)
-
-
-class _Counted:
-    """A loan whose bytes are counted when it is settled."""
-
-    def __init__(self, loan: Loan, counts: dict[Purpose, int], purpose: Purpose) -> None:
-        self._loan = loan
-        self._counts = counts
-        self._purpose = purpose
-        self._length = 0
-
-    def read(self, into: memoryview) -> int:
-        self._length = self._loan.read(into)
-        return self._length
-
-    async def settle(self) -> None:
-        self._counts[self._purpose] += self._length
-        await self._loan.settle()
-
-
-class _Landing:
-    """Where the chunks of one fetch go."""
-
-    def __init__(self, manifest: BlobManifest, download: Download) -> None:
-        self.refusal = ""  # of the disk: it ends the fetch
-        self.many = len(manifest.chunks) > FEW
-        self._manifest = manifest
-        self._download = download
-
-    def land(self, index: int) -> Land:
-        """What to do with a chunk, in a thread."""
-
-        def land(data: memoryview) -> None:
-            try:
-                self._download.land(index, data)
-            except OSError as error:
-                self.refusal = f"the disk refused: {error.strerror or error}"
-                raise Unavailable(self.refusal) from error
-
-        return land
-
-    def landed(self, index: int) -> int:
-        """It is there; its length."""
-        self._download.landed(index)
-        return chunk_length(self._manifest, index)
+            blob = await self.store.add_bytes(wanted.data)
+            self.lending.purposes[blob] = wanted.purpose
+            self.lending.allow(blob, None)
 
 
 @dataclass(slots=True)
@@ -352,6 +304,17 @@ class _Run:
                 pass
 
 
+def _stepped(plan: Plan, event: TransferEvent, course: Course | None) -> Sequence[TransferEffect]:
+    """One step of a plan, with a note of it where that is wanted."""
+    now = clock()
+    effects = plan.step(event, now)
+    if course is not None:
+        course.took(event, now)
+        for effect in effects:
+            course.gave(effect, now)
+    return effects
+
+
 async def _discard(paths: tuple[str, ...]) -> None:
     for path in paths:
         with suppress(FileNotFoundError):
@@ -362,8 +325,9 @@ def _provide(
     catalogue: Catalogue | None,
     blob: BlobId,
     purpose: Purpose,
-    readers: frozenset[NodeId] | None,
+    *,
+    public: bool,
 ) -> None:
     """Tell of a blob that everybody may read, where that is of use."""
-    if catalogue is not None and purpose in PUBLIC and readers is None:
+    if catalogue is not None and purpose in PUBLIC and public:
         catalogue.provide(blob)

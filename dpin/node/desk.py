@@ -28,6 +28,7 @@ from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
 from dpin.net.address import to_tell
 from dpin.net.ask import Status
+from dpin.node.blobviews import Blobs
 from dpin.node.bulletin import Bulletin
 from dpin.node.control import (
     PayRequest,
@@ -68,6 +69,7 @@ from dpin.node.status import (
     TransferView,
     ValidatorsView,
 )
+from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
 from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
@@ -285,6 +287,15 @@ class Watchtower(Office):
 
 class Desk(Watchtower):
     """A running node; see dpin.node.control.Commands for what each method promises."""
+
+    def __init__(self, peer: Peer, around: Surroundings, bulletin: Bulletin) -> None:
+        super().__init__(peer, around, bulletin)
+        ties = Ties(
+            peers=around.host.peers,
+            named=self._lookout.named,
+            name=self._lookout.name,
+        )
+        self.blobs: Blobs = Storeroom(around.courier, ties)
 
     async def plan(self, request: SubmitRequest) -> PlanView:
         """A dry run."""

@@ -129,7 +129,7 @@ class Lookout:
         traffic = self.host.traffic().get(node, Traffic())
         return LinkView(
             node_id=node.hex(),
-            name=self._name(node),
+            name=self.name(node),
             path=self.host.observer.path(node),
             seen_at=self.host.observer.seen_at(node),
             version=known.version if known else "",
@@ -141,7 +141,8 @@ class Lookout:
             blame=met.blames,
         )
 
-    def _name(self, node: NodeId) -> str:
+    def name(self, node: NodeId) -> str:
+        """What a node calls itself, or the beginning of its id."""
         presence = self.seen.peers.get(node, Met()).presence
         return presence.name if presence else short(node)
 
@@ -150,7 +151,7 @@ class Lookout:
         around = {*self.host.peers(), *self.seen.peers, *self.seen.acquaintances.known}
         around |= {node for node in map(node_in, self.seen.tally.addresses) if node is not None}
         found = [node for node in sorted(around) if text and node.hex().startswith(text.lower())]
-        found = found or [node for node in sorted(around) if self._name(node) == text]
+        found = found or [node for node in sorted(around) if self.name(node) == text]
         if len(found) != 1:
             why = "more than one node goes" if found else "no node is known that goes"
             raise NotFound(f"{why} by {text[:64]!r}", fix="dpin net peers lists who is connected")
@@ -160,9 +161,9 @@ class Lookout:
         """Greet a connected peer so many times; raises NotFound, or Misuse where it is not."""
         node = self.named(text)
         if node not in self.host.peers():
-            raise Misuse(f"{self._name(node)} is not connected", fix=f"dpin net trace {text}")
+            raise Misuse(f"{self.name(node)} is not connected", fix=f"dpin net trace {text}")
         trips = [await self._round_trip(node) for _ in range(min(count, PINGS_MAX))]
-        return PingView(node_id=node.hex(), name=self._name(node), round_trips=trips)
+        return PingView(node_id=node.hex(), name=self.name(node), round_trips=trips)
 
     async def _round_trip(self, node: NodeId) -> int | None:
         began = trio.current_time()
@@ -176,7 +177,7 @@ class Lookout:
         if not fix:
             more, fix = await self._talk(node)
             steps += more
-        return TraceView(node_id=node.hex(), name=self._name(node), steps=steps, fix=fix)
+        return TraceView(node_id=node.hex(), name=self.name(node), steps=steps, fix=fix)
 
     async def _connect(self, node: NodeId) -> tuple[list[StepView], str]:
         if node in self.host.peers():

@@ -18,7 +18,9 @@ from dpin.base.crypto import blake3_digest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ID_BYTES, BlobId
 
-_NAME: Final = re.compile(r"([0-9a-f]{64})\.(manifest|data|part|new)")
+_NAME: Final = re.compile(r"([0-9a-f]{64})\.(manifest|data|part|pin|new)")
+_PUBLIC: Final = b"public\n"
+_PRIVATE: Final = b"private\n"
 
 
 @dataclass(slots=True)
@@ -31,7 +33,13 @@ class Held:
     proved: set[int] = field(default_factory=set)  # chunks hashed not long ago
     proved_stamp: tuple[int, int] = (0, 0)  # what the file looked like then
     proved_since: float = 0.0
-    users: int = 0  # pins, and downloads under way; above 0 it is never evicted
+    users: int = 0  # of its path, and downloads under way
+    pin: bool | None = None  # its owner's, and whether everybody may read it
+
+    @property
+    def stays(self) -> bool:
+        """Whether it must not be evicted."""
+        return self.users > 0 or self.pin is not None
 
     @property
     def size(self) -> int:
@@ -51,8 +59,8 @@ class Held:
         return self.present is not None and index in self.present
 
 
-class Files:
-    """The folder. Every call blocks; a name is only ever made from the 32 bytes of an id."""
+class Folder:
+    """Names, and small files. Every call blocks; a name is only made from the 32 bytes of an id."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,6 +76,41 @@ class Files:
     def part(self, blob: BlobId) -> Path:
         """The file of a blob with chunks missing; the gaps read as zeros."""
         return self._named(blob, "part")
+
+    def pin(self, blob: BlobId) -> bool | None:
+        """None without a pin; one that cannot be read lets nobody else read."""
+        path = self._named(blob, "pin")
+        return path.read_bytes() == _PUBLIC if path.exists() else None
+
+    def set_pin(self, blob: BlobId, *, public: bool | None) -> None:
+        """Write a pin, or with None take it away; durable when this returns."""
+        path = self._named(blob, "pin")
+        if public is None:
+            path.unlink(missing_ok=True)
+            self._sync_names()
+        else:
+            self._write_whole(path, blob, _PUBLIC if public else _PRIVATE)
+
+    def _write_whole(self, path: Path, blob: BlobId, content: bytes) -> None:
+        """A crash leaves the file as it was before, or as it is to be."""
+        new = self._named(blob, "new")
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        self._sync_names()
+
+    def _sync_names(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Files(Folder):
+    """What blobs consist of. Every call blocks."""
 
     def found(self) -> dict[BlobId, Held]:
         """What lies here, the oldest first; what an interrupted change left over is removed."""
@@ -86,7 +129,8 @@ class Files:
             if not whole:
                 self.reopen(blob)
             file = self.data(blob) if whole else self.part(blob)
-            held.append((file.stat().st_mtime_ns, blob, Held(manifest, whole)))
+            one = Held(manifest, whole, pin=self.pin(blob))
+            held.append((file.stat().st_mtime_ns, blob, one))
         return {blob: one for _age, blob, one in sorted(held, key=lambda item: item[:2])}
 
     def _manifest(self, blob: BlobId) -> BlobManifest | None:
@@ -106,13 +150,7 @@ class Files:
         with open(self.part(blob), "wb", opener=_private) as part:
             if manifest.length and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(part.fileno(), 0, manifest.length)
-        new = self._named(blob, "new")
-        with new.open("wb") as file:
-            file.write(encode(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._named(blob, "manifest"))
-        self._sync_names()
+        self._write_whole(self._named(blob, "manifest"), blob, encode(manifest))
 
     def write_chunk(self, blob: BlobId, index: int, data: bytes | memoryview) -> None:
         """Put a checked chunk in its place; durable only after `finish`."""
@@ -150,15 +188,8 @@ class Files:
 
     def remove(self, blob: BlobId) -> None:
         """Take every file of a blob away."""
-        for suffix in ("manifest", "data", "part", "new"):
+        for suffix in ("manifest", "data", "part", "pin", "new"):
             self._named(blob, suffix).unlink(missing_ok=True)
-
-    def _sync_names(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def read_into(path: Path, index: int, room: memoryview) -> tuple[int, int]:

@@ -1,15 +1,16 @@
 """Content-addressed files: models, shards, updates. Checked when they come and when they are read.
 
 A blob is two files named by the hexadecimal id: `ID.manifest`, and `ID.data` when it is whole or
-`ID.part` while chunks are missing. Which chunks of a part are there is never written down: they are
-hashed again when a download goes on, so a crash can leave no wrong answer.
+`ID.part` while chunks are missing; and `ID.pin` where its owner wants it to stay. Which chunks of a
+part are there is never written down: they are hashed again when a download goes on, so a crash can
+leave no wrong answer.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import trio
 
@@ -25,23 +26,10 @@ from dpin.base.blob import (
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId, short
 from dpin.storage.blobfiles import Files, Held, manifest_of_file, read_chunk, read_into
+from dpin.storage.ondisk import on_disk, refusal
+from dpin.storage.pins import Pins
 
 PROOF_SECONDS: Final = 600.0  # a chunk that was hashed is given out unhashed for so long
-
-T = TypeVar("T")
-
-
-async def _on_disk(work: Callable[[], T]) -> T:
-    """Do blocking work in a thread; what the disk refuses becomes Unavailable."""
-    try:
-        return await trio.to_thread.run_sync(work)
-    except OSError as error:
-        raise _refusal(error) from error
-
-
-def _refusal(error: OSError) -> Unavailable:
-    where = f" ({error.filename})" if error.filename else ""
-    return Unavailable(f"the disk refused: {error.strerror or error}{where}")
 
 
 class BlobStore:
@@ -58,14 +46,15 @@ class BlobStore:
         try:
             self._held = self._files.found()  # the longest unused first
         except OSError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
+        self.pins = Pins(self._files, self._held, self._changing)
 
     async def add_file(self, path: Path) -> BlobId:
         """Copy a file in; Unavailable where it cannot be read, changes, or has no room."""
-        manifest = await _on_disk(partial(manifest_of_file, path))
+        manifest = await on_disk(partial(manifest_of_file, path))
         with await self.begin(manifest) as download:
             for index in download.missing():
-                data = await _on_disk(partial(read_chunk, path, manifest, index))
+                data = await on_disk(partial(read_chunk, path, manifest, index))
                 try:
                     await download.write_chunk(index, data)
                 except PeerFault as error:
@@ -75,7 +64,7 @@ class BlobStore:
 
     async def add_bytes(self, data: bytes) -> BlobId:
         """Keep `data` as a blob."""
-        manifest = await _on_disk(partial(manifest_of, data))
+        manifest = await on_disk(partial(manifest_of, data))
         with await self.begin(manifest) as download:
             for index in download.missing():
                 start = index * CHUNK_BYTES
@@ -103,7 +92,7 @@ class BlobStore:
         return Reader(self._files, self._degrade, blob, self._used(blob))
 
     def pin(self, blob: BlobId) -> None:
-        """Keep a blob from eviction; one `unpin` for each. Pins end with the process."""
+        """Keep a blob from eviction while it is used; one `unpin` for each. See also `pins`."""
         self._used(blob).users += 1
 
     def unpin(self, blob: BlobId) -> None:
@@ -125,13 +114,13 @@ class BlobStore:
                 held = Held(manifest, whole=False, present=set())
                 await self._make_room(held.size)
                 try:
-                    await _on_disk(partial(self._files.create, blob, manifest))
+                    await on_disk(partial(self._files.create, blob, manifest))
                 except Unavailable:
-                    await _on_disk(partial(self._files.remove, blob))
+                    await on_disk(partial(self._files.remove, blob))
                     raise
                 self._held[blob] = held
             elif not held.whole and held.present is None:
-                held.present = await _on_disk(partial(self._files.good_chunks, blob, manifest))
+                held.present = await on_disk(partial(self._files.good_chunks, blob, manifest))
             held.users += 1
         return Download(self._files, self._changing, blob, held)
 
@@ -144,19 +133,19 @@ class BlobStore:
 
     async def _make_room(self, size: int) -> None:
         """Evict the longest unused until `size` fits; evicts nothing where that cannot be."""
-        kept = sum(held.size for held in self._held.values() if held.users)
+        kept = sum(held.size for held in self._held.values() if held.stays)
         if kept + size > self._quota_bytes:
             raise Unavailable(
                 f"disk quota of {self._quota_bytes} bytes: a blob of {size} does not fit "
                 f"beside {kept} in use"
             )
         while sum(held.size for held in self._held.values()) + size > self._quota_bytes:
-            unused = next((blob for blob, held in self._held.items() if not held.users), None)
+            unused = next((blob for blob, held in self._held.items() if not held.stays), None)
             if unused is None:
                 raise Unavailable("disk quota: what could have made room is in use by now")
             del self._held[unused]
             with trio.CancelScope(shield=True):  # Gone from the list is gone from the disk.
-                await _on_disk(partial(self._files.remove, unused))
+                await on_disk(partial(self._files.remove, unused))
 
     async def _degrade(self, blob: BlobId, held: Held) -> None:
         """Look at every chunk of a blob that gave a bad one, and keep the good as a part."""
@@ -164,9 +153,9 @@ class BlobStore:
             async with self._changing:
                 if self._held.get(blob) is not held:
                     return  # Evicted under the reader.
-                good = await _on_disk(partial(self._files.good_chunks, blob, held.manifest))
+                good = await on_disk(partial(self._files.good_chunks, blob, held.manifest))
                 if held.whole and len(good) < len(held.manifest.chunks):
-                    await _on_disk(partial(self._files.reopen, blob))
+                    await on_disk(partial(self._files.reopen, blob))
                     held.whole = False
                 held.present = good
 
@@ -197,7 +186,7 @@ class Reader:
         self._held.proved.discard(index)
         loan = self.loan(index)
         try:
-            return bytes(room[: await _on_disk(partial(loan.read, room))])
+            return bytes(room[: await on_disk(partial(loan.read, room))])
         finally:
             await loan.settle()
 
@@ -242,7 +231,7 @@ class Loan:
             self._damaged = True
             raise Unavailable(f"{self._path.stem} is damaged on this disk") from error
         except OSError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         return len(room)
 
     async def settle(self) -> None:
@@ -283,7 +272,7 @@ class Download:
 
     async def write_chunk(self, index: int, data: bytes) -> None:
         """Take one chunk; PeerFault where it is not the one, Unavailable where the disk is full."""
-        await _on_disk(partial(self.land, index, memoryview(data)))
+        await on_disk(partial(self.land, index, memoryview(data)))
         self.landed(index)
 
     def land(self, index: int, data: memoryview) -> None:
@@ -309,7 +298,7 @@ class Download:
             if self.missing():
                 raise Unavailable(f"blob {short(self.blob)} lacks {len(self.missing())} chunks")
             if not self._held.whole:
-                stamp = await _on_disk(partial(self._files.finish, self.blob))
+                stamp = await on_disk(partial(self._files.finish, self.blob))
                 for index in self._held.present or ():
                     self._held.prove(index, stamp)
                 self._held.proved_since = trio.current_time()

@@ -24,6 +24,7 @@ from dpin.node.control import (
 )
 from dpin.node.status import LogEntry
 from tests.support.api_server import api_server
+from tests.support.fake_blobs import BLOB
 from tests.support.fake_control import (
     NODE_ID,
     FakeControl,
@@ -52,6 +53,11 @@ SCHEMAS = {
     "net peers": "links",
     "net ping swift-yak": "ping",
     "net trace swift-yak": "trace",
+    "blob list": "blobs",
+    f"blob get {BLOB}": "fetch",
+    f"blob get {BLOB} --trace --pin": "fetch",
+    "blob pin cdcd": "blob",
+    "blob unpin cdcd": "blob",
     f"net invite --grant 5 --to {NODE_ID}": "invite",
     "version": "version",
     "config show": "config",

@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from dpin.gateway.api import application
+from dpin.gateway.blobs import blob_routes
+from dpin.node.blobviews import FetchRequest, PinRequest, PutRequest
 from dpin.node.control import (
     InviteRequest,
     PayRequest,
@@ -25,7 +27,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
     page = (DOCS / "api.md").read_text()
-    for route in application(FakeControl(), []).routes:
+    control = FakeControl()
+    for route in application(control, blob_routes(control.blobs)).routes:
         path = str(getattr(route, "path", ""))
         methods: set[str] = getattr(route, "methods", set())
         assert any(f"`{method} {path}`" in page for method in methods), path
@@ -39,6 +42,9 @@ def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
         ValidatorRequest,
         PingRequest,
         TraceRequest,
+        PutRequest,
+        FetchRequest,
+        PinRequest,
     ):
         for field in msgspec.structs.fields(request):
             assert f"`{field.name}`" in page, field.name

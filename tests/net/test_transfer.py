@@ -31,6 +31,7 @@ from dpin.net.transfer import (
     Lied,
     Request,
     SourceFound,
+    Stalled,
 )
 
 COUNT = 40
@@ -216,6 +217,7 @@ def test_a_slow_source_is_replaced_and_does_not_hold_up_the_end() -> None:
     made = world(Peer(), Peer(micros=100_000_000))
     assert made.play(fetch_from(made)) == Done()
     assert made.now < 2 * PATIENCE
+    assert {effect.peer for effect in made.said if isinstance(effect, Stalled)} == {node(1)}
 
 
 def test_a_source_that_is_slow_alone_is_waited_for() -> None:

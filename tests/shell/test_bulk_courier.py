@@ -12,7 +12,9 @@ from dpin.base.blob import CHUNK_BYTES
 from dpin.base.ids import BlobId
 from dpin.base.machine import Blame
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
+from dpin.net.course import Course
 from dpin.net.host import Host, HostOptions, open_host
+from dpin.net.links import clock
 from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
@@ -113,3 +115,21 @@ async def test_a_source_that_goes_away_half_way_leaves_a_part_that_is_gone_on_wi
         taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
         assert isinstance(await taker.next(), Fetched)
         assert taker.courier.bytes_in[Purpose.MODEL] == len(DATA) - 4 * CHUNK_BYTES
+
+
+async def test_the_course_of_a_fetch_names_tickets_sockets_and_what_each_source_gave(
+    tmp_path: Path,
+) -> None:
+    async with places(tmp_path, 3) as (taker, *givers):
+        for giver in givers:
+            blob = await giver.keep(tmp_path / "file")
+        sources = tuple(giver.host.node_id for giver in givers)
+        course = Course(clock())
+        with trio.fail_after(PATIENCE_SECONDS):
+            end = await taker.courier.traced(Fetch(blob, sources, Purpose.MODEL), course)
+        assert isinstance(end, Fetched)
+        assert sum(share.bytes for share in course.shares.values()) == len(DATA)
+        for peer in sources:
+            told = [hop.what for hop in course.hops if hop.peer == peer]
+            ticket, gave = told.index("asked for a ticket"), told.index("gave its first chunk")
+            assert ticket < told.index("a bulk socket stands") < gave

@@ -28,6 +28,7 @@ from dpin.node.control import (
     ValidatorRequest,
 )
 from dpin.node.jobfile import TrainJob, read_job
+from tests.support.fake_blobs import FakeBlobs
 from tests.support.witnessed import sample
 
 Data = dict[str, str | float | None]
@@ -181,6 +182,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.on_stop: Callable[[], None] = lambda: None
         self.drained = False
         self.ledger = ledger_view()
+        self.blobs = FakeBlobs()
         self.movements = [movement_view(number) for number in range(1, 4)]
 
     def node(self) -> views.NodeView:

@@ -1,0 +1,60 @@
+"""Who may read which blob of this node, and what they got; see dpin.net.bulk.Library."""
+
+from dpin.base.errors import Unavailable
+from dpin.base.ids import BlobId, NodeId
+from dpin.net.blobwire import (
+    AskChunk,
+    AskHave,
+    AskManifest,
+    Have,
+    Manifest,
+    Refused,
+    Reply,
+    bits_of,
+)
+from dpin.net.bulkflow import Loan
+from dpin.node.landing import Counted
+from dpin.storage.blobs import BlobStore
+from dpin.storage.wanted import Purpose
+
+
+class Lending:
+    """Gives blobs to those who may have them. What is pinned for everybody, everybody may."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self.bytes_out = dict.fromkeys(Purpose, 0)
+        self.purposes: dict[BlobId, Purpose] = {}
+        self._store = store
+        self._readers: dict[BlobId, frozenset[NodeId] | None] = dict.fromkeys(store.pins.public())
+
+    def allow(self, blob: BlobId, readers: frozenset[NodeId] | None) -> None:
+        """Let more peers read; what everybody may read stays so."""
+        before = self._readers.get(blob, frozenset())
+        self._readers[blob] = None if readers is None or before is None else before | readers
+
+    def is_public(self, blob: BlobId) -> bool:
+        """Whether everybody may read it."""
+        return self._readers.get(blob, frozenset()) is None
+
+    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
+        """What a blob consists of, or what is here of it."""
+        blob = BlobId(question.blob)
+        try:
+            self._check_reader(peer, blob)
+            if isinstance(question, AskHave):
+                return Have(bits_of(self._store.reader(blob).here()))
+            return Manifest(self._store.manifest(blob))
+        except Unavailable as error:
+            return Refused(str(error))
+
+    def loan(self, peer: NodeId, question: AskChunk) -> Loan:
+        """A chunk."""
+        blob = BlobId(question.blob)
+        self._check_reader(peer, blob)
+        loan = self._store.reader(blob).loan(question.index)
+        return Counted(loan, self.bytes_out, self.purposes.get(blob, Purpose.MODEL))
+
+    def _check_reader(self, peer: NodeId, blob: BlobId) -> None:
+        readers = self._readers.get(blob, frozenset())
+        if readers is not None and peer not in readers:
+            raise Unavailable("not here, or not for you")
