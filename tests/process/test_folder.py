@@ -194,7 +194,7 @@ def test_a_file_put_on_one_node_is_fetched_by_another_and_its_pin_is_on_the_disk
     file.write_bytes(os.urandom(3 << 20) + b"end")
     blob = run(network.ada, "blob", "put", str(file)).stdout.strip()
     assert (network.ada.home.blobs / f"{blob}.pin").read_bytes() == b"public\n"
-    got = run(network.bob, "blob", "get", blob, "--out", str(out), "--trace")
+    got = run(network.bea, "blob", "get", blob, "--out", str(out), "--trace")
     assert got.returncode == 0, got.stderr
     assert out.read_bytes() == file.read_bytes()
     assert "all chunks are here" in got.stdout
