@@ -121,8 +121,8 @@ async def test_the_course_of_a_fetch_names_tickets_sockets_and_what_each_source_
     tmp_path: Path,
 ) -> None:
     async with places(tmp_path, 3) as (taker, *givers):
-        for giver in givers:
-            blob = await giver.keep(tmp_path / "file")
+        blob = await givers[0].keep(tmp_path / "file")
+        assert await givers[1].keep(tmp_path / "again") == blob
         sources = tuple(giver.host.node_id for giver in givers)
         course = Course(clock())
         with trio.fail_after(PATIENCE_SECONDS):
