@@ -93,6 +93,7 @@ class Courier:
         self._turns = trio.CapacityLimiter(FETCHES_MAX)
         self._catalogue: Catalogue | None = None
         self.bytes_in = dict.fromkeys(Purpose, 0)
+        self.bytes_out = self.lending.bytes_out
         plane.serve(self.lending)
 
     def perform(self, effect: StoreEffect) -> None:
@@ -113,11 +114,6 @@ class Courier:
                 self.nursery.start_soon(_discard, paths)
             case _:
                 assert_never(effect)
-
-    @property
-    def bytes_out(self) -> dict[Purpose, int]:
-        """What others got, by purpose."""
-        return self.lending.bytes_out
 
     @property
     def catalogue(self) -> Catalogue | None:

@@ -180,7 +180,7 @@ class Storeroom:
             blob=view,
             took_ms=(until - course.began) // MICROS_PER_MILLI,
             sources=[self._source(errand, *item) for item in course.shares.items()],
-            hops=[self._hop(errand, hop) for hop in course.hops],
+            hops=[_hop(errand, hop, self._around.name) for hop in course.hops],
             left_out=course.left_out,
         )
 
@@ -195,13 +195,14 @@ class Storeroom:
             last_ms=_since(errand, share.last_at),
         )
 
-    def _hop(self, errand: Errand, hop: Hop) -> HopView:
-        return HopView(
-            at_ms=_since(errand, hop.at) or 0,
-            node=hop.peer.hex() if hop.peer is not None else "",
-            name=self._around.name(hop.peer) if hop.peer is not None else "",
-            what=hop.what,
-        )
+
+def _hop(errand: Errand, hop: Hop, name: Callable[[NodeId], str]) -> HopView:
+    return HopView(
+        at_ms=_since(errand, hop.at) or 0,
+        node=hop.peer.hex() if hop.peer is not None else "",
+        name=name(hop.peer) if hop.peer is not None else "",
+        what=hop.what,
+    )
 
 
 def _since(errand: Errand, at: Instant | None) -> int | None:
