@@ -217,6 +217,11 @@ def test_a_slow_source_is_replaced_and_does_not_hold_up_the_end() -> None:
     made = world(Peer(), Peer(micros=100_000_000))
     assert made.play(fetch_from(made)) == Done()
     assert made.now < 2 * PATIENCE
+
+
+def test_a_source_that_stalls_while_another_gives_is_named() -> None:
+    made = world(Peer(micros=PATIENCE // 2), Peer(micros=1_000 * PATIENCE))
+    assert made.play(fetch_from(made)) == Done()
     assert {effect.peer for effect in made.said if isinstance(effect, Stalled)} == {node(1)}
 
 
