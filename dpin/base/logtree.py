@@ -47,6 +47,21 @@ class LogTree:
         self._levels.append(bytearray(node))
         self._gone.append(0)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add the hashes of several leaves: as one by one, for less."""
+        nodes, level = list(leaves), 0
+        while nodes:
+            if level == len(self._levels):
+                self._levels.append(bytearray())
+                self._gone.append(0)
+            held = self._levels[level]
+            # A last node that had no sibling yet has one now.
+            start = len(held) - ID_BYTES * ((self._gone[level] + len(held) // ID_BYTES) % 2)
+            held += b"".join(nodes)
+            ends = range(start + 2 * ID_BYTES, len(held) + 1, 2 * ID_BYTES)
+            nodes = [sha256(b"\1" + held[end - 2 * ID_BYTES : end]).digest() for end in ends]
+            level += 1
+
     def peaks(self, size: int | None = None) -> tuple[Digest, ...]:
         """The roots of the largest whole subtrees that make up a size, from the left."""
         return tuple(self._node(level, at) for level, at in _places(self._checked(size)))

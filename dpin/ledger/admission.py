@@ -159,17 +159,18 @@ def check_sender(
     `size` is that of the signed transaction in bytes.
     """
     until = transaction.valid_until_epoch
-    if not state.epoch <= until <= state.epoch + EPOCHS_AHEAD:
+    if not 0 <= until - state.term.number <= EPOCHS_AHEAD:
         raise Rejected("expired" if until < state.epoch else "valid-for-too-long")
     account = state.accounts.get(transaction.sender)
     if account is None and not isinstance(transaction.operations[0], Register):
         raise Rejected("unknown-account")
-    if not unused(account or _STRANGER, transaction.sequence):
+    payer = account or _STRANGER
+    if not unused(payer, transaction.sequence):
         raise Rejected("sequence-used")
     fee = fees.fee(params, state.fee_multiplier, size, len(transaction.operations))
     if fee > transaction.max_fee:
         raise Rejected("fee-too-low")
-    if fee > (account or _STRANGER).free:
+    if fee > payer.free:
         raise Rejected("cannot-pay-fee")
     return account, fee
 

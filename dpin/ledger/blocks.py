@@ -4,7 +4,7 @@ Whether a header is valid depends on the header and the committee alone, so all 
 alike. Time is not checked (H9): a block's clock only counts in the median of a commit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.codec import Wire, decode, encode
@@ -69,16 +69,13 @@ class Vertex:
     block: Block
     digest: Digest
     links: dict[int, Reference]
+    round: Round = field(init=False)  # the round it was made for
+    author: int = field(init=False)  # the index of its author
 
-    @property
-    def round(self) -> Round:
-        """The round it was made for."""
-        return self.block.header.round
-
-    @property
-    def author(self) -> int:
-        """The index of its author."""
-        return self.block.header.author
+    def __post_init__(self) -> None:
+        """What is asked for again and again."""
+        object.__setattr__(self, "round", self.block.header.round)
+        object.__setattr__(self, "author", self.block.header.author)
 
     @property
     def reference(self) -> Reference:

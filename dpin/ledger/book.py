@@ -62,6 +62,8 @@ class Book:
     def account(self, node: NodeId) -> Account:
         """An account to change, opened where there was none."""
         accounts = self.state.accounts
+        if self.undo is None and node in self.worths:
+            return accounts.opened(node)  # As most of the time: it is noted already.
         if self.before is not None and node not in self.worths and node in accounts:
             self.before((Kind.ACCOUNT, node, 0))
         account = accounts.opened(node)

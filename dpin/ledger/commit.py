@@ -235,12 +235,12 @@ def linearise(
 
     The limit is no lower than the epoch's base round: what it begins with is in no commit.
     """
-    found, seen, todo = [], {leader.digest}, [leader]
+    found, seen, todo, floor = [], {leader.digest}, [leader], max(limit, 0)
     while todo:
         block = todo.pop()
         found.append(block)
         for link in block.links.values():
-            if link.round <= max(limit, 0) or link.digest in seen or link.digest in committed:
+            if link.round <= floor or link.digest in seen or link.digest in committed:
                 continue
             seen.add(link.digest)
             ancestor = view.get(link.digest)

@@ -51,6 +51,7 @@ class Progress:
     accepted: list[Vertex] = field(default_factory=list)  # all, own ones too
     made: list[Vertex] = field(default_factory=list)  # own blocks, to be sent
     turned: Handover | None = None
+    due: tuple[Instant, bool] | None = None  # the next block, and whether transactions waited then
 
 
 class Engine:
@@ -143,7 +144,8 @@ class Engine:
         """Execute what is decided, and make blocks as long as one is due."""
         progress = Progress()
         self._settle(progress)
-        while progress.turned is None and not behind and self.next_at(now) <= now:
+        at = NEVER
+        while progress.turned is None and not behind and (at := self.due(now)) <= now:
             assert self.member.role is not None, "only a member is due to make blocks"
             void = self.runner.closed is not None
             vertex = self.member.role.make(self.mempool, now, void=void)
@@ -153,9 +155,10 @@ class Engine:
             offered = self.core.offer(vertex, NodeId(b""), now)
             assert offered.accepted == [vertex], "an own block links to accepted blocks alone"
             self._settle(progress)
+        progress.due = None if behind else (at, self.mempool.queued > 0)
         return progress
 
-    def next_at(self, now: Instant) -> Instant:
+    def due(self, now: Instant) -> Instant:
         """When the next block may be due."""
         if self.member.role is None or not self.may_sign:
             return NEVER

@@ -132,8 +132,7 @@ class Executor:
         epoch = self.state.term
         record = closing.close(self._book, commit) if closing.is_due(self._book) else None
         money.check(self._book)
-        for receipt in self._book.receipts:
-            self.receipts.append(receipt)
+        self.receipts.append(*self._book.receipts)
         receipts = tuple(self._book.receipts)
         if record is None and commit.height % self._book.params.consensus.root_every:
             return Applied(commit.height, receipts, None)

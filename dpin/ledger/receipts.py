@@ -56,13 +56,14 @@ class ReceiptLog:
         assert isinstance(leaf, Receipt), "this leaf is a checkpoint"
         return leaf
 
-    def append(self, leaf: Leaf) -> int:
-        """Add a leaf; returns its index."""
+    def append(self, *leaves: Leaf) -> int:
+        """Add leaves, in this order; returns the index of the first."""
         index = len(self)
-        self._leaves.append(leaf)
-        if isinstance(leaf, Receipt):
-            self._by_subject.setdefault(leaf.subject, []).append(index)
-        self.tree.append(merkle.leaf_hash(encode(leaf)))
+        self._leaves += leaves
+        for place, leaf in enumerate(leaves, start=index):
+            if isinstance(leaf, Receipt):
+                self._by_subject.setdefault(leaf.subject, []).append(place)
+        self.tree.extend(merkle.leaf_hashes([encode(leaf) for leaf in leaves]))
         return index
 
     def of(self, subject: Digest) -> Sequence[int]:

@@ -119,8 +119,10 @@ class Replica:
         self._chase = Chase()
         self._outbox = Outbox(executor.check)
         self._intake = Intake(self.engine, self._outbox)
+        self.owes = False  # what was received has not been acted on
         self._said: str | None = None  # why this node signs nothing, as told
         self._wake_at = NEVER  # the earliest Tick that is on its way
+        self._due: tuple[Instant, bool] | None = None  # see `Progress`
         self._replayed: list[Effect] = [
             _applied(executed, replayed=True) for executed in self.engine.replay(records)
         ]
@@ -131,8 +133,11 @@ class Replica:
         self._arrival = Arrival(self.engine)
         self._answers = Answers(self.engine, self._links, self._early, self._chase)
 
-    def step(self, event: Event, now: Instant) -> Sequence[Effect]:
-        """Take one event. The first call also returns the last commit of the log, as replayed."""
+    def step(self, event: Event, now: Instant, *, more: bool = False) -> Sequence[Effect]:
+        """Take one event. The first call also returns the last commit of the log, as replayed.
+
+        With `more`, another one is at hand: what follows from both is left to that, `owes` says so.
+        """
         effects, self._replayed = self._replayed, []
         match event:
             case Received(peer, payload):
@@ -153,9 +158,11 @@ class Replica:
                 effects += _refused(self._intake.checked(event, now))
             case _:
                 assert_never(event)
-        if self._intake.queued_only:
-            self._intake.queued_only = False
+        queued_only, self._intake.queued_only = self._intake.queued_only, False
+        if more or (queued_only and not self.owes):
+            self.owes = self.owes or not queued_only
             return [*effects, *self._intake.batches()]
+        self.owes = False
         effects += self._advance(now)
         effects += self._intake.batches()
         effects += self._catch_up(now)
@@ -265,6 +272,7 @@ class Replica:
             effects += self._enter(progress.turned, now)
             progress = self.engine.advance(now, behind=_behind(self.engine, self._pursuit))
             effects += self._publish(progress, now)
+        self._due = progress.due
         dropped = [Refused(gone.id, gone.reason) for gone in self.engine.mempool.dropped()]
         return [*effects, *dropped, *self._settle_role(now)]
 
@@ -334,6 +342,7 @@ class Replica:
         asked, progress = self._arrival.go(now)
         effects += asked
         if progress is not None and progress.turned is not None:
+            self._due = None
             effects += self._publish(progress, now)
             effects.append(Resumed(engine.core.height, joined=True))
             effects += self._enter(progress.turned, now)
@@ -342,8 +351,13 @@ class Replica:
     def _sleep(self, now: Instant) -> list[Wake]:
         """Ask to be woken when the next thing is due, unless an earlier Tick is on its way."""
         behind = _behind(self.engine, self._pursuit)
+        # Nothing but the mempool has changed since that was found.
+        if self._due is not None and self._due[1] == (self.engine.mempool.queued > 0):
+            due = self._due[0]
+        else:
+            due = self.engine.due(now)
         at = min(
-            NEVER if behind else self.engine.next_at(now),
+            NEVER if behind else due,
             self.engine.member.restart.next_at,
             self._pursuit.next_at(behind=behind),
             NEVER if self.engine.runner.awaited is not None else self._chase.next_at,

@@ -13,6 +13,13 @@ def frame(body: bytes) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES) + body
 
 
+def whole(data: bytes) -> bytes | None:
+    """The body of a frame, if `data` is one frame, all of it and no more."""
+    if int.from_bytes(data[:LENGTH_BYTES]) != len(data) - LENGTH_BYTES:
+        return None
+    return data[LENGTH_BYTES:]
+
+
 class FrameDecoder:
     """Collects frames from pieces of any size; never holds more than one frame and one piece."""
 

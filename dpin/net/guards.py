@@ -201,6 +201,7 @@ def apply_once() -> None:
     muxing.waking_resets()
     muxing.frugal_windows()
     swift.read_ahead()
+    swift.whole_messages()
     swift.straight_writes()
     swift.straight_reads()
     swift.quick_locks()

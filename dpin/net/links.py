@@ -6,6 +6,7 @@ What stalls or falls silent loses its connection instead.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -24,7 +25,7 @@ from dpin.net.budget import (
 )
 from dpin.net.connection import Connection
 from dpin.net.contained import Contained
-from dpin.net.framing import LENGTH_BYTES, FrameDecoder, frame
+from dpin.net.framing import LENGTH_BYTES, FrameDecoder, frame, whole
 from dpin.net.network import CONTROL_BYTES_MAX, Event, Misbehaved, Traffic
 
 READ_BYTES: Final = 64 << 10
@@ -37,7 +38,7 @@ DELIVERY_SECONDS: Final = 2.0  # for the node to take an event; yamux kills writ
 SUPERSEDE_SECONDS: Final = 2.0
 REOPEN_SECONDS: Final = 0.2
 REOPENS_MAX: Final = 5  # in a row, without one successful write
-KEEPALIVE: Final = frame(b"")
+KEEPALIVE: Final = b""  # what an empty frame holds
 
 
 class Stream(Protocol):
@@ -82,6 +83,7 @@ class Wiring:
     messages: Budget
     bytes_in: Budget
     complaints: Budget
+    straight_to: Callable[[Stream, Callable[[bytes], bool]], None]  # see `inflow`
 
     @classmethod
     def with_budgets(
@@ -90,10 +92,11 @@ class Wiring:
         drop: Callable[[NodeId], Awaitable[None]],
         events: trio.MemorySendChannel[Event],
         traffic: Callable[[NodeId], Traffic],
+        straight_to: Callable[[Stream, Callable[[bytes], bool]], None],
     ) -> "Wiring":
         """A wiring with the budgets of `dpin.net.budget`."""
         budgets = Budget(INBOUND_MESSAGES), Budget(INBOUND_BYTES), Budget(COMPLAINTS)
-        return cls(open_stream, drop, events, traffic, *budgets)
+        return cls(open_stream, drop, events, traffic, *budgets, straight_to)
 
     def admits(self, peer: NodeId, payload: bytes, now: Instant) -> bool:
         """Whether a message is within its sender's budget; complains where it is not."""
@@ -104,6 +107,12 @@ class Wiring:
             self.complain(peer, "sent more bytes than its budget allows")
             return False
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether events may be handed over without waiting."""
+        room = self.events.statistics()
+        return 2 * room.current_buffer_used < room.max_buffer_size
 
     def complain(self, peer: NodeId, reason: str) -> None:
         """Report a peer; silently not where that has just been said often, or nobody listens."""
@@ -135,11 +144,8 @@ class Outbox:
         return True
 
     async def batch(self) -> bytes:
-        """The next frames as one piece; a keepalive where there are none for a while."""
-        with trio.move_on_after(KEEPALIVE_SECONDS) as waiting:
-            pieces = [await self._take.receive()]
-        if waiting.cancelled_caught:
-            return KEEPALIVE
+        """The next frames as one piece."""
+        pieces = [await self._take.receive()]
         size = len(pieces[0])
         while size < BATCH_BYTES:
             try:
@@ -168,6 +174,12 @@ class _Reading:
         self.done = trio.Event()
 
 
+async def _some(stream: Stream) -> bytes:
+    with Contained():
+        return await stream.read(READ_BYTES)
+    return b""
+
+
 async def _supersede(older: Sequence[_Reading]) -> None:
     for reading in older:
         await quiet_reset(reading.stream)
@@ -190,7 +202,7 @@ class Link:
         self._readings: list[_Reading] = []
         self._writing_since: float | None = None
         self._delivering = False
-        self._heard_at = trio.current_time()
+        self._heard_at = self._said_at = trio.current_time()
         self._reopens = 0
 
     @property
@@ -254,7 +266,7 @@ class Link:
         counted = self._wiring.traffic(self._peer)
         while True:
             data = await self.outbox.batch()
-            self._writing_since = trio.current_time()
+            self._said_at = self._writing_since = trio.current_time()
             await stream.write(data)
             self._writing_since = None
             self._reopens = 0
@@ -268,6 +280,9 @@ class Link:
             silent = not self._delivering and now - self._heard_at > SILENCE_SECONDS
             if stalled or silent:
                 await self._wiring.drop(self._peer)
+            elif now - self._said_at > KEEPALIVE_SECONDS:
+                self._said_at = now
+                self.outbox.put(KEEPALIVE)
 
     async def read(self, stream: Stream) -> None:
         """Take frames from a stream that the peer opened; a newer stream ends an older one."""
@@ -285,8 +300,9 @@ class Link:
 
     async def _read_all(self, stream: Stream) -> None:
         decoder = FrameDecoder(CONTROL_BYTES_MAX)
+        self._wiring.straight_to(stream, partial(self._take_at_once, decoder))
         try:
-            while data := await self._some(stream):
+            while data := await _some(stream):
                 await self._take(decoder, data)
         except PeerFault as fault:
             self._wiring.complain(self._peer, str(fault))
@@ -302,18 +318,30 @@ class Link:
                 self.over_budget += 1
         self._heard_at = trio.current_time()
 
-    async def _some(self, stream: Stream) -> bytes:
-        with Contained():
-            return await stream.read(READ_BYTES)
-        return b""
+    def _take_at_once(self, decoder: FrameDecoder, data: bytes) -> bool:
+        """Hand a message that came in one piece to the node before its reader wakes.
+
+        False where there is more to it than that: then the reader does it.
+        """
+        payload = whole(data)
+        if payload is None or decoder.pending or self._delivering or not self._wiring.has_room:
+            return False
+        self._wiring.traffic(self._peer).control_in += len(data)
+        now = trio.current_time()
+        if payload:
+            if self._wiring.admits(self._peer, payload, clock()):
+                self._wiring.events.send_nowait(Received(self._peer, payload))
+            else:
+                self.over_budget += 1
+        self._heard_at = now
+        return True
 
     async def _deliver(self, event: Received) -> None:
         """At once where there is room: waiting costs more than most messages do.
 
         A flood never takes all of the room at once: complaints about it need some.
         """
-        room = self._wiring.events.statistics()
-        if 2 * room.current_buffer_used < room.max_buffer_size:
+        if self._wiring.has_room:
             self._wiring.events.send_nowait(event)
         else:
             await self._press(event)

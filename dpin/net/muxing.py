@@ -3,7 +3,6 @@
 import struct
 import sys
 from typing import Final
-from weakref import WeakSet
 
 import trio
 from libp2p.abc import ISecureConn
@@ -13,27 +12,19 @@ from libp2p.io.utils import read_exactly
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
     FLAG_SYN,
-    HEADER_SIZE,
     YAMUX_HEADER_FORMAT,
     Yamux,
     YamuxStream,
 )
 
-from dpin.net.budget import (
-    BUFFERED_BYTES_FREE,
-    BUFFERED_BYTES_MAX,
-    BUFFERED_BYTES_OF_ALL_MAX,
-    FRAMES,
-    Rate,
-)
+from dpin.net.budget import BUFFERED_BYTES_MAX
+from dpin.net.inflow import DATA_FRAME_BYTES_MAX, Inflow, living, may_hold
 
-DATA_FRAME_BYTES_MAX: Final = 1 << 20  # of yamux; its own writers use 64 KiB
 BODY_SECONDS: Final = 60.0  # for the body of a frame whose header has come
 EMPTY_READS_MAX: Final = 100
 _PACED: Final = "dpin_paced_frames"
 
 UPSTREAM_READ: Final = read_exactly  # as libp2p ships it
-_living: "WeakSet[Yamux]" = WeakSet()  # the connections of this process
 
 
 async def _read_whole(reader: Reader, length: int, retry_count: int = EMPTY_READS_MAX) -> bytes:
@@ -60,50 +51,6 @@ def patient_reads() -> None:
             module.read_exactly = _read_whole  # type: ignore[attr-defined]  # That is the patch.
 
 
-class Headers:
-    """A secured connection as yamux reads it: frames at a pace, the header of the last one kept.
-
-    Bodies are read past it, so all that is read through it are headers.
-    """
-
-    def __init__(self, secured: ISecureConn) -> None:
-        self.secured = secured
-        self.header = b""
-        self._turns = Turns(FRAMES)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.secured, name)
-
-    async def read(self, n: int) -> bytes:
-        """Some bytes of a header; where frames come too fast, after a while."""
-        if len(self.header) == HEADER_SIZE:
-            self.header = b""
-            await self._turns.next()
-        piece: bytes = await self.secured.read(n)
-        self.header += piece
-        return piece
-
-
-class Turns:
-    """A bucket that makes whoever takes too much wait; the peer's writes wait with it."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._left = float(rate.burst)
-        self._filled_at = trio.current_time()
-
-    async def next(self) -> None:
-        """Take one turn."""
-        if self._left < 1:
-            now = trio.current_time()
-            came = (now - self._filled_at) * self._rate.per_second
-            self._left = min(self._left + came, float(self._rate.burst))
-            self._filled_at = now
-        if self._left < 1:
-            await trio.sleep((1 - self._left) / self._rate.per_second)
-        self._left -= 1
-
-
 def paced_frames() -> None:
     """P20: frames without end cost the whole loop: pings, windows, data of one byte.
 
@@ -115,14 +62,10 @@ def paced_frames() -> None:
     plain = Yamux.__init__
 
     def start(connection: Yamux, secured: ISecureConn, *rest: object, **named: object) -> None:
-        plain(connection, Headers(secured), *rest, **named)
-        _living.add(connection)
+        plain(connection, Inflow(connection, secured), *rest, **named)
+        living.add(connection)
 
     Yamux.__init__ = start
-
-
-def _unread(connection: Yamux) -> int:
-    return sum(len(buffer) for buffer in connection.stream_buffers.values())
 
 
 def _window(connection: Yamux, header: bytes) -> int:
@@ -132,16 +75,6 @@ def _window(connection: Yamux, header: bytes) -> int:
     if stream is None:  # One that begins here; or one that is gone, whose data go nowhere.
         return int(DEFAULT_WINDOW_SIZE) if flags & FLAG_SYN else DATA_FRAME_BYTES_MAX
     return int(stream.recv_window)
-
-
-def _may_hold(connection: Yamux, more: int) -> bool:
-    """Whether this much may wait to be read: on this connection, and on all of them."""
-    held = _unread(connection) + more
-    if held > BUFFERED_BYTES_MAX:
-        return False
-    if held <= BUFFERED_BYTES_FREE:
-        return True
-    return sum(map(_unread, _living)) + more <= BUFFERED_BYTES_OF_ALL_MAX
 
 
 def bounded_buffers() -> None:
@@ -156,10 +89,10 @@ def bounded_buffers() -> None:
 
     async def read_data_body(connection: Yamux, length: int) -> bytes:
         allowed = min(_window(connection, connection.secured_conn.header), DATA_FRAME_BYTES_MAX)
-        if length > allowed or not _may_hold(connection, length):
+        if length > allowed or not may_hold(connection, length):
             raise trio.TooSlowError
         with trio.fail_after(BODY_SECONDS):
-            return await _read_whole(connection.secured_conn.secured, length)
+            return bytes(await connection.secured_conn.whole_body(length))
 
     Yamux._read_data_body = read_data_body
 

@@ -4,13 +4,17 @@ A turn of trio's loop costs tens of microseconds, as much as a signature. For on
 libp2p took about ten of them on each side, most to acquire locks that nobody held.
 """
 
+import os
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
 from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.stream.net_stream import NetStream
+from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.stream_muxer.yamux.yamux import (
     HEADER_SIZE,
     TYPE_DATA,
@@ -19,9 +23,14 @@ from libp2p.stream_muxer.yamux.yamux import (
     YamuxStream,
 )
 
+from dpin.net.inflow import Inflow, busy
+
 SERVED_MAX: Final = 32  # reads that are served from memory without a turn of the loop
 READ_AHEAD: Final = 64 << 10  # bytes that one read takes from a socket, at most
 WRITE_MAX: Final = (64 << 10) - HEADER_SIZE  # of one frame, as yamux itself writes them
+NOISE_LENGTH_BYTES: Final = 2  # before each message of noise
+NOISE_TEXT_MAX: Final = 65_535 - 16  # bytes of one message, without its tag
+UPSTREAM_READ: Final = TrioTCPStream.read  # as libp2p ships it
 _KEPT: Final = "dpin_ahead"
 _LOCKED: Final = "dpin_quick_locks"
 
@@ -37,6 +46,17 @@ class _Ahead:
         """So much of it, or all."""
         piece = bytes(self.bytes[:n])
         del self.bytes[:n]
+        self.served += 1
+        return piece
+
+    def message(self) -> bytes | None:
+        """A whole message of noise, if there is one and others have had their turn."""
+        start = NOISE_LENGTH_BYTES
+        end = start + int.from_bytes(self.bytes[:start])
+        if not start < end <= len(self.bytes) or self.served >= SERVED_MAX:
+            return None
+        piece = bytes(self.bytes[start:end])
+        del self.bytes[:end]
         self.served += 1
         return piece
 
@@ -64,6 +84,37 @@ def read_ahead() -> None:
 
     if plain.__module__ != __name__:
         TrioTCPStream.read = read
+
+
+def whole_messages() -> None:
+    """P34: a message of noise passes six layers, twice, on its way from memory to its key.
+
+    Here one that is whole in memory is decrypted at once; to be put on after `read_ahead`.
+    """
+    plain = NoiseTransportReadWriter.read_msg
+
+    async def read_msg(session: NoiseTransportReadWriter, *prefixed: bool) -> bytes:
+        socket = None if any(prefixed) else _socket_under(session)
+        if socket is not None:
+            ahead: _Ahead = socket.__dict__.setdefault(_KEPT, _Ahead())
+            if not ahead.bytes:
+                ahead.bytes += await UPSTREAM_READ(socket, READ_AHEAD)
+                ahead.served = 0
+            message = ahead.message()
+            if message is not None:
+                return bytes(session.decrypt(message))
+        return bytes(await plain(session, *prefixed))
+
+    if plain.__module__ != __name__:
+        NoiseTransportReadWriter.read_msg = read_msg
+
+
+def _socket_under(session: NoiseTransportReadWriter) -> TrioTCPStream | None:
+    """The stream that carries a session; None where something else does, as a relay."""
+    connection = session.read_writer.read_write_closer
+    if type(connection) is RawConnection and type(connection.stream) is TrioTCPStream:
+        return connection.stream
+    return None
 
 
 class QuickLock:
@@ -141,12 +192,35 @@ def straight_writes() -> None:
         header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, stream.stream_id, len(data))
         lock.acquire_nowait()
         try:
-            await stream.conn.secured_conn.write(header + data)
+            await _send(stream.conn.secured_conn, header + data)
         finally:
             lock.release()
 
     if plain.__module__ != __name__:
         YamuxStream.write = write
+
+
+async def _send(inflow: Inflow, frame: bytes) -> None:
+    """P35: what the socket takes at once needs no turn of the loop, and no layer on its way."""
+    session: object = getattr(inflow.secured, "conn", None)
+    socket = _socket_under(session) if isinstance(session, NoiseTransportReadWriter) else None
+    if socket is None or len(frame) > NOISE_TEXT_MAX:
+        await inflow.write(frame)
+        return
+    assert isinstance(session, NoiseTransportReadWriter), "a socket lies under a session"
+    text: bytes = session.encrypt(frame)
+    packet = len(text).to_bytes(NOISE_LENGTH_BYTES) + text
+    sent = _sent_at_once(socket.stream, packet)
+    if sent < len(packet):
+        await socket.write(packet[sent:])
+
+
+def _sent_at_once(stream: object, packet: bytes) -> int:
+    """How many bytes a socket took without waiting; what is wrong with it shows when it waits."""
+    if isinstance(stream, trio.SocketStream):
+        with suppress(OSError):
+            return os.write(stream.socket.fileno(), packet)
+    return 0
 
 
 def straight_reads() -> None:
@@ -157,22 +231,35 @@ def straight_reads() -> None:
     plain = Yamux.read_stream
 
     async def read_stream(connection: Yamux, stream_id: int, n: int = -1) -> bytes:
-        while n > 0 and _is_open(connection, stream_id):
-            buffer = connection.stream_buffers.get(stream_id)
-            if buffer:
-                piece = bytes(buffer[:n])
-                del buffer[:n]
-                return piece
-            event = connection.stream_events.get(stream_id)
-            if buffer is None or event is None:
-                break
-            await event.wait()
-            if connection.stream_events.get(stream_id) is event:
-                connection.stream_events[stream_id] = trio.Event()
-        return bytes(await plain(connection, stream_id, n))
+        stream = connection.streams.get(stream_id)
+        if stream is not None:
+            busy(stream, now=False)
+        data = await _read_straight(connection, stream_id, n)
+        if data is None:
+            data = bytes(await plain(connection, stream_id, n))
+        if stream is not None:
+            busy(stream, now=True)
+        return data
 
     if plain.__module__ != __name__:
         Yamux.read_stream = read_stream
+
+
+async def _read_straight(connection: Yamux, stream_id: int, n: int) -> bytes | None:
+    """What is there, or comes; None where the stream comes to an end."""
+    while n > 0 and _is_open(connection, stream_id):
+        buffer = connection.stream_buffers.get(stream_id)
+        if buffer:
+            piece = bytes(buffer[:n])
+            del buffer[:n]
+            return piece
+        event = connection.stream_events.get(stream_id)
+        if buffer is None or event is None:
+            break
+        await event.wait()
+        if connection.stream_events.get(stream_id) is event:
+            connection.stream_events[stream_id] = trio.Event()
+    return None
 
 
 def _is_open(connection: Yamux, stream_id: int) -> bool:

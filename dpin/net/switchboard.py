@@ -15,6 +15,7 @@ from dpin.net.budget import CONNECTIONS_MAX, INBOUND_STREAMS, TRACKED_PEERS_MAX,
 from dpin.net.connection import Connection, Muxed
 from dpin.net.contained import Contained, one_line
 from dpin.net.exchange import Exchange
+from dpin.net.inflow import straight_to
 from dpin.net.links import Link, Stream, Wiring, clock
 from dpin.net.network import Event, Traffic
 
@@ -46,7 +47,7 @@ class Switchboard:
         self.errors: deque[str] = deque(maxlen=ERRORS_KEPT)
         self.open = open_stream
         self.wiring = Wiring.with_budgets(
-            partial(open_stream, CONTROL), self.drop, events, self.count
+            partial(open_stream, CONTROL), self.drop, events, self.count, straight_to
         )
         self._drop = drop
         self._nursery = nursery

@@ -14,9 +14,9 @@ import structlog
 import trio
 
 from dpin.base.crypto import SigningKey, check_edge_cases
-from dpin.base.errors import Misuse, Unavailable
+from dpin.base.errors import Unavailable
 from dpin.base.machine import Blame, Roll, Send, Store, Tick, Wake
-from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant, parse_tokens
+from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
@@ -24,9 +24,7 @@ from dpin.ledger.identity import WantChain, WantSigner
 from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
-from dpin.market.engagement import Fault
-from dpin.market.privacy import parse_datasets
-from dpin.market.provider import Choice, Probe
+from dpin.market.provider import Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
 from dpin.net.bulk import BulkPlane, open_bulk
@@ -36,18 +34,13 @@ from dpin.net.reach import Plan as Routes
 from dpin.node.bulkports import bulk_options
 from dpin.node.bulletin import Bulletin
 from dpin.node.checkers import Checkers, checkers_for, command_for
+from dpin.node.choosing import choice_of
 from dpin.node.clock import Clock
 from dpin.node.control import Control
 from dpin.node.courier import Courier
 from dpin.node.desk import Desk
 from dpin.node.foreman import Foreman, ask_once
-from dpin.node.home import (
-    Home,
-    read_listening,
-    read_network,
-    write_listening,
-)
-from dpin.node.names import name_of
+from dpin.node.home import Home, read_listening, read_network, write_listening
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
 from dpin.node.rolling import Roller
@@ -69,6 +62,7 @@ from dpin.storage.wanted import (
 )
 
 INBOX_MAX: Final = 4_096
+IN_A_ROW_MAX: Final = 32  # events that may be taken before what follows from them is done
 BATCHES_MAX: Final = 4_096  # that wait for the disk; a node this far behind stops
 
 Local = (
@@ -83,6 +77,9 @@ Local = (
     | WantSigner
     | WantChain
 )
+
+_Batch = tuple[bool, Sequence[Effect]]  # whether it must be durable first, and what to do then
+_INSIDE: Final = (Store, Roll, CheckSignatures)
 
 log = structlog.get_logger()
 
@@ -107,7 +104,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
     home, settings = options.home, options.settings
     key = SigningKey(options.seed)
     invite = read_network(home)
-    choice = choice_of(options, key, development=invite.genesis.params.development)
+    choice = choice_of(settings, options.fault, key, development=invite.genesis.params.development)
     async with AsyncExitStack() as stack:
         ledger_log, replay = await Log.open(home.ledger_log, archive=settings.ledger.archive)
         stack.push_async_callback(ledger_log.close)
@@ -159,25 +156,6 @@ def _lost(reason: str) -> None:
     log.error("network-lost", reason=reason)
 
 
-def choice_of(options: NodeOptions, key: SigningKey, *, development: bool) -> Choice:
-    """The operator's choices that the market reads; raises Misuse for a fault out of place."""
-    if options.fault and not development:
-        raise Misuse(
-            "--fault is for development networks; this one is not",
-            fix="leave --fault out, or make one: dpin net create NAME --preset development",
-        )
-    settings = options.settings
-    return Choice(
-        name=settings.node.name or name_of(key.node_id),
-        provides=settings.share.provide,
-        price=parse_tokens(settings.jobs.min_price),
-        stake=parse_tokens(settings.jobs.stake),
-        leases_max=settings.share.max_jobs,
-        fault=Fault(options.fault),
-        datasets=parse_datasets(settings.jobs.datasets),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Shells:
     """Network and disk of one node."""
@@ -200,7 +178,7 @@ class Node:
         self._nursery = nursery
         self._clock = Clock()
         self._tell, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
-        self._batches, self._durable = trio.open_memory_channel[Sequence[Effect]](BATCHES_MAX)
+        self._batches, self._durable = trio.open_memory_channel[_Batch](BATCHES_MAX)
         self._roller = Roller(nursery, shells.log, self._rolled)
         self._waiting = 0  # batches handed to the writer and not acted on
         self._engine = options.settings.compute.engine
@@ -266,15 +244,20 @@ class Node:
                 event = await self._inbox.receive()
             if waiting.cancelled_caught:
                 wake = NEVER
+            in_a_row = 0
             while event is not None:
                 now = self._clock.now()
-                wake = min(wake, self._step(event, now))
-                event = self._at_hand() if now < wake else None
+                in_a_row += 1
+                following = self._at_hand() if now < wake and in_a_row < IN_A_ROW_MAX else None
+                wake = min(wake, self._step(event, now, more=following is not None))
+                event = following
             self.bulletin.moved()
 
-    def _step(self, event: Event, now: Instant) -> Instant:
+    def _step(self, event: Event, now: Instant, *, more: bool) -> Instant:
         """One event; returns when a machine wants to be woken."""
-        effects = self._peer.step(event, now)
+        effects = self._peer.step(event, now, more=more)
+        if not effects:
+            return NEVER
         self._perform([effect for effect in effects if not isinstance(effect, Wake)])
         return min([NEVER, *(effect.at for effect in effects if isinstance(effect, Wake))])
 
@@ -293,11 +276,11 @@ class Node:
         for effect in effects:
             if isinstance(effect, CheckSignatures):
                 self._checkers.perform(effect)
-        inside = Store | Roll | CheckSignatures
-        others = [effect for effect in effects if not isinstance(effect, inside)]
-        if self._append(effects) or self._waiting:
+        others = [effect for effect in effects if not isinstance(effect, _INSIDE)]
+        sync = self._append(effects)
+        if sync or self._waiting:
             self._waiting += 1
-            self._batches.send_nowait(others)
+            self._batches.send_nowait((sync, others))
         else:
             self._act(others)
 
@@ -321,10 +304,13 @@ class Node:
     def _rolled(self) -> None:
         """The log has begun anew: the next sync makes that final."""
         self._waiting += 1
-        self._batches.send_nowait(())
+        self._batches.send_nowait((True, ()))
 
     async def _write(self) -> None:
-        """Make the log durable, then do what waited for it: one sync for all that wait."""
+        """Make the log durable, then do what waited for it: one sync for all that wait.
+
+        What only waits behind others needs none of its own.
+        """
         async for batch in self._durable:
             batches = [batch]
             while True:
@@ -332,8 +318,9 @@ class Node:
                     batches.append(self._durable.receive_nowait())
                 except trio.WouldBlock:
                     break
-            await self._shells.log.sync()
-            for effects in batches:
+            if any(sync for sync, _ in batches):
+                await self._shells.log.sync()
+            for _, effects in batches:
                 self._act(effects)
             self._waiting -= len(batches)
 

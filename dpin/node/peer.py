@@ -155,11 +155,13 @@ class Peer:
         for body in own[Owner.PRODUCED]:
             self.defender.step(decode(Produced, body))
 
-    def step(self, event: Event, now: Instant) -> list[Effect]:
-        """See dpin.base.machine.Machine."""
-        pending: deque[_Inner] = deque(self._take(event, now))
+    def step(self, event: Event, now: Instant, *, more: bool = False) -> list[Effect]:
+        """See dpin.base.machine.Machine. `more`: another event is at hand, see `Replica.step`."""
+        pending: deque[_Inner] = deque(self._take(event, now, more=more))
         outside: list[Effect] = []
         for _ in range(STEPS_MAX):
+            if not pending and not more and self.replica.owes:
+                pending.extend(self._ledger(self.replica.step(Tick(), now)))
             if not pending:
                 return outside
             effect = pending.popleft()
@@ -178,10 +180,10 @@ class Peer:
 
     # --- from outside to the machines ---
 
-    def _take(self, event: Event, now: Instant) -> Iterator[_Inner]:
+    def _take(self, event: Event, now: Instant, *, more: bool) -> Iterator[_Inner]:
         match event:
-            case Received(peer, payload):
-                yield from self._received(peer, payload, now)
+            case Received():
+                yield from self._received(event, now, more=more)
             case PeerUp() | PeerDown():
                 yield from self._ledger(self.replica.step(event, now))
                 yield from self._market(self.requester.step(event, now))
@@ -218,12 +220,14 @@ class Peer:
             case _:
                 assert_never(event)
 
-    def _received(self, peer: NodeId, payload: bytes, now: Instant) -> Iterator[_Inner]:
+    def _received(self, event: Received, now: Instant, *, more: bool) -> Iterator[_Inner]:
+        peer = event.peer
         try:
-            envelope = open_envelope(self.chain, payload)
+            envelope = open_envelope(self.chain, event.payload)
             match envelope.service:
                 case Service.LEDGER:
-                    yield from self._ledger(self.replica.step(Received(peer, envelope.body), now))
+                    inner = Received(peer, envelope.body)
+                    yield from self._ledger(self.replica.step(inner, now, more=more))
                 case Service.MARKET:
                     message: MarketMessage = decode(MarketMessage, envelope.body)
                     yield from self._market(self._to_market(peer, message, now))

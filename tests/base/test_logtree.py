@@ -169,3 +169,18 @@ def test_what_is_forgotten_is_not_proven() -> None:
     with pytest.raises(NotFound, match="before leaf 13"):
         log.inclusion(2)
     assert log.root() == log_of([leaf_hash(bytes([number])) for number in range(40)]).root()
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, 40))
+def test_leaves_that_are_added_together_make_the_same_log(sizes: list[int], forgotten: int) -> None:
+    one, many, number = LogTree(), LogTree(), 0
+    for size in sizes:
+        leaves = [leaf_hash(bytes([number + place])) for place in range(size)]
+        number += size
+        many.extend(leaves)
+        for leaf in leaves:
+            one.append(leaf)
+        for log in (one, many):
+            log.forget(max(log.first, min(forgotten, len(log))))
+        assert (len(many), many.root(), many.peaks()) == (len(one), one.root(), one.peaks())
+        assert all(many.inclusion(at) == one.inclusion(at) for at in range(one.first, number))

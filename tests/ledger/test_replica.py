@@ -491,3 +491,28 @@ def test_what_is_decoded_never_raises_out_of_a_replica() -> None:
         assert [one for one in effects if isinstance(one, Blame)], at
     with pytest.raises(PeerFault):
         read_message(good[:-1])
+
+
+def test_blocks_that_come_together_are_acted_on_once_and_give_what_they_give_one_by_one() -> None:
+    cluster = Cluster(4)
+    cluster.start()
+    for number in range(4):
+        cluster.submit(number, 1)
+    cluster.run(1)
+    records = [decode(Record, data) for data in cluster.places[cluster.nodes[0]].records]
+    events = [Received(cluster.nodes[1], encode(BlockMessage(one.body))) for one in records]
+    found = []
+    for together in (1, 7):
+        executor = FakeExecutor()
+        replica = Replica(cluster.genesis, Identity(key(77)), executor, ())
+        stored: list[bytes] = []
+        for number, event in enumerate(events, start=1):
+            more = number % together > 0 and number < len(events)
+            effects = replica.step(event, cluster.now, more=more)
+            assert replica.owes == more
+            assert not (more and any(isinstance(effect, Store | Wake) for effect in effects))
+            stored += [effect.record for effect in effects if isinstance(effect, Store)]
+        found.append((executor.commits, stored))
+    assert found[0] == found[1]
+    assert found[0][0] == cluster.executor(0).commits[: len(found[0][0])]
+    assert len(found[0][0]) > 3

@@ -13,7 +13,7 @@ from multiaddr import Multiaddr
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
-from dpin.net import exchange, guards, muxing
+from dpin.net import exchange, guards, inflow
 from dpin.net.address import node_of
 from dpin.net.budget import PENDING_INBOUND_PER_IP_MAX, Rate
 from dpin.net.contained import Contained
@@ -71,7 +71,7 @@ async def test_data_within_the_window_of_their_stream_end_nothing() -> None:
 
 
 async def test_unread_data_of_many_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muxing, "BUFFERED_BYTES_MAX", 4 * WINDOW)
+    monkeypatch.setattr(inflow, "BUFFERED_BYTES_MAX", 4 * WINDOW)
     async with attacked() as attack:
         victim, _ = attack
         sleepers = Sleepers()
@@ -84,8 +84,8 @@ async def test_unread_data_of_many_streams_are_bounded(monkeypatch: pytest.Monke
 
 
 async def test_unread_data_of_all_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(muxing, "BUFFERED_BYTES_FREE", WINDOW // 2)
-    monkeypatch.setattr(muxing, "BUFFERED_BYTES_OF_ALL_MAX", 2 * WINDOW)
+    monkeypatch.setattr(inflow, "BUFFERED_BYTES_FREE", WINDOW // 2)
+    monkeypatch.setattr(inflow, "BUFFERED_BYTES_OF_ALL_MAX", 2 * WINDOW)
     async with attacked() as attack, running(guards.secure_host(seed(667), 256)) as other:
         victim, _ = attack
         sleepers = Sleepers()
@@ -116,7 +116,7 @@ async def test_what_a_reset_stream_held_is_forgotten() -> None:
 
 async def test_frames_without_end_are_read_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """P20: by pings, windows or data of one byte, one peer could take the whole loop."""
-    monkeypatch.setattr(muxing, "FRAMES", Rate(burst=60, per_second=100))
+    monkeypatch.setattr(inflow, "FRAMES", Rate(burst=60, per_second=100))
     async with attacked() as attack:
         victim, stranger = attack
         stream = await opened(attack, BLOB)
@@ -135,9 +135,9 @@ async def test_the_second_host_of_a_process_is_read_as_plainly_as_the_first() ->
     """A guard put on again for each host would read every frame once more for each of them."""
     for _ in range(3):
         async with two_hosts():
-            readers = [connection.secured_conn for connection in muxing._living]
+            readers = [connection.secured_conn for connection in inflow.living]
             assert readers
-            assert not any(isinstance(reader.secured, muxing.Headers) for reader in readers)
+            assert not any(isinstance(reader.secured, inflow.Inflow) for reader in readers)
 
 
 async def test_silent_connections_from_one_address_leave_room_for_others() -> None:

@@ -27,7 +27,7 @@ class Turns(trio.abc.Instrument):
 
 async def turns_of_a_message() -> float:
     """How many turns sender and receiver take for one small message, on the average."""
-    turns, number = Turns(), 50
+    turns, number = Turns(), 150
     async with two_hosts() as (one, two):
         trio.lowlevel.add_instrument(turns)
         for _ in range(number):
@@ -38,8 +38,8 @@ async def turns_of_a_message() -> float:
 
 
 async def test_a_small_message_takes_few_turns_of_the_loop() -> None:
-    """Libp2p as it comes takes 22; five are ours: both ends' queues, and who waits here."""
-    assert await turns_of_a_message() < 12
+    """Libp2p as it comes takes 22; left are who writes, who reads the socket, who waits here."""
+    assert await turns_of_a_message() < 8
 
 
 async def test_what_is_larger_than_any_window_arrives_whole_beside_small_ones() -> None:
@@ -49,6 +49,18 @@ async def test_what_is_larger_than_any_window_arrives_whole_beside_small_ones() 
             assert one.send(two.node_id, bytes([size % 251]) * size)
         for size in sizes:
             assert (await next_of(two, Received)).payload == bytes([size % 251]) * size
+
+
+async def test_nothing_overtakes_what_a_reader_has_in_hand() -> None:
+    """Small messages go straight to the node, unless something is still on its way there."""
+    async with two_hosts() as (one, two):
+        sizes = [3 if number % 5 else 100_000 for number in range(60)]
+        for number, size in enumerate(sizes):
+            assert one.send(two.node_id, bytes([number]) * size)
+            if number % 3 == 0:
+                await trio.sleep(0.001)
+        for number, size in enumerate(sizes):
+            assert (await next_of(two, Received)).payload == bytes([number]) * size
 
 
 async def test_reads_of_any_size_give_all_bytes_in_order() -> None:

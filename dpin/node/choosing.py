@@ -1,0 +1,28 @@
+"""What an operator has chosen, as the market reads it."""
+
+from dpin.base.crypto import SigningKey
+from dpin.base.errors import Misuse
+from dpin.base.units import parse_tokens
+from dpin.market.engagement import Fault
+from dpin.market.privacy import parse_datasets
+from dpin.market.provider import Choice
+from dpin.node.names import name_of
+from dpin.node.settings import Settings
+
+
+def choice_of(settings: Settings, fault: str, key: SigningKey, *, development: bool) -> Choice:
+    """The operator's choices that the market reads; raises Misuse for a fault out of place."""
+    if fault and not development:
+        raise Misuse(
+            "--fault is for development networks; this one is not",
+            fix="leave --fault out, or make one: dpin net create NAME --preset development",
+        )
+    return Choice(
+        name=settings.node.name or name_of(key.node_id),
+        provides=settings.share.provide,
+        price=parse_tokens(settings.jobs.min_price),
+        stake=parse_tokens(settings.jobs.stake),
+        leases_max=settings.share.max_jobs,
+        fault=Fault(fault),
+        datasets=parse_datasets(settings.jobs.datasets),
+    )
