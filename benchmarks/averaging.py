@@ -3,8 +3,8 @@
     python -m benchmarks.averaging [--peers 4 8] [--millions 10] [--hivemind PYTHON] [--short]
 
 Each peer is a process; each owns a part of the vector, takes that part from all others, and gives
-all others its mean. Frames, cipher and arithmetic are dpin's (bulkframe.py, kernels.py); sockets
-are plain blocking ones of this script, with a thread a peer. --hivemind names a Python that has
+all others its mean. Frames, cipher and arithmetic are dpin's (bulkframe.py, kernels.py by way of
+averaging_loops.py); sockets are plain blocking ones of this script, with a thread a peer. --hivemind names a Python that has
 hivemind: the same work is done by it in turn, in the same run.
 """
 
@@ -17,24 +17,29 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.averaging_loops import (
+    SCALE_MAX,
+    VALUE_MAX,
+    floats_of,
+    merge_blocks,
+    quantise_floats,
+)
 from benchmarks.local import load, show
 from dpin.base.blob import CHUNK_BYTES
 from dpin.base.crypto import digest
-from dpin.compute.kernels import add_blocks, quantise_blocks
+from dpin.compute.kernels import quantise_blocks
 from dpin.net.bulkframe import HEADER_BYTES, TAG_BYTES, Header, Kind, Opener, Sealer, read_header
 
 BLOCK: Final = 256
-SCALE_MAX: Final = 1 << 22
-VALUE_MAX: Final = 127
 HALVES: Final = 0x5000  # float16 by their bits, from 0 to below 32
 BUFFER_BYTES: Final = 4 << 20
 HIVEMIND: Final = Path(__file__).with_name("averaging_hivemind.py")
@@ -54,10 +59,19 @@ class Peer(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one peer saw: start and end of each run, and its error against the exact mean."""
+    """What one peer saw: start and end of each run, its error, CPU seconds a run."""
 
     spans: list[tuple[float, float]]
+    error: float  # against the exact mean, relative
+    cpu: float
+
+
+class Figures(NamedTuple):
+    """Seconds of each run, the largest error, CPU seconds of all peers a run."""
+
+    times: list[float]
     error: float
+    cpu: float
 
 
 def connected(rank: int, ports: list[int]) -> dict[int, Peer]:
@@ -130,10 +144,16 @@ def _fill(wire: socket.socket, room: memoryview) -> None:
         done += got
 
 
-def exchange(peers: dict[int, Peer], out: dict[int, Buffer], into: dict[int, Buffer]) -> None:
-    """Send each peer its bytes and take those that it sends, all at once."""
+def exchange(
+    peers: dict[int, Peer], made: Callable[[int], Buffer], into: dict[int, Buffer]
+) -> None:
+    """Send each peer what is made for it and take what it sends, all at once."""
+
+    def make(at: int) -> None:
+        send(peers[at], made(at))
+
     jobs = [threading.Thread(target=receive, args=(peers[at], into[at])) for at in into]
-    jobs += [threading.Thread(target=send, args=(peers[at], out[at])) for at in out]
+    jobs += [threading.Thread(target=make, args=(at,)) for at in peers]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -146,47 +166,12 @@ def bounds(count: int, world: int) -> list[int]:
     return [min(count, blocks * part // world * BLOCK) for part in range(world + 1)]
 
 
-def average_floats(rank: int, peers: dict[int, Peer], vector: Floats) -> None:
-    """The mean in place, summed in the order of ranks."""
-    world = len(peers) + 1
-    cut = bounds(len(vector), world)
-    mine = vector[cut[rank] : cut[rank + 1]]
-    parts = {at: vector[cut[at] : cut[at + 1]].view(np.uint8) for at in peers}
-    found = {at: np.empty(len(mine), np.float32) for at in peers}
-    exchange(peers, parts, {at: part.view(np.uint8) for at, part in found.items()})
-    rows = [mine if at == rank else found[at] for at in range(world)]
-    total = rows[0] + rows[1]
-    for row in rows[2:]:
-        total += row
-    np.multiply(total, np.float32(1 / world), out=mine)
-    sent = mine.view(np.uint8)
-    exchange(peers, dict.fromkeys(peers, sent), parts)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
-def as_movement(vector: Floats, movement: NDArray[np.int64]) -> None:
-    """Floats as integers of units of 2^-30."""
-    for at in range(len(vector)):
-        movement[at] = np.int64(np.rint(np.float64(vector[at]) * 1073741824.0))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
-def as_floats(
-    scales: NDArray[np.uint16], units: Floats, values: NDArray[np.int8], vector: Floats
-) -> None:
-    """What encoded blocks say; `units` is the table of all float16."""
-    for block in range(len(scales)):
-        unit = units[scales[block]]
-        for at in range(256 * block, min(len(values), 256 * block + 256)):
-            vector[at] = values[at] * unit
-
-
 class Codec:
     """int8 blocks of a part of so many numbers, as dpin writes them: scales, then values."""
 
-    # All float16 up to 32, by their bits: as floats, and as integers of units of 2^-24.
+    # All float16 up to 32, by their bits: as floats, and as integers of units of 2^-30.
     table: Final = np.arange(HALVES, dtype=np.uint16).view(np.float16).astype(np.float32)
-    magnitudes: Final = (table.astype(np.float64) * (1 << 24)).astype(np.int64)
+    units: Final = table.astype(np.float64) * (1 << 30)
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -197,56 +182,107 @@ class Codec:
         """Bytes of the encoded part."""
         return 2 * self.blocks + self.count
 
-    def encode(self, movement: NDArray[np.int64], data: Buffer) -> None:
-        """A movement into its bytes."""
-        values = data[2 * self.blocks :].view(np.int8)
-        quantise_blocks(movement, VALUE_MAX, SCALE_MAX, self.scales, values)
-        halves = (self.scales / (1 << 24)).astype(np.float16)
-        data[: 2 * self.blocks] = halves.view(np.uint8)
+    def encode(self, vector: Floats, data: Buffer) -> None:
+        """Floats into their bytes."""
+        quantise_floats(vector, self.scales, self.values(data))
+        self._write_scales(data)
 
-    def add(self, data: Buffer, total: NDArray[np.int64]) -> None:
-        """What bytes say, added exactly: in whatever order, the same integers."""
-        scales = self.magnitudes[data[: 2 * self.blocks].view(np.uint16)]
-        add_blocks(scales, data[2 * self.blocks :].view(np.int8), 1, total)
+    def merge(self, own: Floats, others: Buffer, data: Buffer) -> None:
+        """The mean of one's own floats and of the (W - 1, size) bytes of others, into bytes.
+
+        Sums are exact: in whatever order, the same bytes.
+        """
+        heads = np.ascontiguousarray(others[:, : 2 * self.blocks]).view(np.uint16)
+        rows = others[:, 2 * self.blocks :].view(np.int8)
+        merge_blocks(own, heads, rows, self.units, (self.scales, self.values(data)))
+        self._write_scales(data)
 
     def floats(self, data: Buffer, vector: Floats) -> None:
         """What bytes say."""
-        scales = data[: 2 * self.blocks].view(np.uint16)
-        as_floats(scales, self.table, data[2 * self.blocks :].view(np.int8), vector)
+        floats_of(self.heads(data), self.table, self.values(data), vector)
+
+    def heads(self, data: Buffer) -> NDArray[np.uint16]:
+        """Its scales, as float16 by their bits."""
+        return data[: 2 * self.blocks].view(np.uint16)
+
+    def values(self, data: Buffer) -> NDArray[np.int8]:
+        """Its values."""
+        return data[2 * self.blocks :].view(np.int8)
+
+    def _write_scales(self, data: Buffer) -> None:
+        halves = (self.scales / (1 << 24)).astype(np.float16)
+        data[: 2 * self.blocks] = halves.view(np.uint8)
 
 
-def average_blocks(rank: int, peers: dict[int, Peer], vector: Floats) -> None:
-    """The mean in place, in 8 bits on the wire; summed as integers."""
-    world = len(peers) + 1
-    cut = bounds(len(vector), world)
-    parts = [vector[cut[at] : cut[at + 1]] for at in range(world)]
-    codecs = [Codec(len(part)) for part in parts]
-    movement = np.empty(max(len(part) for part in parts), np.int64)
-    out = {}
-    for at in peers:
-        as_movement(parts[at], movement)
-        out[at] = np.empty(codecs[at].size(), np.uint8)
-        codecs[at].encode(movement[: len(parts[at])], out[at])
-    own = codecs[rank]
-    into = {at: np.empty(own.size(), np.uint8) for at in peers}
-    exchange(peers, out, into)
-    total = movement[: len(parts[rank])]
-    as_movement(parts[rank], total)
-    for data in into.values():
-        own.add(data, total)
-    total //= world
-    sent = np.empty(own.size(), np.uint8)
-    own.encode(total, sent)
-    exchange(peers, dict.fromkeys(peers, sent), out)
-    own.floats(sent, parts[rank])
-    for at in peers:
-        codecs[at].floats(out[at], parts[at])
+def check_codec(vector: Floats) -> None:
+    """The loops write the bytes that a node writes."""
+    codec = Codec(len(vector))
+    data = np.empty(codec.size(), np.uint8)
+    codec.encode(vector, data)
+    movement = np.rint(vector.astype(np.float64) * (1 << 30)).astype(np.int64)
+    scales, values = np.empty_like(codec.scales), np.empty(len(vector), np.int8)
+    quantise_blocks(movement, VALUE_MAX, SCALE_MAX, scales, values)
+    assert np.array_equal(scales, codec.scales), "another scale than the node's"
+    assert np.array_equal(values, codec.values(data)), "another value than the node's"
 
 
-WAYS: Final[dict[str, Callable[[int, dict[int, Peer], Floats], None]]] = {
-    "fp32": average_floats,
-    "int8": average_blocks,
-}
+class Blocks:
+    """Averages in 8 bits on the wire; its buffers last as long as the peer."""
+
+    def __init__(self, rank: int, peers: dict[int, Peer], count: int) -> None:
+        self._rank, self._peers = rank, peers
+        world = len(peers) + 1
+        self._cut = bounds(count, world)
+        sizes = [high - low for low, high in pairwise(self._cut)]
+        self._codecs = [Codec(size) for size in sizes]
+        self._out = {at: np.empty(self._codecs[at].size(), np.uint8) for at in peers}
+        self._others = np.empty((world - 1, self._codecs[rank].size()), np.uint8)
+        self._sent = np.empty(self._codecs[rank].size(), np.uint8)
+
+    def average(self, vector: Floats) -> None:
+        """The mean in place."""
+        parts = [vector[low:high] for low, high in pairwise(self._cut)]
+        codecs, own = self._codecs, self._codecs[self._rank]
+
+        def encode(at: int) -> Buffer:
+            codecs[at].encode(parts[at], self._out[at])
+            return self._out[at]
+
+        rows = dict(zip(self._peers, self._others, strict=True))
+        exchange(self._peers, encode, rows)
+        own.merge(parts[self._rank], self._others, self._sent)
+        exchange(self._peers, lambda _at: self._sent, self._out)
+        own.floats(self._sent, parts[self._rank])
+        for at in self._peers:
+            codecs[at].floats(self._out[at], parts[at])
+
+
+class Exact:
+    """Averages float32; its buffers last as long as the peer."""
+
+    def __init__(self, rank: int, peers: dict[int, Peer], count: int) -> None:
+        self._rank, self._peers = rank, peers
+        self._cut = bounds(count, len(peers) + 1)
+        own = self._cut[rank + 1] - self._cut[rank]
+        self._found = {at: np.empty(own, np.float32) for at in peers}
+
+    def average(self, vector: Floats) -> None:
+        """The mean in place, summed in the order of ranks."""
+        world = len(self._peers) + 1
+        parts = [vector[low:high] for low, high in pairwise(self._cut)]
+        mine = parts[self._rank]
+        out = {at: parts[at].view(np.uint8) for at in self._peers}
+        into = {at: part.view(np.uint8) for at, part in self._found.items()}
+        exchange(self._peers, out.__getitem__, into)
+        rows = [mine if at == self._rank else self._found[at] for at in range(world)]
+        total = rows[0] + rows[1]
+        for row in rows[2:]:
+            total += row
+        np.multiply(total, np.float32(1 / world), out=mine)
+        exchange(self._peers, lambda _at: mine.view(np.uint8), out)
+
+
+WAYS: Final[dict[str, type[Exact] | type[Blocks]]] = {"fp32": Exact, "int8": Blocks}
 
 
 def drawn(way: str, rank: int, count: int) -> Floats:
@@ -265,27 +301,36 @@ class Order(NamedTuple):
     ports: list[int]
 
 
+def error_of(vector: Floats, order: Order) -> float:
+    """How far a vector is from the mean of what all peers drew, relative."""
+    world = len(order.ports)
+    sums = sum(drawn(order.way, at, order.numbers).astype(np.float64) for at in range(world))
+    exact = np.asarray(sums) / world
+    return float(np.linalg.norm(vector - exact) / np.linalg.norm(exact))
+
+
 def work(rank: int, order: Order, gate: Barrier, found: "Queue[Result]") -> None:
     """One peer's process."""
     way, count, ports = order
-    peers = connected(rank, ports)
     first = drawn(way, rank, count)
-    spans = []
+    averager = WAYS[way](rank, connected(rank, ports), count)
+    spans, spent = [], []
     vector = first
     for _ in range(RUNS + 1):
         vector = first.copy()
         gate.wait()
-        began = time.perf_counter()
-        WAYS[way](rank, peers, vector)
+        began, cpu = time.perf_counter(), time.process_time()
+        averager.average(vector)
         spans.append((began, time.perf_counter()))
-    sums = sum(drawn(way, at, count).astype(np.float64) for at in range(len(ports)))
-    exact = np.asarray(sums) / len(ports)
-    error = float(np.linalg.norm(vector - exact) / np.linalg.norm(exact))
-    found.put(Result(spans[1:], error))
+        spent.append(time.process_time() - cpu)
+    error = error_of(vector, order)
+    if way == "int8":
+        check_codec(first)
+    found.put(Result(spans[1:], error, statistics.median(spent[1:])))
 
 
-def averaged(way: str, world: int, count: int) -> tuple[list[float], float]:
-    """Seconds of each run, first start to last end; the largest error."""
+def averaged(way: str, world: int, count: int) -> Figures:
+    """What it takes; seconds are from the first start to the last end."""
     context = multiprocessing.get_context("spawn")
     gate, found = context.Barrier(world), context.Queue()
     order = Order(way, count, _free_ports(world))
@@ -302,7 +347,8 @@ def averaged(way: str, world: int, count: int) -> tuple[list[float], float]:
         - min(result.spans[run][0] for result in results)
         for run in range(RUNS)
     ]
-    return times, max(result.error for result in results)
+    cpu = sum(result.cpu for result in results)
+    return Figures(times, max(result.error for result in results), cpu)
 
 
 def _free_ports(world: int) -> list[int]:
@@ -313,7 +359,7 @@ def _free_ports(world: int) -> list[int]:
     return ports
 
 
-def hivemind(python: str, way: str, world: int, millions: int) -> tuple[list[float], float]:
+def hivemind(python: str, way: str, world: int, millions: int) -> Figures:
     """The same by hivemind: its all-reduce alone, without its match-making."""
     name = {"fp32": "none", "int8": "uniform8"}[way]
     done = subprocess.run(
@@ -323,22 +369,27 @@ def hivemind(python: str, way: str, world: int, millions: int) -> tuple[list[flo
         check=True,
         timeout=580,
     )
-    times, error = json.loads(done.stdout.splitlines()[-1])
-    return times, error
+    return Figures(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def compared(way: str, world: int, count: int, python: str) -> str:
+def said(found: Figures) -> str:
+    """One side's figures."""
+    middle, low, high = statistics.median(found.times), min(found.times), max(found.times)
+    return (
+        f"{middle:.3f} s ({low:.3f} to {high:.3f}), CPU {found.cpu:.3f} s, error {found.error:.2g}"
+    )
+
+
+def compared(way: str, world: int, count: int, python: str) -> tuple[str, str]:
     """One row of the table; ends the script where the mean is wrong."""
-    times, error = averaged(way, world, count)
-    assert error <= ERROR_MAX[way], f"the mean is off by {error}"
-    middle = statistics.median(times)
-    text = f"{middle:.3f} s ({min(times):.3f} to {max(times):.3f}), error {error:.2g}"
-    if python:
-        theirs, off = hivemind(python, way, world, count // 1_000_000)
-        ratio = statistics.median(theirs) / middle
-        text += f"; hivemind {statistics.median(theirs):.3f} s, error {off:.2g}: "
-        text += f"{ratio:.1f} times as long"
-    return text
+    ours = averaged(way, world, count)
+    assert ours.error <= ERROR_MAX[way], f"the mean is off by {ours.error}"
+    if not python:
+        return said(ours), ""
+    theirs = hivemind(python, way, world, count // 1_000_000)
+    longer = statistics.median(theirs.times) / statistics.median(ours.times)
+    more = theirs.cpu / ours.cpu
+    return said(ours), f"{said(theirs)}: {longer:.1f} times as long, {more:.1f} times the CPU"
 
 
 def main() -> None:
@@ -346,16 +397,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", type=int, nargs="*", default=[4, 8])
     parser.add_argument("--millions", type=int, default=10)
+    parser.add_argument("--ways", nargs="*", choices=sorted(WAYS), default=list(WAYS))
     parser.add_argument("--hivemind", default="", help="a Python that has hivemind")
     parser.add_argument("--short", action="store_true", help="two peers, few numbers, for tests")
     options = parser.parse_args()
     worlds = [2] if options.short else options.peers
     count = 100_003 if options.short else options.millions * 1_000_000
-    rows = [("load before", load())]
+    rows = [("load before", load(), "")]
     rows += [
-        (f"{world} peers, {way}", compared(way, world, count, options.hivemind))
+        (f"{world} peers, {way}", *compared(way, world, count, options.hivemind))
         for world in worlds
-        for way in WAYS
+        for way in options.ways
     ]
     show(f"Averaging {count:,} numbers, sealed", rows)
 

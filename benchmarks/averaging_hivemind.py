@@ -2,13 +2,15 @@
 
     PYTHON averaging_hivemind.py none|uniform8 PEERS MILLIONS RUNS
 
-Prints [[seconds, ...], error]: from the moment all peers may begin to the last one's result.
+Prints [[seconds, ...], error, CPU seconds]: from the moment all peers may begin to the last result.
 """
 
 import json
+import statistics
 import sys
 import time
 
+import psutil
 import torch
 from hivemind import DHT
 from hivemind.averaging import DecentralizedAverager
@@ -52,8 +54,8 @@ def averager(node: DHT, vector: torch.Tensor, name: str, world: int) -> Decentra
     )
 
 
-def seconds_of(peers: list[DecentralizedAverager]) -> float:
-    """One averaging step, from the moment all are ready."""
+def seconds_of(peers: list[DecentralizedAverager]) -> tuple[float, float]:
+    """One averaging step, from the moment all are ready; and its CPU seconds."""
     steps = [
         peer.step(
             wait=False,
@@ -66,12 +68,19 @@ def seconds_of(peers: list[DecentralizedAverager]) -> float:
     ]
     while any(step.stage != AveragingStage.AWAITING_TRIGGER for step in steps):
         time.sleep(0.005)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), cpu_seconds()
     for step in steps:
         step.allow_allreduce()
     for step in steps:
         step.result(timeout=300)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, cpu_seconds() - spent
+
+
+def cpu_seconds() -> float:
+    """Of this process and of all below it, p2pd among them, so far."""
+    own = psutil.Process()
+    times = [part.cpu_times() for part in (own, *own.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 def error_of(peer: DecentralizedAverager, exact: torch.Tensor) -> float:
@@ -87,10 +96,12 @@ def main() -> None:
     vectors = [torch.randn(millions * 1_000_000) * 0.01 for _ in nodes]
     exact = torch.stack(vectors).mean(0)
     peers = [averager(*pair, name, world) for pair in zip(nodes, vectors, strict=True)]
-    times = [seconds_of(peers)]
+    pairs = [seconds_of(peers)]
     error = max(error_of(peer, exact) for peer in peers)
-    times += [seconds_of(peers) for _ in range(runs - 1)]
-    sys.stdout.write(json.dumps([times, error]) + "\n")
+    pairs += [seconds_of(peers) for _ in range(runs - 1)]
+    times = [seconds for seconds, _ in pairs]
+    cpu = statistics.median(spent for _, spent in pairs)
+    sys.stdout.write(json.dumps([times, error, cpu]) + "\n")
     sys.stdout.flush()
     for part in (*peers, *nodes):
         part.shutdown()
