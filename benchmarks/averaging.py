@@ -4,8 +4,9 @@
 
 Each peer is a process; each owns a part of the vector, takes that part from all others, and gives
 all others its mean. Frames, cipher and arithmetic are dpin's (bulkframe.py, kernels.py by way of
-averaging_loops.py); sockets are plain blocking ones of this script, with a thread a peer. --hivemind names a Python that has
-hivemind: the same work is done by it in turn, in the same run.
+averaging_loops.py); sockets are plain blocking ones of this script, with a thread a peer and
+direction. --hivemind names a Python that has hivemind: the same work is done by it in turn, in the
+same run.
 """
 
 import argparse

@@ -94,3 +94,20 @@ def test_the_benchmark_of_liars_merges_in_two_orders() -> None:
 
 def test_the_benchmark_of_masks_finds_exact_sums() -> None:
     assert "sums exact" in printed_by("benchmarks.secagg")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_churn_loses_units() -> None:
+    assert "units lost" in printed_by("benchmarks.churn")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_a_home_line_sends_what_the_tuner_reckons_with() -> None:
+    table = printed_by("benchmarks.uplink")
+    assert "utilisation" in table
+    assert "chosen by auto" in table
+
+
+@pytest.mark.long
+def test_the_benchmark_of_federated_rounds_merges_every_client() -> None:
+    assert "10 simulated clients" in printed_by("benchmarks.federated")

@@ -1,0 +1,210 @@
+"""B8 and B9: what a federated round takes beside training.
+
+    python -m benchmarks.federated [--flower PYTHON] [--short]
+
+Whole: four nodes as processes on loopback, one that asks and three that own data; rounds of a
+federated job, everything included: market, ledger, commits, transfers, merges at every node. A
+round is the time from one round's start to the next one's, less the training of its slowest
+provider. Isolation: every node keeps one warm worker process a job, which starts once.
+
+Simulated: a hundred clients in one process, one after the other: whatever a node computes for a
+unit (commitments, states of windows, update) and the merge, less the steps of training; no ledger
+and no network. Isolation: none, all in one process.
+
+--flower names a Python that has flwr 1.41: its deployment engine with as many SuperNodes as there
+are owners (a fresh process for every task of a client), and its simulation engine (Ray's workers);
+a client's training is one addition, and its time is taken off.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import torch
+from msgspec.structs import replace
+
+from benchmarks.local import load, show
+from dpin.base.codec import encode
+from dpin.base.ids import NO_BLOB, Digest, Round
+from dpin.client.client import Client
+from dpin.compute.checkpoint import Start
+from dpin.compute.course import Course
+from dpin.compute.probe import settle
+from dpin.compute.session import Session
+from dpin.compute.state import initial_state
+from dpin.compute.task import (
+    Contribution,
+    Merged,
+    MergeRound,
+    ModelSpec,
+    OpenJob,
+    Prepared,
+    Trained,
+    TrainUnit,
+)
+from dpin.compute.train import Trainer
+from tests.support.network import OWN_WORDS, ended, town
+from tests.support.training import (
+    CORPUS,
+    JOB,
+    TINY_INNER,
+    Desk,
+    MemoryFiles,
+    manifest_for,
+    prepare,
+)
+
+FLOWER: Final = Path(__file__).with_name("federated_flower.py")
+OWNERS: Final = 3
+MODELS: Final = {  # kilofloats -> about as many parameters
+    1: "{layers: 1, heads: 1, width: 2, context: 8}",
+    10_000: "{layers: 3, heads: 8, width: 512, context: 8}",
+}
+GOALS: Final = {1: 100, 10_000: 30}
+INNER: Final = replace(TINY_INNER, steps=1, batch=1)
+SIMULATED: Final = ModelSpec(1, 1, 2, 8)
+SIMULATED_GOAL: Final = 10
+
+
+def whole(kilofloats: int, rounds: int) -> list[float]:
+    """Seconds of each round but the first and the last, less its training."""
+    with tempfile.TemporaryDirectory(prefix="dpin-bench-") as folder:
+        place = Path(folder)
+        (place / "eval.txt").write_text("".join(OWN_WORDS) * 20)
+        job = place / "job.yaml"
+        job.write_text(
+            "type: federated\n"
+            f"model: {MODELS[kilofloats]}\n"
+            "data: {dataset: letters, eval: eval.txt}\n"
+            f"args: {{rounds: {rounds}, max_steps: 4, per_device_train_batch_size: 1}}\n"
+            f"resources: {{nodes: {OWNERS}, memory: 500MB}}\n"
+            "limits: {cost: 100}\n"
+        )
+        with town(place) as network:
+            with Client(network.ada.home) as client:
+                submitted = client.submit(job)
+            detail = ended(network.ada, submitted.id)
+    assert detail.job.state == "done", detail.job.reason
+    assert all(round_.included == OWNERS for round_ in detail.rounds), "an update is missing"
+    spans = [later.started_ms - sooner.started_ms for sooner, later in pairwise(detail.rounds)]
+    pairs = zip(spans[1:], detail.rounds[1:-1], strict=True)
+    return [(span - round_.train_ms) / 1000 for span, round_ in pairs]
+
+
+def simulated(clients: int, rounds: int) -> list[float]:
+    """Seconds of each round but the first, less those of its steps."""
+    settle()
+    desk = Desk(MemoryFiles({"corpus.txt": CORPUS * 4}))
+    session = Session(desk.door())
+    session.run(replace(prepare("made"), shards=clients, model=SIMULATED))
+    prepared = desk.reports[-1]
+    assert isinstance(prepared, Prepared), prepared
+    manifest = replace(
+        manifest_for(prepared),
+        model=SIMULATED,
+        seats=clients,
+        windows=1,
+        inner=INNER,
+        rounds=rounds,
+        shards=(NO_BLOB,) * clients,
+    )
+    files = (prepared.shards, prepared.holdout, prepared.initial)
+    session.run(OpenJob(JOB, encode(manifest), *files, Round(0), "work"))
+    trainer = Trainer(SIMULATED, Course(INNER, rounds), "cpu")
+    trainer.load(Start(initial_state(SIMULATED, b"seed"), None))
+    batch = torch.zeros(1, SIMULATED.context + 1, dtype=torch.int64)
+    found = []
+    for number in range(rounds):
+        spent = timed(partial(_round, session, desk, clients, number))
+        found.append(spent - timed(lambda: [trainer.step(batch, 0) for _ in range(clients)]))
+    return found[1:]
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _round(session: Session, desk: Desk, clients: int, number: int) -> None:
+    """Every client's unit, and the merge."""
+    parts = []
+    for seat in range(clients):
+        unit = TrainUnit(
+            lease=Digest(seat.to_bytes(32)),
+            seat=seat,
+            round=Round(number),
+            fresh_optimizer=False,
+            limit_ms=0,
+            fault="",
+        )
+        session.run(unit)
+        trained = desk.reports[-1]
+        assert isinstance(trained, Trained), trained
+        parts.append(Contribution(trained.update, 1))
+    session.run(MergeRound(Round(number), tuple(parts)))
+    merged = desk.reports[-1]
+    assert isinstance(merged, Merged), merged
+    assert not merged.refused, merged.refused
+
+
+def flower(python: str, *words: str) -> list[float]:
+    """Seconds of each round but the first, less its clients' training, of Flower."""
+    done = subprocess.run(
+        [python, str(FLOWER), *words], capture_output=True, text=True, check=True, timeout=580
+    )
+    found: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def said(seconds: Sequence[float]) -> str:
+    """The median, the least and the most."""
+    middle = statistics.median(seconds)
+    return f"{middle:.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
+
+
+def row(name: str, ours: list[float], theirs: list[float], goal: int) -> tuple[str, str, str, str]:
+    """One line of the table."""
+    if not theirs:
+        return name, said(ours), "", f"{goal} times"
+    ratio = statistics.median(theirs) / statistics.median(ours)
+    verdict = "met" if ratio >= goal else "missed"
+    return name, said(ours), f"{said(theirs)}: {ratio:.1f} times", f"{goal} times: {verdict}"
+
+
+def main() -> None:
+    """Measure, compare, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--flower", default="", help="a Python that has flwr")
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--only", choices=["whole", "simulated"])
+    parser.add_argument("--short", action="store_true", help="ten simulated clients, for tests")
+    options = parser.parse_args()
+    clients, rounds = (10, 3) if options.short else (options.clients, options.rounds)
+    rows: list[tuple[str, ...]] = [("load before", load(), "", "")]
+    if options.only != "simulated" and not options.short:
+        for kilofloats, goal in GOALS.items():
+            words = ("deploy", str(OWNERS), str(kilofloats), str(rounds))
+            theirs = flower(options.flower, *words) if options.flower else []
+            name = f"whole, {4 * kilofloats:,} KB"
+            rows.append(row(name, whole(kilofloats, rounds), theirs, goal))
+    if options.only != "whole":
+        words = ("simulate", str(clients), "1", str(rounds))
+        theirs = flower(options.flower, *words) if options.flower else []
+        name = f"{clients} simulated clients, 4 KB"
+        rows.append(row(name, simulated(clients, rounds), theirs, SIMULATED_GOAL))
+    show("A federated round without its training: dpin, then Flower", rows)
+
+
+if __name__ == "__main__":
+    main()
