@@ -137,6 +137,31 @@ def show_peers(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 @net.command()
+def bans(
+    *,
+    lift: Annotated[
+        str, typer.Option("--lift", metavar="NODE", help="End this one's ban: a node or a site.")
+    ] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List who is banned, why and for how long; with --lift, end a ban before its time."""
+    from dpin.cli.link import connect, show_values, show_view
+    from dpin.cli.netpictures import bans_text
+    from dpin.node.control import LiftRequest
+
+    with connect(home) as node:
+        lifted = node.lift(LiftRequest(subject=lift)) if lift else None
+        left = node.bans()
+    if lifted is not None:
+        show_view("lifted", lifted) if json else show(f"{lifted.subject} is no longer banned")
+    else:
+        show_values("bans", {"bans": left}) if json else show(
+            bans_text(left, int(time.time() * 1000))
+        )
+
+
+@net.command()
 def ping(
     peer: Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id's beginning.")],
     *,

@@ -6,6 +6,7 @@ from typing import Final
 from dpin.cli.options import table
 from dpin.cli.pictures import since
 from dpin.node.netviews import (
+    BanView,
     HistogramView,
     LinkView,
     NetworkView,
@@ -88,6 +89,22 @@ def _link_row(link: LinkView) -> tuple[str, ...]:
     head = (link.node_id[:_ID_SHOWN], link.name, link.path, link.seen_at or "-")
     moved = (size(sum(link.bytes_in.values())), size(sum(link.bytes_out.values())))
     return (*head, trip, clock, link.version or "-", *moved, str(link.blame))
+
+
+def bans_text(bans: list[BanView], now_ms: int) -> str:
+    """What `dpin net bans` shows."""
+    if not bans:
+        return "nobody is banned"
+    heads = ("WHO", "NAME", "STILL FOR", "TIMES", "REASON")
+    rows = [
+        (ban.subject, ban.name or "-", _left(ban.until_ms - now_ms), str(ban.offences), ban.reason)
+        for ban in bans
+    ]
+    return table(heads, rows)
+
+
+def _left(millis: int) -> str:
+    return f"{max(0, millis) // 60_000 + 1} min"
 
 
 def ping_text(view: PingView) -> str:

@@ -30,6 +30,7 @@ from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
     InviteRequest,
+    LiftRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -44,7 +45,7 @@ from dpin.node.control import (
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
-from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
+from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -126,6 +127,14 @@ class _Watching:
     def links(self) -> list[LinkView]:
         """Who is connected, and how well."""
         return self._connection.get_list("/api/v1/network/peers", "links", LinkView)
+
+    def bans(self) -> list[BanView]:
+        """Who is banned."""
+        return self._connection.get_list("/api/v1/network/bans", "bans", BanView)
+
+    def lift(self, request: LiftRequest) -> BanView:
+        """End a ban."""
+        return self._connection.post("/api/v1/network/lift", request, BanView)
 
     def ping(self, request: PingRequest) -> PingView:
         """Round trips to a connected peer."""

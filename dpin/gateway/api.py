@@ -32,6 +32,7 @@ from dpin.gateway.metrics import METRICS_TYPE, metrics_text
 from dpin.node.control import (
     Control,
     InviteRequest,
+    LiftRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -335,6 +336,12 @@ def _network_routes(control: Control) -> list[Route]:
     async def links(_request: Request) -> Response:
         return _views("links", control.links())
 
+    async def bans(_request: Request) -> Response:
+        return _views("bans", control.bans())
+
+    async def lift(request: Request) -> Response:
+        return _view("lifted", control.lift(await read_body(request, LiftRequest)))
+
     async def ping(request: Request) -> Response:
         return _view("ping", await control.ping(await read_body(request, PingRequest)))
 
@@ -347,6 +354,8 @@ def _network_routes(control: Control) -> list[Route]:
     return [
         Route("/api/v1/network", network),
         Route("/api/v1/network/peers", links),
+        Route("/api/v1/network/bans", bans),
+        Route("/api/v1/network/lift", lift, methods=["POST"]),
         Route("/api/v1/network/ping", ping, methods=["POST"]),
         Route("/api/v1/network/trace", trace, methods=["POST"]),
         Route("/metrics", metrics),

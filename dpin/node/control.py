@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dpin.node.blobviews import Blobs
-from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
+from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -104,6 +104,12 @@ class PingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     node: str
     count: int = 4
+
+
+class LiftRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A banned node, by its name or the beginning of its id, or a banned site."""
+
+    subject: str
 
 
 class TraceRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -239,6 +245,14 @@ class Watching(Protocol):
 
     def links(self) -> list[LinkView]:
         """Who is connected, and how well."""
+        ...
+
+    def bans(self) -> list[BanView]:
+        """Who is banned, those that end last first."""
+        ...
+
+    def lift(self, request: LiftRequest) -> BanView:
+        """End a ban and forget it; raises NotFound where there is none."""
         ...
 
     async def ping(self, request: PingRequest) -> PingView:

@@ -3,7 +3,7 @@
 Answers come from what the machines hold; commands become events for them. Nothing is decided here.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Final
 
@@ -31,6 +31,7 @@ from dpin.net.ask import Status
 from dpin.node.blobviews import Blobs
 from dpin.node.bulletin import Bulletin
 from dpin.node.control import (
+    LiftRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -42,26 +43,20 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
+from dpin.node.exiles import Exiles
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.lookout import Lookout
-from dpin.node.netviews import LinkView, NetworkView, PingView, TraceView
-from dpin.node.panorama import Panorama, money_of
+from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
+from dpin.node.panorama import money_of
 from dpin.node.peer import Peer
-from dpin.node.pictures import Gallery
 from dpin.node.planning import order_of, plan_of, run_order
 from dpin.node.proving import proof_view
 from dpin.node.status import (
-    Check,
-    ExplainView,
     InviteView,
-    JobDetail,
     JobView,
-    LogEntry,
     Money,
     MovementView,
-    NodeView,
-    PeerView,
     PlanView,
     PreparedView,
     ProofView,
@@ -73,65 +68,10 @@ from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
 from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
+from dpin.node.window import Window
 
 DECISION_SECONDS: Final = 15.0
 INVITED_MAX: Final = 8  # addresses of this node in one invite
-
-
-class Window:
-    """What a running node shows; see dpin.node.control.Pictures for what each method promises."""
-
-    def __init__(self, peer: Peer, around: Surroundings, bulletin: Bulletin) -> None:
-        self._peer = peer
-        self._around = around
-        self._bulletin = bulletin
-
-    @property
-    def _gallery(self) -> Gallery:
-        return Gallery(self._peer, self._around.now())
-
-    @property
-    def _panorama(self) -> Panorama:
-        return Panorama(self._peer, self._bulletin.seen, self._around)
-
-    def node(self) -> NodeView:
-        """The node itself."""
-        return self._panorama.node(self._gallery.serving())
-
-    def peers(self) -> list[PeerView]:
-        """Everybody it knows."""
-        return self._panorama.peers()
-
-    def jobs(self) -> list[JobView]:
-        """Own jobs and those served."""
-        return self._gallery.jobs()
-
-    def job(self, job: str) -> JobDetail:
-        """One job."""
-        gallery = self._gallery
-        return gallery.portrait(gallery.own(job)).detail()
-
-    def explain(self, job: str) -> ExplainView:
-        """Why it stands where it stands."""
-        gallery = self._gallery
-        return gallery.portrait(gallery.own(job)).explain()
-
-    def checks(self) -> list[Check]:
-        """Health."""
-        return self._panorama.checks()
-
-    async def log(self, job: str, after: int) -> AsyncIterator[LogEntry]:
-        """The story, as it goes on."""
-        own = self._gallery.own(job)
-        while True:
-            entries = self._bulletin.log.after(own.local_id, after)
-            for entry in entries:
-                after = entry.number
-                yield entry
-            if own.stage.ended and not self._bulletin.log.after(own.local_id, after):
-                return
-            if not entries:
-                await self._bulletin.change()
 
 
 class Records(Window):
@@ -262,7 +202,12 @@ class Watchtower(Office):
     def _lookout(self) -> Lookout:
         around = self._around
         seen = self._bulletin.seen
-        return Lookout(self._peer, seen, around.host, around.now, around.inquirer)
+        return Lookout(self._peer, seen, around.host, around.now, around.neighbours)
+
+    @property
+    def _exiles(self) -> Exiles:
+        around = self._around
+        return Exiles(around.neighbours(), self._lookout.name, around.now)
 
     def network(self) -> NetworkView:
         """The node's place in the network."""
@@ -271,6 +216,14 @@ class Watchtower(Office):
     def links(self) -> list[LinkView]:
         """Who is connected, and how well."""
         return self._lookout.links()
+
+    def bans(self) -> list[BanView]:
+        """Who is banned."""
+        return self._exiles.views()
+
+    def lift(self, request: LiftRequest) -> BanView:
+        """End a ban."""
+        return self._exiles.lift(request.subject)
 
     async def ping(self, request: PingRequest) -> PingView:
         """Round trips to a peer."""

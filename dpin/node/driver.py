@@ -197,7 +197,7 @@ class Node:
             vault=self._vault,
             now=self._clock.now,
             tell=self._tell.send,
-            inquirer=lambda: self._around.inquirer,  # There is one once `start` was called.
+            neighbours=lambda: self._around,  # There is one once `start` was called.
         )
         self.bulletin = Bulletin(self._clock.now)
         self._seen = self.bulletin.seen

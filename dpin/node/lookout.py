@@ -16,7 +16,8 @@ from dpin.net.reachability import Finding
 from dpin.net.tally import Dialled, Histogram
 from dpin.node.acquaintances import unfit
 from dpin.node.health import FIXES
-from dpin.node.inquirer import GREET_SECONDS, Inquirer
+from dpin.node.inquirer import GREET_SECONDS
+from dpin.node.neighbourhood import Neighbourhood
 from dpin.node.netviews import (
     DialView,
     HistogramView,
@@ -44,7 +45,7 @@ class Lookout:
     seen: Seen
     host: Network
     now: Callable[[], Instant]
-    inquirer: Callable[[], Inquirer]
+    neighbours: Callable[[], Neighbourhood]
 
     def network(self) -> NetworkView:
         """The node's place in it."""
@@ -167,7 +168,7 @@ class Lookout:
 
     async def _round_trip(self, node: NodeId) -> int | None:
         began = trio.current_time()
-        answered = await self.inquirer().greet(node)
+        answered = await self.neighbours().inquirer.greet(node)
         return round((trio.current_time() - began) * MICROS_PER_SECOND) if answered else None
 
     async def trace(self, text: str) -> TraceView:
@@ -212,9 +213,9 @@ class Lookout:
         asked = self.now()
         question = greeting(self.peer.chain, "", asked // MICROS_PER_MILLI)
         try:
-            answer = await self.inquirer().ask(node, question, GREET_SECONDS)
+            answer = await self.neighbours().inquirer.ask(node, question, GREET_SECONDS)
             took = (self.now() - asked) / MICROS_PER_SECOND
-            status = await self.inquirer().ask(node, AskStatus(), GREET_SECONDS)
+            status = await self.neighbours().inquirer.ask(node, AskStatus(), GREET_SECONDS)
         except Unavailable as error:
             silent = _step("greeting", GREET_SECONDS, str(error), ok=False)
             return [silent], "it is no dpin node, too old, or overloaded: look at its log"

@@ -101,7 +101,7 @@ class Neighbourhood:
         self._host = ties.host
         self._now = ties.now
         self._nursery = nursery
-        self.discovery = _discovery(me, ties)  # whose `bans` can be seen and lifted
+        self.discovery = _discovery(me, ties)
         self._prefix = prefix(me.chain, Service.PEERS)
         bearings = Bearings(
             host=ties.host,
@@ -124,7 +124,7 @@ class Neighbourhood:
             leave=self._leave,
         )
         self.inquirer = Inquirer(around, nursery)
-        self._watch = Watch(ties.host, ties.now, self.inquirer.check, self._find)
+        self._watch = Watch(ties.host, ties.now, self.inquirer.check, self.find)
         self._news = trio.Event()  # about where this node answers
 
     def start(self) -> None:
@@ -134,7 +134,7 @@ class Neighbourhood:
         for task in (self._listen, self._announce, self._memory.keep, self._watch.run):
             self._nursery.start_soon(task)
         self.whereabouts.start()
-        self._find(Tick())
+        self.find(Tick())
 
     async def _listen(self) -> None:
         """Network events to the machines that want them."""
@@ -171,17 +171,17 @@ class Neighbourhood:
     def _moved(self, event: PeerUp | PeerDown) -> None:
         up = isinstance(event, PeerUp)
         log.info("peer", peer=short(event.peer), up=up)
-        self._find(event)
+        self.find(event)
         if up:
             self._memory.met()
             self.inquirer.met(event.peer)
 
     def _addressed(self, event: Found | Readdressed) -> None:
         if isinstance(event, Found):
-            self._find(LearntAddresses((event.address,)))
+            self.find(LearntAddresses((event.address,)))
             return
         log.info("readdressed", addresses=event.addresses)
-        self._find(Moved(event.addresses))
+        self.find(Moved(event.addresses))
         self.whereabouts.moved()
         self._news.set()
 
@@ -192,7 +192,7 @@ class Neighbourhood:
         except PeerFault as fault:
             self.blame(peer, str(fault))
             return
-        self._find(Received(peer, envelope.body))
+        self.find(Received(peer, envelope.body))
 
     def _heard(self, peer: NodeId, payload: bytes) -> None:
         try:
@@ -201,7 +201,7 @@ class Neighbourhood:
             self.blame(peer, str(fault))
             return
         mine = tuple(address for address in presence.addresses if node_in(address) == signer)
-        self._find(LearntAddresses(mine))
+        self.find(LearntAddresses(mine))
         now = self._now()
         met = self._ties.seen.met(signer)
         met.presence, met.seen = presence, now
@@ -213,9 +213,10 @@ class Neighbourhood:
         log.warning("peer-blamed", peer=short(peer), reason=reason)
         met = self._ties.seen.met(peer)
         met.blames, met.reason = met.blames + 1, reason
-        self._find(Blamed(peer, self._host.door.ips.get(peer, ""), reason))
+        self.find(Blamed(peer, self._host.door.ips.get(peer, ""), reason))
 
-    def _find(self, event: DiscoveryEvent) -> None:
+    def find(self, event: DiscoveryEvent) -> None:
+        """Tell discovery what has happened, and do what it says."""
         for effect in self.discovery.step(event, self._now()):
             self._discovered(effect)
 
@@ -240,7 +241,7 @@ class Neighbourhood:
 
     async def _find_at(self, at: Instant) -> None:
         await trio.sleep(max(0, at - self._now()) / MICROS_PER_SECOND)
-        self._find(Tick())
+        self.find(Tick())
 
     async def _dial(self, address: str, *others: str) -> None:
         began = trio.current_time()
@@ -253,17 +254,17 @@ class Neighbourhood:
         self._ties.seen.tally.dialled(address, Dialled(self._now(), outcome, reason, took))
         if reason:
             log.debug("dial-failed", address=address, reason=reason)
-            self._find(DialFailed(address, reason))
+            self.find(DialFailed(address, reason))
             addresses = await self.whereabouts.seek(node_in(address))
             if addresses:
                 log.info("found-again", address=address, addresses=addresses)
-                self._find(LearntAddresses(addresses))
+                self.find(LearntAddresses(addresses))
 
     def _leave(self, peer: NodeId, reason: str) -> None:
         """A peer is not of this network, or cannot be understood."""
         log.warning("peer-left", peer=short(peer), reason=reason)
         self._ties.seen.met(peer).reason = reason
-        self._find(Unfit(peer))
+        self.find(Unfit(peer))
 
     async def _announce(self) -> None:
         """Presence by gossip: every half a minute, and when this node answers elsewhere."""

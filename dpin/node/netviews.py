@@ -84,6 +84,16 @@ class LinkView(View):
     blame: int
 
 
+class BanView(View):
+    """One ban that holds."""
+
+    subject: str  # a node's id, or a site: the beginning of addresses
+    name: str  # of a node, where it is known
+    until_ms: int
+    offences: int  # bans there have been, this one included; the next lasts twice as long
+    reason: str
+
+
 class PingView(View):
     """Round trips to one peer, in microseconds; null for a greeting without an answer."""
 

@@ -7,7 +7,7 @@ from dpin.base.units import Instant
 from dpin.net.network import Network
 from dpin.node.courier import Courier
 from dpin.node.home import Home
-from dpin.node.inquirer import Inquirer
+from dpin.node.neighbourhood import Neighbourhood
 from dpin.node.peer import Event
 from dpin.node.settings import Settings
 from dpin.node.vault import Vault
@@ -25,4 +25,4 @@ class Surroundings:
     vault: Vault
     now: Callable[[], Instant]
     tell: Callable[[Event], Awaitable[None]]
-    inquirer: Callable[[], Inquirer]
+    neighbours: Callable[[], Neighbourhood]

@@ -51,6 +51,8 @@ SCHEMAS = {
     "wallet history": "movements",
     "net invite": "invite",
     "net peers": "links",
+    "net bans": "bans",
+    "net bans --lift swift-yak": "lifted",
     "net ping swift-yak": "ping",
     "net trace swift-yak": "trace",
     "blob list": "blobs",

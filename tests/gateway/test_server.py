@@ -27,6 +27,7 @@ GETS = {
     "/api/v1/doctor": "checks",
     "/api/v1/network": "network",
     "/api/v1/network/peers": "links",
+    "/api/v1/network/bans": "bans",
 }
 JOB = "type: train\ndata: {path: corpus}\n"
 SUBMIT = {"text": JOB, "folder": "/tmp", "name": "tiny"}  # noqa: S108  # Nothing is written.

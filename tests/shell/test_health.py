@@ -11,7 +11,8 @@ from dpin.base.errors import Misuse, NotFound
 from dpin.base.ids import NodeId
 from dpin.net import lasting as net_lasting
 from dpin.net.address import peer_text
-from dpin.node.control import PingRequest, TraceRequest
+from dpin.net.bans import BLAMES_TO_BAN
+from dpin.node.control import LiftRequest, PingRequest, TraceRequest
 from dpin.node.desk import Desk
 from dpin.node.status import Check
 from tests.support.cluster import network
@@ -123,3 +124,23 @@ async def test_a_network_that_cannot_be_opened_again_is_said_so(
             assert f"port {port} is in use" in found.detail
             assert node.network().is_open is False
         await until(lambda: check(node, "listening").verdict == "ok")
+
+
+async def test_a_banned_node_is_listed_and_comes_back_when_its_ban_is_lifted(
+    tmp_path: Path,
+) -> None:
+    async with running_nodes(tmp_path, 2) as (one, two):
+        await until(lambda: one.node().peers == 1)
+        other = two.node().node_id
+        neighbours = one._around.neighbours()
+        assert one.bans() == []
+        for _ in range(BLAMES_TO_BAN):
+            neighbours.blame(NodeId(bytes.fromhex(other)), "sent nonsense")
+        [ban] = one.bans()
+        assert (ban.subject, ban.offences, ban.reason) == (other, 1, "sent nonsense")
+        await until(lambda: one.node().peers == 0)
+        with pytest.raises(NotFound, match="nobody is banned"):
+            one.lift(LiftRequest(subject="nobody"))
+        assert one.lift(LiftRequest(subject=other[:12])) == ban
+        assert one.bans() == []
+        await until(lambda: one.node().peers == 1)

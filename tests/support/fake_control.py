@@ -16,6 +16,7 @@ from dpin.light.files import write_proof, write_trust
 from dpin.node import netviews
 from dpin.node import status as views
 from dpin.node.control import (
+    LiftRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -181,6 +182,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.stay_open = False
         self.on_stop: Callable[[], None] = lambda: None
         self.drained = False
+        self.lifted = False
         self.ledger = ledger_view()
         self.blobs = FakeBlobs()
         self.movements = [movement_view(number) for number in range(1, 4)]
@@ -413,6 +415,20 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         if node not in {"swift-yak", "11" * 32}:
             raise NotFound(f"no node is known that goes by {node!r}", fix="dpin net peers")
         return "11" * 32
+
+    def bans(self) -> list[netviews.BanView]:
+        return [] if self.lifted else [
+            netviews.BanView(
+                subject="11" * 32, name="swift-yak", until_ms=NOW_MS + 600_000, offences=2,
+                reason="sent a frame that is too long",
+            )
+        ]  # fmt: skip
+
+    def lift(self, request: LiftRequest) -> netviews.BanView:
+        self._linked(request.subject)
+        [ban] = self.bans()
+        self.lifted = True
+        return ban
 
     async def ping(self, request: PingRequest) -> netviews.PingView:
         node = self._linked(request.node)
