@@ -64,6 +64,11 @@ class SigningKey:
         """`count` secret bytes that only this key finds, the same each time: SHAKE-256."""
         return shake_256(tag.encode() + b"\0" + self._seed + what).digest(count)
 
+    @property
+    def seed(self) -> bytes:
+        """The 32 secret bytes that the key is made of, to open what was sealed for it."""
+        return self._seed
+
     def agreed(self, peer: NodeId) -> bytes:
         """X25519 between this key and a peer's, both carried over from Ed25519; hash it before use.
 

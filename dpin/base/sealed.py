@@ -181,3 +181,19 @@ def marked(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
             yield before, False
         before, first = piece, False
     yield before, True
+
+
+def sealed_bytes(readers: Sequence[NodeId], randomness: bytes, data: bytes) -> bytes:
+    """A whole sealed file in memory; see `Seal`."""
+    seal = Seal(readers, randomness)
+    pieces = (data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+    return seal.head + b"".join(seal.piece(piece, last=last) for piece, last in marked(pieces))
+
+
+def opened_bytes(seed: bytes, sealed: bytes) -> bytes:
+    """The contents of a whole sealed file; raises PeerFault, or Misuse for another's."""
+    start = head_length(sealed[:HEAD_START_BYTES])
+    opened = Unseal(seed, sealed[:start])
+    bounds = range(start, len(sealed), SEALED_PIECE_BYTES)
+    pieces = (sealed[at : at + SEALED_PIECE_BYTES] for at in bounds)
+    return b"".join(opened.piece(piece, last=last) for piece, last in marked(pieces))

@@ -10,6 +10,8 @@ from dpin.compute.budget import rounds_within, spent
 from dpin.compute.safety import PrivacySpec
 from dpin.node.jobfile import TrainJob, read_job
 
+OPEN: Final = "providers of an open job see the shards that they train on"
+SEALED: Final = "sealed: opened in the memory of who holds a seat or checks a unit, nowhere else"
 PLAIN: Final = "every update"
 NOISY: Final = "every update, with 1 / n of the noise in it"
 HIDDEN: Final = "no update; sums of a group after the round"
@@ -19,6 +21,13 @@ SCORED: Final = "none by replay: units are paid as scored, without reputation (S
 # By mode: what providers, requester, seated verifiers and outsiders see, and what is verified.
 SIGHTS: Final = {
     "none": (PLAIN, PLAIN, "states of the units that they check", "nothing", REPLAY),
+    "sealed": (
+        PLAIN,
+        PLAIN,
+        "the data, the first model, and states of the units that they check",
+        "sealed files: their length, and nothing else",
+        REPLAY,
+    ),
     "dp": (NOISY, NOISY, "nobody is seated", "a model with all of the noise", SCORED),
     "secagg": (HIDDEN, HIDDEN, "nobody is seated", "nothing", SCORED),
     "secagg+dp": (
@@ -49,7 +58,7 @@ def read_privacy(file: Path, sets: Sequence[str]) -> dict[str, object]:
         found["collusion"] = f"{seats // 2 + 1} of {seats} members together unmask the others"
     if privacy.noised:
         found |= _budget(privacy, job.rounds, seats)
-    found["data"] = "providers of an open job see the shards that they train on"
+    found["data"] = SEALED if privacy.sealed else OPEN
     return found
 
 

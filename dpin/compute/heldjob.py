@@ -32,6 +32,7 @@ from dpin.compute.maskwork import MaskWork
 from dpin.compute.outer import error_root
 from dpin.compute.rechecks import Rechecks
 from dpin.compute.rules import rule_of
+from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Shelf
 from dpin.compute.state import state_hash
@@ -70,11 +71,11 @@ class HeldJob:
     """One job, its text and its global state. Every method raises Misuse, PeerFault or OSError."""
 
     def __init__(self, command: OpenJob, door: Door, device: str, tools: Tools = PLAIN) -> None:
-        self._door = door
         self._job = command.job
         self._folder = command.folder
         self._manifest = decode(TrainManifest, command.manifest)
         check_train(self._manifest)
+        self._door = door = opening(door, command.key, self._manifest.privacy)
         check_budget(self._manifest.privacy, self._manifest.rounds)
         if len(command.shards) != len(self._manifest.shards):
             raise Misuse("the files given are not those of the manifest's shards")

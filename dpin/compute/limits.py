@@ -3,6 +3,7 @@
 from typing import Final
 
 from dpin.base.errors import Misuse
+from dpin.base.ids import ID_BYTES
 from dpin.base.units import MILLION
 from dpin.compute.hubspec import check_hub, check_private
 from dpin.compute.safety import RobustSpec
@@ -123,6 +124,15 @@ def check_privacy(manifest: TrainManifest) -> None:
         raise Misuse("noise that words of 32 bits cannot hold: a smaller clip, or less noise")
 
 
+def check_reader(manifest: TrainManifest) -> None:
+    """Raise Misuse where a sealed job does not say for whom it is sealed, or another one does."""
+    privacy = manifest.privacy
+    if len(privacy.reader) != (ID_BYTES if privacy.sealed else 0):
+        raise Misuse(f"a reader of {len(privacy.reader)} bytes in a job of privacy {privacy.mode}")
+    if privacy.sealed and manifest.private is not None:
+        raise Misuse("a sealed job has data of its own: its providers' data never travel")
+
+
 def check_train(manifest: TrainManifest) -> None:
     """Raise Misuse for a job that cannot be trained."""
     check_model(manifest.model)
@@ -135,6 +145,7 @@ def check_train(manifest: TrainManifest) -> None:
     if manifest.inner.muon_rate_ppm and manifest.outer.rule == ADAMW:
         raise Misuse("the adamw rule has its own step: muon takes no part in it")
     check_privacy(manifest)
+    check_reader(manifest)
     if not 1 <= manifest.windows <= manifest.inner.steps:
         raise Misuse(f"{manifest.windows} windows in a unit of {manifest.inner.steps} steps")
     if not 1 <= manifest.rounds <= ROUNDS_MAX:

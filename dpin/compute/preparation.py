@@ -18,6 +18,7 @@ from dpin.compute.door import Door
 from dpin.compute.examples import encode_shard
 from dpin.compute.hubspec import SEQUENCE, HubSpec, canonical_config
 from dpin.compute.noise import words
+from dpin.compute.sealing import sealing
 from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import ModelSpec, Prepare, Prepared
 from dpin.compute.weights import parameter_count
@@ -63,7 +64,7 @@ def _written(
     fingerprint: Digest,
 ) -> Prepared:
     pieces, held_out, start = made
-    folder, write = command.folder, door.files.write
+    folder, write = command.folder, sealing(door, command.key).files.write
     shards = [write(folder, f"shard-{index:04}.bin", part) for index, part in enumerate(pieces)]
     initial = encode_global(start.state)
     weights = start.weights

@@ -19,7 +19,8 @@ class RobustSpec(Wire, frozen=True):
 class PrivacySpec(Wire, frozen=True):
     """Who may learn what of a participant's update; see docs/protocol/privacy.md.
 
-    `mode`: "none" | "sealed" | "dp" | "secagg" | "secagg+dp". `group`: members whose sum is found
+    `mode`: "none" | "sealed" | "dp" | "secagg" | "secagg+dp". `reader` is the public half of the
+    key for which the files of a sealed job are sealed. `group`: members whose sum is found
     together, 0 for all. `clip` (norm, units of 2^-24) and `noise_ppm` (deviation of the sum's noise
     over the clip) are those of dp, as is the budget: epsilon in thousandths, delta = 10^-digits.
     """
@@ -30,6 +31,12 @@ class PrivacySpec(Wire, frozen=True):
     noise_ppm: int = 0
     epsilon_milli: int = 0
     delta_digits: int = 5
+    reader: bytes = b""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether data and first model are sealed: only seats and their verifiers open them."""
+        return self.mode == "sealed"
 
     @property
     def masked(self) -> bool:

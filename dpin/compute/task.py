@@ -144,6 +144,7 @@ class Prepare(Wire, frozen=True, tag=2):
     base: str = ""
     data: DataFormat = TEXT
     batch: int = 1  # a seat has at least so many examples
+    key: bytes = b""  # the seed for which all that is written is sealed; empty: it is not
 
 
 class OpenJob(Wire, frozen=True, tag=3):
@@ -163,6 +164,7 @@ class OpenJob(Wire, frozen=True, tag=3):
     weights: str = ""
     tokenizer: str = ""
     private: PrivatePlace | None = None  # of this provider, where the manifest asks for one
+    key: bytes = b""  # the seed that opens the files of a sealed job
 
 
 class TrainUnit(Wire, frozen=True, tag=4):

@@ -36,6 +36,7 @@ from dpin.storage.wanted import Allow, Fetch, Keep, Kept
 from dpin.verify.commitment import commit_of, generation_leaves
 from dpin.verify.defender import Produced
 from dpin.verify.jobfiles import JobFiles
+from dpin.verify.jobkeys import JobKeys
 
 RESTARTS_MAX: Final = 2
 MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
@@ -65,6 +66,7 @@ class Engagement:
     loading: Loading = field(init=False)
     pulse: Pulse = field(init=False)
     key: SigningKey | None = None  # of this node; private jobs need it
+    keys: JobKeys | None = None  # of sealed jobs
     veil: Veil = field(init=False)
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
@@ -75,7 +77,7 @@ class Engagement:
 
     def __post_init__(self) -> None:
         worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
-        self.loading = Loading(self.job, self.lease.provider, worker)
+        self.loading = Loading(self.job, self.lease.provider, worker, keys=self.keys)
         self.pulse = Pulse(self.job, self.lease)
         self.veil = Veil(self.key, self.job, self.lease, self.merging)
 

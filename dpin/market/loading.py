@@ -21,6 +21,7 @@ from dpin.market.messages import AskCheckpoint, CheckpointOffer
 from dpin.market.privacy import OwnDataset, place_for
 from dpin.storage.wanted import Fetch, Fetched, Purpose
 from dpin.verify.jobfiles import JobFiles
+from dpin.verify.jobkeys import JobKeys
 
 RETRY: Final = seconds(1)
 
@@ -35,6 +36,7 @@ class Loading:
     provider: NodeId
     worker: WorkerId
     datasets: tuple[OwnDataset, ...] = ()  # of this node
+    keys: JobKeys | None = None  # of sealed jobs
     files: JobFiles = field(init=False)
     merging: Merging = field(init=False)
     hired: bool = False
@@ -44,7 +46,7 @@ class Loading:
     _retry_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
-        self.files = JobFiles(self.job)
+        self.files = JobFiles(self.job, self.keys)
         self.merging = Merging(self.job, self.worker)
 
     def prepare(self, state: State, now: Instant) -> Iterator[Effect]:

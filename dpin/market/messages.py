@@ -6,6 +6,7 @@ from dpin.base.codec import Wire
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.compute.secagg.words import MaskShares, Reveal
 from dpin.ledger.transactions import SignedBid
+from dpin.verify.jobkeys import AskJobKey, JobKeyMail
 
 
 class Reason(StrEnum):
@@ -90,6 +91,7 @@ class AskReveal(Wire, frozen=True, tag=22):
     round: Round
 
 
+KeyMessage = AskJobKey | JobKeyMail
 MaskMessage = MaskMail | RevealMail | AskReveal
 MarketMessage = (
     BidMessage
@@ -101,4 +103,6 @@ MarketMessage = (
     | MaskMail
     | RevealMail
     | AskReveal
+    | AskJobKey
+    | JobKeyMail
 )

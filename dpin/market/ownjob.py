@@ -14,6 +14,7 @@ from dpin.market.merging import Merging
 from dpin.market.messages import Decline, Heartbeat
 from dpin.market.orders import Order
 from dpin.verify.jobfiles import JobFiles
+from dpin.verify.jobkeys import JobKeys
 
 
 class Stage(StrEnum):
@@ -84,6 +85,7 @@ class OwnJob:
     reason: str = ""
     finished: Instant | None = None
     signer: Signer | None = None  # of what it makes
+    keys: JobKeys | None = None  # of sealed jobs
     recorded: bool = False  # the end is in the log
     # preparing
     prepared: Prepared | None = None

@@ -4,6 +4,7 @@ import msgspec
 
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_BLOB, BlobId, Digest
 from dpin.base.units import MicroTokens, ceil_div
 from dpin.compute.hubspec import PICTURE, HubSpec
@@ -31,8 +32,15 @@ LOAD_MS = 4_000  # expected time until a fresh worker has loaded torch and a mod
 HUB_LOAD_MS = 60_000  # the same with transformers; verifiers have to load it as well
 
 
-def prepare_command(order: TrainOrder, folder: str) -> Prepare:
-    """What the requester's worker does first."""
+def sealed_for(order: TrainOrder, key: bytes) -> TrainOrder:
+    """The order with the reader of its files; as it was without a key."""
+    reader = SigningKey(key).node_id if key else b""
+    privacy = msgspec.structs.replace(order.privacy, reader=reader)
+    return msgspec.structs.replace(order, privacy=privacy)
+
+
+def prepare_command(order: TrainOrder, folder: str, key: bytes = b"") -> Prepare:
+    """What the requester's worker does first; with a key it seals what it writes."""
     return Prepare(
         corpus=order.corpus,
         suffixes=order.suffixes,
@@ -46,6 +54,7 @@ def prepare_command(order: TrainOrder, folder: str) -> Prepare:
         base=order.base,
         data=order.data,
         batch=order.inner.batch,
+        key=key,
     )
 
 

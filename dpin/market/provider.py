@@ -33,6 +33,7 @@ from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
 from dpin.market.viewing import Viewing
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
+from dpin.verify.jobkeys import JobKeys
 
 LINGER: Final = seconds(60)  # after a masked lease
 BID_AGAIN: Final = seconds(2)
@@ -115,6 +116,7 @@ class Provider:
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
         self._viewing = Viewing(choice.datasets)
+        self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
@@ -167,7 +169,8 @@ class Provider:
         yield from self._bid(state, account, now)
 
     def _engage(self, job: Job, lease: Lease, state: State) -> Engagement:
-        engagement = Engagement(job, lease, self._choice.fault, self._params.tick_ms, key=self._key)
+        fault, tick_ms = self._choice.fault, self._params.tick_ms
+        engagement = Engagement(job, lease, fault, tick_ms, key=self._key, keys=self.keys)
         engagement.loading.datasets = self._choice.datasets
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):

@@ -32,6 +32,7 @@ from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
+from dpin.verify.jobkeys import JobKeys
 
 OVERTIME: Final = "time limit"
 # Refusals that say nothing about the job: the wish is made again.
@@ -87,6 +88,7 @@ class Requester:
     ) -> None:
         self._me = me
         self._signer = Signer(key, chain) if key is not None else None
+        self.keys: JobKeys | None = None  # of sealed jobs
         self._params = params
         self._probed: Probed | None = None
         self._state: State | None = None
@@ -113,7 +115,7 @@ class Requester:
             case Follow(state):
                 self._state = state
             case Start(local_id, order):
-                own = OwnJob(local_id, order, now)
+                own = OwnJob(local_id, order, now, keys=self.keys)
                 self._own_jobs.add(own)
                 yield from workshop.begin(own, now)
             case Abandon(local_id):
@@ -137,7 +139,7 @@ class Requester:
     # --- following the ledger ---
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
-        own.signer = self._signer
+        own.signer, own.keys = self._signer, self.keys
         yield from _watch_time(own, now)
         if own.job is None and own.propose is not None:
             own.job = self._own_jobs.find(own, self._me, state)

@@ -40,6 +40,7 @@ from dpin.market.preparing import (
     prepare_command,
     propose_infer,
     propose_train,
+    sealed_for,
     train_manifest,
     tuned,
 )
@@ -61,10 +62,21 @@ def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
         case TrainOrder():
             yield Note(own.local_id, "phase", f"plan: cutting {own.order.corpus} into shards")
             yield from _hire(own)
-            yield WorkOrder(own.worker, prepare_command(own.order, f"{own.worker}-{PREPARED_IN}"))
+            key = _job_key(own)
+            own.order = sealed_for(own.order, key)
+            folder = f"{own.worker}-{PREPARED_IN}"
+            yield WorkOrder(own.worker, prepare_command(own.order, folder, key))
         case InferOrder():
             yield Note(own.local_id, "phase", f"plan: hashing {own.order.model_file}")
             yield Keep(own.order.model_file, Purpose.MODEL, None)
+
+
+def _job_key(own: OwnJob) -> bytes:
+    """What opens the files of a sealed job; empty for others."""
+    if not isinstance(own.order, TrainOrder) or not own.order.privacy.sealed:
+        return b""
+    assert own.keys is not None, "whoever orders such a job has a key of his own"
+    return own.keys.made_for(own.local_id)
 
 
 def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
@@ -124,7 +136,9 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     if job.propose.kind == INFER:
         return
     if own.files is None or own.merging is None:
-        own.files, own.merging = JobFiles(job), Merging(job, own.worker)
+        own.files, own.merging = JobFiles(job, own.keys), Merging(job, own.worker)
+    if own.keys is not None and (key := _job_key(own)):
+        own.keys.hold(job.id, key)
     yield from _hire(own)
     if not own.files.ready:
         if now >= own.retry_at:

@@ -354,9 +354,6 @@ def _privacy(document: Document, fields: TrainFields) -> PrivacySpec:
         where = "privacy" if isinstance(said, str) else "privacy.mode"
         fix = suggestion(privacy.mode, MODES)
         _refuse(document, where, f"there is no privacy {privacy.mode!r}", fix)
-    if privacy.mode == "sealed":
-        fix = "privacy: secagg hides updates; whoever trains on data sees them"
-        _refuse(document, "privacy", "sealed blobs are not offered yet", fix)
     spec = PrivacySpec(privacy.mode)
     if spec.masked and fields.resources.nodes < MASKED_SEATS_MIN:
         fix = f"nodes: {MASKED_SEATS_MIN}"

@@ -50,6 +50,7 @@ from dpin.net.envelope import Service, open_envelope, wrap
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEffect, StoreEvent
 from dpin.verify.defender import Asked, Defender, Produced
 from dpin.verify.defender import Effect as DefenderEffect
+from dpin.verify.jobkeys import AskJobKey, JobKeyMail
 from dpin.verify.messages import AskOpening, NoOpening, Opening, VerifyMessage
 from dpin.verify.verifier import Effect as VerifierEffect
 from dpin.verify.verifier import Told, Verifier
@@ -148,6 +149,7 @@ class Peer:
         self.defender = Defender(me)
         self.provider = Provider(self.key, self.chain, params, options.choice)
         self.requester = Requester(me, self.chain, params, self.key)
+        self._keys = self.requester.keys = self.verifier.keys = self.provider.keys
         self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
         for body in self._own_jobs:
             kept: OwnRecord = decode(OwnRecord, body)
@@ -243,6 +245,12 @@ class Peer:
         self, peer: NodeId, message: MarketMessage, now: Instant
     ) -> Iterator[ProviderEffect | RequesterEffect]:
         match message:
+            case AskJobKey():
+                yield from self._keys.asked(peer, message, self.state)
+            case JobKeyMail():
+                self._keys.told(message)
+                yield from self.provider.step(Follow(self.state), now)
+                yield from self.requester.step(Follow(self.state), now)
             case CheckpointOffer():
                 yield from self.provider.step(ToProvider(peer, message), now)
             case MaskMail() | AskReveal():
@@ -305,6 +313,7 @@ class Peer:
         yield from self._verify(self.verifier.step(follow, now))
         yield from self._market(self.provider.step(follow, now))
         yield from self._market(self.requester.step(follow, now))
+        yield from self._market(self._keys.follow(self.state, now))
 
     def _ledger(self, effects: Iterable[ReplicaEffect]) -> Iterator[_Inner]:
         return self._wrapped(Service.LEDGER, Owner.LEDGER, effects)

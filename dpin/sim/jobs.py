@@ -154,6 +154,15 @@ def private(seed: int) -> Report:
     return works.finish(since(30))
 
 
+def sealed(seed: int) -> Report:
+    """The data are sealed; a provider crashes, and who takes its seat and who checks reads too."""
+    works = Works("sealed", seed, 2, {}, "sealed")
+    victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
+    when = after(since(14), seconds(works.dice.below(100) / 10))
+    works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
+    return works.finish(since(30))
+
+
 def cheat(seed: int) -> Report:
     """One provider skips its work or sends wrong weights, and is convicted; the job goes on."""
     chance = dice(seed, "cheat")

@@ -9,7 +9,7 @@ from dpin.base.units import Instant, Micros, after, seconds
 from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
-from dpin.sim.jobs import cheat, jobs, private
+from dpin.sim.jobs import cheat, jobs, private, sealed
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import babble, replay, some_others, withhold
@@ -161,6 +161,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "nemesis": nemesis,
     "jobs": jobs,
     "private": private,
+    "sealed": sealed,
     "cheat": cheat,
     **TRIALS,
     **LAPSES,

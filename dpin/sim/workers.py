@@ -13,9 +13,11 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
 from dpin.base.leaf import Leaf, leaf_digest, window_bounds
+from dpin.base.sealed import is_sealed, opened_bytes
 from dpin.base.units import Micros, seconds
 from dpin.compute import alone, task
 from dpin.compute.generation import Generate
+from dpin.compute.sealing import sealed_file
 from dpin.compute.secagg import orders
 from dpin.compute.secagg.orders import MaskedGroup
 from dpin.compute.task import Command, Report, TrainManifest
@@ -75,6 +77,7 @@ class Held:
     state: Digest
     round: Round
     checkpoint: str
+    key: bytes = b""  # of a sealed job
     optimizers: dict[Digest, Digest] = field(default_factory=dict)  # by lease
 
 
@@ -122,23 +125,28 @@ class PretendWorker:
             case task.CheckWindow():
                 return QUICK, self._check_window(command, held)
             case task.CheckUpdate():
-                return QUICK, self._check_update(command)
+                return QUICK, self._check_update(command, held)
             case task.Export(folder=folder):
                 self._files[f"{folder}/model"] = global_file(held.state)
                 return QUICK, task.Exported(folder, (f"{folder}/model",))
 
-    def _write(self, name: str, data: bytes) -> str:
+    def _write(self, name: str, data: bytes, key: bytes = b"") -> str:
         path = f"{self._name}/{name}"
-        self._files[path] = data
+        self._files[path] = sealed_file(key, name, data) if key else data
         return path
+
+    def _read(self, path: str, key: bytes) -> bytes:
+        data = self._files[path]
+        return opened_bytes(key, data) if is_sealed(data) else data
 
     def _prepare(self, command: task.Prepare) -> task.Prepared:
         state = digest("dpin/sim-birth/v1", encode([command.seed, command.model]))
-        shards = [self._write(f"shard-{i}", b"shard %d" % i) for i in range(command.shards)]
+        key, many = command.key, range(command.shards)
+        shards = [self._write(f"shard-{i}", b"shard %d" % i, key) for i in many]
         return task.Prepared(
             shards=tuple(shards),
-            holdout=self._write("holdout", b"holdout"),
-            initial=self._write("initial", global_file(state)),
+            holdout=self._write("holdout", b"holdout", key),
+            initial=self._write("initial", global_file(state), key),
             state_hash=state,
             parameters=1_000,
             fingerprint=FINGERPRINT,
@@ -147,8 +155,9 @@ class PretendWorker:
 
     def _open(self, command: task.OpenJob) -> task.Opened:
         manifest = decode(TrainManifest, command.manifest)
-        state = Digest(self._files[command.checkpoint].removeprefix(b"global"))
-        self._held = Held(command.job, manifest, state, command.round, command.checkpoint)
+        state = Digest(self._read(command.checkpoint, command.key).removeprefix(b"global"))
+        held = Held(command.job, manifest, state, command.round, command.checkpoint, command.key)
+        self._held = held
         return task.Opened(command.round, state)
 
     def _train(self, command: task.TrainUnit, held: Held) -> task.Trained:
@@ -214,9 +223,9 @@ class PretendWorker:
         good = self._files[command.state] == window_file(leaf)
         return task.WindowChecked(leaf, good, found, QUICK // 1_000)
 
-    def _check_update(self, command: task.CheckUpdate) -> task.UpdateChecked:
+    def _check_update(self, command: task.CheckUpdate, held: Held) -> task.UpdateChecked:
         first, last = command.first, command.last
-        good = self._files[command.base] == global_file(first.parameters)
+        good = self._read(command.base, held.key) == global_file(first.parameters)
         good = good and self._files[command.final] == window_file(last)
         update = blob_id(manifest_of(update_file(first, last)))
         return task.UpdateChecked(last, good, update)

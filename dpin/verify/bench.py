@@ -12,6 +12,7 @@ from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.storage.wanted import Fetch, Fetched
 from dpin.verify.jobfiles import JobFiles
+from dpin.verify.jobkeys import JobKeys
 
 RETRY: Final = seconds(2)
 RESTARTS_MAX: Final = 2
@@ -23,6 +24,7 @@ class Bench:
     """Brought up once per job that this node has a seat in; dismissed when the job has ended."""
 
     job: Job
+    keys: JobKeys | None = None
     files: JobFiles = field(init=False)
     worker: WorkerId = field(init=False)
     hired: bool = False
@@ -32,7 +34,7 @@ class Bench:
     checkpoints: dict[Digest, str] = field(default_factory=dict)  # by state hash; on this disk
 
     def __post_init__(self) -> None:
-        self.files = JobFiles(self.job)
+        self.files = JobFiles(self.job, self.keys)
         self.worker = WorkerId(f"check-{short(self.job.id)}")
 
     def prepare(self, state: State, now: Instant) -> Iterator[Fetch | WorkEffect | Wake]:

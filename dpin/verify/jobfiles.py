@@ -16,13 +16,15 @@ from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import INFER, TRAIN, Propose
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
+from dpin.verify.jobkeys import JobKeys
 
 
 class JobFiles:
     """Manifest first, then what it names. `fault` says why the job can never be computed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, keys: JobKeys | None = None) -> None:
         self.job = job
+        self._keys = keys
         self.manifest: TrainManifest | InferManifest | None = None
         self.manifest_data = b""
         self.paths: dict[BlobId, str] = {}
@@ -51,8 +53,18 @@ class JobFiles:
 
     @property
     def ready(self) -> bool:
-        """Whether everything is here."""
-        return self.manifest is not None and all(blob in self.paths for blob in self._needed())
+        """Whether everything is here, and can be read."""
+        if self.manifest is None or not all(blob in self.paths for blob in self._needed()):
+            return False
+        return self.key is not None
+
+    @property
+    def key(self) -> bytes | None:
+        """What opens the files: empty where they are not sealed, None while it is not here."""
+        manifest = self.manifest
+        if not isinstance(manifest, TrainManifest) or not manifest.privacy.sealed:
+            return b""
+        return self._keys.of(self.job.id, manifest.privacy.reader) if self._keys else None
 
     def open_job(
         self, start: tuple[Round, str], worker: WorkerId, private: PrivatePlace | None = None
@@ -71,6 +83,7 @@ class JobFiles:
             weights=self.paths.get(hub.weights, "") if hub else "",
             tokenizer=self.paths.get(hub.tokenizer, "") if hub else "",
             private=private,
+            key=self.key or b"",
         )
 
     def _needed(self) -> Mapping[BlobId, Purpose]:

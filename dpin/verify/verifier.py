@@ -24,6 +24,7 @@ from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 from dpin.verify.bench import Bench
 from dpin.verify.examination import Effect as ExaminationEffect
 from dpin.verify.examination import Examination
+from dpin.verify.jobkeys import JobKeys
 from dpin.verify.messages import NoOpening, Opening
 
 SALT_TAG: Final = "dpin/salt/v1"
@@ -48,6 +49,7 @@ class Verifier:
     def __init__(self, me: NodeId, secret: bytes) -> None:
         self._me = me
         self._secret = secret
+        self.keys: JobKeys | None = None  # of sealed jobs
         self._state: State | None = None
         self._benches: dict[JobId, Bench] = {}
         self._examinations: dict[UnitKey, Examination] = {}
@@ -87,7 +89,7 @@ class Verifier:
         for key, (job, unit, seat) in mine.items():
             bench = self._benches.get(job.id)
             if bench is None:
-                bench = self._benches[job.id] = Bench(job)
+                bench = self._benches[job.id] = Bench(job, self.keys)
             examination = self._examinations.get(key)
             if examination is None:
                 provider = state.leases[key[0]].provider
@@ -110,7 +112,7 @@ class Verifier:
             if not fits or job.requester == self._me or job.state != JobState.RUNNING:
                 continue
             if job_id not in self._benches and len(self._benches) < WARM_MAX:
-                self._benches[job_id] = Bench(job)
+                self._benches[job_id] = Bench(job, self.keys)
             if job_id in self._benches:
                 yield from self._benches[job_id].prepare(state, now)
 

@@ -213,6 +213,10 @@ def test_a_rule_of_merging_and_a_privacy_are_read() -> None:
     assert isinstance(plain, TrainJob)
     assert plain.robust.trusted_steps == plain.inner.steps
     assert plain.privacy == PrivacySpec("secagg")
+    sealed = read_job(TRAIN + "privacy: sealed\n")
+    assert isinstance(sealed, TrainJob)
+    assert sealed.privacy == PrivacySpec("sealed")
+    assert sealed.privacy.replayable
 
 
 @pytest.mark.parametrize(

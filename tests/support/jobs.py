@@ -112,8 +112,14 @@ def files_of(manifest: Manifest) -> list[Fetched]:
 
 def training(ledger: Ledger, requester: str, *names: str, rounds: int = 1) -> JobId:
     """A job of these seats in round 0, with the manifest of `train_manifest`."""
-    manifest = manifest_blob(train_manifest(seats=len(names), rounds=rounds))
-    return running(ledger, requester, *names, manifest=manifest, rounds=rounds)
+    manifest = train_manifest(seats=len(names), rounds=rounds)
+    return training_with(ledger, requester, *names, manifest=manifest)
+
+
+def training_with(ledger: Ledger, requester: str, *names: str, manifest: TrainManifest) -> JobId:
+    """A job of these seats in round 0, with this manifest."""
+    blob = manifest_blob(manifest)
+    return running(ledger, requester, *names, manifest=blob, rounds=manifest.rounds)
 
 
 def proposed(ledger: Ledger, requester: str, *, seats: int = 1, rounds: int = 1) -> JobId:
