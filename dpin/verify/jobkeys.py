@@ -1,6 +1,6 @@
 """The keys of sealed jobs: who holds one hands it to whoever has a seat, sealed for him alone.
 
-The files of a sealed job are sealed (`base.sealed`) for one reader: a key that the requester derives
+The files of a sealed job are sealed (`base.sealed`) for one reader: a key that its requester makes
 for the job. That key goes, sealed in turn for one node, to those who hold a live lease of the job,
 so also to who takes over a seat, and to the verifiers seated in one of its units. The ledger says
 who these are. Whoever holds the key answers, so a requester that is away stops nobody.
