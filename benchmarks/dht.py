@@ -121,7 +121,7 @@ class Member:
                 assert isinstance(outcome, Announced)
                 return trio.current_time() - began, outcome.copies
             case ["get", blob]:
-                outcome = await self._done(Find(blob_key(CHAIN, _blob(blob))))
+                outcome = await self._done(Find(blob_key(_blob(blob))))
                 assert isinstance(outcome, Found)
                 return trio.current_time() - began, [r.signer.hex() for r in outcome.records]
             case _:

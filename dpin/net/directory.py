@@ -7,7 +7,6 @@ Maymounkov and Mazieres 2002). Questions and answers are messages on the streams
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from itertools import count
 from typing import Final, assert_never
 
@@ -19,9 +18,10 @@ from dpin.base.ids import ID_BYTES, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.net.address import node_in
-from dpin.net.budget import DIRECTORY_DIALS, DIRECTORY_PUTS, DIRECTORY_SEEKS, Budget
-from dpin.net.records import RECORD_BYTES_MAX, Key, Record, place, read_record
-from dpin.net.shelf import PER_KEY_MAX, Shelf
+from dpin.net.budget import DIRECTORY_DIALS, Budget
+from dpin.net.keeper import Keeper
+from dpin.net.records import RECORD_BYTES_MAX, Key, Record, place
+from dpin.net.shelf import PER_KEY_MAX
 
 REPLICAS: Final = 5
 ENOUGH: Final = 3  # answers with a record in them
@@ -119,54 +119,6 @@ class _Query:
     approached: set[NodeId] = field(default_factory=set)
 
 
-class _Keeper:
-    """What a node keeps for others, and whom it knows to be nearer."""
-
-    def __init__(
-        self, me: NodeId, chain: ChainId, addresses_of: Callable[[NodeId], Sequence[str]]
-    ) -> None:
-        self.shelf = Shelf(me)
-        self.places: dict[NodeId, int] = {}  # of connected peers
-        self._me = me
-        self._chain = chain
-        self._addresses_of = addresses_of
-        self._puts = Budget(DIRECTORY_PUTS)
-        self._seeks = Budget(DIRECTORY_SEEKS)
-
-    def nearest(self, key: Key, most: int) -> list[NodeId]:
-        """The connected peers that are nearest to a key."""
-        at = int.from_bytes(key)
-        return nsmallest(most, self.places, key=lambda node: self.places[node] ^ at)
-
-    def keep(self, peer: NodeId, put: Put, now: Instant) -> Kept:
-        """Keep what a peer brings; raises PeerFault for what nobody said."""
-        if len(put.records) > RECORDS_PER_PUT_MAX:
-            raise PeerFault("sent more records at once than are taken")
-        if not put.records or not self._puts.charge(peer, len(put.records), now):
-            return Kept(put.query, 0, ())
-        records = [read_record(self._chain, raw) for raw in put.records]
-        nearer = self._nearer(peer, records[0].key)
-        return Kept(put.query, sum(self.shelf.put(record, now) for record in records), nearer)
-
-    def tell(self, peer: NodeId, seek: Seek, now: Instant) -> Sequence[Effect]:
-        """Answer a question, or not where a peer asks too much; raises PeerFault for nonsense."""
-        if len(seek.key) != ID_BYTES:
-            raise PeerFault("asked for what is no key")
-        if not self._seeks.charge(peer, 1, now):
-            return []
-        key = Key(seek.key)
-        records = tuple(record.raw for record in self.shelf.get(key, now))
-        told = Told(seek.query, records, () if records else self._nearer(peer, key))
-        return [Send(peer, encode(told))]
-
-    def _nearer(self, peer: NodeId, key: Key) -> tuple[str, ...]:
-        at = int.from_bytes(key)
-        mine = place(self._me) ^ at
-        near = (node for node in self.nearest(key, NEARER_MAX + 1) if node != peer)
-        known = ((node, self._addresses_of(node)) for node in near if self.places[node] ^ at < mine)
-        return tuple(addresses[0] for _, addresses in known if addresses)[:NEARER_MAX]
-
-
 class Directory:
     """One node's part of the table; `addresses_of` says where a peer answers, best first."""
 
@@ -174,10 +126,9 @@ class Directory:
         self, me: NodeId, chain: ChainId, addresses_of: Callable[[NodeId], Sequence[str]]
     ) -> None:
         self._me = me
-        self._chain = chain
-        self._keeper = _Keeper(me, chain, addresses_of)
-        self.shelf = self._keeper.shelf
-        self._places = self._keeper.places
+        self.keeper = Keeper(me, chain, addresses_of)
+        self.shelf = self.keeper.shelf
+        self._places = self.keeper.places
         self._queries: dict[int, _Query] = {}
         self._ids = count()
         self._dials = Budget(DIRECTORY_DIALS)
@@ -211,7 +162,7 @@ class Directory:
 
     def _open(self, key: Key, now: Instant, question: Put | Seek) -> Sequence[Effect]:
         number = next(self._ids)
-        peers = self._keeper.nearest(key, REPLICAS) if len(self._queries) < QUERIES_MAX else []
+        peers = self.keeper.nearest(key, REPLICAS) if len(self._queries) < QUERIES_MAX else []
         putting = isinstance(question, Put)
         payload = encode(structs.replace(question, query=number))
         until = after(now, PATIENCE)
@@ -263,9 +214,9 @@ class Directory:
             message: Message = decode(Message, payload, MESSAGE_BYTES_MAX)
             match message:
                 case Put():
-                    return [Send(peer, encode(self._keeper.keep(peer, message, now)))]
+                    return [Send(peer, encode(_keep(self.keeper, peer, message, now)))]
                 case Seek():
-                    return self._keeper.tell(peer, message, now)
+                    return _tell(self.keeper, peer, message, now)
                 case Kept():
                     return self._kept(peer, message, now)
                 case Told():
@@ -306,9 +257,9 @@ class Directory:
 
     def _take(self, query: _Query, raw: bytes, now: Instant) -> bool:
         """Whether an answer is of use; a record that is here already need not be checked again."""
-        if any(record.raw == raw for record in query.records.values()):
+        if raw and any(record.raw == raw for record in query.records.values()):
             return True
-        record = read_record(self._chain, raw)
+        record = self.keeper.read(raw, now)
         if record.key != query.key:
             raise PeerFault("told of another key than was asked for")
         old = query.records.get(record.signer)
@@ -330,3 +281,29 @@ class Directory:
                 query.asked.add(node)
                 query.approached.add(node)
                 yield Approach(address)
+
+
+# --- questions of others ---
+
+
+def _keep(keeper: Keeper, peer: NodeId, put: Put, now: Instant) -> Kept:
+    """Keep what a peer brings; raises PeerFault for what nobody said."""
+    if len(put.records) > RECORDS_PER_PUT_MAX:
+        raise PeerFault("sent more records at once than are taken")
+    if not put.records or not keeper.may_put(peer, len(put.records), now):
+        return Kept(put.query, 0, ())
+    records = [keeper.read(raw, now) for raw in put.records]
+    nearer = keeper.nearer(peer, records[0].key, NEARER_MAX)
+    return Kept(put.query, sum(keeper.shelf.put(record, now) for record in records), nearer)
+
+
+def _tell(keeper: Keeper, peer: NodeId, seek: Seek, now: Instant) -> Sequence[Effect]:
+    """Answer a question, or not where a peer asks too much; raises PeerFault for nonsense."""
+    if len(seek.key) != ID_BYTES:
+        raise PeerFault("asked for what is no key")
+    if not keeper.may_seek(peer, now):
+        return []
+    key = Key(seek.key)
+    records = tuple(record.raw for record in keeper.shelf.get(key, now) if record.raw)
+    nearer = () if records else keeper.nearer(peer, key, NEARER_MAX)
+    return [Send(peer, encode(Told(seek.query, records, nearer)))]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import trio
@@ -17,7 +17,7 @@ from dpin.net.budget import (
     Budget,
 )
 from dpin.net.contained import Contained, Report, one_line, root_of
-from dpin.net.framing import FrameDecoder, frame
+from dpin.net.framing import Framing
 from dpin.net.links import Stream, clock, quiet_reset
 from dpin.net.metered import metered
 from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Handler
@@ -26,6 +26,7 @@ READ_BYTES: Final = 256 << 10
 SERVING_SECONDS: Final = 60.0  # from the first byte of the question to the last of the answer
 
 Count = Callable[[NodeId, int, int], None]  # bytes in and out
+FRAMES: Final = Framing(QUESTION_BYTES_MAX, ANSWER_BYTES_MAX)
 
 
 class _Outcome:
@@ -62,8 +63,10 @@ class Exchange:
         count: Count,
         nursery: trio.Nursery,
         report: Report,
+        framing: Framing = FRAMES,
     ) -> None:
         self._open_stream = open_stream
+        self._framing = framing
         self._count = count
         self._nursery = nursery
         self._report = report
@@ -109,9 +112,9 @@ class Exchange:
         with Contained(outcome.fail):
             outcome.stream = stream = await self._open_stream(peer)
             if not outcome.abandoned:
-                await stream.write(frame(payload))
+                await stream.write(self._framing.frame(payload))
                 self._count(peer, 0, len(payload))
-                outcome.answer = await _read_frame(stream, ANSWER_BYTES_MAX)
+                outcome.answer = await self._read_frame(stream, self._framing.answer_bytes_max)
                 self._count(peer, len(outcome.answer), 0)
                 outcome.ended.set()
                 await stream.close()
@@ -138,20 +141,27 @@ class Exchange:
                 del self._answering[peer]
 
     async def _answer(self, peer: NodeId, stream: Stream, handler: Handler) -> None:
-        question = await _read_frame(stream, QUESTION_BYTES_MAX)
+        question = await self._read_frame(stream, self._framing.question_bytes_max)
         self._count(peer, len(question), 0)
         reply: bytes | None = None
-        with Contained(self._report):
+        with Contained(self._report), suppress(Unavailable):  # There may be no answer.
             reply = await metered(
                 handler(peer, question), lambda micros: self._cpu.spend(peer, micros, clock())
             )
         if reply is None:
             await quiet_reset(stream)
             return
-        assert len(reply) <= ANSWER_BYTES_MAX, "a handler keeps its answers in bounds"
-        await stream.write(frame(reply))
+        assert len(reply) <= self._framing.answer_bytes_max, "a handler keeps its answers in bounds"
+        await stream.write(self._framing.frame(reply))
         self._count(peer, 0, len(reply))
         await stream.close()
+
+    async def _read_frame(self, stream: Stream, limit: int) -> bytes:
+        decoder = self._framing.decoder(limit)
+        while data := await stream.read(READ_BYTES):
+            for body in decoder.feed(data):
+                return body
+        raise Unavailable("the stream ended early")
 
 
 @asynccontextmanager
@@ -165,11 +175,3 @@ async def _deadline(stream: Stream) -> AsyncIterator[None]:
         nursery.start_soon(expire)
         yield
         nursery.cancel_scope.cancel()
-
-
-async def _read_frame(stream: Stream, limit: int) -> bytes:
-    decoder = FrameDecoder(limit)
-    while data := await stream.read(READ_BYTES):
-        for body in decoder.feed(data):
-            return body
-    raise Unavailable("the stream ended early")

@@ -1,11 +1,17 @@
-"""A stream of bytes to frames and back: a u32 length, big-endian, then that many bytes."""
+"""A stream of bytes to frames and back: a u32 length, big-endian, then that many bytes.
 
-from collections.abc import Iterator
-from typing import Final
+libp2p's own protocols write the length as an unsigned varint instead (LEB128).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from dpin.base.errors import PeerFault
 
 LENGTH_BYTES: Final = 4
+VARINT_BYTES_MAX: Final = 4  # of a length, seven bits in each
+_MORE: Final = 0x80
 
 
 def frame(body: bytes) -> bytes:
@@ -50,3 +56,60 @@ class FrameDecoder:
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet."""
         return len(self._buffer)
+
+
+def varint_frame(body: bytes) -> bytes:
+    """The bytes of one frame whose length is a varint."""
+    rest, head = len(body), bytearray()
+    while rest >= _MORE:
+        head.append(rest % _MORE | _MORE)
+        rest //= _MORE
+    return bytes((*head, rest)) + body
+
+
+class VarintDecoder:
+    """As FrameDecoder, of frames whose length is a varint."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See FrameDecoder."""
+        self._buffer += data
+        while (start := self._length_ends()) > 0:
+            length = sum((byte % _MORE) << 7 * at for at, byte in enumerate(self._buffer[:start]))
+            if length > self._limit:
+                raise PeerFault(f"a frame of {length} bytes, at most {self._limit} are taken")
+            if len(self._buffer) - start < length:
+                break
+            body = bytes(self._buffer[start : start + length])
+            del self._buffer[: start + length]
+            yield body
+
+    def _length_ends(self) -> int:
+        """How many bytes the next length has; 0 until it is whole."""
+        for at, byte in enumerate(self._buffer[:VARINT_BYTES_MAX], 1):
+            if byte < _MORE:
+                return at
+        if len(self._buffer) >= VARINT_BYTES_MAX:
+            raise PeerFault("a frame whose length does not end")
+        return 0
+
+
+class Decoder(Protocol):
+    """Bytes to frames."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The frames that are now whole; raises PeerFault at one that is too long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a protocol of one question and one answer writes both, and how long they may be."""
+
+    question_bytes_max: int
+    answer_bytes_max: int
+    frame: Callable[[bytes], bytes] = frame
+    decoder: Callable[[int], Decoder] = FrameDecoder

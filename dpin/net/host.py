@@ -35,10 +35,8 @@ from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
 from dpin.net.mesh import MESHSUB, Ears, Mesh, Speaker
 from dpin.net.network import (
-    ASK,
     BLOB,
     CONTROL_BYTES_MAX,
-    DIAL_BACK,
     Beside,
     Door,
     Event,
@@ -55,10 +53,9 @@ from dpin.net.observer import HostObserver
 from dpin.net.reach import Plan
 from dpin.net.relay import peer_of
 from dpin.net.routes import Routes
-from dpin.net.switchboard import CONTROL, Intake, Switchboard
+from dpin.net.switchboard import CONTROL, Intake, Switchboard, exchanges
 
 CLOSE_SECONDS: Final = 3.0
-_COUNTERS: Final = {BLOB: "blob", ASK: "ask", DIAL_BACK: "ask"}  # of net.network.Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,7 @@ class HostOptions:
     mdns: bool = False
     connections_max: int = CONNECTIONS_MAX
     routes: Plan = field(default_factory=Plan)
+    kad: str = ""  # the protocol of Kad-DHT (dpin.net.kad.kad_protocol); without, there is none
 
 
 @dataclass(frozen=True)
@@ -203,10 +201,6 @@ def _total(board: Switchboard) -> int:
     return sum(board.lost().values())
 
 
-def _count(board: Switchboard, kind: str, node: NodeId, came: int, went: int) -> None:
-    board.count(node).moved(kind, came, went)
-
-
 def itself(libp2p: IHost) -> NodeId:
     """The node that this host is."""
     node = node_of(libp2p.get_id().to_bytes())
@@ -265,7 +259,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
         stack.enter_context(send)
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
-        inside, services = _assemble(libp2p, nursery, (send, receive), options.routes)
+        inside, services = _assemble(libp2p, nursery, (send, receive), options)
         stack.callback(guards.end_threads, services[0])
         await stack.enter_async_context(libp2p.run(listen))
         await stack.enter_async_context(_closed_at_last(libp2p, inside.board))
@@ -303,31 +297,23 @@ def _assemble(
     libp2p: IHost,
     nursery: trio.Nursery,
     events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]],
-    plan: Plan,
+    options: HostOptions,
 ) -> tuple[_Inside, tuple[Speaker, Mesh]]:
     send, receive = events
     swarm = libp2p.get_network()
     board = Switchboard(partial(_open_stream, libp2p), partial(_drop, libp2p), nursery, send)
     mesh = Mesh()
     pubsub = Speaker(libp2p, mesh, Ears(board.wiring.complain, partial(_gossiped, board)))
-    exchanges = {
-        protocol: Exchange(
-            partial(board.open, protocol),
-            partial(_count, board, kind),
-            nursery,
-            board.note,
-        )
-        for protocol, kind in _COUNTERS.items()
-    }
+    asked = exchanges(board, nursery, options.kad)
     announcer = Announcer(pubsub, partial(_other_author, itself(libp2p)), send, nursery)
     intake = Intake(board)
     porter = inbound.watch_the_door(swarm)
-    routes = Routes(libp2p, nursery, plan, board.note)
+    routes = Routes(libp2p, nursery, options.routes, board.note)
     guards.contain_streams(swarm, intake.admit, intake.report)
     swarm.register_notifee(Notices(board.joined, board.left))
     swarm.register_notifee(Notices(soon(routes.moved), routes.moved))
     libp2p.set_stream_handler(CONTROL, intake.on_control)
-    for protocol, exchange in exchanges.items():
+    for protocol, exchange in asked.items():
         libp2p.set_stream_handler(protocol, partial(intake.on_question, exchange))
     libp2p.set_stream_handler(MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     inside = _Inside(
@@ -335,7 +321,7 @@ def _assemble(
         nursery=nursery,
         events=receive,
         board=board,
-        exchanges=exchanges,
+        exchanges=asked,
         announcer=announcer,
         porter=porter,
         routes=routes,

@@ -213,12 +213,15 @@ class Network(Protocol):
     ) -> bytes:
         """Ask a peer and wait for its answer. Raises Unavailable, or PeerFault for a bad one.
 
-        `protocol` is one of QUESTIONS.
+        `protocol` is one of QUESTIONS, or that of Kad-DHT (dpin.net.kad) where it is spoken.
         """
         ...
 
     def serve(self, handler: Handler, protocol: str = BLOB) -> None:
-        """Answer the requests of others with `handler`; one that raises leaves them unanswered."""
+        """Answer the requests of others with `handler`; one that raises leaves them unanswered.
+
+        Unavailable says that there is no answer; anything else is noted as an error.
+        """
         ...
 
     def disconnect(self, peer: NodeId) -> None:

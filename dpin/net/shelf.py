@@ -42,7 +42,7 @@ class Shelf:
             return False
         known = self._by_key.get(record.key, {}).get(record.signer)
         if known is not None:
-            if known.expires < record.expires:
+            if _outdoes(record, known, now):
                 self._by_key[record.key][record.signer] = record
             return True
         if self._of_signer[record.signer] >= PER_SIGNER_MAX or not self._room_for(record):
@@ -91,3 +91,9 @@ class Shelf:
         for record in kept:
             if not record.fresh(now):
                 self._drop(record)
+
+
+def _outdoes(record: Record, known: Record, now: Instant) -> bool:
+    """Of two by one signer the later counts, but what it signed before what it only said."""
+    worth = (bool(known.raw), known.expires) if known.fresh(now) else (False, 0)
+    return worth < (bool(record.raw), record.expires)

@@ -1,7 +1,7 @@
 """Connections become links, streams find their readers, and each peer's bytes are counted."""
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -14,15 +14,17 @@ from dpin.net.address import node_of
 from dpin.net.budget import CONNECTIONS_MAX, INBOUND_STREAMS, TRACKED_PEERS_MAX, Budget
 from dpin.net.connection import Connection, Muxed
 from dpin.net.contained import Contained, one_line
-from dpin.net.exchange import Exchange
+from dpin.net.exchange import FRAMES, Exchange
 from dpin.net.inflow import straight_to
+from dpin.net.kad import FRAMING as KAD_FRAMING
 from dpin.net.links import Link, Stream, Wiring, clock
-from dpin.net.network import Event, Traffic
+from dpin.net.network import ASK, BLOB, DIAL_BACK, Event, Traffic
 
 CONTROL: Final = "/dpin/control/1"
 LINK_SECONDS: Final = 2.0
 LINKS_MAX: Final = 2 * CONNECTIONS_MAX  # those whose leave is not yet taken included
 ERRORS_KEPT: Final = 50
+_COUNTERS: Final = {BLOB: "blob", ASK: "ask", DIAL_BACK: "ask"}  # of net.network.Traffic
 
 
 class PeerStream(Stream, Protocol):
@@ -120,6 +122,25 @@ class Switchboard:
         if node not in self.links:
             raise Unavailable("the connection is gone")
         return self.links[node]
+
+
+def exchanges(board: Switchboard, nursery: trio.Nursery, kad: str) -> Mapping[str, Exchange]:
+    """Those of one host, by protocol; with that of Kad-DHT where it has a name."""
+    kinds = {**_COUNTERS, kad: "ask"} if kad else _COUNTERS
+    return {
+        protocol: Exchange(
+            partial(board.open, protocol),
+            partial(_count, board, kind),
+            nursery,
+            board.note,
+            KAD_FRAMING if protocol == kad else FRAMES,
+        )
+        for protocol, kind in kinds.items()
+    }
+
+
+def _count(board: Switchboard, kind: str, node: NodeId, came: int, went: int) -> None:
+    board.count(node).moved(kind, came, went)
 
 
 class Intake:

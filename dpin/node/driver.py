@@ -20,6 +20,7 @@ from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
+from dpin.ledger.genesis import chain_id
 from dpin.ledger.identity import WantChain, WantSigner
 from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
@@ -29,6 +30,7 @@ from dpin.market.story import Note
 from dpin.net.address import at_last_ports
 from dpin.net.bulk import BulkPlane, open_bulk
 from dpin.net.host import HostOptions
+from dpin.net.kad import kad_protocol
 from dpin.net.lasting import LastingHost, open_lasting
 from dpin.net.reach import Plan as Routes
 from dpin.node.bulkports import bulk_options
@@ -138,7 +140,8 @@ async def _listening(stack: AsyncExitStack, options: NodeOptions) -> LastingHost
     """A host that answers where the last run did, or at free ports where that is taken."""
     network = options.settings.network
     routes = Routes(relay=network.relay, upnp=network.upnp)
-    wanted = HostOptions(options.seed, network.listen, network.mdns, routes=routes)
+    kad = kad_protocol(chain_id(read_network(options.home).genesis))
+    wanted = HostOptions(options.seed, network.listen, network.mdns, routes=routes, kad=kad)
     again = at_last_ports(wanted.listen, read_listening(options.home))
     try:
         host = await stack.enter_async_context(open_lasting(replace(wanted, listen=again), _lost))

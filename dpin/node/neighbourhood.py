@@ -46,6 +46,7 @@ from dpin.net.peers import Peers
 from dpin.net.tally import Dialled
 from dpin.node.home import Home, write_peers
 from dpin.node.inquirer import Around, Inquirer
+from dpin.node.kaddoor import Bearings
 from dpin.node.presence import (
     ADDRESSES_MAX,
     PRESENCE_EVERY,
@@ -56,7 +57,7 @@ from dpin.node.presence import (
 )
 from dpin.node.seen import Seen
 from dpin.node.watch import Watch
-from dpin.node.whereabouts import Bearings, Whereabouts
+from dpin.node.whereabouts import Whereabouts
 
 SALT_TAG: Final = "dpin/peer-table/v1"
 DELAY_MAX: Final = seconds(60)  # of an announcement; above it a clock is off

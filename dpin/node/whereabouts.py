@@ -1,15 +1,13 @@
 """Where nodes answer and who has a blob, by the directory that all nodes keep together."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 import structlog
 import trio
 
-from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
-from dpin.base.ids import BlobId, ChainId, NodeId, short
+from dpin.base.ids import BlobId, NodeId, short
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, Instant
 from dpin.net.address import to_tell
@@ -24,9 +22,10 @@ from dpin.net.directory import (
     Found,
 )
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
-from dpin.net.network import Network
+from dpin.net.kadwire import Contact
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX
 from dpin.net.records import Key, Record, blob_key, node_key, write_addresses, write_provider
+from dpin.node.kaddoor import Bearings, KadDoor
 
 ANNOUNCE_SECONDS: Final = 1200.0  # a third of a record's life
 SEEK_SECONDS: Final = 30.0  # between two questions about one missing peer
@@ -36,19 +35,6 @@ PROVIDE_PAUSE_SECONDS: Final = 0.05
 SOURCES_MAX: Final = 8
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Bearings:
-    """What whereabouts are tied to."""
-
-    host: Network
-    key: SigningKey
-    chain: ChainId
-    now: Callable[[], Instant]
-    known: Callable[[NodeId], Sequence[str]]  # where peers answer, as this node believes
-    dial: Callable[[str], Awaitable[None]]
-    blame: Callable[[NodeId, str], None]
 
 
 @dataclass
@@ -64,6 +50,7 @@ class Whereabouts:
         self._by = bearings
         self._nursery = nursery
         self._directory = Directory(bearings.key.node_id, bearings.chain, bearings.known)
+        self._kad = KadDoor(bearings, self._directory.keeper)
         self._prefix = prefix(bearings.chain, Service.DIRECTORY)
         self._searches: dict[Key, _Search] = {}
         self._provided: dict[BlobId, None] = {}  # in the order in which they came
@@ -71,7 +58,8 @@ class Whereabouts:
         self._news = trio.Event()
 
     def start(self) -> None:
-        """Tell others where this node answers and what it has, again and again."""
+        """Answer by Kad-DHT; tell others where this node is and what it has, again and again."""
+        self._kad.serve()
         self._nursery.start_soon(self._announce)
 
     def takes(self, event: PeerUp | PeerDown | Received) -> bool:
@@ -105,8 +93,10 @@ class Whereabouts:
 
     async def addresses(self, node: NodeId) -> tuple[str, ...]:
         """Where a node says that it answers; none where nobody knows."""
-        records = await self._find(node_key(self._by.chain, node))
-        return next((record.addresses for record in records if record.signer == node), ())
+        for record in await self._find(node_key(node)):
+            if record.signer == node:
+                return record.addresses
+        return await self._kad.addresses(node)
 
     async def seek(self, node: NodeId | None) -> tuple[str, ...]:
         """As `addresses`, of a peer that does not answer where it did; not too often."""
@@ -119,18 +109,20 @@ class Whereabouts:
 
     async def sources(self, blob: BlobId) -> tuple[NodeId, ...]:
         """Connected peers that say they have a blob, after dialling those that are not."""
-        records = await self._find(blob_key(self._by.chain, blob))
         me = self._by.key.node_id
-        nodes = [record.signer for record in records if record.signer != me][:SOURCES_MAX]
+        records = await self._find(blob_key(blob))
+        said = [Contact(record.signer, record.addresses) for record in records]
+        others = [contact for contact in said if contact.node != me]
+        found = (others or await self._kad.providers(blob))[:SOURCES_MAX]
         async with trio.open_nursery() as nursery:
-            for node in nodes:
-                nursery.start_soon(self._meet, node)
+            for contact in found:
+                nursery.start_soon(self._meet, contact)
         here = set(self._by.host.peers())
-        return tuple(node for node in nodes if node in here)
+        return tuple(contact.node for contact in found if contact.node in here)
 
-    async def _meet(self, node: NodeId) -> None:
-        if node not in self._by.host.peers():
-            for address in (await self.addresses(node))[:1]:
+    async def _meet(self, contact: Contact) -> None:
+        if contact.node not in self._by.host.peers():
+            for address in (contact.addresses or await self.addresses(contact.node))[:1]:
                 await self._by.dial(address)
 
     async def _find(self, key: Key) -> tuple[Record, ...]:

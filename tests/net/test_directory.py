@@ -100,7 +100,7 @@ RING = [(number, (number + step) % 24) for number in range(24) for step in (1, 5
 
 
 def found(town: Town, asker: int, of: int) -> tuple[Record, ...]:
-    ended = town.run(KEYS[asker].node_id, Find(node_key(CHAIN, KEYS[of].node_id)))
+    ended = town.run(KEYS[asker].node_id, Find(node_key(KEYS[of].node_id)))
     assert isinstance(ended[-1], Found)
     return ended[-1].records
 
@@ -138,14 +138,14 @@ def test_the_providers_of_a_blob_are_found_together() -> None:
     town = Town(ALL)
     for key in KEYS[:4]:
         town.run(key.node_id, Announce(write_provider(key, CHAIN, BLOB, NOW)))
-    ended = town.run(KEYS[9].node_id, Find(blob_key(CHAIN, BLOB)))
+    ended = town.run(KEYS[9].node_id, Find(blob_key(BLOB)))
     assert isinstance(ended[-1], Found)
     assert {record.signer for record in ended[-1].records} == {k.node_id for k in KEYS[:4]}
 
 
 def test_a_question_ends_where_nobody_answers() -> None:
     lonely = Directory(KEYS[0].node_id, CHAIN, lambda _: ())
-    key = node_key(CHAIN, KEYS[1].node_id)
+    key = node_key(KEYS[1].node_id)
     assert Found(key, ()) in lonely.step(Find(key), NOW)
     lonely.step(PeerUp(KEYS[2].node_id), NOW)
     assert not any(isinstance(effect, Found) for effect in lonely.step(Find(key), NOW))
@@ -208,7 +208,7 @@ def test_one_signer_and_one_key_fill_little() -> None:
         key = SigningKey((100 + number).to_bytes(32))
         later = after(NOW, seconds(number))
         assert shelf.put(write_provider(key, CHAIN, BLOB, later), later)
-    assert len(shelf.get(blob_key(CHAIN, BLOB), NOW)) == PER_KEY_MAX
+    assert len(shelf.get(blob_key(BLOB), NOW)) == PER_KEY_MAX
 
 
 def test_a_full_shelf_keeps_what_is_nearest() -> None:

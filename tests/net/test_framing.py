@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.base.errors import PeerFault
-from dpin.net.framing import FrameDecoder, frame
+from dpin.net.framing import FrameDecoder, VarintDecoder, frame, varint_frame
 
 LIMIT = 64
 bodies = st.lists(st.binary(max_size=LIMIT), max_size=8)
@@ -42,3 +42,21 @@ def test_the_frames_before_a_fault_are_delivered() -> None:
     assert next(bodies_of) == b"good"
     with pytest.raises(PeerFault):
         next(bodies_of)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 200))
+def test_frames_with_a_varint_come_out_under_every_split(sent: list[bytes], piece: int) -> None:
+    stream = b"".join(map(varint_frame, sent))
+    decoder = VarintDecoder(300)
+    pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+    assert [body for part in pieces for body in decoder.feed(part)] == sent
+
+
+def test_a_varint_is_written_as_libp2p_writes_it_and_bounded() -> None:
+    assert varint_frame(bytes(300))[:2] == bytes.fromhex("ac02")
+    assert varint_frame(b"") == b"\0"
+    with pytest.raises(PeerFault, match="301 bytes"):
+        list(VarintDecoder(300).feed(bytes.fromhex("ad02")))
+    with pytest.raises(PeerFault, match="does not end"):
+        list(VarintDecoder(300).feed(b"\xff" * 4))
+    assert list(VarintDecoder(300).feed(b"\xff" * 3)) == []

@@ -11,7 +11,8 @@ from dpin.base.ids import BlobId, ChainId, NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.base.units import MICROS_PER_SECOND, Instant
 from dpin.net.fake import FakeHost, FakeWorld, open_world
-from dpin.node.whereabouts import FIRST_SECONDS, Bearings, Whereabouts
+from dpin.node.kaddoor import Bearings
+from dpin.node.whereabouts import FIRST_SECONDS, Whereabouts
 
 CHAIN = ChainId(bytes(32))
 BLOB = BlobId(bytes([7]) * 32)
