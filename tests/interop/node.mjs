@@ -3,14 +3,30 @@ import { createInterface } from 'node:readline'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { decode, encode } from '@msgpack/msgpack'
+import { generateKeyPair } from '@libp2p/crypto/keys'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
+import { kadDHT } from '@libp2p/kad-dht'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { addressKey, addressesIn, blobCid, latest, protocolOf, validatorOf, write } from './kad.mjs'
 
+// With the id of a network on the command line (hex), it takes part in that network's Kad-DHT.
+const chain = Buffer.from(process.argv[2] ?? '', 'hex')
+const dht = () => kadDHT({
+  protocol: protocolOf(chain),
+  clientMode: false,
+  peerInfoMapper: (info) => info,
+  validators: { dpin: validatorOf(chain) },
+  selectors: { dpin: latest }
+})
+
+const privateKey = await generateKeyPair('Ed25519')
 const node = await createLibp2p({
+  privateKey,
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp()],
   connectionEncrypters: [noise()],
@@ -18,7 +34,8 @@ const node = await createLibp2p({
   services: {
     identify: identify(),
     ping: ping(),
-    pubsub: gossipsub({ globalSignaturePolicy: 'StrictSign', emitSelf: false })
+    pubsub: gossipsub({ globalSignaturePolicy: 'StrictSign', emitSelf: false }),
+    ...(chain.length ? { dht: dht() } : {})
   }
 })
 
@@ -83,6 +100,45 @@ const commands = {
   },
   async heard () { return { heard } },
   async ask ({ question }) { return { answer: hex(await ask(peer, question)) } },
+  async known () { return { peers: node.services.dht.routingTable.size } },
+  async putAddress () {
+    const addresses = node.getMultiaddrs().map(String)
+    const value = await write(chain, privateKey, addresses, Date.now() + 1_800_000)
+    const errors = []
+    let kept = 0
+    for await (const event of node.services.dht.put(addressKey(node.peerId), value)) {
+      if (event.name === 'PEER_RESPONSE' && event.messageName === 'PUT_VALUE') kept++
+      if (event.name === 'QUERY_ERROR') errors.push(String(event.error))
+    }
+    return { kept, errors, addresses }
+  },
+  async getAddress ({ of }) {
+    let addresses = []
+    for await (const event of node.services.dht.get(addressKey(of))) {
+      if (event.name === 'VALUE') addresses = addressesIn(event.value)
+    }
+    return { addresses }
+  },
+  async provide ({ blob }) {
+    let kept = 0
+    for await (const event of node.services.dht.provide(blobCid(blob))) {
+      if (event.name === 'PEER_RESPONSE' && event.messageName === 'ADD_PROVIDER') kept++
+    }
+    return { kept }
+  },
+  async findProviders ({ blob }) {
+    const found = {}
+    for await (const event of node.services.dht.findProviders(blobCid(blob))) {
+      if (event.name === 'PROVIDER') for (const one of event.providers) found[one.id] = one.multiaddrs.map(String)
+    }
+    return { providers: found, cid: String(blobCid(blob)) }
+  },
+  async findPeer ({ id }) {
+    for await (const event of node.services.dht.findPeer(peerIdFromString(id), { useCache: false })) {
+      if (event.name === 'FINAL_PEER') return { addresses: event.peer.multiaddrs.map(String) }
+    }
+    return { addresses: [] }
+  },
   async stop () { await node.stop(); setTimeout(() => process.exit(0), 10); return {} }
 }
 

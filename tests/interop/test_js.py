@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from dpin.net.address import peer_text
+from dpin.base.ids import BlobId
+from dpin.net.address import node_in, peer_text
 from dpin.net.ask import PROTOCOL
 from dpin.net.host import HostOptions, open_host
 from dpin.net.network import Gossip
+from dpin.node.desk import Desk
+from dpin.node.whereabouts import Whereabouts
 from tests.support.hosts import next_of, seed
-from tests.support.running import running_node
+from tests.support.running import running_node, running_nodes
 
 HERE = Path(__file__).parent
 SECONDS = 60
@@ -83,8 +86,9 @@ def _list(value: object) -> list[object]:
 
 
 @asynccontextmanager
-async def stranger() -> AsyncIterator[Stranger]:
-    words = ["node", "--import", "./polyfill.mjs", "node.mjs"]
+async def stranger(chain: str = "") -> AsyncIterator[Stranger]:
+    """With the id of a network, a part of its Kad-DHT."""
+    words = ["node", "--import", "./polyfill.mjs", "node.mjs", chain]
     async with trio.open_nursery() as nursery:
         run = partial(
             trio.run_process,
@@ -141,6 +145,57 @@ async def test_announcements_go_both_ways() -> None:
     assert (first["topic"], first["data"]) == (TOPIC, b"from dpin".hex())
     assert (event.topic, event.payload) == (TOPIC, b"from js")
     assert peer_text(event.peer) == js.id
+
+
+def whereabouts(node: Desk) -> Whereabouts:
+    catalogue = node._around.courier.catalogue
+    assert isinstance(catalogue, Whereabouts)
+    return catalogue
+
+
+async def seen_by(js: Stranger, peers: int) -> None:
+    """Until so many nodes are in its routing table."""
+    with trio.fail_after(SECONDS):
+        while (await js.do("known"))["peers"] != peers:
+            await trio.sleep(0.2)
+
+
+@pytest.mark.usefixtures("modules")
+async def test_a_stock_kad_dht_and_dpin_nodes_find_what_each_other_keep(tmp_path: Path) -> None:
+    ours, its = BlobId(bytes([1]) * 32), BlobId(bytes([2]) * 32)
+    async with running_nodes(tmp_path, 2) as (first, second):
+        view = first.node()
+        async with stranger(view.chain) as js:
+            await js.do("dial", address=view.addresses[0])
+            await seen_by(js, 2)  # The second one was named by the first.
+            whereabouts(second).provide(ours)
+            await _js_puts(js, its, [first, second])
+            await _js_finds(js, ours, [first, second])
+
+
+async def _js_puts(js: Stranger, blob: BlobId, nodes: Sequence[Desk]) -> None:
+    """What js puts and provides is kept by all nodes, and found at each."""
+    put = await js.do("putAddress")
+    assert (put["kept"], put["errors"]) == (len(nodes), [])
+    assert (await js.do("provide", blob=blob.hex()))["kept"] == len(nodes)
+    js_node = node_in(js.addresses[0])
+    assert js_node is not None
+    for node in nodes:
+        assert await whereabouts(node).addresses(js_node) == tuple(js.addresses)
+        assert await whereabouts(node).sources(blob) == (js_node,)
+
+
+async def _js_finds(js: Stranger, blob: BlobId, nodes: Sequence[Desk]) -> None:
+    """What nodes say of themselves is found by js; the last of them has the blob."""
+    for node in nodes:
+        addresses = node.node().addresses
+        told = await js.do("getAddress", of=addresses[0].rpartition("/")[2])
+        assert told["addresses"] == list(addresses)
+    where = nodes[-1].node().addresses[0]
+    direct, _, identity = where.partition("/p2p/")
+    found = await js.do("findProviders", blob=blob.hex())
+    assert found["providers"] == {identity: [direct]}
+    assert (await js.do("findPeer", id=identity))["addresses"] == [direct]
 
 
 async def _publish(js: Stranger) -> None:
