@@ -162,7 +162,8 @@ class Directory:
 
     def _open(self, key: Key, now: Instant, question: Put | Seek) -> Sequence[Effect]:
         number = next(self._ids)
-        peers = self.keeper.nearest(key, REPLICAS) if len(self._queries) < QUERIES_MAX else []
+        free = len(self._queries) < QUERIES_MAX
+        peers = self.keeper.nearest_speaking(key, REPLICAS) if free else []
         putting = isinstance(question, Put)
         payload = encode(structs.replace(question, query=number))
         until = after(now, PATIENCE)
@@ -187,6 +188,8 @@ class Directory:
 
     def _expire(self, now: Instant) -> Sequence[Effect]:
         late = [number for number, query in self._queries.items() if query.until <= now]
+        for number in late:
+            self.keeper.unheard(self._queries[number].waiting)
         return [effect for number in late for effect in self._settle(number, late=True)]
 
     # --- peers ---
@@ -202,7 +205,7 @@ class Directory:
         return effects
 
     def _parted(self, peer: NodeId) -> Sequence[Effect]:
-        self._places.pop(peer, None)
+        self.keeper.parted(peer)
         effects: list[Effect] = []
         for number in [n for n, query in self._queries.items() if peer in query.waiting]:
             self._queries[number].waiting.discard(peer)
@@ -212,6 +215,7 @@ class Directory:
     def _received(self, peer: NodeId, payload: bytes, now: Instant) -> Sequence[Effect]:
         try:
             message: Message = decode(Message, payload, MESSAGE_BYTES_MAX)
+            self.keeper.heard(peer)
             match message:
                 case Put():
                     return [Send(peer, encode(_keep(self.keeper, peer, message, now)))]
@@ -259,7 +263,7 @@ class Directory:
         """Whether an answer is of use; a record that is here already need not be checked again."""
         if raw and any(record.raw == raw for record in query.records.values()):
             return True
-        record = self.keeper.read(raw, now)
+        record = self.keeper.read(raw)
         if record.key != query.key:
             raise PeerFault("told of another key than was asked for")
         old = query.records.get(record.signer)
@@ -290,9 +294,9 @@ def _keep(keeper: Keeper, peer: NodeId, put: Put, now: Instant) -> Kept:
     """Keep what a peer brings; raises PeerFault for what nobody said."""
     if len(put.records) > RECORDS_PER_PUT_MAX:
         raise PeerFault("sent more records at once than are taken")
-    if not put.records or not keeper.may_put(peer, len(put.records), now):
+    if not put.records or not keeper.puts.charge(peer, len(put.records), now):
         return Kept(put.query, 0, ())
-    records = [keeper.read(raw, now) for raw in put.records]
+    records = [keeper.read(raw) for raw in put.records]
     nearer = keeper.nearer(peer, records[0].key, NEARER_MAX)
     return Kept(put.query, sum(keeper.shelf.put(record, now) for record in records), nearer)
 
@@ -301,7 +305,7 @@ def _tell(keeper: Keeper, peer: NodeId, seek: Seek, now: Instant) -> Sequence[Ef
     """Answer a question, or not where a peer asks too much; raises PeerFault for nonsense."""
     if len(seek.key) != ID_BYTES:
         raise PeerFault("asked for what is no key")
-    if not keeper.may_seek(peer, now):
+    if not keeper.seeks.charge(peer, 1, now):
         return []
     key = Key(seek.key)
     records = tuple(record.raw for record in keeper.shelf.get(key, now) if record.raw)

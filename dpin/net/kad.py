@@ -59,9 +59,9 @@ def answer(keeper: Keeper, peer: NodeId, question: bytes, now: Instant) -> bytes
         case Kind.ADD_PROVIDER:
             told = _add_provider(keeper, peer, asked, now)
         case Kind.PING:
-            told = KadMessage(Kind.PING) if keeper.may_seek(peer, now) else None
+            told = KadMessage(Kind.PING) if keeper.seeks.charge(peer, 1, now) else None
         case _:
-            told = _look(keeper, peer, asked, now) if keeper.may_seek(peer, now) else None
+            told = _look(keeper, peer, asked, now) if keeper.seeks.charge(peer, 1, now) else None
     return None if told is None else write_message(told)
 
 
@@ -75,7 +75,7 @@ def told_record(keeper: Keeper, node: NodeId, told: bytes, now: Instant) -> Reco
     value = read_message(told).record
     if value is None:
         return None
-    record = keeper.read(value.value, now)
+    record = keeper.read(value.value)
     if record.key != node_key(node):
         raise PeerFault("told of another key than was asked for")
     return record if record.fresh(now) else None
@@ -96,9 +96,9 @@ def _put_value(keeper: Keeper, peer: NodeId, asked: KadMessage, now: Instant) ->
     brought = asked.record
     if brought is None or brought.key != asked.key:
         raise PeerFault("brought a value without a record, or with that of another key")
-    if not asked.key.startswith(ADDRESS_KEY_PREFIX) or not keeper.may_put(peer, 1, now):
+    if not asked.key.startswith(ADDRESS_KEY_PREFIX) or not keeper.puts.charge(peer, 1, now):
         return None
-    record = keeper.read(brought.value, now)
+    record = keeper.read(brought.value)
     if record.key != position(asked.key):
         raise PeerFault("brought a record under a key that is not its own")
     if not keeper.shelf.put(record, now):
@@ -112,7 +112,7 @@ def _add_provider(
     """Keep what a provider says of itself; what it says of others is not looked at."""
     blob = _blob_in(asked.key)
     own = next((contact for contact in asked.providers if contact.node == peer), None)
-    if blob is None or own is None or not keeper.may_put(peer, 1, now):
+    if blob is None or own is None or not keeper.puts.charge(peer, 1, now):
         return None
     kept = keeper.shelf.put(heard_provider(peer, blob, own.addresses, now), now)
     return KadMessage(Kind.ADD_PROVIDER, asked.key) if kept else None

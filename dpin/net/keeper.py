@@ -4,7 +4,7 @@ One shelf, one set of checks and one set of budgets, whether peers come with dpi
 (`directory.py`) or with those of Kad-DHT (`kad.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import nsmallest
 
 from dpin.base.ids import ChainId, NodeId
@@ -23,33 +23,49 @@ class Keeper:
         self.me = me
         self.shelf = Shelf(me)
         self.places: dict[NodeId, int] = {}  # of connected peers
+        self._speaking: set[NodeId] = set()  # those of them that ever said something here
+        self._mute: set[NodeId] = set()  # those that never did, not even when asked
         self._chain = chain
         self._addresses_of = addresses_of
-        self._puts = Budget(DIRECTORY_PUTS)
-        self._seeks = Budget(DIRECTORY_SEEKS)
+        self.puts = Budget(DIRECTORY_PUTS)  # records that a peer brings
+        self.seeks = Budget(DIRECTORY_SEEKS)  # questions of a peer
 
-    def may_put(self, peer: NodeId, records: int, now: Instant) -> bool:
-        """Charge a peer for records that it brings; False where that is beyond its budget."""
-        return self._puts.charge(peer, records, now)
+    def heard(self, peer: NodeId) -> None:
+        """A peer speaks dpin's own messages."""
+        if peer in self.places:
+            self._speaking.add(peer)
+            self._mute.discard(peer)
 
-    def may_seek(self, peer: NodeId, now: Instant) -> bool:
-        """Charge a peer for a question; False where that is beyond its budget."""
-        return self._seeks.charge(peer, 1, now)
+    def unheard(self, peers: Iterable[NodeId]) -> None:
+        """These have not answered: stock libp2p nodes never do, and are not asked again."""
+        here = (peer for peer in peers if peer in self.places)
+        self._mute.update(peer for peer in here if peer not in self._speaking)
 
-    def read(self, raw: bytes, now: Instant) -> Record:
+    def parted(self, peer: NodeId) -> None:
+        """A peer is gone."""
+        self.places.pop(peer, None)
+        self._speaking.discard(peer)
+        self._mute.discard(peer)
+
+    def read(self, raw: bytes) -> Record:
         """Check a record; raises PeerFault for what its signer cannot have said."""
-        return read_record(self._chain, raw, now)
+        return read_record(self._chain, raw)
 
     def nearest(self, key: Key, most: int) -> list[NodeId]:
         """The connected peers that are nearest to a key."""
         at = int.from_bytes(key)
         return nsmallest(most, self.places, key=lambda node: self.places[node] ^ at)
 
+    def nearest_speaking(self, key: Key, most: int) -> list[NodeId]:
+        """The same without those that do not speak dpin's own messages."""
+        near = self.nearest(key, most + len(self._mute))
+        return [node for node in near if node not in self._mute][:most]
+
     def nearer(self, peer: NodeId, key: Key, most: int) -> tuple[str, ...]:
         """Addresses of peers that are nearer to a key than this node; one each, not the asker's."""
         at = int.from_bytes(key)
         mine = place(self.me) ^ at
-        near = (node for node in self.nearest(key, most + 1) if node != peer)
+        near = (node for node in self.nearest_speaking(key, most + 1) if node != peer)
         known = ((node, self._addresses_of(node)) for node in near if self.places[node] ^ at < mine)
         return tuple(addresses[0] for _, addresses in known if addresses)[:most]
 

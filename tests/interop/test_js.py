@@ -180,9 +180,14 @@ async def _js_puts(js: Stranger, blob: BlobId, nodes: Sequence[Desk]) -> None:
     assert (await js.do("provide", blob=blob.hex()))["kept"] == len(nodes)
     js_node = node_in(js.addresses[0])
     assert js_node is not None
-    for node in nodes:
+
+    async def look(node: Desk) -> None:
         assert await whereabouts(node).addresses(js_node) == tuple(js.addresses)
         assert await whereabouts(node).sources(blob) == (js_node,)
+
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            nursery.start_soon(look, node)
 
 
 async def _js_finds(js: Stranger, blob: BlobId, nodes: Sequence[Desk]) -> None:

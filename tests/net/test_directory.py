@@ -26,6 +26,7 @@ from dpin.net.directory import (
     Find,
     Found,
     Put,
+    Seek,
     Told,
 )
 from dpin.net.records import (
@@ -150,6 +151,21 @@ def test_a_question_ends_where_nobody_answers() -> None:
     lonely.step(PeerUp(KEYS[2].node_id), NOW)
     assert not any(isinstance(effect, Found) for effect in lonely.step(Find(key), NOW))
     assert lonely.step(Tick(), after(NOW, PATIENCE)) == [Found(key, ())]
+
+
+def test_who_never_answers_is_not_waited_for_again_until_it_speaks() -> None:
+    stock = KEYS[2].node_id
+    node = Directory(KEYS[0].node_id, CHAIN, lambda _: ())
+    key = node_key(KEYS[1].node_id)
+    node.step(PeerUp(stock), NOW)
+    node.step(Find(key), NOW)
+    late = after(NOW, PATIENCE)
+    assert node.step(Tick(), late) == [Found(key, ())]
+    assert Found(key, ()) in node.step(Find(key), late)
+    node.step(Received(stock, encode(Seek(1, key))), late)
+    assert Found(key, ()) not in node.step(Find(key), late)
+    node.step(Tick(), after(late, PATIENCE))
+    assert Found(key, ()) not in node.step(Find(key), late)
 
 
 def test_what_nobody_asked_for_is_not_taken() -> None:
