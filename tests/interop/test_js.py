@@ -165,7 +165,7 @@ async def test_a_stock_kad_dht_and_dpin_nodes_find_what_each_other_keep(tmp_path
     ours, its = BlobId(bytes([1]) * 32), BlobId(bytes([2]) * 32)
     async with running_nodes(tmp_path, 2) as (first, second):
         view = first.node()
-        async with stranger(view.chain) as js:
+        async with stranger(str(view.chain)) as js:
             await js.do("dial", address=view.addresses[0])
             await seen_by(js, 2)  # The second one was named by the first.
             whereabouts(second).provide(ours)
