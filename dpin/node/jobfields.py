@@ -60,6 +60,10 @@ class ArgsFields(Fields, frozen=True, kw_only=True):
 
     learning_rate: Annotated[Number, Meta(description="peak of AdamW, such as 3e-3")] = "3e-3"
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="sequences a step")] = 8
+    gradient_accumulation_steps: Annotated[
+        int,
+        Meta(ge=1, le=4096, description="batches that make one step"),
+    ] = 1
     steps_per_round: (
         Annotated[int, Meta(ge=4, le=100_000, description="between two merges")]
         | Annotated[str, Meta(description="auto: as few as the links allow")]

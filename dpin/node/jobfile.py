@@ -258,8 +258,9 @@ def _inner(document: Document, fields: TrainFields) -> InnerSpec:
         learning_rate_ppm=rate,
         weight_decay_ppm=_share(document, "args.weight_decay", args.weight_decay, MILLION),
         warmup_steps=args.warmup_steps,
-        batch=args.batch_size,
+        batch=args.batch_size * args.gradient_accumulation_steps,
         steps=STEPS_PER_ROUND if isinstance(args.steps_per_round, str) else args.steps_per_round,
+        accumulation=args.gradient_accumulation_steps,
         muon_rate_ppm=_muon(document, fields, rate),
     )
 

@@ -62,6 +62,11 @@ def test_numbers_become_integers_without_passing_through_floats() -> None:
     assert job.limits.time == 7_200_000_000
 
 
+def test_a_step_may_go_through_the_model_in_parts() -> None:
+    inner = train("args: {batch_size: 8, gradient_accumulation_steps: 4}").inner
+    assert (inner.batch, inner.accumulation) == (32, 4)
+
+
 def test_a_shape_and_an_outer_step_may_be_given_whole() -> None:
     job = train(
         "model: {layers: 1, heads: 2, width: 32, context: 16}\n"
