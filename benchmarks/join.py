@@ -23,6 +23,7 @@ from dpin.base.machine import Send
 from dpin.base.merkle import leaf_hash
 from dpin.base.units import MICROS_PER_SECOND, Instant, MicroTokens
 from dpin.ledger.accounts import Account, State
+from dpin.ledger.assembly import Assembly, Restored
 from dpin.ledger.book import Kind
 from dpin.ledger.certificates import Certificate
 from dpin.ledger.checkpoint import Checkpoint
@@ -68,7 +69,7 @@ class Spent:
 class Meeting:
     """A joiner and peers that all have the state."""
 
-    join: Join
+    join: Join[Restored]
     frozen: Frozen
     joiner: Spent = field(default_factory=Spent)
     peers: Spent = field(default_factory=Spent)
@@ -153,7 +154,7 @@ def kept(executor: Executor) -> list[tuple[str, str]]:
 
 def joined(frozen: Frozen, certificate: Certificate, executor: Executor) -> list[tuple[str, str]]:
     """Join, and say what it took."""
-    meeting = Meeting(Join(certificate), frozen)
+    meeting = Meeting(Join(certificate, Assembly), frozen)
     begun = time.perf_counter()
     meeting.run()
     restored = meeting.join.restored

@@ -105,16 +105,33 @@ def show_ledger(
 
 @ledger.command()
 def diff(
-    one: Annotated[Path, typer.Argument(metavar="A", help="An archive, or a node's home.")],
-    other: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
+    one: Annotated[Path, typer.Argument(metavar="A", help="An archive, a node's home, or a dump.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[B]", help="Another; a dump needs none.")
+    ] = None,
     *,
     json: JsonOption = False,
 ) -> None:
-    """Say where two ledgers first differ. One may be ahead of the other. Exit status 8: they do."""
+    """Say where two ledgers first differ. One may be ahead of the other. Exit status 8: they do.
+
+    A node whose state was not that of the others has written a dump, `divergence-HEIGHT.dump`, into
+    its home: it shows which accounts differed. With B, that is executed again and compared instead.
+    """
+    from dpin.base.errors import Misuse
+    from dpin.cli import dumps
     from dpin.cli.archives import source_of
     from dpin.cli.audits import compare, compared_text
     from dpin.cli.link import show_values
 
+    if dumps.is_dump(one):
+        found = dumps.read(one)
+        if other is None:
+            dumps.report(found, json=json)
+        else:
+            dumps.hold_against(found, source_of(other).run(), json=json)
+        return
+    if other is None:
+        raise Misuse(f"{one} is no dump: name two ledgers", fix="dpin ledger diff A B")
     compared = compare(source_of(one).run(), source_of(other).run())
     if json:
         show_values("ledgers", {"same": compared.height, "ahead": compared.ahead})

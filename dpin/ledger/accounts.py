@@ -147,6 +147,10 @@ class Accounts(MutableMapping[NodeId, Account]):
         node = next(reversed(self._held))
         return node, self.pop(node)
 
+    def held(self, node: NodeId) -> Account | MicroTokens | None:
+        """An account as it is kept: one that only holds a balance may be that number."""
+        return self._held.get(node)
+
     def opened(self, node: NodeId) -> Account:
         """An account to change, made where there was none."""
         held = self._held.get(node)
@@ -154,10 +158,11 @@ class Accounts(MutableMapping[NodeId, Account]):
             held = self._held[node] = Account(free=held or MicroTokens(0))
         return held
 
-    def pack(self, nodes: Iterable[NodeId]) -> None:
-        """Whoever held one of these to change it must ask for it again."""
-        for node in nodes:
-            self[node] = self[node]
+
+def pack(accounts: Accounts, nodes: Iterable[NodeId]) -> None:
+    """Whoever held one of these to change it must ask for it again."""
+    for node in nodes:
+        accounts[node] = accounts[node]
 
 
 @dataclass(slots=True)

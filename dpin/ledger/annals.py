@@ -6,6 +6,7 @@ from typing import Final
 from dpin.base.codec import Wire, encode
 from dpin.base.machine import Roll, Store
 from dpin.ledger.certificates import Certificate
+from dpin.ledger.committee import Committee, committee_of
 from dpin.ledger.core import Core, Opening
 from dpin.ledger.dag import Dag
 from dpin.ledger.handover import Handover
@@ -40,6 +41,7 @@ class Annals:
         self.dags: dict[int, Dag] = {}
         self.newest: Certificate | None = None  # of the epochs that ended
         self._keeper = keeper
+        self._first = core.rules.committee
         self.open(core)
 
     def open(self, core: Core) -> None:
@@ -53,6 +55,21 @@ class Annals:
         """An epoch has ended."""
         self.closings[handover.epoch] = handover
         self.newest = handover.certificate
+
+    def committee(self, epoch: int) -> Committee | None:
+        """Who validates an epoch that this node has been through, or is in."""
+        if epoch == 0:
+            return self._first
+        before = self.closings.get(epoch - 1)
+        return None if before is None else committee_of(before.record)
+
+    def closing(self, sequence: int) -> Certificate | None:
+        """The certificate of that checkpoint, if one of the newest epochs ended with it."""
+        for epoch in sorted(self.closings)[-PAST_MAX:]:
+            found = self.closings[epoch].certificate
+            if found.checkpoint.sequence == sequence:
+                return found
+        return None
 
     def begun(self, opening: Opening, *, joined: bool = False) -> Sequence[Store | Roll]:
         """What the log must hold before the first block of an epoch.

@@ -11,13 +11,16 @@ from dpin.ledger.chase import Chase
 from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.early import Early
 from dpin.ledger.engine import Engine
+from dpin.ledger.forks import certified
 from dpin.ledger.links import Links
 from dpin.ledger.messages import (
     AskBlocks,
+    AskCertificate,
     AskHandover,
     AskNewest,
     AskRange,
     Blocks,
+    CertificateMessage,
     Handed,
     Newest,
     Subscribe,
@@ -26,7 +29,16 @@ from dpin.ledger.messages import (
 from dpin.ledger.serve import Allowance, answer_blocks, answer_newest, answer_range, blocks_of
 from dpin.ledger.statemessages import AskBucket, AskState, NoState
 
-Question = AskBlocks | AskRange | AskNewest | AskHandover | Subscribe | AskState | AskBucket
+Question = (
+    AskBlocks
+    | AskRange
+    | AskNewest
+    | AskHandover
+    | AskCertificate
+    | Subscribe
+    | AskState
+    | AskBucket
+)
 
 
 class Answers:
@@ -57,12 +69,19 @@ class Answers:
                 return [self._newest(peer)]
             case AskHandover(epoch):
                 return self.handed(epoch)
-            case AskState() | AskBucket():
-                keeper = self._engine.keeper
-                return [NoState(question.checkpoint) if keeper is None else keeper.answer(question)]
+            case AskCertificate() | AskState() | AskBucket():
+                return self._checkpoint(question)
             case Subscribe():
                 member = self._engine.member.role is not None
                 return [Subscribed(member and self._links.followers.add(peer))]
+
+    def _checkpoint(self, question: AskCertificate | AskState | AskBucket) -> Sequence[Wire]:
+        """Who signed a checkpoint, or a part of the state that it is of."""
+        if isinstance(question, AskCertificate):
+            found = certified(self._engine, question.sequence)
+            return [] if found is None else [CertificateMessage(found)]
+        keeper = self._engine.keeper
+        return [NoState(question.checkpoint) if keeper is None else keeper.answer(question)]
 
     def _range(self, peer: NodeId, question: AskRange) -> Sequence[Wire]:
         """A page; after the last one of an epoch that is over, how it ended."""

@@ -11,6 +11,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import NodeId
 from dpin.base.machine import Blame, Send
 from dpin.base.units import NEVER, Instant, Micros, after, seconds
+from dpin.ledger.assembly import Assembly, Restored
 from dpin.ledger.committee import Committee, committee_of
 from dpin.ledger.engine import Engine, Progress
 from dpin.ledger.handover import Handover, check_handover
@@ -38,7 +39,7 @@ class Arrival:
         """The node is in another epoch."""
         self._core = self._engine.core
         self._handovers: list[Handover] = []  # from the epoch of `_core` on
-        self._join: Join | None = None
+        self._join: Join[Restored] | None = None
         self._asked: set[NodeId] = set()  # for the next handover
         self._ask_at = Instant(0)
         self._blocks_until = NEVER
@@ -138,8 +139,8 @@ class Arrival:
         self._asked.add(peer)
         return [Send(peer, encode(AskHandover(self._reached)))]
 
-    def _begun(self, last: Handover) -> Join:
-        join = Join(last.certificate)
+    def _begun(self, last: Handover) -> Join[Restored]:
+        join = Join(last.certificate, Assembly)
         for peer, epoch in self._epochs.items():
             if epoch >= self._reached:
                 join.up(peer)

@@ -43,12 +43,7 @@ class Assembly:
     def take(self, number: int, entries: Sequence[Entry]) -> None:
         """A whole bucket; raises PeerFault unless it has its hash. Once for each bucket."""
         assert number in self.missing, "a bucket is taken once"
-        found = sorted(_keyed(entry) for entry in entries)
-        keys = [key for key, _, _, _ in found]
-        if len(set(keys)) < len(keys) or any(key[0] != number for key in keys):
-            raise PeerFault(f"bucket {number} of the state holds something twice, or of another")
-        glued = b"".join(key + value for key, value, _, _ in found)
-        bucket = Bucket(number, glued)
+        found, bucket = read_bucket(number, entries)
         if bucket.hash != self._hashes[number]:
             raise PeerFault(f"bucket {number} of the state is not what was certified")
         self._root.adopt(bucket, (part for _, _, part, _ in found))
@@ -60,6 +55,21 @@ class Assembly:
         """All buckets are there. Raises PeerFault where what was certified is no whole state."""
         assert not self.missing, "a state has all of its buckets"
         return Restored(self._checkpoint, self._parts.state(), self._root, receipts)
+
+
+def read_bucket(
+    number: int, entries: Sequence[Entry]
+) -> tuple[list[tuple[Digest, Digest, Part, bytes]], Bucket]:
+    """Key, digest, part and value of all that stands in a bucket, by key; and the bucket's hash.
+
+    Raises PeerFault for entries that cannot stand in one bucket of that number.
+    """
+    found = sorted(_keyed(entry) for entry in entries)
+    keys = [key for key, _, _, _ in found]
+    if len(set(keys)) < len(keys) or any(key[0] != number for key in keys):
+        raise PeerFault(f"bucket {number} of the state holds something twice, or of another")
+    glued = b"".join(key + value for key, value, _, _ in found)
+    return found, Bucket(number, glued)
 
 
 def _keyed(entry: Entry) -> tuple[Digest, Digest, Part, bytes]:

@@ -16,6 +16,7 @@ from dpin.ledger.checkpoint import Checkpoint, CheckpointSignature, checkpoint_d
 from dpin.ledger.committee import Committee
 from dpin.ledger.order import Leaves
 
+RECENT_MAX: Final = 16  # certificates of one epoch that are kept
 SPAN: Final = 64  # sequences before and after the newest own checkpoint that signatures are kept of
 
 
@@ -62,6 +63,7 @@ class Certifier:
 
     def __init__(self, chain: ChainId, committee: Committee, sequence: int) -> None:
         self.newest: Certificate | None = None
+        self.recent: dict[int, Certificate] = {}  # the newest, by sequence
         self.divergence: Divergence | None = None
         self._chain = chain
         self._committee = committee
@@ -115,6 +117,9 @@ class Certifier:
     def _certify(self, own: Made, signatures: tuple[AuthorSignature, ...]) -> None:
         if signatures:
             self.newest = Certificate(own.checkpoint, own.size, own.root, own.path, signatures)
+            self.recent[own.checkpoint.sequence] = self.newest
+            while len(self.recent) > RECENT_MAX:
+                del self.recent[next(iter(self.recent))]
             self._forget(own.checkpoint.sequence)
 
     def _forget(self, floor: int) -> None:

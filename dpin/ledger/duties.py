@@ -3,7 +3,7 @@
 It compares the state with what is due and wishes for the rest, like all that follow the ledger.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -16,7 +16,7 @@ from dpin.ledger.candidacy import ReadyValidator
 from dpin.ledger.dag import Dag
 from dpin.ledger.evidence import contradiction_of, evidence_of
 from dpin.ledger.identity import Identity
-from dpin.ledger.offences import CheckpointContradiction, Crime, Equivocation
+from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Crime, Equivocation
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.params import Params
 from dpin.ledger.standing import Validator
@@ -32,17 +32,21 @@ _WORDS: Final = {Crime.EQUIVOCATION: "equivocation", Crime.FORK: "checkpoint-for
 
 
 class Witness(NamedTuple):
-    """What a node saw of an epoch: the blocks it accepted, and who signed checkpoints twice."""
+    """What a node saw: an epoch's accepted blocks, and who signed checkpoints twice, and how.
+
+    `forks` are by epoch and author, from certificates that contradict each other.
+    """
 
     dag: Dag
     watch: Watch
+    forks: Mapping[tuple[int, int], CheckpointFork]
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
     """What this node can show, and since when."""
 
-    evidence: Equivocation | CheckpointContradiction
+    evidence: Equivocation | CheckpointContradiction | CheckpointFork
     since: Tick
 
 
@@ -59,6 +63,7 @@ class Duties:
         self._cases: dict[_Place, _Case] = {}
         self._dag: Dag | None = None
         self._looked: set[int] = set()  # equivocators of that DAG whose twins were looked for
+        self._shown: set[tuple[int, int]] = set()  # forks that are a case, or were
         self._forked: set[int] = set()  # who signed checkpoints twice there, and is a case
 
     def step(
@@ -132,6 +137,10 @@ class Duties:
             one, other = (vertex.block for vertex in witness.watch.caught[author])
             place = (one.header.epoch, author, Crime.FORK)
             self._cases[place] = _Case(contradiction_of(one, other), state.tick)
+        for epoch, author in sorted(witness.forks.keys() - self._shown):
+            self._shown.add((epoch, author))
+            case = _Case(witness.forks[epoch, author], state.tick)
+            self._cases.setdefault((epoch, author, Crime.FORK), case)
 
     def _accuse(self, state: State) -> Iterator[Wish]:
         """Members report in turn, a tick each, so that not all of them pay to say the same."""

@@ -8,7 +8,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import LedgerMillis, MicroTokens, Tick
 from dpin.ledger import closing, cosigning, evidence, fees, money, rules
-from dpin.ledger.accounts import Account, Accounts, State
+from dpin.ledger.accounts import Account, Accounts, State, pack
 from dpin.ledger.admission import Gate, Invalid, Rejected, check_sender, use
 from dpin.ledger.assembly import Restored
 from dpin.ledger.book import Book, Kind, Part
@@ -53,7 +53,7 @@ class Executor:
             self._book.changed |= {(kind, founder.node, 0) for kind in OF_FOUNDERS}
         self.receipts = ReceiptLog()
         self._unnoted: Noted | None = None
-        self.frozen = FrozenStates()  # as the newest epochs found it
+        self.frozen = FrozenStates()  # as the newest epochs and checkpoints found it
         money.audit(self._book)
         self._audited = 0  # the height of the last full audit
 
@@ -194,15 +194,17 @@ class Executor:
             self._audited = self.state.height
         root = self._root.update(self.state, self._book.changed)
         touched = sorted(self._book.changed)
-        self.state.accounts.pack(NodeId(one[1]) for one in touched if one[0] == Kind.ACCOUNT)
+        pack(self.state.accounts, (NodeId(one[1]) for one in touched if one[0] == Kind.ACCOUNT))
         self._book.changed.clear()
         self.rooted = (self.state.height, root)
         checkpoint = cosigning.make_checkpoint(self._book, commit, root, epoch, record)
         self.receipts.append(checkpoint)
+        frozen = Frozen(self.state, checkpoint, self._root, self.receipts.tree)
         if record is None:
             self._unnoted = cosigning.noted(checkpoint, self.receipts)
+            self.frozen.pass_by(frozen)
+            self._book.before = self.frozen.keep
         else:
-            frozen = Frozen(self.state, checkpoint, self._root, self.receipts.tree)
             _begin_epoch(self._book, self.frozen, frozen)
         return checkpoint
 

@@ -1,4 +1,4 @@
-"""Joining at the end of an epoch: its state, bucket by bucket, from many peers at a time.
+"""Fetching a certified state, or some of it: bucket by bucket, from many peers at a time.
 
 What is asked for is named by a certified checkpoint, so nobody has to be believed: the hashes of
 all buckets lead to the checkpoint's state root, each bucket to its hash, the peaks of the receipts
@@ -8,19 +8,18 @@ more; one that is slow is asked less; what it owed is asked of somebody else.
 Bounded: so many buckets are under way, each of so many bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from dpin.base.codec import encode
 from dpin.base.errors import PeerFault
-from dpin.base.ids import NodeId
+from dpin.base.ids import Digest, NodeId
 from dpin.base.logtree import LogTree
 from dpin.base.machine import Blame, Send
 from dpin.base.units import NEVER, Instant, Micros, after, seconds
-from dpin.ledger.assembly import Assembly, Restored
 from dpin.ledger.certificates import Certificate
-from dpin.ledger.checkpoint import checkpoint_digest
+from dpin.ledger.checkpoint import Checkpoint, checkpoint_digest
 from dpin.ledger.frozen import Entry
 from dpin.ledger.receipts import ReceiptLog
 from dpin.ledger.statemessages import (
@@ -31,7 +30,6 @@ from dpin.ledger.statemessages import (
     StateAnswer,
     StateSummary,
 )
-from dpin.ledger.statetree import BUCKETS
 
 UNDER_WAY_MAX: Final = 8  # buckets
 PEER_MAX: Final = 2  # of them with one peer
@@ -67,14 +65,39 @@ class _Fetched:
 SUMMARY: Final = -1
 
 
-class Join:
-    """Fetches one state. `restored` is there when all of it is; `stuck` when nobody has it."""
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
 
-    def __init__(self, target: Certificate) -> None:
+
+class Collection(Protocol[R_co]):
+    """What is made of the buckets of a state."""
+
+    missing: set[int]  # buckets that are still wanted
+
+    def take(self, number: int, entries: Sequence[Entry]) -> None:
+        """A whole bucket; raises PeerFault unless it has its hash. Once for each bucket."""
+        ...
+
+    def finish(self, receipts: ReceiptLog) -> R_co:
+        """All that is wanted is there. Raises PeerFault where it does not fit together."""
+        ...
+
+
+class Join(Generic[R]):
+    """Fetches one state. `restored` is there when all that is wanted is; `stuck`: nobody has it.
+
+    `begin` gives what takes the buckets, from the certified checkpoint and the hashes of all of
+    them; it raises PeerFault for hashes that do not lead to the checkpoint's state root.
+    """
+
+    def __init__(
+        self, target: Certificate, begin: Callable[[Checkpoint, Sequence[Digest]], Collection[R]]
+    ) -> None:
         self.target = target
         self.name = checkpoint_digest(target.checkpoint)
-        self.restored: Restored | None = None
-        self._assembly: Assembly | None = None
+        self.restored: R | None = None
+        self._begin = begin
+        self._assembly: Collection[R] | None = None
         self._tree = LogTree()
         self._sources: dict[NodeId, _Source] = {}
         self._wanted: list[int] = [SUMMARY]  # what nobody has been given to send
@@ -154,10 +177,11 @@ class Join:
         tree = LogTree(size, summary.peaks)
         if tree.root() != self.target.root:
             raise PeerFault("these peaks are not of that log")
-        self._assembly = Assembly(self.target.checkpoint, summary.hashes)
+        self._assembly = self._begin(self.target.checkpoint, summary.hashes)
         self._tree = tree
         del self._under_way[SUMMARY]
-        self._wanted = list(range(BUCKETS))
+        self._wanted = sorted(self._assembly.missing)
+        self.restored = _finished(self._assembly, self._tree)
 
     def _page(self, fetched: _Fetched, page: BucketPage) -> None:
         if page.start != len(fetched.entries):
@@ -175,8 +199,7 @@ class Join:
         assert self._assembly is not None, "buckets are asked for when their hashes are known"
         self._assembly.take(fetched.number, fetched.entries)
         del self._under_way[fetched.number]
-        if not self._assembly.missing:
-            self.restored = self._assembly.finish(ReceiptLog(self._tree))
+        self.restored = _finished(self._assembly, self._tree)
 
     # --- questions ---
 
@@ -227,3 +250,7 @@ class Join:
                 question = AskBucket(self.name, fetched.number, len(fetched.entries))
             sends.append(Send(fetched.peer, encode(question)))
         return sends
+
+
+def _finished(assembly: Collection[R], tree: LogTree) -> R | None:
+    return None if assembly.missing else assembly.finish(ReceiptLog(tree))

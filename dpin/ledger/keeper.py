@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
+from dpin.base.ids import Digest
 from dpin.ledger.assembly import Restored
 from dpin.ledger.execute import Executor
+from dpin.ledger.frozen import Frozen
 from dpin.ledger.snapshots import Reader, leaves_from, pieces
 from dpin.ledger.statemessages import StateAnswer, StateQuestion, answer
 
@@ -44,4 +46,9 @@ class Keeper:
 
     def answer(self, question: StateQuestion) -> StateAnswer:
         """What there is for somebody who joins."""
-        return answer(tuple(self._executor.frozen.states), question)
+        frozen = self._executor.frozen.find(question.checkpoint)
+        return answer([] if frozen is None else [frozen], question)
+
+    def at(self, name: Digest) -> Frozen | None:
+        """The state at a checkpoint, if it is still there."""
+        return self._executor.frozen.find(name)

@@ -6,6 +6,7 @@ from dpin.base.codec import Wire, decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, Round
 from dpin.ledger.blocks import Header, Reference
+from dpin.ledger.certificates import Certificate
 from dpin.ledger.handover import Handover
 from dpin.ledger.statemessages import (
     AskBucket,
@@ -95,6 +96,18 @@ class Handed(Wire, frozen=True, tag=11):
     handover: Handover
 
 
+class AskCertificate(Wire, frozen=True, tag=12):
+    """Who signed the checkpoint of this number?"""
+
+    sequence: int
+
+
+class CertificateMessage(Wire, frozen=True, tag=13):
+    """A checkpoint that a quorum has signed."""
+
+    certificate: Certificate
+
+
 Message = (
     BlockMessage
     | AskBlocks
@@ -107,6 +120,8 @@ Message = (
     | SubmitTransaction
     | AskHandover
     | Handed
+    | AskCertificate
+    | CertificateMessage
     | StateQuestion
     | StateAnswer
 )

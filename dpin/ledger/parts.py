@@ -210,6 +210,17 @@ class CommitteeValue(Wire, frozen=True):
     record: CommitteeRecord
 
 
+VALUES: Final[dict[Kind, type[Wire]]] = {
+    Kind.CHAIN: ChainValue,
+    Kind.ACCOUNT: AccountValue,
+    Kind.JOB: JobValue,
+    Kind.LEASE: LeaseValue,
+    Kind.UNIT: UnitValue,
+    Kind.ROUND: RoundValue,
+    Kind.EPOCH: EpochValue,
+    Kind.VALIDATOR: ValidatorValue,
+    Kind.COMMITTEE: CommitteeValue,
+}
 _KEPT_APART: Final = "a part of the state does not fit the others"
 
 

@@ -20,11 +20,13 @@ from dpin.ledger.arrival import Arrival
 from dpin.ledger.blocks import Vertex, check_block, read_block
 from dpin.ledger.chase import Chase
 from dpin.ledger.dag import Fate, encoded
+from dpin.ledger.disputes import Disputes, Shown
 from dpin.ledger.early import Early
 from dpin.ledger.engine import Engine, Executed, Progress
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.handover import Handover
 from dpin.ledger.identity import Identity
+from dpin.ledger.inquest import Dump
 from dpin.ledger.intake import Intake, Refusals
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.links import Links
@@ -43,7 +45,6 @@ from dpin.ledger.offload import CheckSignatures, SignaturesChecked
 from dpin.ledger.order import Executor, OrderedCommit, Receipt
 from dpin.ledger.outbox import GivenUp, Outbox
 from dpin.ledger.pursuit import Pursuit
-from dpin.ledger.statemessages import StateAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Diverged:
 
 
 Event = Received | PeerUp | PeerDown | Tick | Submit | SignaturesChecked
-Change = Applied | Resumed | Refused | Silenced | Diverged
+Change = Applied | Resumed | Refused | Silenced | Diverged | Dump
 Effect = Send | Store | Roll | Wake | Blame | Change | CheckSignatures
 
 
@@ -131,6 +132,7 @@ class Replica:
         self._links = Links(self.engine.core.rules.committee, identity.key.node_id)
         self._pursuit = Pursuit(self.engine.core)
         self._arrival = Arrival(self.engine)
+        self.disputes = Disputes(self._arrival, self.engine, identity.key.node_id)
         self._answers = Answers(self.engine, self._links, self._early, self._chase)
 
     def step(self, event: Event, now: Instant, *, more: bool = False) -> Sequence[Effect]:
@@ -175,7 +177,7 @@ class Replica:
         """Tell a new peer where we stand, and look whether it knows more."""
         self._links.up(peer)
         core, member = self.engine.core, self.engine.member
-        effects: list[Effect] = [*self._links.follow()]
+        effects: list[Effect] = [*self._links.follow(), *self.disputes.greet(peer)]
         if core.rules.committee.index(peer) is not None and member.last is not None:
             effects.append(Send(peer, encode(BlockMessage(encoded(member.last)))))
         if member.restart.waiting:
@@ -192,8 +194,8 @@ class Replica:
             if isinstance(message, Newest | Handed):
                 self._learn(peer, message, now)
                 return []
-            if isinstance(message, StateAnswer):
-                return [*self._arrival.take(peer, message)]
+            if isinstance(message, Shown):
+                return [*self.disputes.receive(peer, message, now)]
             return self._handle(peer, message, now)
         except PeerFault as fault:
             return [Blame(peer, str(fault))]
@@ -224,6 +226,7 @@ class Replica:
             self._chase.heard(peer)
         self._arrival.heard(peer, message.epoch)
         if isinstance(message, Handed):
+            self.disputes.hear(peer, message.handover.certificate, now)
             self._arrival.handed(message, now)
             if self.engine.runner.learn(core, message.handover):
                 self._pursuit.ranges.probe(peer)
@@ -339,6 +342,7 @@ class Replica:
             effects.append(Refused(tried.id, tried.reason) if isinstance(tried, GivenUp) else tried)
         if engine.member.restart.due(now):
             effects += [Send(peer, encode(AskNewest())) for peer in self._links.all]
+        effects += self.disputes.go(self._links.all, now)
         asked, progress = self._arrival.go(now)
         effects += asked
         if progress is not None and progress.turned is not None:
@@ -363,6 +367,7 @@ class Replica:
             NEVER if self.engine.runner.awaited is not None else self._chase.next_at,
             self._outbox.next_at,
             self._arrival.next_at,
+            self.disputes.next_at,
         )
         if at >= self._wake_at:
             return []

@@ -59,9 +59,9 @@ class StateRoot:
         if kind not in FEW:
             self.standing[key[0]].append(NodeId(identity) if kind == Kind.ACCOUNT else part)
 
-    def bucket_hashes(self) -> tuple[Digest, ...]:
-        """The hashes of all buckets, in order: they lead to the root."""
-        return tuple(self._tree.bucket_hash(bucket) for bucket in range(BUCKETS))
+    def above_buckets(self) -> tuple[bytes, ...]:
+        """Where the hashes of all buckets stand, which lead to the root; see `statetree`."""
+        return self._tree.above_buckets()
 
     def prove(self, part: Part) -> StateProof:
         """What stands at a part's key under the root, or that nothing does."""
@@ -107,7 +107,7 @@ def snapshot(state: State, part: Part) -> list[object]:
             return [*pools, *clock, state.epoch, *fees]
         case Kind.ACCOUNT:
             account = state.accounts.get(NodeId(identity))
-            return [] if account is None else _account(account)
+            return [] if account is None else account_fields(account)
         case Kind.JOB | Kind.LEASE | Kind.UNIT | Kind.ROUND:
             return _of_work(state, part)
         case Kind.EPOCH | Kind.VALIDATOR | Kind.COMMITTEE:
@@ -136,7 +136,8 @@ def _of_validation(state: State, part: Part) -> list[object]:
     return [] if committee is None else [committee]
 
 
-def _account(account: Account) -> list[object]:
+def account_fields(account: Account) -> list[object]:
+    """What of an account is covered, in order."""
     money = [account.free, account.stake, account.locked, account.credit]
     sequence = [account.sequence_high, account.sequence_mask]
     record = [account.absences, account.faults, account.units_ok]

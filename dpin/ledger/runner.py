@@ -8,6 +8,7 @@ from dpin.ledger.certificates import Certificate
 from dpin.ledger.certifier import Made, made
 from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.core import Core, Ordered
+from dpin.ledger.divergence import Parting
 from dpin.ledger.handover import Handover, check_handover
 from dpin.ledger.offload import Offload
 from dpin.ledger.order import Done, Executor
@@ -40,6 +41,7 @@ class Runner:
         self.closed: Closed | None = None
         self.awaited: Handover | None = None  # others say, and prove, that the epoch has ended
         self.diverged: str | None = None  # what differs
+        self.parting: Parting | None = None  # and where, if that is known
         self._executor = executor
         self._receipts_at = 0  # height of the newest commit with receipts
         self._certified_at = 0  # height of the newest certified checkpoint
@@ -70,8 +72,9 @@ class Runner:
 
         It waits while a signature in it is being checked elsewhere.
         """
-        if core.certifier.divergence is not None:
-            self.diverged = self.diverged or core.certifier.divergence.report
+        found = core.certifier.divergence
+        if found is not None and self.diverged is None:
+            self.diverged, self.parting = found.report, Parting(found.ours, found.others)
         if self.closed is not None or self.diverged is not None:
             return None
         if self._next is None:
@@ -104,6 +107,7 @@ class Runner:
             return Handover(newest, closed.record)
         if self.awaited is not None and not _agree(closed.made, self.awaited.certificate):
             theirs = self.awaited.certificate
+            self.parting = Parting(closed.made, certificate=theirs)
             self.diverged = (
                 f"the epoch ended with {closed.made.checkpoint} here, in a log of "
                 f"{closed.made.size} leaves with root {closed.made.root.hex()}, but a quorum "

@@ -78,10 +78,10 @@ class StateTree:
         self._hash_dirty()
         return Digest(sha256(self._nodes[1]).digest())
 
-    def bucket_hash(self, bucket: int) -> Digest:
-        """The hash over all entries whose keys begin with this byte."""
+    def above_buckets(self) -> tuple[bytes, ...]:
+        """The 128 nodes above the buckets, in order: `bucket_hashes` reads them."""
         self._hash_dirty()
-        return Digest(sha256(self._nodes[BUCKETS + bucket]).digest())
+        return tuple(self._nodes[place] for place in range(BUCKETS // 2, BUCKETS))
 
     def prove(self, key: Digest) -> StateProof:
         """What stands at a key, or that nothing does."""
@@ -197,6 +197,12 @@ def _first_from(key: bytes, entries: bytes) -> int:
         else:
             high = middle
     return low * ENTRY_BYTES
+
+
+def bucket_hashes(above: Sequence[bytes]) -> tuple[Digest, ...]:
+    """The hashes of all buckets, in order, as the nodes above them have them."""
+    halves = ((node[1:_MIDDLE], node[_MIDDLE:]) for node in above)
+    return tuple(Digest(half) for pair in halves for half in pair)
 
 
 def root_of_buckets(hashes: Sequence[Digest]) -> Digest:

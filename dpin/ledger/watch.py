@@ -31,6 +31,12 @@ class Watch:
         """How many signatures are remembered."""
         return sum(map(len, self._signed.values()))
 
+    def signature(self, author: int, sequence: int) -> bytes | None:
+        """What an author signed that checkpoint with, first; not checked, None: not remembered."""
+        vertex = self._signed.get(author, {}).get(sequence)
+        said = () if vertex is None else vertex.block.header.checkpoint_signatures
+        return next((one.signature for one in said if one.sequence == sequence), None)
+
     def take(self, vertex: Vertex) -> None:
         """An accepted block, which may carry signatures of its author."""
         author, header = vertex.author, vertex.block.header

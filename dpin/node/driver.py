@@ -22,6 +22,7 @@ from dpin.compute.task import Probed
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect
 from dpin.ledger.genesis import chain_id
 from dpin.ledger.identity import WantChain, WantSigner
+from dpin.ledger.inquest import Dump
 from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
@@ -43,6 +44,7 @@ from dpin.node.courier import Courier
 from dpin.node.desk import Desk
 from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import Home, read_listening, read_network, write_listening
+from dpin.node.mishaps import Mishaps
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
 from dpin.node.rolling import Roller
@@ -76,6 +78,7 @@ Local = (
     | Resumed
     | Silenced
     | Diverged
+    | Dump
     | WantSigner
     | WantChain
 )
@@ -187,8 +190,12 @@ class Node:
         self._engine = options.settings.compute.engine
         self._foreman = Foreman(nursery, options.home.worker, self._engine, self._tell.send)
         self._courier = Courier(nursery, shells.plane, shells.store, self._told)
+        self.bulletin = Bulletin(self._clock.now)
+        self._seen = self.bulletin.seen
+        self._seen.started = self._clock.now()
+        self._mishaps = Mishaps(nursery, options.home.root, self._seen.warnings)
         self._checkers = Checkers(
-            nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._alarm
+            nursery, command_for(peer.chain), peer.verifiers, self._tell.send, self._mishaps.alarm
         )
         self._vault = Vault(nursery, options.home, options.seed, self._tell.send)
         surroundings = Surroundings(
@@ -202,9 +209,6 @@ class Node:
             tell=self._tell.send,
             neighbours=lambda: self._around,  # There is one once `start` was called.
         )
-        self.bulletin = Bulletin(self._clock.now)
-        self._seen = self.bulletin.seen
-        self._seen.started = self._clock.now()
         self.desk = Desk(peer, surroundings, self.bulletin)
 
     def start(self, bootstrap: Sequence[str]) -> None:
@@ -349,21 +353,10 @@ class Node:
                 self._vault.perform(effect)
             case Note() | Outcome() | Applied():
                 self.bulletin.take(effect)
-            case Resumed(height, joined):
-                log.info("ledger-resumed", height=height, joined=joined)
-            case Silenced(reason):
-                log.error("signing-stopped", reason=reason)
-                self._alarm(f"this validator signs no more: {reason}")
-            case Diverged(report):
-                log.error("ledger-diverged", report=report)
-                self._alarm(f"this node's ledger is not that of others: {report}")
+            case Resumed() | Silenced() | Diverged() | Dump():
+                self._mishaps.take(effect)
             case _:
                 assert_never(effect)
-
-    def _alarm(self, words: str) -> None:
-        """Something that its owner should see in `dpin status`, once."""
-        if words not in self._seen.warnings:
-            self._seen.warnings.append(words)
 
     async def _told(self, event: Fetched | Kept | Missing | Blame) -> None:
         """What the courier has to say."""

@@ -22,6 +22,7 @@ from dpin.ledger.duties import Duties, Witness
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.history import Remembering
 from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
+from dpin.ledger.inquest import Dump
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
 from dpin.ledger.renewal import Renewal
@@ -106,6 +107,7 @@ Effect = (
     | Resumed
     | Silenced
     | Diverged
+    | Dump
     | CheckSignatures
     | WantSigner
     | WantChain
@@ -286,8 +288,8 @@ class Peer:
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
                 yield from self.wishes.review(commit, self.state, now)
-                core = self.replica.engine.core
-                seen = Witness(core.dag, core.watch)
+                core, forks = self.replica.engine.core, self.replica.disputes.forks
+                seen = Witness(core.dag, core.watch, forks.caught)
                 yield from self._duties.step(self.state, commit, seen, now)
                 outside += self._renewal.step(self.state, commit.leader_round)
                 yield from self._follow(now)

@@ -9,6 +9,7 @@ from dpin.base.units import Instant, Micros, after, seconds
 from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
+from dpin.sim.forgeries import FORGERIES
 from dpin.sim.jobs import cheat, jobs, private, sealed
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
@@ -164,6 +165,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "sealed": sealed,
     "cheat": cheat,
     **TRIALS,
+    **FORGERIES,
     **LAPSES,
 }
 NAMES: Final = tuple(_ALL)

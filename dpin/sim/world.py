@@ -10,13 +10,14 @@ records in doubt and the rest of the batch undone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from dpin.base.ids import NodeId
 from dpin.base.machine import Blame, Roll, Send, Store, Tick, Wake
 from dpin.base.units import MILLION, NEVER, Instant, Micros, after
+from dpin.ledger.inquest import Dump
 from dpin.sim.disk import FAST, Disk, DiskHabits
 from dpin.sim.network import LAN, LinkHabits, Network
 from dpin.sim.station import Boot, Booted, Crashed, Refused, Station
@@ -189,7 +190,7 @@ class World:
 
 
 def _written(effect: object) -> object:
-    """A roll's records are made as they are taken; here they are, all of them."""
-    if isinstance(effect, Roll):
-        return Roll(list(effect.records), effect.at_once)
+    """Records of a roll or a dump are made as they are taken; here they are, all of them."""
+    if isinstance(effect, Roll | Dump):
+        return replace(effect, records=list(effect.records))
     return effect

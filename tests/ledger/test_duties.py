@@ -19,7 +19,7 @@ from dpin.ledger.committee import committee_of
 from dpin.ledger.dag import Dag, Fate
 from dpin.ledger.duties import LATE_MS, Duties, Witness
 from dpin.ledger.identity import Identity
-from dpin.ledger.offences import CheckpointContradiction, Equivocation
+from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Equivocation
 from dpin.ledger.watch import SPAN, Watch
 from dpin.ledger.wishes import Wish
 from tests.support.ledgers import Ledger
@@ -80,6 +80,7 @@ class Members:
     duties: dict[str, Duties] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
+    forks: dict[tuple[int, int], CheckpointFork] = field(default_factory=dict)
 
     def step(self) -> list[tuple[str, Wish]]:
         """The newest commit is followed by everybody."""
@@ -90,7 +91,7 @@ class Members:
                 key, params = ledger.keys[name], ledger.genesis.params
                 identity = self.identities.setdefault(name, Identity(key, OwnChains({0: TABLE})))
                 self.duties[name] = Duties(identity, ledger.executor.chain, params)
-            seen = Witness(self.dag, self.watch)
+            seen = Witness(self.dag, self.watch, self.forks)
             wishes = self.duties[name].step(ledger.state, ledger.commits[-1], seen, now)
             found += [(name, wish) for wish in wishes]
         return found

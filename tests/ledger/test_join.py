@@ -13,6 +13,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Blame, Send
 from dpin.base.units import Instant, after, seconds
+from dpin.ledger.assembly import Assembly
 from dpin.ledger.certificates import Certificate
 from dpin.ledger.frozen import PAGE_BYTES, Entry, Frozen
 from dpin.ledger.join import BUCKET_BYTES_MAX, PEER_MAX, QUESTIONS_MAX, UNDER_WAY_MAX, Join
@@ -137,7 +138,7 @@ class Meeting:
     """A joiner, its peers, and time."""
 
     def __init__(self, behaviours: Sequence[Behaviour], frozen: Frozen | None = None) -> None:
-        self.join = Join(certificate_of(ended()))
+        self.join = Join(certificate_of(ended()), Assembly)
         self.frozen = frozen or ended().executor.frozen.states[-1]
         self.peers = {NodeId(bytes([at]) * 32): one for at, one in enumerate(behaviours, 1)}
         self.now = Instant(0)

@@ -18,6 +18,7 @@ from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, Member, committe
 from dpin.ledger.committee import SEED_TAG, first_record
 from dpin.ledger.genesis import Genesis, chain_id, found
 from dpin.ledger.identity import Identity
+from dpin.ledger.inquest import Dump
 from dpin.ledger.mempool import identify
 from dpin.ledger.messages import BlockMessage, read_message
 from dpin.ledger.money import MAX_SUPPLY
@@ -247,7 +248,7 @@ class Cluster:
             case Wake(when):
                 place.wake = min(place.wake, when)
                 self._at(max(when, self.now), lambda: self._tick(node))
-            case Applied() | Refused() | Silenced() | Diverged() | Blame():
+            case Applied() | Refused() | Silenced() | Diverged() | Blame() | Dump():
                 place.effects.append(effect)
             case _:
                 raise AssertionError(effect)

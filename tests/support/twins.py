@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from dpin.base.logtree import LogTree
-from dpin.ledger.assembly import Assembly, Restored
+from dpin.ledger.assembly import Assembly, Restored, read_bucket
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.frozen import Entry, Frozen
 from dpin.ledger.order import OrderedBlock
@@ -63,6 +63,10 @@ class Twins(Ledger):
         for frozen in self.executor.frozen.states:
             found = restored(frozen)
             assert found.root.digest == frozen.checkpoint.state_root
+        for frozen in self.executor.frozen.recent:
+            for number in range(0, BUCKETS, 8):
+                _, bucket = read_bucket(number, frozen.bucket(number))
+                assert bucket.hash == frozen.hashes[number]
         twin = Executor(self.genesis)
         twin.resume(restored(self.executor.frozen.states[-1]))
         assert twin.state == self.state

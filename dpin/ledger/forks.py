@@ -1,0 +1,99 @@
+"""Two certificates for one number of a checkpoint: whoever signed both has broken its word (E2).
+
+Honest members sign each number once, so two certificates that contradict each other take more than
+a third of the weight. A node meets such a pair when it hears from one that was shown the other: a
+newcomer who was led astray, or a part of the network that liars kept apart.
+"""
+
+from typing import Final
+
+from dpin.base.codec import encode
+from dpin.ledger.certificates import Certificate, check, is_signed
+from dpin.ledger.committee import Committee
+from dpin.ledger.engine import Engine
+from dpin.ledger.offences import CheckpointFork, SignedCheckpoint
+
+SEEN_MAX: Final = 256  # certificates that this node has not come to itself
+
+
+class Forks:
+    """Certificates that came from others, held against each other and against our own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.caught: dict[tuple[int, int], CheckpointFork] = {}  # by epoch and author
+        self._engine = engine
+        self._seen: dict[tuple[int, int], Certificate] = {}  # by epoch and sequence
+        self._own: Certificate | None = None  # the newest that was compared
+
+    def __len__(self) -> int:
+        """How many certificates of others are remembered."""
+        return len(self._seen)
+
+    def hear(self, certificate: Certificate) -> None:
+        """One from a peer; raises PeerFault for one that no quorum signed.
+
+        Of epochs that this node knows nothing of it learns nothing.
+        """
+        place = _place(certificate)
+        known = certified(self._engine, place[1]) or self._seen.get(place)
+        committee = self._engine.annals.committee(place[0])
+        if committee is None or (known is not None and _same(known, certificate)):
+            return
+        check(certificate, self._engine.core.rules.chain, committee)
+        if known is None:
+            self._seen[place] = certificate
+            while len(self._seen) > SEEN_MAX:
+                del self._seen[next(iter(self._seen))]
+        elif _place(known) == place:
+            self._contradict(known, certificate, committee)
+
+    def review(self) -> None:
+        """Hold the newest own certificate against what was heard before it was made."""
+        own = self._engine.core.certifier.newest
+        if own is None or own is self._own:
+            return
+        self._own = own
+        other = self._seen.get(_place(own))
+        if other is not None and not _same(own, other):
+            self._contradict(own, other, self._engine.core.rules.committee)
+
+    def _contradict(self, one: Certificate, other: Certificate, committee: Committee) -> None:
+        first, second = sorted((one, other), key=encode)
+        sides = [self._signatures(it, committee) for it in (first, second)]
+        for author in sorted(sides[0].keys() & sides[1].keys()):
+            if (committee.epoch, author) not in self.caught:
+                pair = (_signed(first, sides[0][author]), _signed(second, sides[1][author]))
+                self.caught[committee.epoch, author] = CheckpointFork(author, *pair)
+
+    def _signatures(self, certificate: Certificate, committee: Committee) -> dict[int, bytes]:
+        """Who signed this note: a certificate has a quorum of them, headers have the rest."""
+        core, size, root = self._engine.core, certificate.size, certificate.root
+        found = {it.author: it.signature for it in certificate.signatures}
+        if committee.epoch != core.epoch:
+            return found
+        for author in range(len(committee)):
+            signature = core.watch.signature(author, certificate.checkpoint.sequence)
+            if author not in found and signature is not None:
+                signer = committee.signer(author)
+                if is_signed(core.rules.chain, signer, size, root, signature):
+                    found[author] = signature
+        return found
+
+
+def certified(engine: Engine, sequence: int) -> Certificate | None:
+    """The certificate of a checkpoint: one of the newest, or of those that ended epochs."""
+    found = engine.core.certifier.recent.get(sequence)
+    return found or engine.annals.closing(sequence)
+
+
+def _place(certificate: Certificate) -> tuple[int, int]:
+    return certificate.checkpoint.epoch, certificate.checkpoint.sequence
+
+
+def _same(one: Certificate, other: Certificate) -> bool:
+    """Whether they are for one note, which may have other signatures."""
+    return (one.checkpoint, one.size, one.root) == (other.checkpoint, other.size, other.root)
+
+
+def _signed(certificate: Certificate, signature: bytes) -> SignedCheckpoint:
+    return SignedCheckpoint(certificate.checkpoint, certificate.size, certificate.path, signature)

@@ -1,0 +1,141 @@
+"""Certificates that contradict each other, whichever way they come: who signed both is caught."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import msgspec
+import pytest
+
+from dpin.base.codec import encode
+from dpin.base.errors import PeerFault
+from dpin.base.ids import NO_DIGEST, Digest
+from dpin.base.machine import Send
+from dpin.base.merkle import leaf_hash
+from dpin.base.units import Instant, after
+from dpin.ledger import forks
+from dpin.ledger.arrival import Arrival
+from dpin.ledger.certificates import AuthorSignature, Certificate, sign_checkpoint
+from dpin.ledger.disputes import HEARD_MAX, WINDOW, Disputes
+from dpin.ledger.forks import SEEN_MAX, Forks
+from dpin.ledger.messages import CertificateMessage, read_message
+from tests.support.cluster import START, Cluster
+
+COMMITS = 25
+
+
+@cache
+def going(seconds: float, commits: int = COMMITS) -> Cluster:
+    cluster = Cluster(4, 0, 0, commits)
+    cluster.deadlines = True
+    cluster.start()
+    cluster.run(seconds)
+    return cluster
+
+
+def other(cluster: Cluster, right: Certificate, authors: Sequence[int]) -> Certificate:
+    """A certificate of the same number that these have signed: of a log with one leaf."""
+    checkpoint = msgspec.structs.replace(right.checkpoint, state_root=NO_DIGEST)
+    root = Digest(leaf_hash(encode(checkpoint)))
+    keys = [cluster.places[node].key for node in cluster.nodes]
+    signed = tuple(
+        AuthorSignature(at, sign_checkpoint(keys[at], cluster.chain, 1, root)) for at in authors
+    )
+    return Certificate(checkpoint, 1, root, (), signed)
+
+
+def newest(cluster: Cluster) -> Certificate:
+    found = cluster.replica(0).engine.core.certifier.newest
+    assert found is not None
+    return found
+
+
+def test_who_signed_two_certificates_of_one_number_is_caught() -> None:
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    found = Forks(cluster.replica(0).engine)
+    found.hear(right)
+    assert (found.caught, len(found)) == ({}, 0)
+    found.hear(other(cluster, right, (0, 1, 3)))
+    assert [author for _, author in found.caught] == [0, 1, 3]  # By headers, those left out too.
+    assert len(right.signatures) == 3
+
+
+def test_the_order_in_which_they_come_is_nothing() -> None:
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    wrong = other(cluster, right, (0, 1, 2))
+    engine = cluster.replica(0).engine
+    early, late = Forks(engine), Forks(engine)
+    late.hear(wrong)
+    kept, engine.core.certifier.recent = engine.core.certifier.recent, {}
+    early.hear(wrong)
+    assert (early.caught, len(early)) == ({}, 1)
+    engine.core.certifier.recent = kept
+    early.review()
+    assert early.caught == late.caught != {}
+    first = next(iter(late.caught.values()))
+    assert encode(first.first) < encode(first.second)
+
+
+def test_the_end_of_an_epoch_that_is_long_over_is_compared_too() -> None:
+    cluster = going(80)
+    engine = cluster.replica(1).engine
+    assert engine.core.epoch > 1
+    right = engine.annals.closings[engine.core.epoch - 1].certificate
+    found = Forks(engine)
+    found.hear(other(cluster, right, (1, 2, 3)))
+    assert found.caught
+    assert {epoch for epoch, _ in found.caught} == {engine.core.epoch - 1}
+
+
+def test_what_no_quorum_signed_is_a_fault_of_who_shows_it() -> None:
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    found = Forks(cluster.replica(0).engine)
+    with pytest.raises(PeerFault, match="less than a quorum"):
+        found.hear(other(cluster, right, (0, 1)))
+    forged = other(cluster, right, (0, 1, 2))
+    for signatures in (forged.signatures[::-1], right.signatures):
+        with pytest.raises(PeerFault):
+            found.hear(msgspec.structs.replace(forged, signatures=signatures))
+    unknown = msgspec.structs.replace(forged.checkpoint, epoch=99)
+    found.hear(msgspec.structs.replace(forged, checkpoint=unknown))
+    assert (found.caught, len(found)) == ({}, 0)
+
+
+def test_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SEEN_MAX <= 256
+    monkeypatch.setattr(forks, "SEEN_MAX", 3)
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    found = Forks(cluster.replica(0).engine)
+    for number in range(1_000, 1_006):
+        ahead = msgspec.structs.replace(right.checkpoint, sequence=number)
+        found.hear(other(cluster, msgspec.structs.replace(right, checkpoint=ahead), (0, 1, 2)))
+    assert len(found) == 3
+
+
+def test_only_so_many_of_one_peer_are_looked_at_in_a_second() -> None:
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    engine = cluster.replica(0).engine
+    disputes = Disputes(Arrival(engine), engine, cluster.nodes[0])
+    now, peer = Instant(START), cluster.nodes[1]
+    for _ in range(HEARD_MAX):
+        disputes.hear(peer, right, now)
+    disputes.hear(peer, other(cluster, right, (0,)), now)  # Not looked at: else it is a fault.
+    with pytest.raises(PeerFault):
+        disputes.hear(peer, other(cluster, right, (0,)), after(now, WINDOW))
+
+
+def test_nodes_tell_whom_they_meet_and_now_and_then_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpin.ledger.disputes.TOLD_EVERY", 1)
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    [greeting] = cluster.replica(0).disputes.greet(cluster.nodes[1])
+    assert read_message(greeting.payload) == CertificateMessage(right)
+    engine = cluster.replica(0).engine
+    told = Disputes(Arrival(engine), engine, cluster.nodes[0])
+    sent = told.go(cluster.nodes[1:], cluster.now)
+    assert sent == [Send(peer, greeting.payload) for peer in cluster.nodes[1:]]
+    assert told.go(cluster.nodes[1:], cluster.now) == []
