@@ -5,6 +5,7 @@ the loss; parameters, gradients and AdamW stay in float32. Activation checkpoint
 2016. The compiler is torch's own, where there is one for C++ or for the GPU.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,6 +18,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from dpin.compute.engine import Engine
+
+SHAPES_MAX: Final = 1_024  # for which one process has kernels made
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -47,12 +50,24 @@ def precision_of(engine: Engine, kind: str) -> Precision:
     if not engine.torch_compile:
         return Precision(engine.bf16)
     try:
-        torch.compile(_trial)(torch.ones(8, 8, device=kind))
+        _keep_to_static_shapes()
+        torch.compile(_trial, dynamic=False)(torch.ones(8, 8, device=kind))
         compiler = _compiler(kind)
     except Exception as error:  # noqa: BLE001  # Any of a compiler's many ways to fail.
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         return Precision(engine.bf16, "", f"nothing is compiled: {said}")
     return Precision(engine.bf16, compiler)
+
+
+def _keep_to_static_shapes() -> None:
+    """A kernel depends on its own shapes alone, not on those that this process met before.
+
+    Past its limit of shapes torch would go on without the compiler, and with other bits: it raises.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = SHAPES_MAX
+    config.fail_on_recompile_limit_hit = True
 
 
 def _trial(numbers: Tensor) -> Tensor:
@@ -65,7 +80,9 @@ def _compiler(kind: str) -> str:
         return f"inductor, triton {metadata.version('triton')}"
     from torch._inductor.cpp_builder import get_compiler_version_info, get_cpp_compiler
 
-    return f"inductor, {get_compiler_version_info(get_cpp_compiler()).splitlines()[0].strip()}"
+    said = get_compiler_version_info(get_cpp_compiler())
+    found = re.search(r"\b(?:gcc|clang) version \S+", said)
+    return f"inductor, {found.group() if found else said}"
 
 
 def equipped(module: nn.Module, loss: Loss, engine: Engine, device: str) -> Loss:
@@ -74,7 +91,7 @@ def equipped(module: nn.Module, loss: Loss, engine: Engine, device: str) -> Loss
         _forget_activations(module)
     precision = precision_of(engine, device)
     if precision.compiler:
-        module.compile()
+        module.compile(dynamic=False)
     if not precision.bf16:
         return loss
 

@@ -1,5 +1,9 @@
 """What an engine changes of the numbers, and what it does not."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -9,9 +13,10 @@ from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.examples import examples_of
 from dpin.compute.models import Block, Past
 from dpin.compute.precision import precision_of
-from dpin.compute.probe import fingerprint_text, found_devices
+from dpin.compute.probe import fingerprint_text, found_devices, settle
 from dpin.compute.state import initial_state
 from dpin.compute.train import Tools, Trainer
+from tests.meta.documents import ROOT
 from tests.support.training import CORPUS, TINY, TINY_INNER
 
 TEXT = examples_of(TINY, [CORPUS])
@@ -55,14 +60,37 @@ def test_bfloat16_makes_other_bits_the_same_each_time_and_another_class() -> Non
 
 
 @pytest.mark.long
-def test_where_nothing_compiles_the_kernels_are_torchs_own_and_the_reason_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CXX", "/no/compiler")
-    precision = precision_of(Engine(torch_compile=True), "cpu")
-    assert precision.compiler == ""
-    assert precision.reason.startswith("nothing is compiled: ")
-    assert precision.facts() == {"dtype": "float32"}
+def test_where_nothing_compiles_the_kernels_are_torchs_own_and_the_reason_is_told() -> None:
+    program = (
+        "from dpin.compute.precision import precision_of\n"
+        "from dpin.compute.engine import Engine\n"
+        "found = precision_of(Engine(torch_compile=True), 'cpu')\n"
+        "print(found.facts(), found.reason)\n"
+    )
+    environment = {**os.environ, "CXX": "/no/compiler", "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(  # noqa: S603  # A program of our own.
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith("{'dtype': 'float32'} nothing is compiled: ")
+
+
+@pytest.mark.long
+def test_compiled_kernels_make_the_same_bits_whatever_was_computed_before() -> None:
+    settle()
+    compiled = Engine(torch_compile=True)
+    precision = precision_of(compiled, "cpu")
+    if precision.reason:
+        pytest.skip(precision.reason)
+    assert precision.compiler.startswith("inductor, ")
+    first = moved(compiled)
+    trainer = Trainer(TINY, Course(TINY_INNER, 40), "cpu", tools=Tools(compiled))
+    trainer.held_out_loss(TEXT)  # in batches of another size
+    assert torch.equal(moved(compiled), first)
+    assert torch.allclose(first, moved(ONE_PROCESS), atol=1e-5)
 
 
 @pytest.mark.gpu
