@@ -2,9 +2,9 @@
 
 Rank 0 is the worker that the node talks to: it holds the state, and all others hold copies. It
 tells them what to do through a TCPStore, a numbered message at a time; tensors go through the
-group. Where a process is lost, the others meet again in the next epoch, take the state from rank 0
-and do the step again: parameters change only when a whole gradient is there. Where nobody comes
-back, rank 0 goes on alone. Every one of these ways makes the same bits.
+group. Where a process is lost, rank 0 does the step again alone, since parameters change only when
+a whole gradient is there, and goes on alone until others have come to the next epoch, where they
+take its state. Every one of these ways makes the same bits.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from dpin.compute.ranks import AllReduce, RankLost, Ranks, Server, Standing
 from dpin.compute.task import Architecture, InnerSpec
 from dpin.compute.vectors import Vectors
 
-JOIN_MS: Final = 60_000  # a machine under load imports torch in half of that
+GATHER_MS: Final = 5_000  # those that come at about the same time make one group
 EPOCH_KEY: Final = "epoch"
 ENGINE_KEY: Final = "engine"
 CLASS_KEY: Final = "class"
@@ -88,10 +88,6 @@ class Members(Protocol):
         """Have them come to the board at this port."""
         ...
 
-    def alive(self) -> bool:
-        """Whether anybody may still come."""
-        ...
-
     def stop(self) -> None:
         """End them."""
         ...
@@ -103,8 +99,6 @@ class Surroundings:
 
     members: Members
     clock_ms: Callable[[], int]
-    pulse: Callable[[], None]  # raises where nobody waits for the work any more
-    rest: Callable[[], None]  # for a moment, before looking again
     say: Callable[[str], None]
 
 
@@ -229,7 +223,10 @@ class _Assembly:
 
 
 class Crew:
-    """Rank 0's side of a provider's group; a session has one, whatever job it holds."""
+    """Rank 0's side of a provider's group; a session has one, whatever job it holds.
+
+    It never waits for others to come: until they are there, and after one is lost, rank 0 goes on.
+    """
 
     def __init__(self, engine: Engine, numbers: Digest, surroundings: Surroundings) -> None:
         """`numbers` is the numeric class that all of the group must be of."""
@@ -238,35 +235,42 @@ class Crew:
         self._around = surroundings
         self._board: Board | None = None
         self._epoch = 0
+        self._first_seen_ms: int | None = None  # when somebody had come in this epoch
         self._assembly: _Assembly | None = None
-        self._alone_for: Replica | None = None  # nobody came: it is not tried again for this one
 
     def changed(self) -> None:
         """The state of a replica was set: the others have to hear of it; newcomers may join."""
-        if self._assembly is None or self._board is None:
+        if self._assembly is None:
             return
         self._assembly.loaded = False
-        if self._board.count(joined_key(self._epoch), 0) >= self._assembly.ranks.standing.world:
+        if self.joined >= self._assembly.ranks.standing.world:
             self._abandon("others want to join")
+
+    @property
+    def joined(self) -> int:
+        """How many processes have come to the epoch as it is, rank 0 aside."""
+        return self._board.count(joined_key(self._epoch), 0) if self._board is not None else 0
 
     def gradient(self, replica: Replica, batch: Tensor, cursor: int, *, applies: bool) -> float:
         """Fill the replica's gradient with that of the mean loss; answers with the loss.
 
         With `applies` the others take a step of the optimizer with it, as the caller must.
         """
-        words = Step(batch.shape[0], batch.shape[1], cursor, applies)
-        while (assembly := self._assembled(replica)) is not None:
-            try:
-                if assembly.replica is not replica:
-                    assembly.set_up(replica)
-                if not assembly.loaded:
-                    assembly.load(replica)
-                return assembly.step(replica, batch, words)
-            except RankLost as lost:
-                self._abandon(str(lost))
-            except BaseException:
-                self._abandon("rank 0 has failed")
-                raise
+        assembly = self._assembly or self._assembled(replica.vectors.flat.device)
+        if assembly is None:
+            return whole_gradient(replica, batch)
+        try:
+            if assembly.replica is not replica:
+                assembly.set_up(replica)
+            if not assembly.loaded:
+                assembly.load(replica)
+            words = Step(batch.shape[0], batch.shape[1], cursor, applies)
+            return assembly.step(replica, batch, words)
+        except RankLost as lost:
+            self._abandon(str(lost))
+        except BaseException:
+            self._abandon("rank 0 has failed")
+            raise
         return whole_gradient(replica, batch)
 
     def close(self) -> None:
@@ -283,50 +287,48 @@ class Crew:
         if self._assembly is not None:
             self._assembly.end(Rejoin())
         self._assembly = None
+        if self._board is not None:
+            self._begin(self._board)
 
-    def _assembled(self, replica: Replica) -> _Assembly | None:
-        """The group, called together where there is none; None where nobody comes."""
-        if self._assembly is None and self._alone_for is not replica:
-            self._assembly = self._assemble(replica.vectors.flat.device)
-            self._alone_for = None if self._assembly else replica
-        return self._assembly
+    def _begin(self, board: Board) -> None:
+        """Call everybody to the next epoch."""
+        self._epoch += 1
+        self._first_seen_ms = None
+        board.put(EPOCH_KEY, str(self._epoch).encode())
+        board.put(epoch_key(self._epoch), b"")
 
-    def _assemble(self, device: torch.device) -> _Assembly | None:
+    def _assembled(self, device: torch.device) -> _Assembly | None:
+        """The group, where enough have come; None while this process goes on alone."""
         board = self._board or self._opened()
-        while True:
-            self._epoch += 1
-            board.put(EPOCH_KEY, str(self._epoch).encode())
-            board.put(epoch_key(self._epoch), b"")
-            others = self._wait_for_others(board)
-            board.put(size_key(self._epoch), str(1 + others).encode())
-            if not others:
-                self._around.say("no other process of the group came: this one goes on alone")
-                return None
-            self._around.say(f"a group of {1 + others}, epoch {self._epoch}")
-            try:
-                ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
-            except RankLost as lost:
-                self._around.say(f"the group did not meet: {lost}")
-            else:
-                return _Assembly(self._engine, board, ranks)
+        others = self._ready()
+        if not others:
+            return None
+        board.put(size_key(self._epoch), str(1 + others).encode())
+        self._around.say(f"a group of {1 + others}, epoch {self._epoch}")
+        try:
+            ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
+        except RankLost as lost:
+            self._abandon(str(lost))
+            return None
+        self._assembly = _Assembly(self._engine, board, ranks)
+        return self._assembly
 
     def _opened(self) -> Board:
         host, port = self._engine.endpoint
         board = Board(host, port, own=True)
         board.put(ENGINE_KEY, encode(self._engine))
         board.put(CLASS_KEY, self._numbers)
-        self._around.members.start(board.port)
         self._board = board
+        self._begin(board)
+        self._around.members.start(board.port)
         return board
 
-    def _wait_for_others(self, board: Board) -> int:
-        """How many have come when all have, when no more can, or when it took too long."""
-        wanted, began = self._engine.world - 1, self._around.clock_ms()
-        while True:
-            self._around.pulse()
-            found = min(wanted, board.count(joined_key(self._epoch), 0))
-            expected = self._engine.nnodes > 1 or self._around.members.alive()
-            late = self._around.clock_ms() - began > JOIN_MS
-            if found == wanted or late or not expected:
-                return found
-            self._around.rest()
+    def _ready(self) -> int:
+        """How many others make a group now: all, or those that have come after a while."""
+        wanted = self._engine.world - 1
+        found, now = min(wanted, self.joined), self._around.clock_ms()
+        if not found:
+            return 0
+        if self._first_seen_ms is None:
+            self._first_seen_ms = now
+        return found if found == wanted or now - self._first_seen_ms > GATHER_MS else 0

@@ -24,7 +24,7 @@ from dpin.compute.frames import Unframer, framed
 from dpin.compute.probe import settle
 from dpin.compute.session import Session
 from dpin.compute.task import Command, Report
-from dpin.compute.torchrun import TorchRun, rest, say
+from dpin.compute.torchrun import TorchRun, say
 
 READ_BYTES: Final = 1 << 16
 STDIN: Final = 0
@@ -132,7 +132,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (options.memory, options.memory))
     settle()
     pipes = Pipes()
-    around = Surroundings(TorchRun(engine), _clock_ms, pipes.pulse, rest, say)
+    around = Surroundings(TorchRun(engine), _clock_ms, say)
     session = Session(Door(Disk(), _clock_ms, pipes.report, pipes.pulse), engine, around)
     try:
         for command in pipes.commands():

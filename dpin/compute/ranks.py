@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpin.compute.board import Board
 
-WAIT: Final = timedelta(minutes=10)  # for a rank that computes
+WAIT: Final = timedelta(minutes=5)  # for a rank that computes
 
 
 class RankLost(Exception):

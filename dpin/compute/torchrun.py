@@ -7,14 +7,12 @@ should it be killed, as soon as they find rank 0's store gone.
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
 from dpin.compute.engine import Engine
 
 STOP_SECONDS: Final = 5.0
-REST_SECONDS: Final = 0.02
 PACKAGE_ROOT: Final = Path(__file__).parents[2]
 
 
@@ -42,10 +40,6 @@ class TorchRun:
             command, stdin=subprocess.DEVNULL, env=environment
         )
 
-    def alive(self) -> bool:
-        """See crew.Members."""
-        return self._process is not None and self._process.poll() is None
-
     def stop(self) -> None:
         """See crew.Members."""
         if self._process is None:
@@ -55,11 +49,6 @@ class TorchRun:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-
-
-def rest() -> None:
-    """Wait a moment."""
-    time.sleep(REST_SECONDS)
 
 
 def say(words: str) -> None:

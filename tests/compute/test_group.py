@@ -1,5 +1,6 @@
 """A provider that is several processes on torch.distributed makes the bits of one."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from dpin.compute.task import (
     TrainManifest,
     TrainUnit,
 )
-from dpin.compute.torchrun import TorchRun, rest
+from dpin.compute.torchrun import TorchRun
 from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
 from tests.support.training import CORPUS, Desk, MemoryFiles, lease, open_job, prepare
 
@@ -47,15 +48,15 @@ def in_parts(command: OpenJob) -> OpenJob:
 
 
 def unit() -> TrainUnit:
-    return TrainUnit(lease(0), 0, Round(0), fresh_optimizer=False, limit_ms=0, fault="")
+    return TrainUnit(lease(0), 0, Round(0), fresh_optimizer=True, limit_ms=0, fault="")
 
 
 @dataclass
 class Stage:
-    """Rank 0 in this process, and what happens at each of its steps."""
+    """Rank 0 in this process, and what happens after each of its steps."""
 
     engine: Engine = field(default_factory=Engine)
-    at_step: Callable[[int], None] = lambda _step: None
+    at_step: Callable[[Session, int], None] = lambda _session, _step: None
     said: list[str] = field(default_factory=list)
 
     def trained(self) -> Bits:
@@ -65,13 +66,10 @@ class Stage:
 
         def pulse() -> None:
             desk.pulse()
-            self.at_step(desk.steps)
-
-        def nothing() -> None:
-            return
+            self.at_step(session, desk.steps)
 
         door = Door(files, desk.clock_ms, desk.reports.append, pulse)
-        around = Surroundings(TorchRun(self.engine), lambda: 0, nothing, rest, self.said.append)
+        around = Surroundings(TorchRun(self.engine), lambda: 0, self.said.append)
         session = Session(door, self.engine, around)
         try:
             session.run(prepare("made"))
@@ -86,6 +84,15 @@ class Stage:
         return report.leaves, digest("test", files.read(report.update))
 
 
+def wait_for_others(session: Session) -> None:
+    """Until the other process has come, so that it takes part in the next step."""
+    assert session._crew is not None
+    end = time.monotonic() + WAIT_SECONDS
+    while not session._crew.joined:
+        assert time.monotonic() < end, "nobody comes"
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def alone() -> Bits:
     """What one process makes."""
@@ -97,6 +104,11 @@ def members(of: int | None = None) -> list[psutil.Process]:
     """The processes of rank 1 and up that a process has started."""
     below = psutil.Process(of).children(recursive=True)
     return [one for one in below if "dpin.compute.member" in one.cmdline()[:5]]
+
+
+def meets(other: psutil.Process) -> bool:
+    """Whether a process has connections to the group, beside that to rank 0's store."""
+    return len(other.net_connections()) > 1
 
 
 async def answer(worker: Worker) -> Report | Ended:
@@ -116,11 +128,13 @@ async def test_a_worker_of_two_processes_makes_the_bits_of_one(tmp_path: Path, a
         assert isinstance(prepared, Prepared)
         await worker.send(in_parts(open_job(prepared, "worker-1")))
         assert isinstance(await answer(worker), Opened)
-        await worker.send(unit())
-        report = await answer(worker)
-        assert isinstance(report, Trained), report
-        data = await trio.Path(report.update).read_bytes()
-        assert (report.leaves, digest("test", data)) == alone
+        with trio.fail_after(WAIT_SECONDS):
+            while not any(meets(other) for other in members(worker.pid)):
+                await worker.send(unit())
+                report = await answer(worker)
+                assert isinstance(report, Trained), report
+                data = await trio.Path(report.update).read_bytes()
+                assert (report.leaves, digest("test", data)) == alone
         [other] = members(worker.pid)
         await worker.stop()
     with trio.fail_after(WAIT_SECONDS):
@@ -128,11 +142,13 @@ async def test_a_worker_of_two_processes_makes_the_bits_of_one(tmp_path: Path, a
             await trio.sleep(0.05)
 
 
-def test_a_rank_that_dies_is_replaced_then_done_without_and_no_bit_changes(alone: Bits) -> None:
+def test_a_rank_that_dies_costs_a_step_and_no_bit(alone: Bits) -> None:
     died: list[int] = []
 
-    def at_step(step: int) -> None:
-        if step in {3, 6}:  # torchrun may start it again once
+    def at_step(session: Session, step: int) -> None:
+        if step in {1, 5}:  # the next step is the group's
+            wait_for_others(session)
+        if step in {3, 6}:  # torchrun starts it again once
             [other] = members()
             other.kill()
             died.append(step)
@@ -141,7 +157,10 @@ def test_a_rank_that_dies_is_replaced_then_done_without_and_no_bit_changes(alone
     stage = Stage(engine, at_step)
     assert stage.trained() == alone
     assert died == [3, 6]
-    assert stage.said[0] == "a group of 2, epoch 1"
-    assert "a group of 2, epoch 2" in stage.said
-    assert stage.said[-1] == "no other process of the group came: this one goes on alone"
+    assert [line.partition(":")[0] for line in stage.said] == [
+        "a group of 2, epoch 1",
+        "the group of epoch 1 is over",
+        "a group of 2, epoch 2",
+        "the group of epoch 2 is over",
+    ]
     assert members() == []
