@@ -10,13 +10,19 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import BlobId, ChainId, NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.base.units import MICROS_PER_SECOND, Instant
+from dpin.net.address import peer_text
 from dpin.net.fake import FakeHost, FakeWorld, open_world
+from dpin.net.kad import kad_protocol
+from dpin.net.kadwire import Contact, KadMessage, Kind, Value, read_message, write_message
+from dpin.net.records import address_name, blob_name, write_addresses
 from dpin.node.kaddoor import Bearings
 from dpin.node.whereabouts import FIRST_SECONDS, Whereabouts
 
 CHAIN = ChainId(bytes(32))
 BLOB = BlobId(bytes([7]) * 32)
 KEYS = [SigningKey(number.to_bytes(32)) for number in range(1, 7)]
+STRANGER, ABSENT = SigningKey(bytes([8]) * 32), SigningKey(bytes([9]) * 32)
+PROTOCOL = kad_protocol(CHAIN)
 
 
 def now() -> Instant:
@@ -97,3 +103,67 @@ async def test_who_has_a_blob_is_found_and_dialled(autojump_clock: MockClock) ->
             KEYS[3].node_id,
         }
         assert KEYS[2].node_id in nodes[5].host.peers()
+
+
+class Stock:
+    """A libp2p node that knows nothing of dpin but Kad-DHT."""
+
+    def __init__(self, world: FakeWorld, key: SigningKey) -> None:
+        self.key = key
+        self.host = world.join(key.node_id)
+
+    async def say(self, peer: Node, message: KadMessage) -> KadMessage:
+        question = write_message(message)
+        return read_message(await self.host.request(peer.host.node_id, question, 5, PROTOCOL))
+
+    async def provide(self, peer: Node) -> None:
+        said = Contact(self.key.node_id, (self.host.addresses[0],))
+        await self.say(peer, KadMessage(Kind.ADD_PROVIDER, blob_name(BLOB), providers=(said,)))
+
+    def answer_with(self, told: bytes) -> None:
+        async def handler(_peer: NodeId, _question: bytes) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return told
+
+        self.host.serve(handler, PROTOCOL)
+
+
+async def test_a_provider_that_spoke_kad_dht_elsewhere_is_found_and_dialled(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with street() as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        await stock.host.dial(nodes[0].host.addresses[0])
+        await stock.provide(nodes[0])
+        stock.host.disconnect(nodes[0].host.node_id)
+        assert await nodes[5].whereabouts.sources(BLOB) == (STRANGER.node_id,)
+
+
+async def test_a_record_that_only_a_stock_node_has_is_found_there(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with street() as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        where = f"/ip4/11.0.0.1/tcp/1/p2p/{peer_text(ABSENT.node_id)}"
+        record = write_addresses(ABSENT, CHAIN, (where,), now())
+        name = address_name(ABSENT.node_id)
+        value = Value(name, record.raw)
+        stock.answer_with(write_message(KadMessage(Kind.GET_VALUE, name, value)))
+        assert await nodes[5].whereabouts.addresses(ABSENT.node_id) == ()
+        await nodes[5].host.dial(stock.host.addresses[0])
+        assert await nodes[5].whereabouts.addresses(ABSENT.node_id) == (where,)
+
+
+async def test_a_stock_node_that_lies_is_blamed_and_not_believed(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with street() as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        record = write_addresses(STRANGER, CHAIN, (stock.host.addresses[0],), now())
+        name = address_name(ABSENT.node_id)
+        value = Value(name, record.raw)
+        stock.answer_with(write_message(KadMessage(Kind.GET_VALUE, name, value)))
+        await nodes[5].host.dial(stock.host.addresses[0])
+        assert await nodes[5].whereabouts.addresses(ABSENT.node_id) == ()
+        assert nodes[5].blamed == ["told of another key than was asked for"]
+        nodes[5].blamed.clear()

@@ -41,10 +41,10 @@ async def running(host: IHost) -> AsyncIterator[IHost]:
 
 
 @asynccontextmanager
-async def attacked() -> AsyncIterator[Attack]:
+async def attacked(kad: str = "") -> AsyncIterator[Attack]:
     """A host of ours, and a bare libp2p host that is connected to it."""
     async with (
-        open_host(HostOptions(seed(1))) as victim,
+        open_host(HostOptions(seed(1), kad=kad)) as victim,
         running(guards.secure_host(seed(666), 256)) as stranger,
     ):
         victim.serve(echo)
