@@ -31,6 +31,7 @@ from dpin.ledger.intake import Intake, Refusals
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.links import Links
 from dpin.ledger.messages import (
+    AskBlocks,
     AskHandover,
     AskNewest,
     BlockMessage,
@@ -189,6 +190,8 @@ class Replica:
     def _receive(self, peer: NodeId, payload: bytes, now: Instant) -> list[Effect]:
         try:
             message = read_message(payload)
+            if isinstance(message, AskBlocks):
+                self._pursuit.asked(peer, message.references)
             if isinstance(message, Question):
                 return [*self._answers.reply(peer, message, now)]
             if isinstance(message, Newest | Handed):
@@ -288,10 +291,8 @@ class Replica:
             else:
                 effects.append(effect)
         for vertex in progress.accepted:
-            audience = self._links.audience(own=vertex in progress.made)
-            if audience:
-                message = encode(BlockMessage(encoded(vertex)))
-                effects += [Send(peer, message) for peer in audience]
+            own = vertex in progress.made
+            effects += self._pursuit.spread(vertex, self._links, own=own)
         if progress.accepted:
             self._pursuit.triggers.accepted(now)
         return effects
