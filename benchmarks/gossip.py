@@ -18,26 +18,19 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 import trio
-from libp2p import new_host
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
-from libp2p.custom_types import TProtocol
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as Noise
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from benchmarks.local import load, quantile, show
+from benchmarks.stock import seed, stock_host
 from dpin.net.host import HostOptions, open_host
 from dpin.net.network import Gossip
 
@@ -103,7 +96,7 @@ class Heard:
 
 async def ours(stack: AsyncExitStack, number: int, heard: Heard) -> Node:
     """A host of dpin."""
-    host = await stack.enter_async_context(open_host(HostOptions(_seed(number))))
+    host = await stack.enter_async_context(open_host(HostOptions(seed(number))))
     nursery = await stack.enter_async_context(trio.open_nursery())
     stack.callback(nursery.cancel_scope.cancel)
 
@@ -120,9 +113,7 @@ async def ours(stack: AsyncExitStack, number: int, heard: Heard) -> Node:
 
 async def as_it_comes(stack: AsyncExitStack, number: int, heard: Heard) -> Node:
     """py-libp2p and nothing else."""
-    key = create_new_key_pair(_seed(number))
-    noise = Noise(key, noise_privkey=create_noise_key_pair().private_key)
-    host = new_host(key_pair=key, sec_opt={NOISE: noise}, muxer_opt={TProtocol(YAMUX): Yamux})
+    host = stock_host(number)
     router = GossipSub(
         protocols=[PROTOCOL_ID_V11],
         degree=6,
@@ -157,10 +148,6 @@ async def as_it_comes(stack: AsyncExitStack, number: int, heard: Heard) -> Node:
 
 
 MADE_BY: Final = {"ours": ours, "as it comes": as_it_comes}
-
-
-def _seed(number: int) -> bytes:
-    return (1000 + number).to_bytes(32)
 
 
 async def child(side: str, first: int, hosts: int) -> None:
@@ -223,6 +210,7 @@ class Process:
             [*words, "--first", str(first), "--hosts", str(hosts)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # py-libp2p tells there what it retries.
             text=True,
         )
 
@@ -335,11 +323,14 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--hosts", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, default=0, help="fewer, on a busy machine")
     options = parser.parse_args()
     if options.side:
         trio.run(child, options.side, options.first, options.hosts)
         return
     size = SHORT if options.short else FULL
+    if options.processes:
+        size = replace(size, processes=options.processes)
     before = load()
     found: dict[str, list[Result]] = {side: [] for side in SIDES}
     for _ in range(size.turns):

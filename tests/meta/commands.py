@@ -43,6 +43,12 @@ TESTED: Final = {
     "python -m benchmarks.bulk": (
         f"{_BENCHMARKS}::test_the_benchmark_of_blobs_fetches_what_was_given_also_after_a_kill"
     ),
+    "python -m benchmarks.gossip": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_gossip_delivers_everything_once"
+    ),
+    "python -m benchmarks.start": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_a_start_connects_and_is_greeted"
+    ),
     "python -m benchmarks.questions": (
         f"{_BENCHMARKS}::test_the_benchmark_of_questions_checks_each_answer"
     ),

@@ -11,6 +11,7 @@ import pytest
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.node.control import TransferRequest
+from dpin.node.invite import read_invite
 from scripts.demo_network import DemoNode, dpin, make_nodes, wait_for
 from tests.support.network import (
     PATIENCE_SECONDS,
@@ -21,6 +22,7 @@ from tests.support.network import (
     own_round,
     pay,
     run,
+    told,
     wait_ready,
 )
 
@@ -55,6 +57,31 @@ def test_more_than_there_is_cannot_be_sent(network: Town) -> None:
     assert "error[misuse]: the ledger refused" in done.stderr
     with Client(network.ada.home) as client:
         assert client.node().money.free == before.free
+
+
+def test_the_network_around_a_node_is_told_by_its_commands(network: Town) -> None:
+    ada, others = network.ada, [node.node_id for node in network.nodes[1:]]
+    shown = told(ada, "net", "show")["node"]
+    assert isinstance(shown, dict)
+    assert (shown["node_id"], shown["is_open"], shown["peers"]) == (ada.node_id, True, 3)
+    links = told(ada, "net", "peers")["links"]
+    assert isinstance(links, list)
+    assert sorted(link["node_id"] for link in links) == sorted(others)
+    assert {link["path"] for link in links} == {"direct"}
+    pinged = told(ada, "net", "ping", others[0][:12], "--count", "2")
+    assert pinged["node_id"] == others[0]
+    trips = pinged["round_trips"]
+    assert isinstance(trips, list)
+    assert len(trips) == 2
+    assert all(0 < trip < 10_000_000 for trip in trips)
+    traced = told(ada, "net", "trace", others[0])
+    assert isinstance(traced["steps"], list)
+    assert all(step["ok"] for step in traced["steps"])
+    assert traced["fix"] == ""
+    assert told(ada, "net", "bans")["bans"] == []
+    invite = told(ada, "net", "invite")["invite"]
+    assert isinstance(invite, str)
+    assert read_invite(invite).addresses == tuple(shown["addresses"])
 
 
 class Stream:

@@ -111,3 +111,13 @@ def test_the_benchmark_of_a_home_line_sends_what_the_tuner_reckons_with() -> Non
 @pytest.mark.long
 def test_the_benchmark_of_federated_rounds_merges_every_client() -> None:
     assert "10 simulated clients" in printed_by("benchmarks.federated")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_gossip_delivers_everything_once() -> None:
+    assert "100.0% delivered" in printed_by("benchmarks.gossip")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_a_start_connects_and_is_greeted() -> None:
+    assert "start to first useful message" in printed_by("benchmarks.start")
