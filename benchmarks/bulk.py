@@ -1,6 +1,6 @@
 """B4: blobs from one node to another, beside bare AES-GCM over TCP and a stream of py-libp2p.
 
-    python -m benchmarks.bulk [--short] [--mib N] [--folder DIR] [--hivemind PYTHON]
+    python -m benchmarks.bulk [--short] [--mib N] [--folder DIR] [--hivemind PYTHON] [--large MIB]
 
 Each side is a process of its own, all on loopback. Bare: trio's TCP, frames of 1 MiB sealed with
 AES-256-GCM and opened, nothing else. Noise: one stream of py-libp2p, as nodes
@@ -8,7 +8,9 @@ guard it. Received: the same
 bytes over the bulk plane, every chunk checked against its digest, none kept. Fetched: what a node
 does, into its store on the folder's disk, synced at the end. Then four sources against one, and a
 fetch whose process is killed half way and started again. The three first are measured in turn,
-several times. CPU time is that of a whole process; memory is above what it had when it was ready.
+several times. CPU time is that of a whole process, the giver's until its last chunk is out; memory
+is above what it had when it was ready. Alone: what one thread needs for each part of the work,
+in the same minutes. `--large` fetches one long blob into the store, for its memory, and no more.
 """
 
 import argparse
@@ -20,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
+from benchmarks.bulk_alone import alone
 from benchmarks.bulk_side import Figures, Orders
 from benchmarks.hivemind_rpc import measured_by
 from benchmarks.local import load, show
@@ -207,17 +210,44 @@ def main() -> None:
     parser.add_argument("--mib", type=int, help="the length of the blob")
     parser.add_argument("--folder", type=Path, help="where the stores are: the disk measured")
     parser.add_argument("--hivemind", type=Path, help="a Python that has hivemind, for its p2pd")
+    parser.add_argument("--large", type=int, metavar="MIB", help="only one blob of this length")
     options = parser.parse_args()
     size = "short" if options.short else "full"
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        if options.large:
+            show("B4: one long blob", [row("fetched", [large(Path(name), options.large * MIB)])])
+            return
         bench = Bench(Path(name), (options.mib or LENGTHS[size]) * MIB)
         show("B4: blobs from node to node", measured(bench, size, options.hivemind))
+
+
+def large(folder: Path, length: int) -> Pair:
+    """A long blob of zeros, from memory into the store."""
+    giver = started("zeros", Orders(folder=str(folder / "giver"), length=length))
+    orders = Orders(folder=str(folder / "taker"), seed=99, blob=giver.ready.blob)
+    orders.addresses = [giver.ready.address]
+    taker = started("take", orders).done()
+    if taker.chunks != length // CHUNK_BYTES:
+        raise SystemExit(f"{taker.chunks} chunks came, of {length // CHUNK_BYTES}")
+    return Pair(length, taker, giver.done())
+
+
+def parts_text(parts: Mapping[str, float]) -> str:
+    """What each part of the work costs."""
+    return ", ".join(f"{what} {seconds:.3f} s" for what, seconds in parts.items())
+
+
+def cpu_ratio(over: Sequence[Pair], under: Sequence[Pair], extra: float) -> str:
+    """The receivers' CPU, beside that of the others and so much more for 100 MB."""
+    ratios = [a.cpu(a.taker) / (b.cpu(b.taker) + extra) for a, b in zip(over, under, strict=True)]
+    return f"{statistics.median(ratios):.2f}"
 
 
 def measured(bench: Bench, size: str, hivemind: Path | None) -> list[tuple[str, str]]:
     """All rows."""
     rows = [("load before", load()), ("blob", f"{bench.length // MIB:,} MiB")]
     turns = range(ROUNDS[size])
+    parts = alone(size, bench.folder)
     three = [
         (bare(bench.length), bench.moved("receive"), noise(NOISE_LENGTHS[size])) for _ in turns
     ]
@@ -228,12 +258,14 @@ def measured(bench: Bench, size: str, hivemind: Path | None) -> list[tuple[str, 
     four = [bench.moved("take", sources) for _ in turns]
     bench.check()
     rows += [
+        ("one thread alone, CPU for 100 MB", parts_text(parts)),
         row("bare AES-GCM over TCP", bares),
         row("py-libp2p, one noise stream", noises),
         row("dpin: received and checked", received),
         row("dpin: fetched into the store", fetched),
         row(f"dpin: fetched from {sources} sources", four),
         ("received, times bare", f"{ratio(received, bares)} (goal 0.8)"),
+        ("receiver's CPU, times bare and a hash", cpu_ratio(received, bares, parts["hashed"])),
         ("received, times noise", f"{ratio(received, noises)} (goal 6, in threads 13)"),
         (f"{sources} sources, times one", f"{ratio(four, fetched)} (goal 0.9)"),
         ("chunks fetched again after kill -9", f"{bench.resumed()} (goal at most 2)"),

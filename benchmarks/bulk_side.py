@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,14 +28,16 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from dpin.base.blob import CHUNK_BYTES, check_chunk
+from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id, check_chunk
+from dpin.base.crypto import blake3_digest
 from dpin.base.errors import Unavailable
-from dpin.base.ids import BlobId
+from dpin.base.ids import BlobId, NodeId
 from dpin.base.machine import Blame
 from dpin.net import guards
-from dpin.net.blobwire import AskChunk, AskManifest, Manifest
+from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Have, Manifest, Reply, bits_of
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
+from dpin.net.bulkflow import Loan
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
@@ -49,6 +51,7 @@ PROTOCOL: Final = TProtocol("/benchmark/1")
 STREAM_WRITE_BYTES: Final = 64 << 10
 STREAM_READ_BYTES: Final = 256 << 10
 SAMPLE_SECONDS: Final = 0.02
+ZEROS: Final = bytes(CHUNK_BYTES)
 SMALL_NETWORK: Final = 8  # connections
 
 
@@ -102,6 +105,10 @@ class Meter:
     def _watch(self) -> None:
         while not self._over.wait(SAMPLE_SECONDS):
             self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def used(self) -> float:
+        """CPU seconds so far."""
+        return self._used() - self._cpu
 
     def read(self) -> Figures:
         """The figures so far."""
@@ -249,10 +256,71 @@ async def give(orders: Orders) -> None:
         assert isinstance(kept, Kept), kept
         meter = Meter()
         say(Figures(address=here.host.addresses[0], blob=kept.blob.hex()))
-        await trio.to_thread.run_sync(sys.stdin.buffer.read)
+        until = Until()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until.watch, meter, here.courier.bytes_out)
+            await trio.to_thread.run_sync(sys.stdin.buffer.read)
+            nursery.cancel_scope.cancel()
         figures = meter.read()
+        figures.cpu_seconds = until.used or figures.cpu_seconds
         figures.chunks = here.courier.bytes_out[Purpose.MODEL] // CHUNK_BYTES
         say(figures)
+
+
+class Until:
+    """CPU time until the last chunk was out: a giver that waits for the end is a node at rest."""
+
+    used = 0.0
+
+    async def watch(self, meter: Meter, given: Mapping[Purpose, int]) -> None:
+        """Look again and again."""
+        before = 0
+        while True:
+            await trio.sleep(SAMPLE_SECONDS)
+            if before < given[Purpose.MODEL]:
+                before, self.used = given[Purpose.MODEL], meter.used()
+
+
+class ZeroChunk:
+    """A chunk of zeros."""
+
+    def read(self, into: memoryview) -> int:
+        """All of it."""
+        into[:CHUNK_BYTES] = ZEROS
+        return CHUNK_BYTES
+
+    async def settle(self) -> None:
+        """Nothing is left to do."""
+
+
+class Zeros:
+    """A blob of zeros, of any length, that lies nowhere."""
+
+    def __init__(self, length: int) -> None:
+        count = length // CHUNK_BYTES
+        self.manifest = BlobManifest(length, (blake3_digest(ZEROS),) * count)
+
+    async def answer(self, _peer: NodeId, question: AskManifest | AskHave) -> Reply:
+        """What it consists of: all is here."""
+        if isinstance(question, AskManifest):
+            return Manifest(self.manifest)
+        return Have(bits_of(range(len(self.manifest.chunks))))
+
+    def loan(self, _peer: NodeId, _question: AskChunk) -> Loan:
+        """One chunk is as the other."""
+        return ZeroChunk()
+
+
+async def zeros(orders: Orders) -> None:
+    """Give a long blob to everybody until standard input ends."""
+    async with place(orders) as here:
+        library = Zeros(orders.length)
+        here.plane.serve(library)
+        meter = Meter()
+        blob = blob_id(library.manifest)
+        say(Figures(address=here.host.addresses[0], blob=blob.hex()))
+        await trio.to_thread.run_sync(sys.stdin.buffer.read)
+        say(meter.read())
 
 
 async def take(orders: Orders) -> None:
@@ -309,6 +377,7 @@ ROLES: Final[dict[str, Callable[[Orders], Awaitable[None]]]] = {
     "noise-take": noise_take,
     "noise-give": noise_give,
     "give": give,
+    "zeros": zeros,
     "take": take,
     "receive": receive,
 }
