@@ -16,7 +16,7 @@ from dpin.base.ids import NO_DIGEST, Digest
 from dpin.base.units import MILLION
 from dpin.compute import fused
 from dpin.compute.blocks import Blocks
-from dpin.compute.robust import clip_factors, clipped
+from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
 from dpin.compute.state import GlobalState, scaled_ppm, unflatten
 from dpin.compute.task import Architecture, EncodingSpec
@@ -79,7 +79,7 @@ def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -
         if isinstance(update, Blocks) and factor == MILLION and _fused(count):
             fused.add(update.scales, update.values, weight, total)
         else:
-            total += clipped(update, factor) * weight
+            add_clipped(total, update, factor, weight)
     return total >> WEIGHT_BITS
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpin.base.units import MILLION
 from dpin.compute.scales import UNITS_PER_SCALE_UNIT
+from dpin.compute.sparse import Sparse
 from dpin.compute.updates import Update
 
 UPDATES_MIN: Final = 3  # with fewer, the median says nothing about the rest
@@ -27,7 +28,8 @@ def norm(update: Update) -> int:
     stay in 63 bits.
     """
     total = 0
-    for part in torch.split(update.dense() // UNITS_PER_SCALE_UNIT, GROUP):
+    said = update.said() if isinstance(update, Sparse) else update.dense()
+    for part in torch.split(said // UNITS_PER_SCALE_UNIT, GROUP):
         squares = part * part
         total += (int((squares >> LOW_BITS).sum()) << LOW_BITS) + int((squares & LOW_MASK).sum())
     return isqrt(total)
@@ -44,7 +46,18 @@ def clip_factors(updates: Sequence[Update]) -> list[int]:
 
 def clipped(update: Update, factor_ppm: int) -> Tensor:
     """The movement of an update, scaled: (P,) int64 in units of 2^-30; floors."""
-    dense = update.dense()
+    return _scaled(update.dense(), factor_ppm)
+
+
+def add_clipped(total: Tensor, update: Update, factor_ppm: int, weight: int) -> None:
+    """Add `clipped`, times a weight, to a total; of a sparse one only what it says."""
+    if isinstance(update, Sparse):
+        total.index_add_(0, update.places, _scaled(update.said(), factor_ppm) * weight)
+    else:
+        total.add_(clipped(update, factor_ppm), alpha=weight)
+
+
+def _scaled(movement: Tensor, factor_ppm: int) -> Tensor:
     if factor_ppm == MILLION:
-        return dense
-    return torch.div(dense * factor_ppm, MILLION, rounding_mode="floor")
+        return movement
+    return torch.div(movement * factor_ppm, MILLION, rounding_mode="floor")

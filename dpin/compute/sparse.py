@@ -46,9 +46,12 @@ class Sparse:
 
     def dense(self) -> Tensor:
         """See updates.Update."""
+        return torch.zeros(self.count, dtype=torch.int64).index_put_((self.places,), self.said())
+
+    def said(self) -> Tensor:
+        """The movements at `places`, (E,) int64 in units of 2^-30; all others are zero."""
         size = self.levels[self.places // CHUNK, self.codes & HIGH] * UNITS_PER_SCALE_UNIT
-        signed = torch.where((self.codes & NEGATIVE) == 0, size, -size)
-        return torch.zeros(self.count, dtype=torch.int64).index_put((self.places,), signed)
+        return torch.where((self.codes & NEGATIVE) == 0, size, -size)
 
     def encoded(self) -> bytes:
         """C pairs of magnitudes as float16, E codes of 2 bits, E indices of 12 bits."""

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from dpin.base.errors import Misuse
 from dpin.base.ids import Round
+from dpin.base.units import MILLION
 from dpin.compute.blocks import quantise
-from dpin.compute.outer import merge, movement, weights_of
+from dpin.compute.outer import mean_movement, merge, movement, weights_of
 from dpin.compute.presets import DEMO_MODEL, DENSE, QUICK, SHORT, STANDARD, outer_preset
-from dpin.compute.robust import clip_factors, norm
+from dpin.compute.robust import clip_factors, clipped, norm
 from dpin.compute.rules import Descent
 from dpin.compute.state import GlobalState, initial_state, state_hash
-from dpin.compute.task import ModelSpec, OuterSpec
+from dpin.compute.task import SPARSE, EncodingSpec, ModelSpec, OuterSpec
 from dpin.compute.tensors import ONE, UNITS_MAX, as_float, as_units
 from dpin.compute.updates import Update, written
 from dpin.compute.weights import parameter_count
@@ -214,3 +215,24 @@ def test_long_jobs_get_momentum() -> None:
     assert outer_preset(29) == QUICK
     assert outer_preset(30) == SHORT
     assert outer_preset(100) == STANDARD
+
+
+def test_a_sparse_update_is_merged_by_what_it_says_as_if_all_else_were_written_too() -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn = [
+        torch.randint(-(1 << 20), 1 << 20, (10_000,), generator=generator) * (at + 1)
+        for at in range(4)
+    ]
+    updates = [written(EncodingSpec(SPARSE, 64), one) for one in drawn]
+    factors = clip_factors(updates)
+    assert any(factor < MILLION for factor in factors)
+    assert [norm(one) for one in updates] == [
+        isqrt(sum(int(n) ** 2 for n in (one.dense() // 64).tolist())) for one in updates
+    ]
+    weights = weights_of([1, 2, 3, 4])
+    total = sum(
+        clipped(one, factor) * weight
+        for one, factor, weight in zip(updates, factors, weights, strict=True)
+    )
+    assert isinstance(total, torch.Tensor)
+    assert torch.equal(mean_movement(updates, [1, 2, 3, 4], 10_000), total >> 16)
