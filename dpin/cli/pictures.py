@@ -174,6 +174,9 @@ def result_text(detail: JobDetail) -> str:
     words = [f"cost {format_tokens(job.cost)}"]
     if detail.holdout_before is not None:
         words.insert(0, f"loss {_loss(detail.holdout_before)} -> {_loss(detail.holdout_after)}")
+    if detail.evaluation is not None:
+        found = ((name, value) for name, value in detail.evaluation.items() if value is not None)
+        words.insert(0, "  ".join(f"{name} {value:.6g}" for name, value in found))
     if verdicts:
         words.append(f"checks: {verdicts}")
     if detail.output is not None and detail.files:

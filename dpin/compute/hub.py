@@ -17,12 +17,17 @@ def layout(spec: HubSpec) -> Shapes:
     return hubmodel.layout(spec)
 
 
-def network(spec: HubSpec, weights: bytes) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """The module, and its mean loss over a batch of examples."""
+Made = tuple[
+    nn.Module, Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]]
+]  # see networks.Network
+
+
+def network(spec: HubSpec, weights: bytes) -> Made:
+    """The module, its mean loss over a batch of examples, and its scores."""
     from dpin.compute import hubmodel
 
     made = hubmodel.HubNetwork(spec, weights)
-    return made.module, made.loss
+    return made.module, made.loss, made.scores
 
 
 def start(spec: HubSpec, folder: str, seed: bytes) -> tuple[Tensor, bytes, int]:

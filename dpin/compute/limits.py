@@ -9,6 +9,7 @@ from dpin.compute.hubspec import check_hub, check_private
 from dpin.compute.safety import RobustSpec
 from dpin.compute.task import (
     ADAMW,
+    EVALUATE,
     FP16,
     INT4,
     INT8,
@@ -33,7 +34,7 @@ MOMENTUM_PPM_MAX: Final = 950_000  # momentum then stays below 20 updates: under
 CHUNK: Final = 4096  # numbers, of which a sparse update keeps some
 KEPT_MAX: Final = 1024  # beyond that INT4 is hardly longer
 ENCODINGS: Final = (FP16, INT8, INT4, SPARSE)
-RULES: Final = (SGD, ADAMW)
+RULES: Final = (SGD, ADAMW, EVALUATE)
 MERGE_RULES: Final = ("mean", "krum", "trimmed", "median", "rfa", "fltrust")
 MODES: Final = ("none", "sealed", "dp", "secagg", "secagg+dp")
 MASKED_SEATS_MIN: Final = 3
@@ -140,10 +141,7 @@ def check_train(manifest: TrainManifest) -> None:
     check_outer(manifest.outer)
     check_encoding(manifest.encoding)
     check_robust(manifest.robust)
-    if manifest.robust.rule == "fltrust" and manifest.outer.rule == ADAMW:
-        raise Misuse("fltrust measures movements, and the adamw rule sends gradients")
-    if manifest.inner.muon_rate_ppm and manifest.outer.rule == ADAMW:
-        raise Misuse("the adamw rule has its own step: muon takes no part in it")
+    _check_rule(manifest)
     check_privacy(manifest)
     check_reader(manifest)
     if not 1 <= manifest.windows <= manifest.inner.steps:
@@ -156,6 +154,21 @@ def check_train(manifest: TrainManifest) -> None:
             raise Misuse("a job on private data has no shards")
     elif not 1 <= manifest.seats <= len(manifest.shards):
         raise Misuse(f"{len(manifest.shards)} shards for {manifest.seats} seats")
+
+
+def _check_rule(manifest: TrainManifest) -> None:
+    """Raise Misuse where the outer rule and the rest of the job do not go together."""
+    if manifest.outer.rule == ADAMW and manifest.robust.rule == "fltrust":
+        raise Misuse("fltrust measures movements, and the adamw rule sends gradients")
+    if manifest.outer.rule == ADAMW and manifest.inner.muon_rate_ppm:
+        raise Misuse("the adamw rule has its own step: muon takes no part in it")
+    if manifest.outer.rule != EVALUATE:
+        return
+    plain = (manifest.private, manifest.robust.rule, manifest.privacy.mode)
+    if plain != (None, MERGE_RULES[0], MODES[0]):
+        raise Misuse("an evaluation of private data, or with rules of merging")
+    if manifest.seats != len(manifest.shards):
+        raise Misuse(f"an evaluation of {len(manifest.shards)} parts by {manifest.seats} seats")
 
 
 def check_infer(manifest: InferManifest) -> None:

@@ -10,27 +10,32 @@ from torch.nn import functional
 from dpin.compute import hub
 from dpin.compute.engine import Engine
 from dpin.compute.models import VOCABULARY
-from dpin.compute.precision import equipped
+from dpin.compute.precision import equipped, in_precision
 from dpin.compute.task import Architecture, ModelSpec
 from dpin.compute.weights import build
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A module with `weights.shapes` among its parameters, and (B, W) int64 -> its mean loss."""
+    """A module with `weights.shapes` among its parameters, and what it makes of (B, W) int64.
+
+    `loss` is the mean, `scores` are (N, classes) logits and the (N,) classes due.
+    """
 
     module: nn.Module
     loss: Callable[[Tensor], Tensor]
+    scores: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def network(spec: Architecture, frozen: bytes, engine: Engine, device: torch.device) -> Network:
     """The model of a spec, on a device; raises Misuse, and PeerFault for frozen weights of another.
 
-    The engine decides how its loss is computed.
+    The engine decides how its loss and scores are computed.
     """
     plain = _plain(spec, frozen)
     module = plain.module.to(device)
-    return Network(module, equipped(module, plain.loss, engine, device.type))
+    loss = equipped(module, plain.loss, engine, device.type)
+    return Network(module, loss, in_precision(plain.scores, engine, device.type))
 
 
 def _plain(spec: Architecture, frozen: bytes) -> Network:
@@ -38,8 +43,11 @@ def _plain(spec: Architecture, frozen: bytes) -> Network:
         return Network(*hub.network(spec, frozen))
     module = build(spec)
 
-    def loss(rows: Tensor) -> Tensor:
-        scores = module(rows[:, :-1])  # (B, T, 256)
-        return functional.cross_entropy(scores.reshape(-1, VOCABULARY), rows[:, 1:].reshape(-1))
+    def scores(rows: Tensor) -> tuple[Tensor, Tensor]:
+        logits = module(rows[:, :-1])  # (B, T, 256)
+        return logits.reshape(-1, VOCABULARY), rows[:, 1:].reshape(-1)
 
-    return Network(module, loss)
+    def loss(rows: Tensor) -> Tensor:
+        return functional.cross_entropy(*scores(rows))
+
+    return Network(module, loss, scores)

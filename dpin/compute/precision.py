@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import metadata
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from dpin.compute.engine import Engine
 SHAPES_MAX: Final = 1_024  # for which one process has kernels made
 
 Loss = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,19 @@ def equipped(module: nn.Module, loss: Loss, engine: Engine, device: str) -> Loss
     """The loss of a module as the engine wants it computed."""
     if engine.gradient_checkpointing:
         _forget_activations(module)
-    precision = precision_of(engine, device)
-    if precision.compiler:
+    if precision_of(engine, device).compiler:
         module.compile(dynamic=False)
-    if not precision.bf16:
-        return loss
+    return in_precision(loss, engine, device)
 
-    def mixed(rows: Tensor) -> Tensor:
+
+def in_precision(work: Callable[[Tensor], T], engine: Engine, device: str) -> Callable[[Tensor], T]:
+    """Work on a batch, with products of the engine's precision."""
+    if not precision_of(engine, device).bf16:
+        return work
+
+    def mixed(rows: Tensor) -> T:
         with torch.autocast(device, torch.bfloat16):
-            return loss(rows)
+            return work(rows)
 
     return mixed
 

@@ -12,15 +12,18 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import Digest, Round
 from dpin.base.units import MILLION
 from dpin.compute import hub
-from dpin.compute.checkpoint import encode_global
+from dpin.compute.checkpoint import decode_model, encode_global
 from dpin.compute.corpus import SHARDS_MAX, cut
 from dpin.compute.door import Door
 from dpin.compute.examples import encode_shard
-from dpin.compute.hubspec import SEQUENCE, HubSpec, canonical_config
+from dpin.compute.export import MODEL_FILE
+from dpin.compute.hubspec import CAUSAL, SEQUENCE, HubSpec, canonical_config
 from dpin.compute.noise import words
+from dpin.compute.passes import cut_tokens, pass_over
 from dpin.compute.sealing import sealing
 from dpin.compute.state import GlobalState, initial_state, state_hash
-from dpin.compute.task import ModelSpec, Prepare, Prepared
+from dpin.compute.task import Architecture, ModelSpec, Prepare, Prepared
+from dpin.compute.tensors import as_units
 from dpin.compute.weights import parameter_count
 
 
@@ -38,9 +41,8 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
     if isinstance(command.model, ModelSpec):
         files = door.files
         corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
-        context = command.model.context
-        pieces, held_out = _cut(corpus, command, context)
-        state = initial_state(command.model, command.seed)
+        pieces, held_out = _cut(corpus, command, command.model.context)
+        state = _built_in(command.model, command, door)
         start = _Start(state, b"", parameter_count(command.model))
     else:
         pieces, held_out, spec = _hub_shards(command, command.model, door)
@@ -50,6 +52,9 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
 
 def _cut(corpus: bytes, command: Prepare, context: int) -> tuple[tuple[bytes, ...], bytes]:
     """Shards and the held-out end; of a job on private data, all is held out."""
+    if command.whole:
+        bounds = cut_tokens(len(corpus), command.shards, context)
+        return tuple(corpus[low:high] for low, high in bounds), b""
     if command.shards:
         return cut(corpus, command.shards, command.holdout_ppm, context)
     if len(corpus) <= context:
@@ -68,16 +73,39 @@ def _written(
     shards = [write(folder, f"shard-{index:04}.bin", part) for index, part in enumerate(pieces)]
     initial = encode_global(start.state)
     weights = start.weights
+    model = start.state.spec
+    longest, text_bytes = (_measured(command, model, door, pieces)) if command.whole else (0, 0)
     return Prepared(
         shards=tuple(shards),
-        holdout=write(folder, "holdout.bin", held_out),
+        holdout=shards[0] if command.whole else write(folder, "holdout.bin", held_out),
         initial=write(folder, "checkpoint-0.safetensors", initial),
         state_hash=state_hash(start.state),
         parameters=start.parameters,
         fingerprint=fingerprint,
-        model=start.state.spec,
+        model=model,
         weights=write(folder, "weights.safetensors", weights) if weights else "",
+        examples=longest,
+        text_bytes=text_bytes,
     )
+
+
+def _measured(
+    command: Prepare, model: Architecture, door: Door, pieces: tuple[bytes, ...]
+) -> tuple[int, int]:
+    """Examples in the longest part; bytes of the text, where the model has to tell all of it."""
+    longest = max(pass_over(model, piece).count for piece in pieces)
+    running = isinstance(model, ModelSpec) or (model.head == CAUSAL and command.data.kind == "text")
+    if not running:
+        return longest, 0
+    return longest, len(door.files.corpus(command.corpus, command.suffixes, command.bytes_max))
+
+
+def _built_in(model: ModelSpec, command: Prepare, door: Door) -> GlobalState:
+    """Where a built-in model starts: from the seed, or from a folder of it."""
+    if not command.base:
+        return initial_state(model, command.seed)
+    held = decode_model(door.files.read(f"{command.base}/{MODEL_FILE}"), model)
+    return GlobalState(model, Round(0), as_units(held))
 
 
 def _hub_start(command: Prepare, spec: HubSpec) -> _Start:
@@ -96,6 +124,8 @@ def _hub_shards(
         rows = rows[_shuffled(len(rows), command.seed)]
     if not command.shards:
         return (), encode_shard(rows), labelled(spec, labels)
+    if command.whole:
+        return _parts(command, rows, spec), b"", labelled(spec, labels)
     kept = len(rows) * (MILLION - command.holdout_ppm) // MILLION
     least = spec.context if rows.shape[1] == 1 else 0
     if command.shards > SHARDS_MAX or not 0 < command.holdout_ppm < MILLION:
@@ -110,6 +140,18 @@ def _hub_shards(
     bounds = [kept * index // command.shards for index in range(command.shards + 1)]
     pieces = [encode_shard(rows[low:high]) for low, high in pairwise(bounds)]
     return tuple(pieces), encode_shard(rows[kept:]), labelled(spec, labels)
+
+
+def _parts(command: Prepare, rows: Tensor, spec: HubSpec) -> tuple[bytes, ...]:
+    """All of the rows, a part a seat."""
+    if rows.shape[1] == 1:
+        bounds = cut_tokens(len(rows), command.shards, spec.context)
+    elif len(rows) < command.shards:
+        raise Misuse(f"{len(rows)} examples are too few for {command.shards} nodes", "fewer nodes")
+    else:
+        ends = [len(rows) * index // command.shards for index in range(command.shards + 1)]
+        bounds = list(pairwise(ends))
+    return tuple(encode_shard(rows[low:high]) for low, high in bounds)
 
 
 def _shuffled(count: int, seed: bytes) -> Tensor:

@@ -16,10 +16,12 @@ from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.secagg.orders import MaskCommand, MaskReport
+from dpin.compute.tallies import Total, Totalled
 
 WINDOWS_MIN: Final = 4
 SGD: Final = "sgd"  # outer rules
 ADAMW: Final = "adamw"
+EVALUATE: Final = "evaluate"
 FP16: Final = "fp16"  # encodings
 INT8: Final = "int8"
 INT4: Final = "int4"
@@ -62,7 +64,8 @@ class OuterSpec(Wire, frozen=True):
 
     `rule` SGD has momentum that rises from nothing to its full size over `ramp_rounds` rounds. With
     ADAMW a unit's steps add up one gradient at the round's parameters, and the step is the inner
-    loop's: synchronous data-parallel training; the other numbers mean nothing then.
+    loop's: synchronous data-parallel training; the other numbers mean nothing then. With EVALUATE
+    steps count and nothing moves; seat s has the part shards[s].
     """
 
     learning_rate_ppm: int
@@ -129,7 +132,8 @@ class Prepare(Wire, frozen=True, tag=2):
 
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
     cut at `bytes_max`); the last `holdout_ppm` of it is held out. For a HubSpec `base` is the
-    model's directory, `data` says how the corpus is read, and `corpus` may be any file of it.
+    model's directory, `data` says how the corpus is read, and `corpus` may be any file of it. With
+    `whole` all of it is cut into one part a seat, none held out, and the model is that of `base`.
     """
 
     corpus: str
@@ -145,6 +149,7 @@ class Prepare(Wire, frozen=True, tag=2):
     data: DataFormat = TEXT
     batch: int = 1  # a seat has at least so many examples
     key: bytes = b""  # the seed for which all that is written is sealed; empty: it is not
+    whole: bool = False
 
 
 class OpenJob(Wire, frozen=True, tag=3):
@@ -242,6 +247,7 @@ Command = (
     | Export
     | Generate
     | Measure
+    | Total
     | MaskCommand
 )
 
@@ -276,6 +282,8 @@ class Prepared(Wire, frozen=True, tag=2):
     step_us: int = 0  # time of an inner step here; 0: not measured
     model: Architecture | None = None  # as the data have made it; None: as it was asked for
     weights: str = ""  # of a HubSpec, what is not trained
+    examples: int = 0  # of the longest part, where all was cut into parts
+    text_bytes: int = 0  # likewise of the whole text, where all of it is foretold
 
 
 class Opened(Wire, frozen=True, tag=3):
@@ -377,6 +385,7 @@ Report = (
     | Tokens
     | Generated
     | Measured
+    | Totalled
     | Failed
     | MaskReport
 )

@@ -1,19 +1,38 @@
 """What a unit tells of itself while it trains."""
 
-from typing import Final
+from typing import Final, Protocol
 
+from dpin.base.ids import Digest, Round
 from dpin.base.units import MILLION
 from dpin.compute.door import Door
-from dpin.compute.task import Progress
-from dpin.compute.unit import Seat
+from dpin.compute.task import Progress, TrainManifest
 
 PROGRESS_MS: Final = 250
+
+
+class Whose(Protocol):
+    """Whose unit it is."""
+
+    @property
+    def manifest(self) -> TrainManifest:
+        """The job."""
+        ...
+
+    @property
+    def lease(self) -> Digest:
+        """The hold on a seat of it."""
+        ...
+
+    @property
+    def round(self) -> Round:
+        """Which of the lease's units."""
+        ...
 
 
 class Ticker:
     """Reports progress a few times a second."""
 
-    def __init__(self, seat: Seat, door: Door) -> None:
+    def __init__(self, seat: Whose, door: Door) -> None:
         self._seat = seat
         self._door = door
         self._began = self._told = door.clock_ms()

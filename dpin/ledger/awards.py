@@ -10,7 +10,8 @@ from dpin.ledger.accounts import Job, JobState, Lease, LeaseState
 from dpin.ledger.agenda import lease_due
 from dpin.ledger.book import Book
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.transactions import BID_TAG, Award, Bid, SignedBid, bid_digest, lease_id
+from dpin.ledger.transactions import BID_TAG, EVAL, Award, Bid, SignedBid, bid_digest, lease_id
+from dpin.ledger.views import convicts, evaluated
 
 LEASES_MAX: Final = 1_024  # of one job in its life, so that looking at all of them stays cheap
 
@@ -33,9 +34,11 @@ def award(book: Book, sender: NodeId, operation: Award) -> None:
 
 
 def open_seats(book: Book, job: Job) -> list[int]:
-    """Seats that no live lease holds, lowest first."""
+    """Seats that no live lease holds, lowest first; of an evaluation, those that are not done."""
     live = book.leases_of(job, LeaseState.AWARDED, LeaseState.READY, LeaseState.RUNNING)
     held = {lease.seat for lease in live}
+    if job.propose.kind == EVAL:
+        held |= evaluated(book.state, job).keys()
     return [seat for seat in range(job.propose.seats) if seat not in held]
 
 
@@ -43,6 +46,8 @@ def fitting(book: Book, job: Job, signed: tuple[SignedBid, ...]) -> list[Bid]:
     """The bids that may win, best first, one a provider; ties go by the bid's digest."""
     live = book.leases_of(job, LeaseState.AWARDED, LeaseState.READY, LeaseState.RUNNING)
     busy = {lease.provider for lease in live}
+    if job.propose.kind == EVAL:  # Else a liar that bids low would have its part for ever.
+        busy |= convicts(book.state, job)
     taken: dict[NodeId, Bid] = {}
     for offer in sorted(signed, key=lambda one: (one.bid.price, bid_digest(one.bid))):
         bid = offer.bid

@@ -9,7 +9,7 @@ from dpin.ledger.accounts import Job, JobState, LeaseState
 from dpin.ledger.agenda import job_due, lease_due
 from dpin.ledger.book import Book
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.transactions import INFER, TRAIN, Cancel, Propose, Ready, Register, Stop
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Cancel, Propose, Ready, Register, Stop
 
 NAME_CHARS_MAX: Final = 64
 DEVICE_CHARS_MAX: Final = 128
@@ -106,7 +106,7 @@ def _fits_kind(operation: Propose) -> bool:
     if operation.kind == INFER:
         return shape == (1, 1, 1) and operation.verifiers > 0
     return (
-        operation.kind == TRAIN
+        operation.kind in {TRAIN, EVAL}
         and 1 <= operation.seats <= SEATS_MAX
         and 1 <= operation.rounds <= ROUNDS_MAX
         and WINDOWS_MIN <= operation.windows <= WINDOWS_MAX

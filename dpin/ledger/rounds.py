@@ -26,7 +26,8 @@ from dpin.ledger.agenda import job_due, round_due, unit_due
 from dpin.ledger.book import Book
 from dpin.ledger.params import ticks_for
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.transactions import INFER, Commit, Have
+from dpin.ledger.transactions import EVAL, INFER, Commit, Have
+from dpin.ledger.views import evaluated
 
 
 def have(book: Book, sender: NodeId, operation: Have) -> None:
@@ -76,6 +77,10 @@ def _step(book: Book, job: Job) -> bool:
 
 
 def _between_rounds(book: Book, job: Job) -> bool:
+    if job.propose.kind == EVAL and not job.cancelled and job.rounds:
+        step = _between_parts(book, job)
+        if step is not None:
+            return step
     if job.cancelled or len(job.rounds) == job.propose.rounds:
         _wind_up(book, job, job.reason)
         return True
@@ -89,6 +94,25 @@ def _between_rounds(book: Book, job: Job) -> bool:
         _wind_up(book, job, "no-provider")
         return True
     return False
+
+
+def _between_parts(book: Book, job: Job) -> bool | None:
+    """Of an evaluation: whose part is done is let go; the end, once none is missing.
+
+    None: the job goes on like any other. What is being checked may yet turn out to be void, so
+    nothing ends before all checks; and with parts missing where no round is left for them.
+    """
+    done = evaluated(book.state, job)
+    for lease in book.leases_of(job, LeaseState.READY, LeaseState.RUNNING):
+        if lease.seat in done:
+            leases.end(book, lease, "done")
+    missing = job.propose.seats - len(done)
+    if missing and len(job.rounds) < job.propose.rounds:
+        return None
+    if any(book.state.leases[lease].pending for lease in job.leases):
+        return False
+    _wind_up(book, job, "parts-missing" if missing else "")
+    return True
 
 
 def _wind_up(book: Book, job: Job, reason: str) -> None:

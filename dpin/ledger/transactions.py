@@ -31,6 +31,7 @@ MEMO_BYTES_MAX: Final = 64
 EPOCHS_AHEAD: Final = 2  # a transaction is valid until at most so many epochs from now
 TRAIN: Final = 1  # Propose.kind
 INFER: Final = 2
+EVAL: Final = 3
 
 
 class Transfer(Wire, frozen=True, tag=1):

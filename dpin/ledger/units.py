@@ -10,6 +10,7 @@ from dpin.ledger.accounts import Job, Lease, Seat, Unit, UnitState
 from dpin.ledger.book import Book
 from dpin.ledger.reasons import Reason, Refused, require
 from dpin.ledger.transactions import (
+    EVAL,
     TRAIN,
     Commit,
     LeafPath,
@@ -32,7 +33,7 @@ def commit(book: Book, sender: NodeId, operation: Commit) -> None:
     job = book.job(lease.job)
     _check_work(book, job, operation)
     first = _opened(operation.first, operation)
-    _check_binding(job, operation, first, (0, 0))
+    _check_binding(job, lease, operation, first, (0, 0))
     fresh = lease.first_round != operation.round or first.optimizer == NO_DIGEST
     require(fresh, Reason.WRONG_OPTIMIZER)
     left = left_over(book.state, unit.lease, unit.round)
@@ -66,8 +67,8 @@ def open_leaf(book: Book, sender: NodeId, operation: OpenLeaf) -> None:
     bounds = window_bounds(job.propose.steps, job.propose.windows)
     end = committed.leaves - 1
     checked = _opened(operation.checked, committed)
-    _check_binding(job, committed, checked, (unit.window, bounds[unit.window]))
-    _check_binding(job, committed, _opened(operation.last, committed), (end, bounds[end]))
+    _check_binding(job, lease, committed, checked, (unit.window, bounds[unit.window]))
+    _check_binding(job, lease, committed, _opened(operation.last, committed), (end, bounds[end]))
     unit.opened = operation
     if _chain_broken(book, lease, unit):
         _convict(book, unit, "optimizer-chain")
@@ -210,13 +211,16 @@ def _opened(shown: LeafPath, committed: Commit) -> Leaf:
         raise Refused(Reason.BAD_LEAF) from None
 
 
-def _check_binding(job: Job, committed: Commit, leaf: Leaf, place: tuple[int, int]) -> None:
+def _check_binding(
+    job: Job, lease: Lease, committed: Commit, leaf: Leaf, place: tuple[int, int]
+) -> None:
     """The leaf is of this unit and stands at this (window, step) (H1)."""
     unit = (job.id, committed.lease, committed.round)
     require((leaf.job, leaf.lease, leaf.round) == unit, Reason.WRONG_BINDING)
     require((leaf.window, leaf.step) == place, Reason.WRONG_BINDING)
-    if job.propose.kind == TRAIN:
-        cursor = committed.round * job.propose.steps + leaf.step
+    if job.propose.kind in {TRAIN, EVAL}:
+        before = committed.round if job.propose.kind == TRAIN else lease.seat
+        cursor = before * job.propose.steps + leaf.step
         require(leaf.cursor == cursor, Reason.WRONG_BINDING)
 
 

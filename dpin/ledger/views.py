@@ -5,9 +5,11 @@ from typing import Final
 
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import MicroTokens
-from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit, UnitState
+from dpin.ledger.accounts import Included, Job, Lease, LeaseState, State, Unit, UnitState
+from dpin.ledger.transactions import EVAL
 
 ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
+FAILED: Final = (UnitState.VOID, UnitState.SLASHED, UnitState.LAPSED)
 ERROR_AGE_MAX: Final = 8  # rounds; what an update left over longer ago is forgotten
 
 
@@ -39,7 +41,26 @@ def open_seats(state: State, job: Job) -> int:
         state.leases[lease].state != LeaseState.ENDED and not state.leases[lease].stopped
         for lease in job.leases
     )
-    return max(0, job.propose.seats - held)
+    done = len(evaluated(state, job)) if job.propose.kind == EVAL else 0
+    return max(0, job.propose.seats - done - held)
+
+
+def convicts(state: State, job: Job) -> set[NodeId]:
+    """The providers that lost a bond by work of theirs for this job."""
+    units = (state.units[lease, record.round] for record in job.rounds for lease in record.roster)
+    slashed = (unit.lease for unit in units if unit.state == UnitState.SLASHED)
+    return {state.leases[lease].provider for lease in slashed}
+
+
+def evaluated(state: State, job: Job) -> dict[int, Included]:
+    """Of an evaluation, the parts (seats) that are done unless a check still fails."""
+    found: dict[int, Included] = {}
+    for record in job.rounds:
+        for one in record.included:
+            unit = state.units[one.lease, record.round]
+            if one.steps == job.propose.steps and unit.state not in FAILED:
+                found.setdefault(state.leases[one.lease].seat, one)
+    return found
 
 
 def holds_live_lease(state: State, job: Job, provider: NodeId) -> bool:

@@ -49,6 +49,7 @@ class TrainOrder(Wire, frozen=True, tag=1):
     parameters: int = 0  # as far as they are known beforehand; 0: the built-in model's
     robust: RobustSpec = RobustSpec()
     privacy: PrivacySpec = PrivacySpec()
+    text_bytes: int = 0  # of an evaluation's text, once it is known
 
 
 class InferOrder(Wire, frozen=True, tag=2):

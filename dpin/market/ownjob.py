@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import Instant
+from dpin.compute.tallies import Totalled
 from dpin.compute.task import Manifest, Prepared
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job
@@ -109,6 +110,7 @@ class OwnJob:
     retry_at: Instant = Instant(0)
     output_files: tuple[str, ...] = ()
     holdout_before: int | None = None  # micro-nats per byte
+    evaluation: Totalled | None = None
     text: bytes = b""
     first_text: Instant | None = None
     # the story

@@ -10,6 +10,7 @@ from dpin.base.units import MicroTokens, ceil_div
 from dpin.compute.hubspec import PICTURE, HubSpec
 from dpin.compute.presets import SPARSELOCO, outer_preset
 from dpin.compute.task import (
+    EVALUATE,
     SPARSE,
     Architecture,
     InferManifest,
@@ -21,7 +22,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.tuning import CANDIDATES, Choice, Measured, choose
 from dpin.ledger.params import Params
-from dpin.ledger.transactions import INFER, TRAIN, Propose
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
 from dpin.market.offers import expected_unit_ms, price_cap_for
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.storage.wanted import Purpose
@@ -45,7 +46,7 @@ def prepare_command(order: TrainOrder, folder: str, key: bytes = b"") -> Prepare
         corpus=order.corpus,
         suffixes=order.suffixes,
         bytes_max=order.bytes_max,
-        shards=0 if order.private else SHARDS_A_SEAT * order.seats,
+        shards=_shards(order),
         holdout_ppm=order.holdout_ppm,
         model=order.model,
         seed=order.seed,
@@ -55,7 +56,15 @@ def prepare_command(order: TrainOrder, folder: str, key: bytes = b"") -> Prepare
         data=order.data,
         batch=order.inner.batch,
         key=key,
+        whole=order.outer.rule == EVALUATE,
     )
+
+
+def _shards(order: TrainOrder) -> int:
+    """How many the data are cut into: none where owners hold them, a part a seat to evaluate."""
+    if order.private:
+        return 0
+    return order.seats if order.outer.rule == EVALUATE else SHARDS_A_SEAT * order.seats
 
 
 def tuned(order: TrainOrder, prepared: Prepared) -> tuple[TrainOrder, Choice, str]:
@@ -151,7 +160,7 @@ def propose_train(
 ) -> Propose:
     """The proposal that spends at most the order's budget."""
     draft = Propose(
-        kind=TRAIN,
+        kind=EVAL if order.outer.rule == EVALUATE else TRAIN,
         manifest=manifest_id(manifest),
         state_hash=manifest.state_hash,
         fingerprint=manifest.fingerprint,

@@ -12,13 +12,14 @@ from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Tick, Wake
 from dpin.base.units import Instant, after, format_tokens
+from dpin.compute.tallies import sentence
 from dpin.compute.task import OUTPUT_TAG, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
 from dpin.ledger.accounts import Job, JobState, State
 from dpin.ledger.mempool import ACCOUNT_FULL, DUPLICATE, EXPIRED, FULL, UNCOVERED
 from dpin.ledger.outbox import UNTAKEN
 from dpin.ledger.params import Params
-from dpin.ledger.transactions import INFER, Cancel
+from dpin.ledger.transactions import EVAL, INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
 from dpin.market import workshop
@@ -26,7 +27,7 @@ from dpin.market.awarding import awards, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
 from dpin.market.messages import Reason
-from dpin.market.orders import Order, OwnRecord
+from dpin.market.orders import Order, OwnRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
@@ -186,7 +187,7 @@ class Requester:
             case JobState.DONE if own.output_files:
                 own.enter("fetch", now)
                 own.end(Stage.DONE, "", now)
-                text = f"done: the model is in {own.output_files[0]}; spent {spent}"
+                text = f"done: {_result(own)}; spent {spent}"
                 yield Note(own.local_id, "end", text, {"state": "done"})
                 yield from workshop.dismiss(own)
             case JobState.DONE:
@@ -255,13 +256,22 @@ class Requester:
                     assert_never(event)
 
 
+def _result(own: OwnJob) -> str:
+    if own.evaluation is not None and isinstance(own.order, TrainOrder):
+        said = sentence(own.evaluation.tally, own.order.text_bytes)
+        return f"{said}; it is in {own.output_files[0]}"
+    return f"the model is in {own.output_files[0]}"
+
+
 def _sentence(phase: str, job: Job) -> str:
     propose = job.propose
     return {
         "match": f"asking providers for {propose.seats} seats "
         f"at no more than {format_tokens(propose.price_cap)} a unit",
         "load": "providers fetch the data and load the model",
-        "run": f"{propose.rounds} rounds of {propose.steps} steps",
+        "run": f"{propose.seats} parts of {propose.steps} steps"
+        if propose.kind == EVAL
+        else f"{propose.rounds} rounds of {propose.steps} steps",
         "verify": "the last units are being checked",
     }[phase]
 

@@ -10,6 +10,7 @@ from dpin.base.ids import Digest, Round
 from dpin.base.machine import Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
 from dpin.compute.secagg.orders import Heads
+from dpin.compute.tallies import Totalled
 from dpin.compute.task import (
     Evaluate,
     Evaluated,
@@ -31,6 +32,7 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Propose
 from dpin.ledger.wishes import Wish
 from dpin.market.descent import lineage_of
+from dpin.market.evaluating import evaluates, measured, total
 from dpin.market.merging import Merging
 from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
@@ -93,6 +95,10 @@ def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
             "share_ppm": choice.share_ppm,
         }
         yield Note(own.local_id, "phase", f"plan: {why}; {own.order.rounds} rounds", facts)
+    if evaluates(own.order):
+        own.order = measured(own.order, prepared)
+        text = f"plan: {prepared.examples} examples in the longest of {own.order.seats} parts"
+        yield Note(own.local_id, "phase", text)
     for path, purpose in files_of(own.order, prepared).items():
         yield Keep(path, purpose, None)
 
@@ -152,10 +158,20 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
         start = own.files.paths[own.files.manifest.initial]
         yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
     yield from own.merging.follow(state, now)
-    finished = own.merging.holding == job.propose.rounds
-    if finished and not own.exporting and isinstance(own.order, TrainOrder):
-        own.exporting = True
-        yield WorkOrder(own.worker, _export(own, own.order, job, state))
+    if not own.exporting and isinstance(own.order, TrainOrder):
+        orders = list(_result(own, own.order, own.merging, state))
+        own.exporting = bool(orders)
+        yield from orders
+
+
+def _result(own: OwnJob, order: TrainOrder, merging: Merging, state: State) -> Iterator[WorkOrder]:
+    """Once the last round is merged, the order that makes the result."""
+    job = merging.job
+    if evaluates(order):
+        if merging.holding == len(job.rounds):
+            yield from total(order, merging, state, provenance(own, job, state))
+    elif merging.holding == job.propose.rounds:
+        yield WorkOrder(own.worker, _export(own, order, job, state))
 
 
 def _export(own: OwnJob, order: TrainOrder, job: Job, state: State) -> Export:
@@ -184,8 +200,9 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
             yield from _merged(own, own.merging, report)
         case Evaluated():
             yield from _evaluated(own, report)
-        case Exported():
-            own.output_files = report.files
+        case Exported(files=files) | Totalled(files=files):
+            own.output_files = files
+            own.evaluation = report if isinstance(report, Totalled) else None
         case Failed(command=command, reason=reason):
             yield from fail(own, f"{command}: {reason}", now)
         case _:
@@ -197,7 +214,8 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
     times = own.rounds.get(Round(report.round - 1))
     if times is not None:
         times.update_bytes = report.update_bytes
-    yield WorkOrder(own.worker, Evaluate())
+    if not evaluates(own.order):
+        yield WorkOrder(own.worker, Evaluate())
 
 
 def _read(own: OwnJob, report: Heads) -> None:
@@ -210,7 +228,8 @@ def _loaded(own: OwnJob, report: Opened) -> Iterator[Effect]:
     assert own.files is not None, "it was told which files"
     assert isinstance(own.files.manifest, TrainManifest), "only those are opened"
     own.merging.opened(report, own.files.paths[own.files.manifest.initial])
-    yield WorkOrder(own.worker, Evaluate())
+    if not evaluates(own.order):
+        yield WorkOrder(own.worker, Evaluate())
 
 
 def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:

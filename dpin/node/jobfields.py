@@ -207,6 +207,12 @@ class TuneDataFields(FormatFields, frozen=True, kw_only=True):
     holdout: Annotated[Number, Meta(description="share kept aside to measure the loss")] = "5%"
 
 
+class EvalDataFields(FormatFields, frozen=True, kw_only=True):
+    """What the model is measured on, all of it. Providers of an open job see it."""
+
+    path: Annotated[str, Meta(min_length=1, max_length=4096, description="file or folder")]
+
+
 class PrivateDataFields(FormatFields, frozen=True, kw_only=True):
     """Examples that never leave their owners."""
 
@@ -298,7 +304,30 @@ class FederatedFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="
     seed: Seed = 0
 
 
-JobFields = TrainFields | TuneFields | FederatedFields | InferenceFields
+class EvalArgsFields(Fields, frozen=True, kw_only=True):
+    """How to measure; names as in transformers.TrainingArguments."""
+
+    per_device_eval_batch_size: Annotated[int, Meta(ge=1, le=4096)] = 8
+    attempts: Annotated[
+        int, Meta(ge=1, le=100, description="rounds in which a part that was lost is done again")
+    ] = 4
+
+
+class EvalFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="eval"):
+    """Measure a model on data, a part on each provider."""
+
+    name: Name = ""
+    model: Annotated[str, Meta(min_length=1, max_length=4096, description="a model's folder")]
+    data: EvalDataFields
+    task: Annotated[str, Meta(description=f"one of {', '.join(HEADS)}")] = CAUSAL
+    max_length: Annotated[int, Meta(ge=2, le=32_768, description="tokens of an example")] = 128
+    args: EvalArgsFields = EvalArgsFields()
+    resources: ResourcesFields = ResourcesFields()
+    limits: LimitsFields = LimitsFields()
+    output: Output = "out"
+
+
+JobFields = TrainFields | TuneFields | FederatedFields | EvalFields | InferenceFields
 
 
 def schema_text() -> str:

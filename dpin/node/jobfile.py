@@ -19,9 +19,11 @@ from dpin.compute.limits import (
 from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
+from dpin.market.evaluating import EVALUATION
 from dpin.market.orders import TuneSpec
 from dpin.market.preparing import builtin_parameters
 from dpin.node.document import Document, Tree, apply_sets, read_document
+from dpin.node.evalfile import eval_fields, eval_wish
 from dpin.node.fields import parse_ppm, parse_rate, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
@@ -29,6 +31,7 @@ from dpin.node.jobfields import (
     OPTIMS,
     STEPS_PER_ROUND,
     EncodingFields,
+    EvalFields,
     FederatedFields,
     InferenceFields,
     JobFields,
@@ -129,6 +132,10 @@ def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> J
             wish = _read(document, "", lambda: wish_of(fields))
             train = _read(document, "args", lambda: train_fields(fields))
             return msgspec.structs.replace(_train(document, train), hub=wish)
+        case EvalFields():
+            wish = _read(document, "", lambda: eval_wish(fields))
+            job = _train(document, eval_fields(fields))
+            return msgspec.structs.replace(job, hub=wish, outer=EVALUATION)
         case InferenceFields():
             return _inference(document, fields)
 
@@ -138,6 +145,7 @@ def _kind(document: Document) -> type[JobFields]:
         "train": TrainFields,
         "finetune": TuneFields,
         "federated": FederatedFields,
+        "eval": EvalFields,
         "inference": InferenceFields,
     }
     said = document.values.get("type")

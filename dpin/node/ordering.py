@@ -8,7 +8,7 @@ import msgspec
 from dpin.base.crypto import digest
 from dpin.base.errors import Misuse
 from dpin.base.ids import ID_BYTES, NO_DIGEST, Digest
-from dpin.compute.task import WINDOWS_MIN, ModelSpec
+from dpin.compute.task import WINDOWS_MIN, ModelSpec, OuterSpec
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import InferenceJob, TrainJob
 
@@ -82,6 +82,8 @@ def type_of(order: TrainOrder | InferOrder) -> str:
     match order:
         case InferOrder():
             return "inference"
+        case TrainOrder(outer=OuterSpec(rule="evaluate")):
+            return "eval"
         case TrainOrder(private=None, model=ModelSpec()):
             return "train"
         case TrainOrder(private=None):

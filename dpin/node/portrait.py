@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MICROS_PER_MILLI, MILLION, Instant
+from dpin.compute.tallies import summary
 from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit
-from dpin.ledger.transactions import TRAIN
+from dpin.ledger.transactions import EVAL, INFER, TRAIN
 from dpin.ledger.views import job_cost, live_leases, open_seats
 from dpin.market.messages import Reason
 from dpin.market.offers import cost_max
@@ -93,7 +94,14 @@ class Portrait:
             output=order.output if isinstance(order, TrainOrder) else None,
             files=[name.removeprefix(f"{order.output}/") for name in own.output_files],
             verdicts=verdicts(job, self.state) if job else {},
+            evaluation=self._evaluation(),
         )
+
+    def _evaluation(self) -> dict[str, float | None] | None:
+        own = self.own
+        if own.evaluation is None or not isinstance(own.order, TrainOrder):
+            return None
+        return summary(own.evaluation.tally, own.order.text_bytes)
 
     def _phase_view(self, index: int) -> PhaseView:
         own = self.own
@@ -227,7 +235,7 @@ def _provides(state: State, node: NodeId) -> bool:
 
 def kind_of(kind: int) -> str:
     """A job's kind as the job file calls it."""
-    return "train" if kind == TRAIN else "inference"
+    return {TRAIN: "train", INFER: "inference", EVAL: "eval"}.get(kind, "?")
 
 
 def nats(micronats: int | None) -> float | None:

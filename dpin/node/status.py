@@ -189,7 +189,7 @@ class JobView(View):
     id: str  # local and immediate: j-xxxxxxxx
     ledger_id: str | None
     name: str
-    kind: str  # "train" | "finetune" | "federated" | "inference"
+    kind: str  # "train" | "finetune" | "federated" | "eval" | "inference"
     role: str  # "mine" | "served"
     state: (
         str  # "preparing" | "matching" | "running" | "verifying" | "done" | "failed" | "cancelled"
@@ -217,6 +217,7 @@ class JobDetail(View):
     output: str | None  # folder
     files: list[str]
     verdicts: dict[str, int]  # unit reason -> count
+    evaluation: dict[str, float | None] | None = None  # as in evaluation.json
 
 
 class Decline(View):

@@ -49,7 +49,7 @@ def wish_of(fields: TuneFields | FederatedFields) -> HubWish:
     """Raises Misuse for a task, a format or a method that is none."""
     if fields.task not in HEADS:
         raise Misuse(f"there is no task {fields.task!r}", suggestion(fields.task, HEADS))
-    data = _format(fields.data)
+    data = format_of(fields.data)
     builtin = isinstance(fields, FederatedFields) and (
         not isinstance(fields.model, str) or fields.model in MODELS
     )
@@ -73,7 +73,8 @@ def wish_of(fields: TuneFields | FederatedFields) -> HubWish:
     )
 
 
-def _format(fields: FormatFields) -> DataFormat:
+def format_of(fields: FormatFields) -> DataFormat:
+    """Raises Misuse for a format that nobody reads."""
     if fields.format not in SUFFIXES:
         fix = suggestion(fields.format, SUFFIXES)
         raise Misuse(f"there is no data format {fields.format!r}", fix)

@@ -10,7 +10,10 @@ import trio
 
 from dpin.base.errors import Misuse
 from dpin.compute.hubspec import CAUSAL, HubSpec, canonical_config, check_hub
+from dpin.market.evaluating import evaluates
 from dpin.market.orders import TrainOrder
+from dpin.market.preparing import builtin_parameters
+from dpin.node.evalfile import built_in, check_built_in, with_classes
 from dpin.node.tunefile import HubWish
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
@@ -23,9 +26,18 @@ async def tuned(order: TrainOrder, wish: HubWish, base: str) -> TrainOrder:
     order = msgspec.structs.replace(order, inner=inner, data=wish.data, private=wish.private)
     if not wish.folder:
         return order
+    config = await _config(base)
+    if evaluates(order):
+        model = built_in(config)
+        if model is not None:
+            check_built_in(wish)
+            size = builtin_parameters(model)
+            return msgspec.structs.replace(order, model=model, base=base, parameters=size)
+        data = with_classes(wish.data, canonical_config(config), wish.head)
+        order = msgspec.structs.replace(order, data=data)
     spec = HubSpec(
         head=wish.head,
-        config=canonical_config(await _config(base)),
+        config=canonical_config(config),
         context=wish.context,
         masked=wish.head == CAUSAL and wish.data.kind == "chat",
         lora=wish.lora,

@@ -1,9 +1,11 @@
 """Whole nodes that train: a job from its order to its model, with what may go wrong on the way."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, MicroTokens, after, seconds
@@ -11,6 +13,7 @@ from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.accounts import UnitState
 from dpin.market.engagement import Fault
+from dpin.market.evaluating import EVALUATION
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import Stage as JobStage
 from dpin.market.provider import Choice
@@ -20,7 +23,7 @@ from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Owner, found_network
 from dpin.sim.peers import PeerNode, peer_blocks_in, peer_node
 from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
-from dpin.sim.timeline import dice
+from dpin.sim.timeline import Check, dice
 from dpin.sim.world import Habits, World
 
 JOB: Final = "j-simulated"
@@ -32,7 +35,12 @@ class Works:
     """A requester and three providers, all of them validators, and one job of so many seats."""
 
     def __init__(
-        self, name: str, seed: int, seats: int, faults: Mapping[int, Fault], privacy: str = "none"
+        self,
+        name: str,
+        seed: int,
+        order: TrainOrder,
+        faults: Mapping[int, Fault],
+        watch: Sequence[Check] = (),
     ) -> None:
         self.founding = found_network(name, seed, MEMBERS)
         self.nodes = [key.node_id for key in self.founding.keys]
@@ -40,7 +48,7 @@ class Works:
         honest = frozenset(self.nodes)  # A provider's fault is its worker's: its ledger is honest.
         read = partial(peer_blocks_in, self.founding)
         self.world = World(
-            seed, Habits(skew_max=seconds(0.2)), [*safety(honest, read), Voice(honest)]
+            seed, Habits(skew_max=seconds(0.2)), [*safety(honest, read), Voice(honest), *watch]
         )
         self.depot = Depot(self._reach, dice(seed, "depot"))
         self._name, self._seed = name, seed
@@ -51,7 +59,7 @@ class Works:
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot)
             self.world.add(key.node_id, boot)
         self.suspects: set[NodeId] = {self.nodes[index] for index in faults}
-        self.world.inject(self.nodes[0], Start(JOB, _order(seats, privacy)), since(8))
+        self.world.inject(self.nodes[0], Start(JOB, order), since(8))
 
     def _reach(self, source: NodeId, target: NodeId) -> bool:
         alive = self.world.stations[source].body is not None
@@ -102,7 +110,8 @@ class Works:
         return [f"{short(node)} was slashed for nothing" for node in innocent]
 
 
-def _order(seats: int, privacy: str) -> TrainOrder:
+def training(seats: int, privacy: str = "none") -> TrainOrder:
+    """A job of four rounds."""
     return TrainOrder(
         name="simulated",
         corpus="corpus",
@@ -138,7 +147,7 @@ def _choice(index: int, fault: Fault) -> Choice:
 
 def jobs(seed: int) -> Report:
     """A job is trained while one of its providers crashes and comes back."""
-    works = Works("jobs", seed, 2, {})
+    works = Works("jobs", seed, training(2), {})
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(100) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
@@ -147,7 +156,7 @@ def jobs(seed: int) -> Report:
 
 def private(seed: int) -> Report:
     """Three providers train under masks while one of them crashes and comes back."""
-    works = Works("private", seed, 3, {}, "secagg")
+    works = Works("private", seed, training(3, "secagg"), {})
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(160) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
@@ -156,18 +165,31 @@ def private(seed: int) -> Report:
 
 def sealed(seed: int) -> Report:
     """The data are sealed; a provider crashes, and who takes its seat and who checks reads too."""
-    works = Works("sealed", seed, 2, {}, "sealed")
+    works = Works("sealed", seed, training(2, "sealed"), {})
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(100) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
     return works.finish(since(30))
 
 
+def evaluation(seed: int) -> Report:
+    """A model is evaluated in parts; a liar is convicted, and its part done by another."""
+    order = msgspec.structs.replace(training(3), outer=EVALUATION)
+    works = Works("evaluation", seed, order, {1: Fault.SKIP_WORK})
+    report = works.finish(since(30))
+    own = works.node(0).peer.requester.jobs[JOB]
+    if not report.problems and (own.evaluation is None or own.evaluation.parts != order.seats):
+        report.problems.append("the result is not of all parts")
+    if not report.problems and works.nodes[1] not in works.slashed():
+        report.problems.append("the liar was not slashed")
+    return report
+
+
 def cheat(seed: int) -> Report:
     """One provider skips its work or sends wrong weights, and is convicted; the job goes on."""
     chance = dice(seed, "cheat")
     [fault] = chance.chosen([Fault.SKIP_WORK, Fault.WRONG_WEIGHTS], 1)
-    works = Works("cheat", seed, 3, {1: fault})
+    works = Works("cheat", seed, training(3), {1: fault})
     report = works.finish(since(30))
     if not report.problems and works.nodes[1] not in works.slashed():
         report.problems.append("the cheat was not slashed")

@@ -20,6 +20,7 @@ from dpin.compute.generation import Generate
 from dpin.compute.sealing import sealed_file
 from dpin.compute.secagg import orders
 from dpin.compute.secagg.orders import MaskedGroup
+from dpin.compute.tallies import Tally, Total, Totalled
 from dpin.compute.task import Command, Report, TrainManifest
 from dpin.sim.masks import masked_file, read_masked, unmasked
 
@@ -32,6 +33,7 @@ TRAIN: Final[Micros] = seconds(2)
 QUICK: Final[Micros] = seconds(0.2)
 STEP_US: Final = 20_000
 FIRST_LOSS: Final = 5_500_000
+EXAMPLES: Final = 80  # of the longest part of an evaluation
 WRONG: Final = "wrong-weights"
 LAZY: Final = "skip-work"
 
@@ -64,7 +66,7 @@ def trained_leaf(manifest: TrainManifest, leaf: Leaf, fault: str) -> Leaf:
         parameters=parameters,
         optimizer=digest("dpin/sim-optimizer/v1", parameters),
         error_buffer=NO_DIGEST,
-        cursor=leaf.round * manifest.inner.steps + step,
+        cursor=leaf.cursor - leaf.step + step,
     )
 
 
@@ -112,7 +114,8 @@ class PretendWorker:
         | task.Evaluate
         | task.CheckWindow
         | task.CheckUpdate
-        | task.Export,
+        | task.Export
+        | Total,
         held: Held,
     ) -> tuple[Micros, Report]:
         match command:
@@ -126,9 +129,8 @@ class PretendWorker:
                 return QUICK, self._check_window(command, held)
             case task.CheckUpdate():
                 return QUICK, self._check_update(command, held)
-            case task.Export(folder=folder):
-                self._files[f"{folder}/model"] = global_file(held.state)
-                return QUICK, task.Exported(folder, (f"{folder}/model",))
+            case task.Export() | Total():
+                return QUICK, self._result(command, held)
 
     def _write(self, name: str, data: bytes, key: bytes = b"") -> str:
         path = f"{self._name}/{name}"
@@ -151,6 +153,7 @@ class PretendWorker:
             parameters=1_000,
             fingerprint=FINGERPRINT,
             step_us=STEP_US if command.timed_batch else 0,
+            examples=EXAMPLES if command.whole else 0,
         )
 
     def _open(self, command: task.OpenJob) -> task.Opened:
@@ -162,7 +165,8 @@ class PretendWorker:
 
     def _train(self, command: task.TrainUnit, held: Held) -> task.Trained:
         before = NO_DIGEST if command.fresh_optimizer else held.optimizers[command.lease]
-        cursor = command.round * held.manifest.inner.steps
+        counts = held.manifest.outer.rule == task.EVALUATE
+        cursor = (command.seat if counts else command.round) * held.manifest.inner.steps
         leaf = Leaf(
             held.job, command.lease, command.round, 0, 0, held.state, before, NO_DIGEST, cursor
         )
@@ -185,6 +189,8 @@ class PretendWorker:
         )
 
     def _merge(self, command: task.MergeRound, held: Held) -> task.Merged:
+        if held.manifest.outer.rule == task.EVALUATE:
+            return self._next(held.state, command.round, held)
         parts = [[self._files[it.update], it.steps] for it in command.contributions]
         state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
         return self._next(state, command.round, held)
@@ -211,6 +217,15 @@ class PretendWorker:
         if None in sums:
             return task.Failed("MergeMasked", "masks are left on a sum")
         return self._next(digest("dpin/sim-merge/v1", encode([held.state, sums])), round_, held)
+
+    def _result(self, command: task.Export | Total, held: Held) -> Report:
+        """A model; or a sum in which each part counts one."""
+        if isinstance(command, task.Export):
+            self._files[f"{command.folder}/model"] = global_file(held.state)
+            return task.Exported(command.folder, (f"{command.folder}/model",))
+        parts, path = len(command.parts), f"{command.folder}/evaluation.json"
+        self._files[path] = encode(list(command.parts))
+        return Totalled(command.folder, (path,), parts, Tally(parts, parts, parts, FIRST_LOSS))
 
     def _next(self, state: Digest, round_: Round, held: Held) -> task.Merged:
         held.state, held.round = state, Round(round_ + 1)

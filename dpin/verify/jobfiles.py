@@ -7,6 +7,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, BlobId, NodeId, Round
 from dpin.compute.hubspec import HubSpec, PrivatePlace
 from dpin.compute.task import (
+    EVALUATE,
     InferManifest,
     Manifest,
     OpenJob,
@@ -14,7 +15,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
-from dpin.ledger.transactions import INFER, TRAIN, Propose
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
 from dpin.verify.jobkeys import JobKeys
 
@@ -121,6 +122,7 @@ def _agrees(manifest: Manifest, propose: Propose) -> bool:
         case TrainManifest():
             told = (propose.kind, propose.seats, propose.rounds, propose.steps, propose.windows)
             said = (manifest.seats, manifest.rounds, manifest.inner.steps, manifest.windows)
-            return told == (TRAIN, *said)
+            kind = EVAL if manifest.outer.rule == EVALUATE else TRAIN
+            return told == (kind, *said)
         case InferManifest():
             return (propose.kind, propose.steps) == (INFER, manifest.tokens)

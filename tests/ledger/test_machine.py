@@ -23,6 +23,8 @@ from dpin.ledger.reasons import Reason
 from dpin.ledger.roots import root_of
 from dpin.ledger.standing import Validator
 from dpin.ledger.transactions import (
+    EVAL,
+    TRAIN,
     Award,
     Bid,
     Cancel,
@@ -69,7 +71,7 @@ amounts = st.sampled_from([-1, 0, 1, 7, PRICE, 3 * PRICE + 1, STAKE, 10 * STAKE,
 prices = st.dictionaries(who, st.integers(0, 5), max_size=5)
 terms = st.builds(
     Propose,
-    kind=st.just(JOB.kind),
+    kind=st.sampled_from([TRAIN, TRAIN, EVAL]),
     manifest=st.just(JOB.manifest),
     state_hash=st.just(JOB.state_hash),
     fingerprint=st.just(JOB.fingerprint),

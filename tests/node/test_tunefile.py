@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from dpin.base.errors import Misuse
+from dpin.base.ids import NO_DIGEST
 from dpin.compute.hubspec import DataFormat, HubSpec, LoraSpec
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import ModelSpec, Prepared
+from dpin.market.evaluating import evaluates, measured
 from dpin.market.orders import TrainOrder
 from dpin.node.jobfile import TrainJob, read_job
 from dpin.node.ordering import type_of
@@ -124,3 +126,41 @@ async def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     (folder / "base" / "model.safetensors").rename(folder / "base" / "pytorch_model.bin")
     with pytest.raises(Misuse, match="has no safetensors"):
         await order_of(tuned(TUNE), str(folder), "")
+
+
+EVAL = "type: eval\nmodel: base\ndata: {path: chat.jsonl}\n"
+
+
+async def test_an_evaluation_is_an_order_whose_steps_count(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    text = EVAL + "args: {per_device_eval_batch_size: 3, attempts: 2}\nmax_length: 32\n"
+    order = await order_of(tuned(text), str(folder), "")
+    assert isinstance(order, TrainOrder)
+    assert (type_of(order), evaluates(order)) == ("eval", True)
+    assert (order.inner.batch, order.rounds, order.holdout_ppm > 0) == (3, 2, True)
+    assert isinstance(order.model, HubSpec)
+    assert (order.model.context, order.model.lora) == (32, None)
+    prepared = Prepared((), "", "", NO_DIGEST, 1_000, NO_DIGEST, examples=100, text_bytes=9)
+    found = measured(order, prepared)
+    assert (found.inner.steps, found.windows, found.quorum, found.text_bytes) == (34, 4, 3, 9)
+
+
+async def test_a_built_in_model_is_known_by_its_config_and_reads_text_alone(tmp_path: Path) -> None:
+    shape = {"layers": 1, "heads": 2, "width": 16, "context": 16}
+    folder = folder_of(tmp_path, {"architecture": "dpin-byte-gpt-1", "model": shape})
+    order = await order_of(tuned(EVAL), str(folder), "")
+    assert isinstance(order, TrainOrder)
+    assert order.model == ModelSpec(1, 2, 16, 16)
+    assert order.base.endswith("base")
+    with pytest.raises(Misuse, match="plain text alone"):
+        await order_of(tuned(EVAL.replace("jsonl}", "jsonl, format: chat}")), str(folder), "")
+
+
+async def test_the_classes_of_an_evaluation_are_the_models(tmp_path: Path) -> None:
+    table = EVAL.replace("jsonl}", "jsonl, format: table}") + "task: sequence-classification\n"
+    config = CONFIG | {"id2label": {"1": "yes", "0": "no"}}
+    order = await order_of(tuned(table), str(folder_of(tmp_path, config)), "")
+    assert isinstance(order, TrainOrder)
+    assert order.data.labels == ("no", "yes")
+    with pytest.raises(Misuse, match="there is no task"):
+        read_job(EVAL + "task: guess\n")

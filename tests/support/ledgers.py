@@ -244,11 +244,12 @@ def work(
     terms = ledger.state.jobs[lease.job].propose
     bounds = window_bounds(terms.steps, terms.windows)[: (windows or terms.windows) + 1]
     begun = optimizer_after(key[0], key[1] - 1) if key[1] > lease.first_round else NO_DIGEST
+    before = key[1] if terms.kind == TRAIN else lease.seat
     leaves = []
     for window, step in enumerate(bounds):
         parameters = start if window == 0 else digest("test/parameters", encode([*key, window]))
         state = (optimizer or begun) if window == 0 else optimizer_after(*key)
-        cursor = key[1] * terms.steps + step
+        cursor = before * terms.steps + step
         leaves.append(Leaf(lease.job, *key, window, step, parameters, state, NO_DIGEST, cursor))
     return Work(tuple(leaves))
 
