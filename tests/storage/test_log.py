@@ -1,10 +1,7 @@
 """The log on a real disk: replay, torn tails, rot, full disks, and one process a folder."""
 
 import os
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
 from typing import Final
@@ -15,6 +12,7 @@ import trio
 from dpin.base.errors import Unavailable
 from dpin.storage.frames import Record, encode_record, segment_name
 from dpin.storage.log import FolderLock, Log
+from tests.support.files import files_limited_to
 
 BODIES: Final = [b"first", b"", b"third" * 1000]
 
@@ -44,17 +42,6 @@ async def write(path: Path, bodies: list[bytes]) -> None:
     log.append(bodies)
     await log.sync()
     await log.close()
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """Stand in for a full disk: the kernel writes up to `size` and refuses the rest."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_new_log_is_empty(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from dpin.base.errors import Unavailable
 from dpin.storage.frames import HEAD_BYTES, segment_name
 from dpin.storage.log import UNFINISHED, Log
-from tests.storage.test_log import files_limited_to
+from tests.support.files import files_limited_to
 
 OLD: Final = [b"old one", b"old two" * 1000]
 CARRY: Final = [b"carried", bytes(3 << 20), b"carried to the end"]

@@ -1,0 +1,114 @@
+"""A whole node whose disk gives up ends at once; started again, it signs nothing twice."""
+
+import errno
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import trio
+
+from dpin.base.codec import decode
+from dpin.base.errors import Unavailable
+from dpin.compute.task import Report
+from dpin.ledger.annals import OWN
+from dpin.ledger.annals import Record as Logged
+from dpin.ledger.blocks import read_block
+from dpin.node import driver
+from dpin.node.control import Control
+from dpin.node.driver import NodeOptions, run_node
+from dpin.node.home import Home, home_in, prepare, write_network
+from dpin.node.invite import Invite
+from dpin.node.peer import Owner
+from dpin.node.settings import NetworkSection, Settings
+from dpin.storage.frames import scan
+from tests.support.cluster import network
+from tests.support.files import files_limited_to
+
+SEED = sha256(b"cluster 0").digest()
+QUIET = Settings(network=NetworkSection(mdns=False, relay=False, upnp=False))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A network of one, without a device."""
+
+    async def none(*_about: object) -> Report:
+        raise Unavailable("no device here")
+
+    monkeypatch.setattr(driver, "ask_once", none)
+    found = home_in(tmp_path, tmp_path / "config.toml")
+    prepare(found)
+    write_network(found, Invite(network(1)[0], ()))
+    return found
+
+
+async def run(home: Home, seconds: float) -> None:
+    """Run the node for so long, or until its disk gives up: Unavailable."""
+
+    async def ready(_control: Control) -> None:
+        pass
+
+    with trio.move_on_after(seconds):
+        try:
+            await run_node(NodeOptions(home, QUIET, SEED, "", "test"), ready)
+        except BaseExceptionGroup as several:
+            given_up = several.subgroup(Unavailable)
+            if given_up is None:
+                raise
+            raise Unavailable(str(given_up.exceptions[0])) from several
+
+
+def rounds(home: Home) -> list[int]:
+    """Of the own blocks in the log."""
+    found = []
+    for path in sorted(home.ledger_log.iterdir()):
+        for record in scan(path.read_bytes()).records:
+            if record.body[0] == Owner.LEDGER:
+                logged = decode(Logged, record.body[1:])
+                if logged.kind == OWN:
+                    found.append(int(read_block(logged.body).round))
+    return found
+
+
+def fail_after(count: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every sync but the first ones fails; returns what was synced, as it comes."""
+    seen: list[int] = []
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        seen.append(descriptor)
+        if len(seen) > count:
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return seen
+
+
+async def test_a_failing_sync_ends_a_node_that_signs_nothing_twice_later(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        seen = fail_after(3, patch)
+        with pytest.raises(Unavailable, match="Input/output error"):
+            await run(home, 20)
+    assert len(seen) == 4  # A sync that has failed is never tried again.
+    before = rounds(home)
+    assert before
+    await run(home, 1.5)
+    after = rounds(home)
+    assert len(after) > len(before)
+    assert after == sorted(set(after))
+
+
+async def test_a_full_disk_ends_a_node_that_signs_nothing_twice_later(home: Home) -> None:
+    await run(home, 1.5)
+    before = rounds(home)
+    size = sum(path.stat().st_size for path in home.ledger_log.iterdir())
+    with files_limited_to(size + 700), pytest.raises(Unavailable, match="cannot write the log"):
+        await run(home, 20)
+    await run(home, 1.5)
+    after = rounds(home)
+    assert len(after) > len(before)
+    assert after == sorted(set(after))
