@@ -24,6 +24,7 @@ from dpin.node.status import NodeView
 GRANT_RATE: Final = 400  # a second
 SETTLE_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 0.1
+SELDOM_SECONDS: Final = 1.0
 NANOS: Final = 1_000_000_000
 
 
@@ -85,6 +86,7 @@ class Lookout:
         self._stack = ExitStack()
         self._clients = [self._stack.enter_context(Client(node.home)) for node in nodes]
         self._stop = Event()
+        self.seconds = LOOK_SECONDS  # from one look to the next
         self._thread = Thread(target=self._look, daemon=True)
         self.views = [client.node() for client in self._clients]
 
@@ -100,7 +102,7 @@ class Lookout:
         self._stack.close()
 
     def _look(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(self.seconds):
             with suppress(ClientError):  # It answers late under load.
                 self.views = [client.node() for client in self._clients]
 
@@ -151,7 +153,10 @@ class Trial:
         goal = self._lookout.applied + len(phase.payments)
         before = cpu(self._nodes)
         if rate:
+            # How far they are is of no interest meanwhile, and an answer costs some milliseconds.
+            self._lookout.seconds = SELDOM_SECONDS
             await self._payer.steadily(phase.payments, rate)
+            self._lookout.seconds = LOOK_SECONDS
         else:
             await self._payer.eagerly(phase.payments, open_max, lambda: self._lookout.applied)
         await self._lookout.until("all is applied", lambda _: self._lookout.applied >= goal)

@@ -119,11 +119,11 @@ class Arrival:
     @property
     def _ahead(self) -> list[NodeId]:
         """Who may know of the next handover and was not asked for it; some may boast."""
-        far = self._core.epoch + FAR
+        least = max(self._reached + 1, self._core.epoch + FAR)
         return [
             peer
             for peer, epoch in self._epochs.items()
-            if epoch > self._reached and epoch >= far and peer not in self._asked
+            if epoch >= least and peer not in self._asked
         ]
 
     @property

@@ -204,7 +204,8 @@ def _check_payload(header: Header, consensus: Consensus) -> None:
 
 def _check_links(header: Header, committee: Committee) -> None:
     """At most one ancestor an author, none too old, and a quorum of the round before."""
-    if header.own_gap not in {0, 1} or not 1 <= len(header.ancestors) <= len(committee):
+    members = len(committee)
+    if header.own_gap not in {0, 1} or not 1 <= len(header.ancestors) <= members:
         raise PeerFault("block with too few or too many ancestors")
     others = list(header.ancestors)
     if header.own_gap == 0 and others.pop(0).author != header.author:
@@ -212,18 +213,15 @@ def _check_links(header: Header, committee: Committee) -> None:
     named = [reference.author for reference in others]
     if sorted({*named} - {header.author}) != named:
         raise PeerFault("block with two ancestors of one author, or out of order")
-    for reference in header.ancestors:
-        _check_link(reference, header.round, committee)
+    lowest = max(committee.base, header.round - ROUND_MARGIN_MAX)
+    for link in header.ancestors:
+        if not 0 <= link.author < members or len(link.digest) != ID_BYTES:
+            raise PeerFault("block with a malformed ancestor")
+        if not lowest <= link.round < header.round:
+            raise PeerFault("block with an ancestor that is too old or too new")
     direct = [link.author for link in header.ancestors if link.round == header.round - 1]
     if committee.weigh(direct) < committee.quorum:
         raise PeerFault("block without a quorum of the round before")
-
-
-def _check_link(link: Reference, round_: Round, committee: Committee) -> None:
-    if not 0 <= link.author < len(committee) or len(link.digest) != ID_BYTES:
-        raise PeerFault("block with a malformed ancestor")
-    if not max(committee.base, round_ - ROUND_MARGIN_MAX) <= link.round < round_:
-        raise PeerFault("block with an ancestor that is too old or too new")
 
 
 def check_signature(header: Header, name: Digest, signature: bytes, rules: Rules) -> None:
