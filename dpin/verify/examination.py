@@ -25,6 +25,7 @@ from dpin.verify.messages import AskOpening, NoOpening, Opening
 
 RETRY_SOON: Final = Micros(200_000)
 ACCUSE_TICKS: Final = 4  # before a deadline, what was not delivered counts as withheld
+PATIENCE_TICKS: Final = 5  # from the first question on, before that may be said of anybody
 
 Effect = Send | Blame | Wake | Wish | Fetch | Order
 
@@ -46,6 +47,7 @@ class Examination:
     _openings: dict[bool, Opening] = field(default_factory=dict)  # by `final`
     _paths: dict[BlobId, str] = field(default_factory=dict)
     _ordered: set[_Stage] = field(default_factory=set)  # given to the worker
+    _asked_at: dict[_Stage, int] = field(default_factory=dict)  # the tick of the first question
     _retry_at: Instant = Instant(0)
 
     # --- following the ledger ---
@@ -74,6 +76,7 @@ class Examination:
             model = files.paths[files.manifest.model]
             yield self.bench.order(Generate(files.manifest_data, model))
             return
+        self._asked_at.setdefault(_Stage.WINDOW, state.tick)
         yield from self._obtain(unit, now, final=False)
         opening = self._openings.get(False)
         if opening is not None and opening.state in self._paths:
@@ -88,6 +91,7 @@ class Examination:
         if self.found != leaf_digest(_leaf(unit.opened.checked.leaf)):
             self.update = NO_BLOB
         if self.update is None and self.bench.usable and _Stage.UPDATE not in self._ordered:
+            self._asked_at.setdefault(_Stage.UPDATE, state.tick)
             yield from self._obtain(unit, now, final=True)
             yield from self._encode_again(unit, state)
         if self.update is None and self._withheld(_Stage.UPDATE, unit, state):
@@ -99,11 +103,13 @@ class Examination:
     def _withheld(self, stage: _Stage, unit: Unit, state: State) -> bool:
         """Whether the provider has let its time pass.
 
-        A worker of ours that is slow (it has its order already) or dead is no fault of the
-        provider's.
+        A worker of ours that is slow (it has its order already), dead, or was ready so late that
+        the provider could hardly answer, is no fault of the provider's.
         """
         asked = self.bench.usable and stage not in self._ordered
-        return asked and state.tick >= unit.deadline - ACCUSE_TICKS
+        since = self._asked_at.get(stage, state.tick)
+        waited = state.tick - since >= PATIENCE_TICKS
+        return asked and waited and state.tick >= unit.deadline - ACCUSE_TICKS
 
     def _obtain(self, unit: Unit, now: Instant, *, final: bool) -> Iterator[Effect]:
         """Ask for the opening, then for the blobs it names that are not held already."""

@@ -296,6 +296,13 @@ def test_own_files_that_do_not_come_accuse_nobody(checked: Checked) -> None:
     assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
 
 
+def test_an_own_bench_that_is_ready_only_at_the_end_accuses_nobody(checked: Checked) -> None:
+    checked.step(Follow(checked.ledger.state))
+    checked.near_deadline()
+    assert only(Wish, checked.load()) == []
+    assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
+
+
 def test_an_own_worker_that_keeps_dying_accuses_nobody(checked: Checked) -> None:
     checked.ready()
     for _ in range(RESTARTS_MAX + 1):
