@@ -101,6 +101,32 @@ def test_a_job_is_trained_checked_paid_and_fetched(
     money_is_whole(network)
 
 
+def test_what_a_job_has_made_is_evaluated_in_parts_that_are_checked(
+    network: Town, trained: tuple[str, Path]
+) -> None:
+    ada, (_, folder) = network.ada, trained
+    path = folder / "eval.yaml"
+    path.write_text(
+        "type: eval\nmodel: out\ndata: {path: corpus.txt, bytes_max: 4KB}\n"
+        "resources: {nodes: 2, memory: 200MB}\nargs: {per_device_eval_batch_size: 16}\n"
+        "output: measured\n"
+    )
+    job = submit(ada, path)
+    detail = ended(ada, job)
+    assert detail.job.state == "done", detail.job.reason
+    units = [unit for lease in detail.leases for unit in lease.units]
+    assert [(unit.state, unit.reason) for unit in units] == [("paid", "verified")] * 2
+    result = json.loads((folder / "measured" / "evaluation.json").read_text())
+    assert result["counts"]["targets"] == 4_000 - 1
+    assert 0 < result["eval_loss"] < 6
+    assert result["bits_per_byte"] == pytest.approx(result["eval_loss"] / 0.693147, rel=1e-3)
+    assert detail.evaluation is not None
+    assert detail.evaluation["eval_loss"] == result["eval_loss"]
+    assert "evaluation.json" in shown(ada, "fetch", job)
+    assert "perplexity" in shown(ada, "logs", job)
+    money_is_whole(network)
+
+
 def test_a_masked_job_is_trained_though_nobody_sees_an_update_and_its_lineage_is_proven(
     network: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
