@@ -16,10 +16,15 @@ import { addressKey, addressesIn, blobCid, latest, protocolOf, validatorOf, writ
 
 // With the id of a network on the command line (hex), it takes part in that network's Kad-DHT.
 const chain = Buffer.from(process.argv[2] ?? '', 'hex')
+const slow = { minTimeout: 20_000 } // The machine may be busy.
 const dht = () => kadDHT({
   protocol: protocolOf(chain),
   clientMode: false,
   peerInfoMapper: (info) => info,
+  networkDialTimeout: slow,
+  pingNewContactTimeout: slow,
+  onPeerConnectTimeout: 30_000,
+  querySelfInterval: 2_000,
   validators: { dpin: validatorOf(chain) },
   selectors: { dpin: latest }
 })
@@ -32,15 +37,21 @@ const node = await createLibp2p({
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
   services: {
-    identify: identify(),
-    ping: ping(),
+    identify: identify({ timeout: 30_000 }),
+    ping: ping({ timeout: 30_000 }),
     pubsub: gossipsub({ globalSignaturePolicy: 'StrictSign', emitSelf: false }),
     ...(chain.length ? { dht: dht() } : {})
   }
 })
 
-// A node that takes no messages is let go: read what comes, say nothing.
+// A node that takes no messages is let go, and so is one that is silent: read what comes, say "alive".
 await node.handle('/dpin/control/1', (stream) => { stream.addEventListener('message', () => {}) })
+node.addEventListener('peer:identify', ({ detail }) => {
+  node.dialProtocol(detail.peerId, '/dpin/control/1').then((stream) => {
+    const turn = setInterval(() => stream.send(Buffer.alloc(4)), 10_000)
+    stream.addEventListener('close', () => clearInterval(turn))
+  }).catch(() => {})
+})
 
 const heard = []
 node.services.pubsub.addEventListener('message', ({ detail }) => {
@@ -82,9 +93,9 @@ const commands = {
     return { peer: String(peer) }
   },
   async identified () {
-    for (let turn = 0; turn < 100; turn++) {
+    for (let turn = 0; turn < 600; turn++) {
       const known = await node.peerStore.get(peer)
-      if (known.protocols.length > 0) {
+      if (known.metadata.has('AgentVersion')) {
         return { protocols: known.protocols, agent: Buffer.from(known.metadata.get('AgentVersion') ?? '').toString() }
       }
       await sleep(50)
