@@ -2,7 +2,7 @@
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ID_BYTES, NO_DIGEST, NodeId, Round
+from dpin.base.ids import ID_BYTES, NO_BLOB, NO_DIGEST, NodeId, Round
 from dpin.base.leaf import Leaf, leaf_digest, opened, window_bounds
 from dpin.base.units import MILLION
 from dpin.ledger import seats, settlement
@@ -153,7 +153,7 @@ def _judge(book: Book, unit: Unit) -> None:
         case [True]:
             settlement.pay(book, unit, "verified")
         case [False] if len(reveals) > 1:
-            settlement.slash(book, unit, "bad-work", accusers)
+            settlement.slash(book, unit, _guilt(unit, verdicts[0]), accusers)
         case [False]:
             settlement.void(book, unit, "disputed-by-one")
         case _:
@@ -177,6 +177,14 @@ def _started_elsewhere(book: Book, unit: Unit) -> bool:
     job = book.state.jobs[book.state.leases[unit.lease].job]
     agreed = next(record.state_hash for record in job.rounds if record.round == unit.round)
     return agreed is not None and decode(Leaf, unit.commit.first.leaf).parameters != agreed
+
+
+def _guilt(unit: Unit, verdict: tuple[bytes, bytes]) -> str:
+    """What verifiers who agree hold against a provider: other results, or nothing to look at."""
+    found, update = verdict
+    claimed, _ = _claimed(unit)
+    withheld = found == NO_DIGEST or (found == claimed and update == NO_BLOB)
+    return "withheld-state" if withheld else "bad-work"
 
 
 def _claimed(unit: Unit) -> tuple[bytes, bytes]:

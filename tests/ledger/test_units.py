@@ -141,6 +141,20 @@ def test_the_same_leaf_with_another_update_convicts_too(ledger: Ledger) -> None:
     assert gains(ledger, before)["ann"] == -PRICE
 
 
+def test_two_who_were_shown_nothing_convict_for_that(ledger: Ledger) -> None:
+    unit, gained = verdict(ledger, [NO_DIGEST, NO_DIGEST])
+    assert (unit.state, unit.reason, unit.lost) == (UnitState.SLASHED, "withheld-state", PRICE)
+    assert gained["bob"] == gained["cat"] == PRICE * 4 // 10
+
+
+def test_two_who_could_not_encode_the_update_convict_for_that(ledger: Ledger) -> None:
+    unit, _ = opened(ledger, [HONEST, HONEST])
+    truth = found_in(work(ledger, (unit.lease, unit.round)), unit)
+    for seat in list(unit.seats):
+        assert ledger.do(ledger.name(seat.verifier), reveal_of(unit, truth, NO_BLOB)) == "ok"
+    assert (unit.state, unit.reason) == (UnitState.SLASHED, "withheld-state")
+
+
 def test_the_agreement_of_one_pays(ledger: Ledger) -> None:
     unit, gained = verdict(ledger, [HONEST])
     assert (unit.state, unit.reason) == (UnitState.PAID, "verified")

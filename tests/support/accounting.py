@@ -82,7 +82,7 @@ def _verifier(unit: Unit, seat: Seat, share: int, params: Params) -> int:
 
 def _counts(unit: Unit, seat: Seat) -> bool:
     """Whether this seat shares in a conviction."""
-    judged = unit.reason in {"bad-work", "wrong-start"}
+    judged = unit.reason in {"bad-work", "withheld-state", "wrong-start"}
     return (seat.reveal if judged else seat.sealed) is not None
 
 
