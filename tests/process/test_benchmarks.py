@@ -26,6 +26,7 @@ def printed_by(module: str, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_ledger_finds_all_applied_and_one_root_everywhere() -> None:
     table = printed_by("benchmarks.ledger", "--only", "whole", "alone", "simulated")
     assert "on all four" in table
