@@ -29,6 +29,10 @@ CORPUS: Final = "The quick brown fox jumps over the lazy dog, and back again.\n"
 ROUNDS: Final = 2
 
 
+# All providers there are: the one with a fault has a seat however late it bids.
+ALL_THREE: Final = "{nodes: 3, memory: 200MB}"
+
+
 def job_file(folder: Path, rounds: int = ROUNDS, **fields: str) -> Path:
     """A small training job, changed by these fields of the first level."""
     (folder / "corpus.txt").write_text(CORPUS)
@@ -290,7 +294,9 @@ def units_of(detail: JobDetail, node: DemoNode) -> list[UnitView]:
 def test_whoever_vanishes_earns_nothing_and_stops_no_round(
     network: Town, faulty: DemoNode, tmp_path: Path
 ) -> None:
-    detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
+    detail = ended(
+        network.ada, submit(network.ada, job_file(tmp_path, rounds=3, resources=ALL_THREE))
+    )
     assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
     vanished = units_of(detail, faulty)
     assert vanished, [(lease.name, lease.reason) for lease in detail.leases]
@@ -305,7 +311,9 @@ def test_whoever_sends_wrong_weights_is_slashed(
 ) -> None:
     before = faulty.look()
     assert before is not None
-    detail = ended(network.ada, submit(network.ada, job_file(tmp_path, rounds=3)))
+    detail = ended(
+        network.ada, submit(network.ada, job_file(tmp_path, rounds=3, resources=ALL_THREE))
+    )
     assert (detail.job.state, len(detail.rounds)) == ("done", 3), detail.job.reason
     units = units_of(detail, faulty)
     slashed = [unit for unit in units if unit.state == "slashed"]
