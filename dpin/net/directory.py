@@ -18,7 +18,6 @@ from dpin.base.ids import ID_BYTES, ChainId, NodeId
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.net.address import node_in
-from dpin.net.budget import DIRECTORY_DIALS, Budget
 from dpin.net.keeper import Keeper
 from dpin.net.records import RECORD_BYTES_MAX, Key, Record, place
 from dpin.net.shelf import PER_KEY_MAX
@@ -131,7 +130,6 @@ class Directory:
         self._places = self.keeper.places
         self._queries: dict[int, _Query] = {}
         self._ids = count()
-        self._dials = Budget(DIRECTORY_DIALS)
 
     def step(self, event: Event, now: Instant) -> Sequence[Effect]:
         """See dpin.base.machine.Machine."""
@@ -281,7 +279,7 @@ class Directory:
                 raise PeerFault("told of peers at what are no addresses")
             if node == self._me or node in self._places or node in query.asked:
                 continue
-            if len(query.asked) < REPLICAS + DIALS_MAX and self._dials.charge(self._me, 1, now):
+            if len(query.asked) < REPLICAS + DIALS_MAX and self.keeper.may_dial(now):
                 query.asked.add(node)
                 query.approached.add(node)
                 yield Approach(address)

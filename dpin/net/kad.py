@@ -70,9 +70,9 @@ def ask_addresses(node: NodeId) -> bytes:
     return write_message(KadMessage(Kind.GET_VALUE, address_name(node)))
 
 
-def told_record(keeper: Keeper, node: NodeId, told: bytes, now: Instant) -> Record | None:
+def told_record(keeper: Keeper, node: NodeId, told: KadMessage, now: Instant) -> Record | None:
     """The record that an answer has, where there is one that counts; raises PeerFault."""
-    value = read_message(told).record
+    value = told.record
     if value is None:
         return None
     record = keeper.read(value.value)
@@ -82,13 +82,8 @@ def told_record(keeper: Keeper, node: NodeId, told: bytes, now: Instant) -> Reco
 
 
 def ask_providers(blob: BlobId) -> bytes:
-    """The question who has a blob, for `told_providers`."""
+    """The question who has a blob; who is named is hearsay, each to be asked itself."""
     return write_message(KadMessage(Kind.GET_PROVIDERS, blob_name(blob)))
-
-
-def told_providers(told: bytes) -> tuple[Contact, ...]:
-    """Who is said to have it: hearsay, each to be asked itself. Raises PeerFault."""
-    return read_message(told).providers
 
 
 def _put_value(keeper: Keeper, peer: NodeId, asked: KadMessage, now: Instant) -> KadMessage | None:

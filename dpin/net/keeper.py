@@ -9,7 +9,7 @@ from heapq import nsmallest
 
 from dpin.base.ids import ChainId, NodeId
 from dpin.base.units import Instant
-from dpin.net.budget import DIRECTORY_PUTS, DIRECTORY_SEEKS, Budget
+from dpin.net.budget import DIRECTORY_DIALS, DIRECTORY_PUTS, DIRECTORY_SEEKS, Budget
 from dpin.net.records import Key, Record, node_key, place, read_record
 from dpin.net.shelf import Shelf
 
@@ -29,6 +29,7 @@ class Keeper:
         self._addresses_of = addresses_of
         self.puts = Budget(DIRECTORY_PUTS)  # records that a peer brings
         self.seeks = Budget(DIRECTORY_SEEKS)  # questions of a peer
+        self._dials = Budget(DIRECTORY_DIALS)
 
     def heard(self, peer: NodeId) -> None:
         """A peer speaks dpin's own messages."""
@@ -46,6 +47,10 @@ class Keeper:
         self.places.pop(peer, None)
         self._speaking.discard(peer)
         self._mute.discard(peer)
+
+    def may_dial(self, now: Instant) -> bool:
+        """Whether to dial one more of those that others name."""
+        return self._dials.charge(self.me, 1, now)
 
     def read(self, raw: bytes) -> Record:
         """Check a record; raises PeerFault for what its signer cannot have said."""

@@ -1,8 +1,9 @@
 """A node among others: network events go to who reads them, and somebody is always dialled."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 import structlog
@@ -104,6 +105,7 @@ class Neighbourhood:
         self._nursery = nursery
         self.discovery = _discovery(me, ties)
         self._prefix = prefix(me.chain, Service.PEERS)
+        self._reach = partial(_reach, ties, self.find)
         bearings = Bearings(
             host=ties.host,
             key=me.key,
@@ -111,6 +113,7 @@ class Neighbourhood:
             now=ties.now,
             known=self.discovery.peers.addresses,
             dial=self._dial,
+            reach=self._reach,
             blame=self.blame,
         )
         self.whereabouts = Whereabouts(bearings, nursery)
@@ -245,17 +248,8 @@ class Neighbourhood:
         self.find(Tick())
 
     async def _dial(self, address: str, *others: str) -> None:
-        began = trio.current_time()
-        outcome, reason = Outcome.CONNECTED, ""
-        try:
-            await self._host.dial(address, *others)
-        except Unreached as error:
-            outcome, reason = error.outcome, str(error)
-        took = Micros(round((trio.current_time() - began) * MICROS_PER_SECOND))
-        self._ties.seen.tally.dialled(address, Dialled(self._now(), outcome, reason, took))
-        if reason:
-            log.debug("dial-failed", address=address, reason=reason)
-            self.find(DialFailed(address, reason))
+        """Dial, and look for a peer that does not answer where it did."""
+        if not await self._reach((address, *others)):
             addresses = await self.whereabouts.seek(node_in(address))
             if addresses:
                 log.info("found-again", address=address, addresses=addresses)
@@ -303,6 +297,25 @@ class _Memory:
             found = self._discovery
             memory = written(found.peers, found.bans, found.anchors())
             await trio.to_thread.run_sync(write_peers, self._home, memory)
+
+
+async def _reach(
+    ties: Ties, find: Callable[[DiscoveryEvent], None], addresses: Sequence[str]
+) -> bool:
+    """Dial a peer, and tell discovery where that comes to nothing."""
+    address, *others = addresses
+    began = trio.current_time()
+    outcome, reason = Outcome.CONNECTED, ""
+    try:
+        await ties.host.dial(address, *others)
+    except Unreached as error:
+        outcome, reason = error.outcome, str(error)
+    took = Micros(round((trio.current_time() - began) * MICROS_PER_SECOND))
+    ties.seen.tally.dialled(address, Dialled(ties.now(), outcome, reason, took))
+    if reason:
+        log.debug("dial-failed", address=address, reason=reason)
+        find(DialFailed(address, reason))
+    return not reason
 
 
 def _at_hand(host: Network) -> Event | None:

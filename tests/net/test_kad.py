@@ -25,7 +25,6 @@ from dpin.net.kad import (
     ask_addresses,
     ask_providers,
     kad_protocol,
-    told_providers,
     told_record,
 )
 from dpin.net.kadwire import (
@@ -128,7 +127,7 @@ def test_a_record_announced_in_the_directory_is_found_by_kad() -> None:
     node.step(Announce(own(KEYS[0])), NOW)
     told = answer(node.keeper, STOCK, ask_addresses(ME), NOW)
     assert told is not None
-    record = told_record(directory().keeper, ME, told, NOW)
+    record = told_record(directory().keeper, ME, read_message(told), NOW)
     assert record is not None
     assert record.addresses == (address(ME),)
     read = Message.FromString(told)
@@ -351,10 +350,10 @@ def test_a_told_record_that_is_another_ones_is_a_fault_and_hearsay_is_bounded() 
     value = Value(address_name(OTHER), own(KEYS[1]).raw)
     told = write_message(KadMessage(Kind.GET_VALUE, address_name(OTHER), value))
     with pytest.raises(PeerFault, match="another key"):
-        told_record(keeper, OTHER, told, NOW)
+        told_record(keeper, OTHER, read_message(told), NOW)
     many = tuple(Contact(key.node_id, (address(key.node_id),)) for key in KEYS)
     hearsay = write_message(KadMessage(Kind.GET_PROVIDERS, blob_name(BLOB), providers=many))
-    assert len(told_providers(hearsay)) == CONTACTS_MAX
+    assert len(read_message(hearsay).providers) == CONTACTS_MAX
 
 
 @given(st.binary(max_size=300))

@@ -1,21 +1,26 @@
 """Where nodes answer and who has a blob, among nodes of a fake network."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 from trio.testing import MockClock
+from typing_extensions import override
 
+from dpin.base.chance import Chance
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import BlobId, ChainId, NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.base.units import MICROS_PER_SECOND, Instant
 from dpin.net.address import peer_text
-from dpin.net.fake import FakeHost, FakeWorld, open_world
+from dpin.net.budget import DIRECTORY_DIALS
+from dpin.net.fake import FakeHost, FakeWorld, _Observer, open_world
 from dpin.net.kad import kad_protocol
 from dpin.net.kadwire import Contact, KadMessage, Kind, Value, read_message, write_message
-from dpin.net.records import address_name, blob_name, write_addresses
-from dpin.node.kaddoor import Bearings
+from dpin.net.lookup import DIALS_MAX
+from dpin.net.network import Unreached
+from dpin.net.records import address_name, blob_key, blob_name, distance, write_addresses
+from dpin.node.kaddoor import GUESTS_MAX, Bearings
 from dpin.node.whereabouts import FIRST_SECONDS, Whereabouts
 
 CHAIN = ChainId(bytes(32))
@@ -32,24 +37,39 @@ def now() -> Instant:
 class Node:
     """One host, its whereabouts, and what it was blamed for."""
 
-    def __init__(self, world: FakeWorld, key: SigningKey, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, world: FakeWorld, key: SigningKey, nursery: trio.Nursery, *, tells: bool = True
+    ) -> None:
         self.host: FakeHost = world.join(key.node_id)
         self.blamed: list[str] = []
+        self.reached: list[str] = []  # dialled by lookups
         bearings = Bearings(
             host=self.host,
             key=key,
             chain=CHAIN,
             now=now,
-            known=lambda _: (),
+            known=lambda node: tuple(world.nodes[node].addresses) if node in world.nodes else (),
             dial=self._dial,
+            reach=self._reach,
             blame=lambda _, reason: self.blamed.append(reason),
         )
         self.whereabouts = Whereabouts(bearings, nursery)
-        self.whereabouts.start()
+        if tells:
+            self.whereabouts.start()
+        else:
+            self.whereabouts._kad.serve()
         nursery.start_soon(self._listen)
 
     async def _dial(self, address: str) -> None:
         await self.host.dial(address)
+
+    async def _reach(self, addresses: Sequence[str]) -> bool:
+        self.reached.append(addresses[0])
+        try:
+            await self.host.dial(*addresses)
+        except Unreached:
+            return False
+        return True
 
     async def _listen(self) -> None:
         while True:
@@ -167,3 +187,100 @@ async def test_a_stock_node_that_lies_is_blamed_and_not_believed(
         assert await nodes[5].whereabouts.addresses(ABSENT.node_id) == ()
         assert nodes[5].blamed == ["told of another key than was asked for"]
         nodes[5].blamed.clear()
+
+
+async def test_a_node_that_signed_nothing_is_found_where_others_say(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with street() as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        where = f"/ip4/11.0.0.1/tcp/1/p2p/{peer_text(ABSENT.node_id)}"
+        named = (Contact(ABSENT.node_id, (where,)),)
+        stock.answer_with(write_message(KadMessage(Kind.GET_VALUE, b"x", closer=named)))
+        await nodes[5].host.dial(stock.host.addresses[0])
+        assert await nodes[5].whereabouts.addresses(ABSENT.node_id) == (where,)
+
+
+class Afar(_Observer):
+    """All peers are seen at a public address."""
+
+    @override
+    def seen_at(self, peer: NodeId) -> str:
+        del peer
+        return "11.0.0.9"
+
+
+async def test_nobody_far_away_names_private_places(autojump_clock: MockClock) -> None:  # noqa: ARG001
+    async with street() as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        places = ("127.0.0.1", "10.0.0.1", "11.0.0.1")
+        where = [f"/ip4/{ip}/tcp/1/p2p/{peer_text(ABSENT.node_id)}" for ip in places]
+        named = (Contact(ABSENT.node_id, tuple(where)),)
+        stock.answer_with(write_message(KadMessage(Kind.GET_VALUE, b"x", closer=named)))
+        await nodes[5].host.dial(stock.host.addresses[0])
+        await trio.sleep(1)
+        await nodes[5].whereabouts._kad.providers(BLOB)
+        assert nodes[5].reached == where[:1]
+        nodes[5].host.observer = Afar(nodes[5].host)
+        await nodes[5].whereabouts._kad.providers(BLOB)
+        assert nodes[5].reached == [where[0], where[2]]
+
+
+@asynccontextmanager
+async def country(many: int) -> AsyncIterator[list[Node]]:
+    """Nodes that are each connected to about eight others, drawn at random."""
+    keys = [SigningKey(number.to_bytes(32)) for number in range(1, many + 1)]
+    chance = Chance(b"country")
+    async with open_world() as world, trio.open_nursery() as nursery:
+        nodes = [Node(world, key, nursery, tells=False) for key in keys]
+        for node in nodes:
+            for other in chance.chosen(nodes, 4):
+                if other is not node:
+                    await node.host.dial(other.host.addresses[0])
+        await trio.sleep(1)
+        yield nodes
+        nursery.cancel_scope.cancel()
+
+
+async def test_among_hundreds_of_nodes_a_provider_is_found_far_from_who_asks(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(200) as nodes:
+        stock = Stock(nodes[0].host._world, STRANGER)
+        near = sorted(nodes, key=lambda node: distance(blob_key(BLOB), node.host.node_id))[:5]
+        for node in near:
+            await stock.host.dial(node.host.addresses[0])
+            await stock.provide(node)
+            stock.host.disconnect(node.host.node_id)
+        holders = {node.host.node_id for node in near}
+        askers = [node for node in nodes if not holders & set(node.host.peers())][::40]
+        assert len(askers) > 2
+        for asker in askers:
+            assert await asker.whereabouts.sources(BLOB) == (STRANGER.node_id,)
+            assert len(asker.reached) <= DIALS_MAX
+        assert any(asker.reached for asker in askers)
+        assert not any(node.blamed for node in nodes)
+
+
+async def test_connections_that_lookups_opened_do_not_grow_in_number(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(150) as nodes:
+        asker = nodes[0]
+        before = len(asker.host.peers())
+        for number in range(8):
+            await asker.whereabouts._kad.providers(BlobId(bytes([number]) * 32))
+            await trio.sleep(60)
+        assert len(asker.reached) > GUESTS_MAX
+        assert len(asker.host.peers()) <= before + GUESTS_MAX
+
+
+async def test_dials_to_those_whom_others_name_have_a_budget(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(150) as nodes:
+        began = trio.current_time()
+        for number in range(8):
+            await nodes[0].whereabouts._kad.providers(BlobId(bytes([number]) * 32))
+        seconds = trio.current_time() - began
+        assert len(nodes[0].reached) <= DIRECTORY_DIALS.burst + seconds * DIRECTORY_DIALS.per_second

@@ -1,8 +1,9 @@
 """Kad-DHT on real streams: what a hostile libp2p node sends costs it its stream, nobody else."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from libp2p.abc import INetStream
@@ -14,11 +15,12 @@ from dpin.base.units import Instant
 from dpin.net.budget import ANSWERS_PER_PEER_MAX
 from dpin.net.contained import Contained
 from dpin.net.framing import VarintDecoder, varint_frame
-from dpin.net.host import HostOptions, open_host
+from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.kad import ask_providers, kad_protocol
-from dpin.net.kadwire import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Kind, read_message
+from dpin.net.kadwire import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Contact, Kind, read_message
 from dpin.net.keeper import Keeper
-from dpin.net.network import Misbehaved
+from dpin.net.network import Misbehaved, Unreached
+from dpin.net.records import heard_provider, place
 from dpin.node.kaddoor import Bearings, KadDoor
 from tests.support.hosts import next_of, seed
 from tests.support.strangers import Attack, attacked, opened, still_serves
@@ -37,28 +39,38 @@ class Siege:
     blamed: list[str]
 
 
+def bearings_of(host: Host, key: SigningKey, blame: Callable[[NodeId, str], None]) -> Bearings:
+    async def reach(addresses: Sequence[str]) -> bool:
+        with suppress(Unreached):
+            await host.dial(*addresses)
+            return True
+        return False
+
+    async def dial(_address: str) -> None:
+        raise AssertionError("nobody is dialled like that")
+
+    return Bearings(
+        host=host,
+        key=key,
+        chain=CHAIN,
+        now=lambda: NOW,
+        known=lambda _: (),
+        dial=dial,
+        reach=reach,
+        blame=blame,
+    )
+
+
 @asynccontextmanager
 async def besieged() -> AsyncIterator[Siege]:
     blamed: list[str] = []
-
-    async def dial(_address: str) -> None:
-        raise AssertionError("nobody is dialled")
 
     def blame(_peer: NodeId, reason: str) -> None:
         blamed.append(reason)
 
     async with attacked(PROTOCOL) as attack:
-        key = SigningKey(seed(1))
-        bearings = Bearings(
-            host=attack[0],
-            key=key,
-            chain=CHAIN,
-            now=lambda: NOW,
-            known=lambda _: (),
-            dial=dial,
-            blame=blame,
-        )
-        KadDoor(bearings, Keeper(key.node_id, CHAIN, lambda _: ())).serve()
+        bearings = bearings_of(attack[0], SigningKey(seed(1)), blame)
+        KadDoor(bearings, Keeper(bearings.key.node_id, CHAIN, lambda _: ())).serve()
         yield Siege(attack, blamed)
 
 
@@ -117,3 +129,28 @@ async def test_the_kad_dht_of_another_network_is_not_spoken() -> None:
     async with besieged() as siege:
         with pytest.raises(StreamFailure):
             await opened(siege.attack, kad_protocol(ChainId(bytes(32))))
+
+
+async def test_a_lookup_goes_on_to_those_whom_it_is_told_of() -> None:
+    """Five hosts in a row: each knows the next one only, and the last one knows of a provider."""
+    keys = [SigningKey(seed(number)) for number in range(1, 6)]
+    blamed: list[str] = []
+    async with AsyncExitStack() as stack:
+        hosts = [
+            await stack.enter_async_context(open_host(HostOptions(seed(number), kad=PROTOCOL)))
+            for number in range(1, 6)
+        ]
+        where = {host.node_id: tuple(host.addresses) for host in hosts}
+        keepers = [Keeper(host.node_id, CHAIN, lambda node: where[node]) for host in hosts]
+        doors = []
+        for key, host, keeper in zip(keys, hosts, keepers, strict=True):
+            bearings = bearings_of(host, key, lambda _, reason: blamed.append(reason))
+            doors.append(KadDoor(bearings, keeper))
+            doors[-1].serve()
+        for keeper, after_it in pairwise(keepers):
+            keeper.places[after_it.me] = place(after_it.me)
+        keepers[-1].shelf.put(heard_provider(keys[1].node_id, BLOB, (), NOW), NOW)
+        await hosts[0].dial(hosts[1].addresses[0])
+        [found] = await doors[0].providers(BLOB)
+    assert found == Contact(keys[1].node_id, where[keys[1].node_id])
+    assert blamed == []
