@@ -1,9 +1,10 @@
 """What a worker's pure parts need from outside: files, a clock, and somebody to tell."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from dpin.compute.foreign import Cells, NoCells
 from dpin.compute.task import Report
 
 
@@ -39,3 +40,4 @@ class Door:
     clock_ms: Callable[[], int]
     report: Callable[[Report], None]
     pulse: Callable[[], None]  # called once a step; raises where nobody waits for the work
+    cells: Cells = field(default_factory=NoCells)  # where code of others is run

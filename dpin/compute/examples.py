@@ -15,7 +15,7 @@ from torch import Tensor
 from dpin.base.errors import Misuse, PeerFault
 from dpin.compute.hubspec import CAUSAL, PICTURE, HubSpec
 from dpin.compute.noise import words
-from dpin.compute.task import Architecture, ModelSpec
+from dpin.compute.task import Architecture
 from dpin.compute.tensors import tensor_bytes, tensor_from
 
 MAGIC: Final = b"dpds"
@@ -84,7 +84,7 @@ class Rows:
 
 def examples_of(model: Architecture, shards: Sequence[bytes]) -> Stream | Rows:
     """The examples of some shards, in order; raises PeerFault for a malformed one, and Misuse."""
-    if isinstance(model, ModelSpec):
+    if not isinstance(model, HubSpec):
         data = bytearray(b"".join(shards))
         if not data:
             raise Misuse("there is no text")

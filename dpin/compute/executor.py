@@ -22,6 +22,7 @@ from dpin.compute.door import Door
 from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.frames import Unframer, framed
 from dpin.compute.probe import settle
+from dpin.compute.sandbox import Sandbox
 from dpin.compute.session import Session
 from dpin.compute.task import Command, Report
 from dpin.compute.torchrun import TorchRun, say
@@ -133,13 +134,16 @@ def main() -> None:
     settle()
     pipes = Pipes()
     around = Surroundings(TorchRun(engine), _clock_ms, say)
-    session = Session(Door(Disk(), _clock_ms, pipes.report, pipes.pulse), engine, around)
+    sandbox = Sandbox(pipes.pulse)
+    door = Door(Disk(), _clock_ms, pipes.report, pipes.pulse, sandbox)
+    session = Session(door, engine, around)
     try:
         for command in pipes.commands():
             session.run(command)
     except ParentGone:
         sys.exit(0)
     finally:
+        sandbox.close()
         session.close()
 
 

@@ -10,6 +10,7 @@ from dpin.compute import hub, models
 from dpin.compute.checkpoint import encode_model, float_root
 from dpin.compute.door import Files
 from dpin.compute.hubspec import HubSpec
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.state import GlobalState
 from dpin.compute.task import VOCABULARY, Architecture, ModelSpec
 from dpin.compute.tensors import as_float
@@ -51,6 +52,26 @@ HUB_README: Final = """\
 `{files}` are in the formats of transformers and peft; load this folder with `{loader}`.
 `provenance.json` is the record of the job that made it.
 """
+CODE_FILE: Final = "module.py"
+OWN_README: Final = """\
+# A module of your own, trained on a dpin network
+
+| file | what it holds |
+|---|---|
+| `model.safetensors` | the weights, float32 |
+| `{code}` | the code, as it was run |
+| `provenance.json` | the job that made it |
+| `lineage.json` | the same, round by round, signed: `dpin lineage .` draws and verifies it |
+
+```python
+from safetensors.torch import load_file
+
+from module import {entry}
+
+model = {entry}().eval()
+model.load_state_dict(load_file("model.safetensors"), strict=False)  # constants are the code's
+```
+"""
 # Of a model's directory, what is neither weights nor made anew.
 COPIED: Final = (
     "tokenizer.json",
@@ -71,6 +92,8 @@ def model_directory(state: GlobalState, provenance: str, base: str = "") -> dict
         json.loads(provenance)
     except ValueError:
         raise Misuse("the provenance record is not JSON") from None
+    if isinstance(state.spec, ModuleSpec):
+        return _own_directory(state, state.spec, provenance)
     if not isinstance(state.spec, ModelSpec):
         return _hub_directory(state, state.spec, provenance, base)
     parameters = as_float(state.parameters)
@@ -103,6 +126,14 @@ def _hub_directory(
         **files,
         "provenance.json": provenance.encode(),
         "README.md": HUB_README.format(files="`, `".join(sorted(files)), loader=loader).encode(),
+    }
+
+
+def _own_directory(state: GlobalState, spec: ModuleSpec, provenance: str) -> dict[str, bytes]:
+    return {
+        MODEL_FILE: encode_model(spec, as_float(state.parameters)),
+        "provenance.json": provenance.encode(),
+        "README.md": OWN_README.format(entry=spec.entry, code=CODE_FILE).encode(),
     }
 
 

@@ -25,10 +25,12 @@ from dpin.compute.checkpoint import (
 from dpin.compute.course import course_of
 from dpin.compute.door import Door
 from dpin.compute.examples import Examples, encode_shard, examples_of
-from dpin.compute.export import LINEAGE_FILE, copied_files, model_directory
+from dpin.compute.export import CODE_FILE, LINEAGE_FILE, copied_files, model_directory
+from dpin.compute.hubspec import HubSpec
 from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train
 from dpin.compute.maskwork import MaskWork
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.outer import error_root
 from dpin.compute.rechecks import Rechecks
 from dpin.compute.rules import rule_of
@@ -43,7 +45,6 @@ from dpin.compute.task import (
     Exported,
     Merged,
     MergeRound,
-    ModelSpec,
     Opened,
     OpenJob,
     Trained,
@@ -91,6 +92,7 @@ class HeldJob:
             )
         self.opened = Opened(self._state.round, state_hash(self._state))
         frozen = door.files.read(command.weights) if command.weights else b""
+        self._frozen = frozen
         self._trainer = Trainer(model, course_of(self._manifest), device, frozen, tools)
         self._moments: dict[Digest, Moments] = {}
         self._errors = LeftOver(self._manifest.model)
@@ -211,6 +213,8 @@ class HeldJob:
     def export(self, command: Export) -> Exported:
         """The held state as a model directory."""
         files = model_directory(self._state, command.provenance, command.base)
+        if isinstance(self._state.spec, ModuleSpec):
+            files[CODE_FILE] = self._frozen
         files |= copied_files(self._door.files, self._state.spec, command.base)
         if command.lineage:
             files[LINEAGE_FILE] = command.lineage.encode()
@@ -256,7 +260,7 @@ def _private_examples(command: OpenJob, manifest: TrainManifest, door: Door) -> 
     if manifest.private is None or place is None:
         return None
     files, where = door.files, (place.path, place.suffixes, place.bytes_max)
-    if isinstance(manifest.model, ModelSpec):
+    if not isinstance(manifest.model, HubSpec):
         return examples_of(manifest.model, [files.corpus(*where)])
     words = (files.read(command.tokenizer) if command.tokenizer else b"", "")
     rows, _ = hub.read_rows(manifest.model, manifest.private.format, files, where, words)

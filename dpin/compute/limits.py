@@ -6,6 +6,7 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import ID_BYTES
 from dpin.base.units import MILLION
 from dpin.compute.hubspec import check_hub, check_private
+from dpin.compute.modulespec import ModuleSpec, check_module
 from dpin.compute.safety import RobustSpec
 from dpin.compute.task import (
     ADAMW,
@@ -48,6 +49,9 @@ TEMPERATURE_PPM_MAX: Final = 100 * MILLION
 
 def check_model(spec: Architecture) -> None:
     """Raise Misuse where no such model can be."""
+    if isinstance(spec, ModuleSpec):
+        check_module(spec)
+        return
     if not isinstance(spec, ModelSpec):
         check_hub(spec)
         return
@@ -137,6 +141,8 @@ def check_reader(manifest: TrainManifest) -> None:
 def check_train(manifest: TrainManifest) -> None:
     """Raise Misuse for a job that cannot be trained."""
     check_model(manifest.model)
+    if isinstance(manifest.model, ModuleSpec):
+        _check_own_code(manifest)
     check_inner(manifest.inner)
     check_outer(manifest.outer)
     check_encoding(manifest.encoding)
@@ -154,6 +160,16 @@ def check_train(manifest: TrainManifest) -> None:
             raise Misuse("a job on private data has no shards")
     elif not 1 <= manifest.seats <= len(manifest.shards):
         raise Misuse(f"{len(manifest.shards)} shards for {manifest.seats} seats")
+
+
+def _check_own_code(manifest: TrainManifest) -> None:
+    """Raise Misuse where a job with a module of its requester's own asks for too much."""
+    if manifest.outer.rule == EVALUATE or manifest.private is not None:
+        raise Misuse(
+            "a module of one's own is trained, on text: not evaluated, not on private data"
+        )
+    if isinstance(manifest.model, ModuleSpec) and not manifest.model.layout:
+        raise Misuse("a module whose tensors nobody has named")
 
 
 def _check_rule(manifest: TrainManifest) -> None:

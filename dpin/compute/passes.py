@@ -13,8 +13,9 @@ from torch.nn import functional
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION, ceil_div
 from dpin.compute.examples import IGNORED, decode_shard
+from dpin.compute.hubspec import HubSpec
 from dpin.compute.tallies import LOSS_MAX, Tally
-from dpin.compute.task import Architecture, ModelSpec
+from dpin.compute.task import Architecture
 
 Scores = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, W) -> (N, C) logits and (N,) due
 
@@ -57,7 +58,7 @@ class Listed:
 
 def pass_over(model: Architecture, shard: bytes) -> Windows | Listed:
     """The examples of one part; raises PeerFault for a malformed shard, and Misuse."""
-    if isinstance(model, ModelSpec):
+    if not isinstance(model, HubSpec):
         tokens = torch.frombuffer(bytearray(shard), dtype=torch.uint8) if shard else torch.zeros(0)
         return Windows(tokens, model.context)
     rows = decode_shard(shard)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import torch
 from msgspec.structs import replace
@@ -15,9 +16,11 @@ from dpin.compute import hub
 from dpin.compute.checkpoint import decode_model, encode_global
 from dpin.compute.corpus import SHARDS_MAX, cut
 from dpin.compute.door import Door
-from dpin.compute.examples import encode_shard
+from dpin.compute.examples import encode_shard, examples_of
 from dpin.compute.export import MODEL_FILE
+from dpin.compute.foreign import count_of, trial
 from dpin.compute.hubspec import CAUSAL, SEQUENCE, HubSpec, canonical_config
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.passes import cut_tokens, pass_over
 from dpin.compute.sealing import sealing
@@ -25,6 +28,8 @@ from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import Architecture, ModelSpec, Prepare, Prepared
 from dpin.compute.tensors import as_units
 from dpin.compute.weights import parameter_count
+
+SEED_BYTES: Final = 7  # torch takes 63 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +49,11 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
         pieces, held_out = _cut(corpus, command, command.model.context)
         state = _built_in(command.model, command, door)
         start = _Start(state, b"", parameter_count(command.model))
+    elif isinstance(command.model, ModuleSpec):
+        files = door.files
+        corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
+        pieces, held_out = _cut(corpus, command, command.model.context)
+        start = _own_code(command.model, command, door, held_out)
     else:
         pieces, held_out, spec = _hub_shards(command, command.model, door)
         start = _hub_start(command, spec)
@@ -94,7 +104,9 @@ def _measured(
 ) -> tuple[int, int]:
     """Examples in the longest part; bytes of the text, where the model has to tell all of it."""
     longest = max(pass_over(model, piece).count for piece in pieces)
-    running = isinstance(model, ModelSpec) or (model.head == CAUSAL and command.data.kind == "text")
+    running = not isinstance(model, HubSpec) or (
+        model.head == CAUSAL and command.data.kind == "text"
+    )
     if not running:
         return longest, 0
     return longest, len(door.files.corpus(command.corpus, command.suffixes, command.bytes_max))
@@ -106,6 +118,16 @@ def _built_in(model: ModelSpec, command: Prepare, door: Door) -> GlobalState:
         return initial_state(model, command.seed)
     held = decode_model(door.files.read(f"{command.base}/{MODEL_FILE}"), model)
     return GlobalState(model, Round(0), as_units(held))
+
+
+def _own_code(spec: ModuleSpec, command: Prepare, door: Door, text: bytes) -> _Start:
+    """What the requester's own code makes, run here as it will be everywhere; raises PeerFault."""
+    code = door.files.read(command.base)
+    cell = door.cells.open(code, spec.entry, int.from_bytes(command.seed[:SEED_BYTES]))
+    named = replace(spec, layout=cell.layout)
+    flat = trial(cell, examples_of(named, [text]).spread(command.batch))
+    state = GlobalState(named, Round(0), as_units(flat))
+    return _Start(state, code, count_of(cell.layout))
 
 
 def _hub_start(command: Prepare, spec: HubSpec) -> _Start:

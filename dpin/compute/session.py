@@ -18,6 +18,7 @@ from dpin.compute.heldjob import HeldJob
 from dpin.compute.infer import generate, output_digest
 from dpin.compute.limits import check_infer
 from dpin.compute.models import GPT
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.pacing import step_us
 from dpin.compute.preparation import prepare
 from dpin.compute.probe import probe
@@ -148,7 +149,7 @@ class Session:
 
     def _device(self) -> Probed:
         if self._probed is None:
-            self._probed = probe(self._engine)
+            self._probed = replace(probe(self._engine), sandbox=self._door.cells.missing())
         return self._probed
 
     def _prepare(self, command: Prepare) -> Prepared:
@@ -167,12 +168,17 @@ class Session:
         if decode(TrainManifest, command.manifest).outer.rule == EVALUATE:
             self._held = HeldEvaluation(command, self._door, device, self._engine)
         else:
-            tools = Tools(self._engine, self._group())
+            tools = Tools(self._engine, self._group(command), self._door.cells)
             self._held = HeldJob(command, self._door, device, tools)
         return self._held.opened
 
-    def _group(self) -> Crew | None:
-        """The provider's other processes, where it has any; they are started when first needed."""
+    def _group(self, command: OpenJob) -> Crew | None:
+        """The provider's other processes, where it has any; they are started when first needed.
+
+        A module of somebody's own has one process, which is locked up.
+        """
+        if isinstance(decode(TrainManifest, command.manifest).model, ModuleSpec):
+            return None
         if self._crew is None and self._surroundings is not None and self._engine.world > 1:
             self._crew = Crew(self._engine, self._device().fingerprint, self._surroundings)
         return self._crew

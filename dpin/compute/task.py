@@ -14,6 +14,7 @@ from dpin.base.leaf import Leaf
 from dpin.compute.alone import Measure, Measured
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.secagg.orders import MaskCommand, MaskReport
 from dpin.compute.tallies import Total, Totalled
@@ -41,7 +42,7 @@ class ModelSpec(Wire, frozen=True, tag=1):
     context: int
 
 
-Architecture = ModelSpec | HubSpec
+Architecture = ModelSpec | HubSpec | ModuleSpec
 
 
 class InnerSpec(Wire, frozen=True):
@@ -132,7 +133,8 @@ class Prepare(Wire, frozen=True, tag=2):
 
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
     cut at `bytes_max`); the last `holdout_ppm` of it is held out. For a HubSpec `base` is the
-    model's directory, `data` says how the corpus is read, and `corpus` may be any file of it. With
+    model's directory, `data` says how the corpus is read, and `corpus` may be any file of it. For a
+    ModuleSpec `base` is the file of its code. With
     `whole` all of it is cut into one part a seat, none held out, and the model is that of `base`.
     """
 
@@ -156,7 +158,7 @@ class OpenJob(Wire, frozen=True, tag=3):
     """Load a training job: files of its shards (in manifest order) and the checkpoint of `round`.
 
     `folder` is where this worker may write. A worker holds one open job. `weights` and `tokenizer`
-    are the files of a HubSpec's blobs, where it names any.
+    are the files of a HubSpec's blobs, where it names any; `weights` is a ModuleSpec's code.
     """
 
     job: JobId
@@ -268,6 +270,7 @@ class Probed(Wire, frozen=True, tag=1):
     fingerprint_text: str
     reason: str
     code: Digest = NO_DIGEST  # of the sources that compute
+    sandbox: str = ""  # why code of others cannot be locked up here; empty: it can
 
 
 class Prepared(Wire, frozen=True, tag=2):
@@ -281,7 +284,7 @@ class Prepared(Wire, frozen=True, tag=2):
     fingerprint: Digest
     step_us: int = 0  # time of an inner step here; 0: not measured
     model: Architecture | None = None  # as the data have made it; None: as it was asked for
-    weights: str = ""  # of a HubSpec, what is not trained
+    weights: str = ""  # of a HubSpec, what is not trained; of a ModuleSpec, its code
     examples: int = 0  # of the longest part, where all was cut into parts
     text_bytes: int = 0  # likewise of the whole text, where all of it is foretold
 

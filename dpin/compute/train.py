@@ -17,7 +17,8 @@ from dpin.compute.course import Course
 from dpin.compute.crew import Crew, SetUp, whole_gradient
 from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.examples import Examples, examples_of
-from dpin.compute.networks import network
+from dpin.compute.foreign import Cells
+from dpin.compute.networks import NO_CELLS, network
 from dpin.compute.task import Architecture, TrainManifest
 from dpin.compute.tensors import as_float
 from dpin.compute.vectors import Vectors
@@ -46,6 +47,7 @@ class Tools(NamedTuple):
 
     engine: Engine = ONE_PROCESS
     crew: Crew | None = None
+    cells: Cells = NO_CELLS
 
 
 PLAIN: Final = Tools()
@@ -68,7 +70,7 @@ class Trainer:
         self._device = torch.device(device)
         self._described = SetUp(spec, course.inner, course.total_steps, len(frozen)), frozen
         self._crew = tools.crew
-        self._network = network(spec, frozen, tools.engine, self._device)
+        self._network = network(spec, frozen, tools.engine, self._device, tools.cells)
         self.vectors = Vectors(shapes(spec), self._device, course)
         self.vectors.attach(dict(self._network.module.named_parameters()))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from dpin.compute import hub
 from dpin.compute.limits import check_model
 from dpin.compute.models import GPT
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import noise
 from dpin.compute.task import Architecture, ModelSpec
 from dpin.compute.tensors import ONE
@@ -47,6 +48,8 @@ def loaded(spec: ModelSpec, parameters: Tensor) -> GPT:
 @lru_cache(maxsize=16)
 def shapes(spec: Architecture) -> Shapes:
     """Name and shape of every tensor that is trained, in name order; not to be changed."""
+    if isinstance(spec, ModuleSpec):
+        return {part.name: part.shape for part in spec.layout}
     if not isinstance(spec, ModelSpec):
         return hub.layout(spec)
     return {name: tuple(weight.shape) for name, weight in sorted(build(spec).named_parameters())}

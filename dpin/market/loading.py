@@ -9,10 +9,8 @@ from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.compute.hubspec import PrivatePlace
-from dpin.compute.task import (
-    InferManifest,
-    TrainManifest,
-)
+from dpin.compute.modulespec import ModuleSpec
+from dpin.compute.task import InferManifest, TrainManifest
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import INFER
@@ -36,6 +34,7 @@ class Loading:
     provider: NodeId
     worker: WorkerId
     datasets: tuple[OwnDataset, ...] = ()  # of this node
+    custom_code: bool = False  # whether it runs modules of requesters
     keys: JobKeys | None = None  # of sealed jobs
     files: JobFiles = field(init=False)
     merging: Merging = field(init=False)
@@ -54,6 +53,9 @@ class Loading:
         if not self.hired:
             self.hired = True
             yield Hire(self.worker)
+        if self._forbidden:
+            self.files.fault = "its operator runs no code of others"
+            return
         start = self.start
         if start is None:
             yield from self._fetch(state, now)
@@ -76,6 +78,12 @@ class Loading:
         round_, blob = self._checkpoint
         path = self.merging.paths.get(blob)
         return None if path is None else (round_, path)
+
+    @property
+    def _forbidden(self) -> bool:
+        manifest = self.files.manifest
+        own_code = isinstance(manifest, TrainManifest) and isinstance(manifest.model, ModuleSpec)
+        return own_code and not self.custom_code
 
     @property
     def _private(self) -> PrivatePlace | None:

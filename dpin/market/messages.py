@@ -21,6 +21,7 @@ class Reason(StrEnum):
     PRICE = "price-below-floor"
     STAKE = "stake-too-small"
     DATASET = "no-such-dataset"
+    CODE = "no-code-of-others"
     FAULTY = "gave-up-on-this-job"
 
 

@@ -52,6 +52,7 @@ class Choice:
     leases_max: int
     fault: Fault
     datasets: tuple[OwnDataset, ...] = ()
+    custom_code: bool = False  # whether modules of requesters may run, sandboxed
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Provider:
         self._until: dict[Digest, Instant] = {}
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
-        self._viewing = Viewing(choice.datasets)
+        self._viewing = Viewing(choice.datasets, custom_code=choice.custom_code)
         self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
@@ -126,6 +127,7 @@ class Provider:
                 self._state = state
             case Probe(probed):
                 self._probed = probed
+                self._viewing.sandbox = _no_sandbox(probed)
             case Drain():
                 self.draining = True
             case ToProvider(peer, message):
@@ -172,6 +174,7 @@ class Provider:
         fault, tick_ms = self._choice.fault, self._params.tick_ms
         engagement = Engagement(job, lease, fault, tick_ms, key=self._key, keys=self.keys)
         engagement.loading.datasets = self._choice.datasets
+        engagement.loading.custom_code = self._choice.custom_code
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
@@ -268,6 +271,12 @@ class Provider:
             self.offers.declined[no.code] = self.offers.declined.get(no.code, 0) + 1
         if no.code != Reason.OWN_JOB:
             yield Send(job.requester, encode(Decline(job.id, no.code, no.detail)))
+
+
+def _no_sandbox(probed: Probed) -> str:
+    """Why this node cannot run a requester's module; empty where it can."""
+    on_cpu = probed.devices[0].kind == "cpu"
+    return probed.sandbox if on_cpu else "such modules run on CPUs alone"
 
 
 def _job_of(message: ProviderMessage) -> JobId:

@@ -1,4 +1,4 @@
-"""Manifests read before a bid: of jobs on private data, whose dataset only the manifest names."""
+"""Manifests read before a bid: of jobs that nobody checks, whose wishes only the manifest names."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -8,6 +8,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import BlobId, JobId
 from dpin.base.machine import Wake
 from dpin.base.units import Instant, after, seconds
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import Manifest, TrainManifest
 from dpin.ledger.accounts import Job
 from dpin.market.messages import Reason
@@ -22,10 +23,12 @@ JOBS_MAX: Final = 256  # looked at in one time; the oldest go first
 class Viewing:
     """What the manifests of jobs say that this node may bid on."""
 
-    def __init__(self, datasets: tuple[OwnDataset, ...]) -> None:
+    def __init__(self, datasets: tuple[OwnDataset, ...], *, custom_code: bool = False) -> None:
         self._datasets = datasets
+        self._custom_code = custom_code  # whether its operator lets others' code run
+        self.sandbox = ""  # why that is impossible all the same
         self._wanted: dict[BlobId, JobId] = {}
-        self._found: dict[JobId, str] = {}  # why not; empty: it may bid
+        self._found: dict[JobId, Refusal | None] = {}  # None: it may bid
 
     def seen(self, job: Job) -> bool:
         """Whether the manifest has come."""
@@ -45,22 +48,31 @@ class Viewing:
         if job is not None:
             self._found[job] = self._answer(event.data)
 
-    def _answer(self, data: bytes) -> str:
+    def _answer(self, data: bytes) -> Refusal | None:
         try:
             manifest: Manifest = decode(Manifest, data, SMALL_BYTES_MAX)
         except PeerFault as error:
-            return f"its manifest cannot be read: {error}"
-        if not isinstance(manifest, TrainManifest) or manifest.private is None:
-            return ""
+            return Refusal(Reason.DATASET, f"its manifest cannot be read: {error}")
+        if not isinstance(manifest, TrainManifest):
+            return None
+        if isinstance(manifest.model, ModuleSpec):
+            return self._about_code()
+        if manifest.private is None:
+            return None
         if place_for(self._datasets, manifest.private) is None:
             wanted = manifest.private
-            return f"has no dataset {wanted.name!r} as {wanted.format.kind} with the columns asked"
-        return ""
+            said = f"has no dataset {wanted.name!r} as {wanted.format.kind} with the columns asked"
+            return Refusal(Reason.DATASET, said)
+        return None
+
+    def _about_code(self) -> Refusal | None:
+        if not self._custom_code:
+            return Refusal(Reason.CODE, "runs no code of others")
+        return Refusal(Reason.CODE, f"cannot: {self.sandbox}") if self.sandbox else None
 
     def refusal(self, job: Job) -> Refusal | None:
         """Why this node cannot train on the job."""
-        why = self._found.get(job.id, "")
-        return Refusal(Reason.DATASET, why) if why else None
+        return self._found.get(job.id)
 
     def forget(self, job: JobId) -> None:
         """The job has ended."""

@@ -7,7 +7,7 @@ from dpin.market.engagement import Fault
 from dpin.market.privacy import parse_datasets
 from dpin.market.provider import Choice
 from dpin.node.names import name_of
-from dpin.node.settings import Settings
+from dpin.node.settings import SANDBOXED, Settings
 
 
 def choice_of(settings: Settings, fault: str, key: SigningKey, *, development: bool) -> Choice:
@@ -24,5 +24,6 @@ def choice_of(settings: Settings, fault: str, key: SigningKey, *, development: b
         stake=parse_tokens(settings.jobs.stake),
         leases_max=settings.share.max_jobs,
         fault=Fault(fault),
+        custom_code=settings.jobs.custom_code == SANDBOXED,
         datasets=parse_datasets(settings.jobs.datasets),
     )

@@ -47,12 +47,15 @@ class DataFields(Fields, frozen=True, kw_only=True):
 
 
 class ModelFields(Fields, frozen=True, kw_only=True):
-    """A byte-level transformer of this shape."""
+    """A byte-level transformer of this shape, or a module of your own."""
 
-    layers: Annotated[int, Meta(ge=1, le=48)]
-    heads: Annotated[int, Meta(ge=1, le=64)]
-    width: Annotated[int, Meta(ge=8, le=8192, description="a multiple of heads")]
-    context: Annotated[int, Meta(ge=8, le=8192, description="in bytes")]
+    layers: Annotated[int, Meta(ge=1, le=48)] = 0
+    heads: Annotated[int, Meta(ge=1, le=64)] = 0
+    width: Annotated[int, Meta(ge=8, le=8192, description="a multiple of heads")] = 0
+    context: Annotated[int, Meta(ge=8, le=8192, description="in bytes")] = 0
+    module: Annotated[
+        str, Meta(max_length=4096, description="FILE.py:FUNCTION that returns an nn.Module")
+    ] = ""
 
 
 class ArgsFields(Fields, frozen=True, kw_only=True):

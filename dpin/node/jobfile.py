@@ -43,6 +43,7 @@ from dpin.node.jobfields import (
     TrainFields,
     TuneFields,
 )
+from dpin.node.modulefile import ModuleWish, module_wish
 from dpin.node.sweep import without_sweep
 from dpin.node.tunefile import HubWish, train_fields, wish_of
 
@@ -90,6 +91,7 @@ class TrainJob(msgspec.Struct, frozen=True):
     limits: Limits
     output: str
     seed: int
+    module: ModuleWish | None = None  # code of the requester's own instead of `model`
     hub: HubWish | None = None  # not the built-in model, or not the requester's data
     robust: RobustSpec = RobustSpec()
     privacy: PrivacySpec = PrivacySpec()
@@ -230,6 +232,7 @@ def _train(document: Document, fields: TrainFields) -> TrainJob:
         name=fields.name,
         data=data,
         model=_model(document, fields),
+        module=_read(document, "model", lambda: module_wish(fields)),
         inner=_inner(document, fields),
         outer=_outer(document, fields),
         encoding=_encoding(document, fields),
@@ -251,6 +254,8 @@ def _model(document: Document, fields: TrainFields) -> ModelSpec:
         if model not in MODELS:
             _refuse(document, "model", f"there is no model {model!r}", suggestion(model, MODELS))
         return MODELS[model]
+    if not model.layers * model.heads * model.width:
+        return MODELS["tiny"]  # It has no part in the job: the wish names the code.
     if model.width % model.heads:
         fix = f"width: {model.width // model.heads * model.heads or model.heads}"
         _refuse(document, "model.width", f"not a multiple of {model.heads} heads", fix)

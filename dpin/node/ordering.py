@@ -8,6 +8,7 @@ import msgspec
 from dpin.base.crypto import digest
 from dpin.base.errors import Misuse
 from dpin.base.ids import ID_BYTES, NO_DIGEST, Digest
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import WINDOWS_MIN, ModelSpec, OuterSpec
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import InferenceJob, TrainJob
@@ -84,7 +85,7 @@ def type_of(order: TrainOrder | InferOrder) -> str:
             return "inference"
         case TrainOrder(outer=OuterSpec(rule="evaluate")):
             return "eval"
-        case TrainOrder(private=None, model=ModelSpec()):
+        case TrainOrder(private=None, model=ModelSpec() | ModuleSpec()):
             return "train"
         case TrainOrder(private=None):
             return "finetune"

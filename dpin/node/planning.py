@@ -28,7 +28,7 @@ from dpin.node.ordering import (
 )
 from dpin.node.peer import Peer
 from dpin.node.status import PeerView, PlanView
-from dpin.node.tuning import tuned
+from dpin.node.tuning import own_code, tuned
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
 INFER_MEMORY_BYTES: Final = 256 << 20
@@ -45,6 +45,10 @@ async def _train(job: TrainJob, folder: str) -> TrainOrder:
     places = Places(_under(folder, job.data.path), _under(folder, job.output))
     if not await trio.Path(places.source).exists():
         raise Misuse(f"data.path: there is no {places.source}", fix="name a text file or a folder")
+    if job.module is not None:
+        return await own_code(
+            train_order(job, places, 0), job.module, _under(folder, job.module.path)
+        )
     if job.hub is None:
         unit_ms = expected_unit_ms(builtin_parameters(job.model), _draft(job))
         return train_order(job, places, unit_ms)

@@ -35,6 +35,7 @@ FIXES = {
     Reason.FINGERPRINT: "providers and requester need the same torch build and device kind",
     Reason.FAULTY: "another provider takes its place",
     Reason.DATASET: "its owner declares it: jobs.datasets in the config",
+    Reason.CODE: "its operator allows it: jobs.custom_code in the config",
     Reason.DRAINING: "wait for another provider",
 }
 

@@ -21,6 +21,8 @@ from dpin.node.fields import parse_size, suggestion
 ENV_PREFIX: Final = "DPIN_"
 CONFIG_CHARS_MAX: Final = 1 << 16
 DEFAULT: Final = "default"
+OFF: Final = "off"
+SANDBOXED: Final = "sandboxed"
 _LISTEN: Final = re.compile(
     r"/ip4/[0-9.]{7,15}/tcp/[0-9]{1,5}|/ip6/[0-9a-f:.]{2,45}/tcp/[0-9]{1,5}"
 )
@@ -59,6 +61,7 @@ class JobsSection(Section, frozen=True):
     min_price: str = "1"
     stake: str = "1000"
     datasets: tuple[str, ...] = ()
+    custom_code: Annotated[str, msgspec.Meta(pattern=f"^({OFF}|{SANDBOXED})$")] = OFF
 
     @property
     def price_floor(self) -> MicroTokens:
@@ -333,6 +336,7 @@ _MEANING: Final = {
     "share.max_jobs": "leases at one time",
     "jobs.min_price": "the least it asks for one unit, in tokens",
     "jobs.datasets": 'own data for federated jobs, which never leave: "NAME FORMAT COLUMNS PATH"',
+    "jobs.custom_code": "off, or sandboxed: modules of requesters run, locked up (Linux)",
     "jobs.stake": "tokens set aside for bonds while it provides",
     "compute.nproc_per_node": "processes that train one job together, one a GPU",
     "compute.nnodes": "machines that do so; the others run torchrun, see docs/operate.md",

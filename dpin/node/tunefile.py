@@ -28,6 +28,7 @@ from dpin.node.jobfields import (
     TuneArgsFields,
     TuneFields,
 )
+from dpin.node.modulefile import names_module
 
 FULL: Final = "full"
 STEPS_MIN: Final = 4  # of a round
@@ -54,6 +55,8 @@ def wish_of(fields: TuneFields | FederatedFields) -> HubWish:
         not isinstance(fields.model, str) or fields.model in MODELS
     )
     folder = "" if builtin or not isinstance(fields.model, str) else fields.model
+    if names_module(fields.model):
+        raise Misuse("a module of your own is for text of yours", "type: train")
     private = None
     if isinstance(fields, FederatedFields):
         private = PrivateSpec(fields.data.dataset, data)

@@ -10,10 +10,12 @@ import trio
 
 from dpin.base.errors import Misuse
 from dpin.compute.hubspec import CAUSAL, HubSpec, canonical_config, check_hub
+from dpin.compute.modulespec import CODE_BYTES_MAX, ModuleSpec, check_module
 from dpin.market.evaluating import evaluates
 from dpin.market.orders import TrainOrder
 from dpin.market.preparing import builtin_parameters
 from dpin.node.evalfile import built_in, check_built_in, with_classes
+from dpin.node.modulefile import ModuleWish
 from dpin.node.tunefile import HubWish
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
@@ -44,6 +46,19 @@ async def tuned(order: TrainOrder, wish: HubWish, base: str) -> TrainOrder:
     )
     check_hub(spec)
     return msgspec.structs.replace(order, model=spec, base=base, parameters=await _size(base))
+
+
+async def own_code(order: TrainOrder, wish: ModuleWish, path: str) -> TrainOrder:
+    """The order for a module of the requester's own; raises Misuse where `path` holds none."""
+    file = trio.Path(path)
+    if not await file.is_file():
+        raise Misuse(f"model.module: there is no {path}", fix="name a file of Python")
+    size = (await file.stat()).st_size
+    if size > CODE_BYTES_MAX:
+        raise Misuse(f"{path} has {size:,} bytes", fix=f"at most {CODE_BYTES_MAX:,} are run")
+    spec = ModuleSpec(wish.entry, wish.context)
+    check_module(spec)
+    return msgspec.structs.replace(order, model=spec, base=path)
 
 
 async def _config(base: str) -> str:

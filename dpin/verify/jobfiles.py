@@ -6,8 +6,10 @@ from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, BlobId, NodeId, Round
 from dpin.compute.hubspec import HubSpec, PrivatePlace
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import (
     EVALUATE,
+    Architecture,
     InferManifest,
     Manifest,
     OpenJob,
@@ -72,7 +74,7 @@ class JobFiles:
     ) -> OpenJob:
         """The command that loads a training job into a worker."""
         assert isinstance(self.manifest, TrainManifest), "only training jobs are opened"
-        hub = self.manifest.model if isinstance(self.manifest.model, HubSpec) else None
+        weights, tokenizer = _blobs_of(self.manifest.model)
         return OpenJob(
             job=self.job.id,
             manifest=self.manifest_data,
@@ -81,8 +83,8 @@ class JobFiles:
             checkpoint=start[1],
             round=start[0],
             folder=worker,
-            weights=self.paths.get(hub.weights, "") if hub else "",
-            tokenizer=self.paths.get(hub.tokenizer, "") if hub else "",
+            weights=self.paths.get(weights, ""),
+            tokenizer=self.paths.get(tokenizer, ""),
             private=private,
             key=self.key or b"",
         )
@@ -93,9 +95,8 @@ class JobFiles:
             case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
                 needed |= dict.fromkeys((*shards, holdout), Purpose.SHARD)
                 needed[initial] = Purpose.MODEL
-                if isinstance(model, HubSpec):
-                    named = {model.weights, model.tokenizer} - {NO_BLOB}
-                    needed |= dict.fromkeys(sorted(named), Purpose.MODEL)
+                named = {*_blobs_of(model)} - {NO_BLOB}
+                needed |= dict.fromkeys(sorted(named), Purpose.MODEL)
             case InferManifest(model=model):
                 needed[model] = Purpose.MODEL
             case None:
@@ -114,6 +115,17 @@ class JobFiles:
         self.manifest, self.manifest_data = manifest, data
 
 
+def _blobs_of(model: Architecture) -> tuple[BlobId, BlobId]:
+    """Of a model, what is not trained (or the code), and its tokenizer."""
+    match model:
+        case HubSpec(weights=weights, tokenizer=tokenizer):
+            return weights, tokenizer
+        case ModuleSpec(code=code):
+            return code, NO_BLOB
+        case _:
+            return NO_BLOB, NO_BLOB
+
+
 def _agrees(manifest: Manifest, propose: Propose) -> bool:
     """Whether what the ledger was told about the job is what its manifest says."""
     if (manifest.fingerprint, manifest.state_hash) != (propose.fingerprint, propose.state_hash):
@@ -122,6 +134,9 @@ def _agrees(manifest: Manifest, propose: Propose) -> bool:
         case TrainManifest():
             told = (propose.kind, propose.seats, propose.rounds, propose.steps, propose.windows)
             said = (manifest.seats, manifest.rounds, manifest.inner.steps, manifest.windows)
+            own_code = isinstance(manifest.model, ModuleSpec)
+            if own_code and propose.verifiers:  # Who has not asked for the code does not run it.
+                return False
             kind = EVAL if manifest.outer.rule == EVALUATE else TRAIN
             return told == (kind, *said)
         case InferManifest():

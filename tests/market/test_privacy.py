@@ -7,11 +7,11 @@ import pytest
 
 from dpin.base.codec import decode, encode
 from dpin.base.errors import Misuse
+from dpin.base.ids import BlobId
 from dpin.base.machine import Send
 from dpin.compute.hubspec import DataFormat, PrivatePlace, PrivateSpec
-from dpin.compute.task import (
-    OpenJob,
-)
+from dpin.compute.modulespec import ModuleSpec, TensorShape
+from dpin.compute.task import OpenJob
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Job
 from dpin.ledger.wishes import Follow
@@ -98,3 +98,39 @@ def test_the_worker_of_an_owner_is_told_where_its_data_lie() -> None:
     assert isinstance(order.command, OpenJob)
     assert order.command.private == place_for(NOTES, WANTED)
     assert order.command.shards == ()
+
+
+def about_code(*, custom_code: bool, sandbox: str = "") -> MarketMessage:
+    """What a provider says of a job with its requester's own module."""
+    ledger = market()
+    model = ModuleSpec("build", 16, (TensorShape("a", (2,)),))
+    manifest = msgspec.structs.replace(MANIFEST, private=None, model=model)
+    job = propose(ledger, "buyer", manifest=manifest_blob(manifest), verifiers=0)
+    choice = replace(CHOICE, custom_code=custom_code)
+    provider = Provider(ledger.keys["maker"], ledger.executor.chain, ledger.genesis.params, choice)
+    provider.step(Probe(msgspec.structs.replace(PROBED, sandbox=sandbox)), at(0))
+    provider.step(Follow(ledger.state), at(0))
+    about = ledger.state.jobs[job]
+    [message] = said(provider.step(here(about.propose.manifest, encode(manifest)), at(3)))
+    return message
+
+
+def test_code_of_a_requester_is_run_where_the_operator_and_the_machine_allow_it() -> None:
+    assert isinstance(about_code(custom_code=True), BidMessage)
+    for no in (about_code(custom_code=False), about_code(custom_code=True, sandbox="no Landlock")):
+        assert isinstance(no, Decline)
+        assert no.code == Reason.CODE
+
+
+def test_a_provider_that_was_seated_unasked_runs_no_code_of_others() -> None:
+    ledger = market()
+    model = ModuleSpec("build", 16, (TensorShape("a", (2,)),), BlobId(b"c" * 32))
+    manifest = msgspec.structs.replace(MANIFEST, private=None, model=model)
+    about = ledger.state.jobs[
+        propose(ledger, "buyer", manifest=manifest_blob(manifest), verifiers=0)
+    ]
+    loading = Loading(about, ledger.id("maker"), WorkerId("lease"))
+    loading.hired = True
+    loading.fetched(here(about.propose.manifest, encode(manifest)))
+    assert only(Order, loading.prepare(ledger.state, at(0))) == []
+    assert "no code of others" in loading.files.fault

@@ -18,6 +18,7 @@ from dpin.market.orders import TuneSpec
 from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
 from dpin.node.jobfields import MODELS, TrainFields, schema_text
 from dpin.node.jobfile import InferenceJob, TrainJob, read_job
+from dpin.node.modulefile import ModuleWish
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "job.yaml"
@@ -234,6 +235,31 @@ def test_a_rule_of_merging_and_a_privacy_are_read() -> None:
     ],
 )
 def test_a_rule_or_privacy_that_cannot_be_is_told_with_its_place(line: str, words: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        read_job(TRAIN + line + "\n")
+    assert words in f"{caught.value} {caught.value.fix}"
+
+
+def test_a_module_of_ones_own_is_named_by_file_and_function() -> None:
+    job = train("model: {module: nets/small.py:build, context: 32}\n")
+    assert job.module == ModuleWish("nets/small.py", "build", 32)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("model: {module: small.py, context: 32}", "not FILE.py:FUNCTION"),
+        ("model: {module: small:build, context: 32}", "not FILE.py:FUNCTION"),
+        ("model: {module: small.py:build}", "takes a context"),
+        ("model: {module: small.py:build, context: 32, layers: 2}", "nothing else"),
+        ("model: {layers: 2, heads: 2, width: 16}", "context is required"),
+        (
+            "model: {module: small.py:build, context: 32}\nargs: {steps_per_round: auto}",
+            "the built-in model alone",
+        ),
+    ],
+)
+def test_a_module_that_is_badly_named_is_told_with_its_place(line: str, words: str) -> None:
     with pytest.raises(Misuse) as caught:
         read_job(TRAIN + line + "\n")
     assert words in f"{caught.value} {caught.value.fix}"
