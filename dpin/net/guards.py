@@ -54,10 +54,12 @@ def is_hangup(error: BaseException) -> bool:
     return isinstance(root_of(error), BaseLibp2pError | OSError | Unavailable)
 
 
-def contain_tasks(service: Service, report: Report) -> None:
+def contain_tasks(service: Service, nursery: trio.Nursery, report: Report) -> None:
     """P1: an exception in any task of a libp2p service ends the service, and with it the process.
 
-    A published message whose signing key cannot be parsed is enough. Here it ends its own task.
+    A published message whose signing key cannot be parsed is enough. Here it ends its own task, in
+    the nursery of the host. P37: libp2p keeps a record of several KiB beside each task, and the
+    task that started one until that has ended; here what is not for the whole life is just a task.
     """
     plain = service.manager.run_task
 
@@ -71,7 +73,11 @@ def contain_tasks(service: Service, report: Report) -> None:
             with Contained(report):
                 await function(*arguments)
 
-        plain(contained, daemon=daemon, name=name or getattr(function, "__name__", None))
+        said = name or getattr(function, "__name__", None)
+        if daemon:
+            plain(contained, daemon=daemon, name=said)
+        else:
+            nursery.start_soon(contained, name=said)
 
     service.manager.run_task = run_task
 
@@ -200,6 +206,7 @@ def apply_once() -> None:
     muxing.bounded_windows()
     muxing.waking_resets()
     muxing.frugal_windows()
+    muxing.tasks_for_all()
     swift.read_ahead()
     swift.whole_messages()
     swift.straight_writes()

@@ -23,7 +23,7 @@ from multiaddr import Multiaddr
 
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId, short
-from dpin.net import guards, inbound, mdns
+from dpin.net import guards, inbound, mdns, muxing
 from dpin.net.address import node_in, node_of
 from dpin.net.budget import (
     CONNECTIONS_MAX,
@@ -265,10 +265,11 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
         await stack.enter_async_context(_closed_at_last(libp2p, inside.board))
         if len(libp2p.get_transport_addrs()) < len(listen):
             raise Unavailable(f"cannot listen on {' and '.join(options.listen)}")
-        guards.contain_tasks(libp2p.get_network(), inside.board.note)
+        guards.contain_tasks(libp2p.get_network(), nursery, inside.board.note)
+        nursery.start_soon(muxing.look_after, inside.board.connections, nursery)
         for service in services:
             await stack.enter_async_context(background_trio_service(service))
-            guards.contain_tasks(service, inside.board.note)
+            guards.contain_tasks(service, nursery, inside.board.note)
         host = Host(inside)
         inside.routes.start(tuple(host.addresses), partial(_readdress, host, send))
         if options.mdns and mdns.to_announce(host.addresses) is not None:

@@ -21,12 +21,12 @@ class _Guest:
 
     def __init__(self) -> None:
         self.handshake = trio.CancelScope()
-        self.dismissed = trio.Event()
+        self.visit = trio.CancelScope()
 
     def dismiss(self) -> None:
         """End the handshake, or the connection that came of it."""
         self.handshake.cancel()
-        self.dismissed.set()
+        self.visit.cancel()
 
 
 def both_families() -> None:
@@ -98,15 +98,11 @@ class Porter:
         evicted = self._doorstep.entered(visitor)
         if evicted is not None:
             self._dismiss([evicted])
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_of, muxed, guest)
+        with guest.visit:
             await muxed.event_closed.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _end_of(self, muxed: Yamux, guest: _Guest) -> None:
-        await guest.dismissed.wait()
-        with trio.CancelScope(shield=True), Contained():
-            await muxed.close()
+        if guest.visit.cancelled_caught:
+            with trio.CancelScope(shield=True), Contained():
+                await muxed.close()
 
     def _dismiss(self, visitors: Iterable[Visitor]) -> None:
         for visitor in visitors:

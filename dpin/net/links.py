@@ -204,6 +204,7 @@ class Link:
         self._delivering = False
         self._heard_at = self._said_at = trio.current_time()
         self._reopens = 0
+        self._given_up = False
 
     @property
     def connected(self) -> bool:
@@ -225,6 +226,7 @@ class Link:
             self._lost = trio.Event()
             self._heard_at = trio.current_time()
             self._reopens = 0
+            self._given_up = False
         self.connections.append(connection)
 
     def left(self, connection: Connection) -> None:
@@ -242,7 +244,6 @@ class Link:
             self._announced.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
-                nursery.start_soon(self._watch)
                 await lost.wait()
                 nursery.cancel_scope.cancel()  # The connection is gone: nothing left to break.
             self._announced = trio.Event()
@@ -272,17 +273,21 @@ class Link:
             self._reopens = 0
             counted.control_out += len(data)
 
-    async def _watch(self) -> None:
-        while True:
-            await trio.sleep(WATCH_SECONDS)
-            now = trio.current_time()
-            stalled = self._writing_since is not None and now - self._writing_since > STALL_SECONDS
-            silent = not self._delivering and now - self._heard_at > SILENCE_SECONDS
-            if stalled or silent:
-                await self._wiring.drop(self._peer)
-            elif now - self._said_at > KEEPALIVE_SECONDS:
-                self._said_at = now
-                self.outbox.put(KEEPALIVE)
+    def is_over(self, now: float) -> bool:
+        """Whether the peer must be let go, said once; where it is well, a sign of life is given.
+
+        To be asked every `WATCH_SECONDS`: one task for all links, not one for each.
+        """
+        if self._given_up or not self._announced.is_set():
+            return False
+        stalled = self._writing_since is not None and now - self._writing_since > STALL_SECONDS
+        silent = not self._delivering and now - self._heard_at > SILENCE_SECONDS
+        if stalled or silent:
+            self._given_up = True
+        elif now - self._said_at > KEEPALIVE_SECONDS:
+            self._said_at = now
+            self.outbox.put(KEEPALIVE)
+        return self._given_up
 
     async def read(self, stream: Stream) -> None:
         """Take frames from a stream that the peer opened; a newer stream ends an older one."""

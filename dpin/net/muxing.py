@@ -2,6 +2,8 @@
 
 import struct
 import sys
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Final
 
 import trio
@@ -12,12 +14,16 @@ from libp2p.io.utils import read_exactly
 from libp2p.stream_muxer.yamux.yamux import (
     DEFAULT_WINDOW_SIZE,
     FLAG_SYN,
+    RTT_MEASURE_INTERVAL,
+    TYPE_PING,
     YAMUX_HEADER_FORMAT,
     Yamux,
     YamuxStream,
 )
 
 from dpin.net.budget import BUFFERED_BYTES_MAX
+from dpin.net.connection import Connection
+from dpin.net.contained import Contained
 from dpin.net.inflow import DATA_FRAME_BYTES_MAX, Inflow, living, may_hold
 
 BODY_SECONDS: Final = 60.0  # for the body of a frame whose header has come
@@ -151,3 +157,43 @@ def frugal_windows() -> None:
 
     if plain.__module__ != __name__:
         YamuxStream._auto_tune_and_send_window_update = update
+
+
+def tasks_for_all() -> None:
+    """P37: each connection has a task that measures its round trip, and one that sweeps.
+
+    Both sleep nearly always, in 4 KiB each; here `look_after` does it for all of a host.
+    """
+
+    async def nothing(connection: Yamux) -> None:
+        """Another one does it."""
+        del connection
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    Yamux._measure_rtt_loop = Yamux._stale_stream_sweeper = nothing
+
+
+async def look_after(
+    connections: Callable[[], Sequence[Connection]], nursery: trio.Nursery
+) -> None:
+    """Measure the round trip of each connection soon after its start, and every 30 s; sweep."""
+    for beat in count():
+        for place, connection in enumerate(connections()):
+            muxed = connection.muxed_conn
+            if not isinstance(muxed, Yamux) or muxed.event_shutting_down.is_set():
+                continue
+            turn = (beat + place) % RTT_MEASURE_INTERVAL == 0  # Not all of them at once.
+            if turn or not muxed._ping_id:
+                nursery.start_soon(_measure, muxed)
+            if turn and not muxed.streams_lock.locked():
+                muxed._sweep_stale_streams()
+        await trio.sleep(1)
+
+
+async def _measure(connection: Yamux) -> None:
+    """Send a ping; its answer says how long that took."""
+    connection._ping_id += 1
+    ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, connection._ping_id)
+    with Contained():
+        await connection._write_frame(ping)
+        connection._ping_sent_time = trio.current_time()

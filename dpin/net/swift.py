@@ -118,35 +118,49 @@ def _socket_under(session: NoiseTransportReadWriter) -> TrioTCPStream | None:
 
 
 class QuickLock:
-    """A lock that costs a turn of the loop only where somebody holds it."""
+    """A lock that costs a turn of the loop, and memory, only where somebody waits for it.
+
+    First come, first served, as trio's; who holds it is not known, so nobody is told of mistakes.
+    """
+
+    __slots__ = ("_held", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = trio.Lock()
+        self._held = False
+        self._waiting: trio.lowlevel.ParkingLot | None = None
 
     def locked(self) -> bool:
         """Whether somebody holds it."""
-        return self._lock.locked()
+        return self._held
 
     def acquire_nowait(self) -> None:
         """Take it, or raise trio.WouldBlock."""
-        self._lock.acquire_nowait()
+        if self._held:
+            raise trio.WouldBlock
+        self._held = True
 
     async def acquire(self) -> None:
         """Take it, at once or in turn."""
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
+        if not self._held:
+            self._held = True
+            return
+        if self._waiting is None:
+            self._waiting = trio.lowlevel.ParkingLot()
+        await self._waiting.park()  # Whoever held it has handed it over.
 
     def release(self) -> None:
         """Let the next one have it."""
-        self._lock.release()
+        assert self._held, "who releases it has it"
+        if self._waiting:
+            self._waiting.unpark()
+        else:
+            self._held, self._waiting = False, None
 
     async def __aenter__(self) -> None:
         await self.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 def quick_locks() -> None:

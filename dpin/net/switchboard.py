@@ -17,7 +17,7 @@ from dpin.net.contained import Contained, one_line
 from dpin.net.exchange import FRAMES, Exchange
 from dpin.net.inflow import straight_to
 from dpin.net.kad import FRAMING as KAD_FRAMING
-from dpin.net.links import Link, Stream, Wiring, clock
+from dpin.net.links import WATCH_SECONDS, Link, Stream, Wiring, clock
 from dpin.net.network import ASK, BLOB, DIAL_BACK, Event, Traffic
 
 CONTROL: Final = "/dpin/control/1"
@@ -55,6 +55,7 @@ class Switchboard:
         self._nursery = nursery
         self._news = trio.Event()
         self._lost: Counter[str] = Counter()  # messages of links that are gone
+        nursery.start_soon(self._watch)
 
     def lost(self) -> Counter[str]:
         """Messages dropped so far, by cause."""
@@ -108,6 +109,14 @@ class Switchboard:
             await link.run()
         self._lost.update(link.lost)
         del self.links[node], self.ips[node]
+
+    async def _watch(self) -> None:
+        """Let go of peers that are silent or take nothing."""
+        while True:
+            await trio.sleep(WATCH_SECONDS)
+            now = trio.current_time()
+            for node in [node for node, link in self.links.items() if link.is_over(now)]:
+                self._nursery.start_soon(self.drop, node)
 
     async def drop(self, node: NodeId) -> None:
         """Close every connection to a peer."""
