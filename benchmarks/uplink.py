@@ -127,7 +127,7 @@ def one_round(encoding: EncodingSpec, count: int, rate: int) -> tuple[Spent, int
     state = torch.zeros(count, dtype=torch.int64)
 
     def merge() -> None:
-        parts = [(str(at), data, 1) for at in range(SEATS)]
+        parts = [(str(at), data, 1, 0) for at in range(SEATS)]
         offered, refused = read_offered(parts, encoding, count)
         assert not refused, refused
         kept = screened(offered).kept or offered[:1]  # all are the same, and count as copies

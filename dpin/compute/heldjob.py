@@ -164,10 +164,10 @@ class HeldJob:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         count, robust = len(self._state.parameters), self._manifest.robust
         parts = [
-            (part.update, self._door.files.read(part.update), part.steps)
+            (part.update, self._door.files.read(part.update), part.steps, part.age)
             for part in command.contributions
         ]
-        read = sum(len(data) for _, data, _ in parts)
+        read = sum(len(data) for _, data, _, _ in parts)
         offered, refused = read_offered(parts, self._manifest.encoding, count)
         left = screened(offered)
         mean = round_mean(robust, left.kept, self._trusted() if left.kept else None, count)

@@ -25,6 +25,7 @@ from dpin.compute.updates import Update, written
 from dpin.compute.weights import shapes
 
 WEIGHT_BITS: Final = 16
+AGE_PPM: Final = (1_000_000, 367_879, 135_335)  # e^-age of what is so many rounds late
 CONTRIBUTIONS_MAX: Final = 1024
 STEPS_MAX: Final = 1 << 40
 
@@ -64,9 +65,20 @@ def error_root(spec: Architecture, error: Tensor | None) -> Digest:
     return tensors_root(unflatten("error", error, shapes(spec)))
 
 
+def aged(steps: int, age: int) -> int:
+    """What a contribution weighs that is so many rounds late: millionths of a step."""
+    if not 0 <= age < len(AGE_PPM):
+        raise Misuse(f"a contribution that is {age} rounds late")
+    return steps * AGE_PPM[age]
+
+
 def weights_of(steps: Sequence[int]) -> list[int]:
-    """Weight of each contribution, in units of 2^-16; together at most one."""
-    if len(steps) > CONTRIBUTIONS_MAX or any(not 0 < count <= STEPS_MAX for count in steps):
+    """Weight of each contribution, in units of 2^-16; together at most one.
+
+    `steps` in whatever unit: of steps, or millionths of them.
+    """
+    most = STEPS_MAX * MILLION
+    if len(steps) > CONTRIBUTIONS_MAX or any(not 0 < count <= most for count in steps):
         raise Misuse("contributions must be at most 1,024, each of some work")
     return [(count << WEIGHT_BITS) // sum(steps) for count in steps]
 

@@ -192,10 +192,11 @@ class TrainUnit(Wire, frozen=True, tag=4):
 
 
 class Contribution(Wire, frozen=True):
-    """One included update: its file and its weight (inner steps done)."""
+    """One included update: its file and its weight (inner steps done), and how late it is."""
 
     update: str
     steps: int
+    age: int = 0
 
 
 class MergeRound(Wire, frozen=True, tag=5):

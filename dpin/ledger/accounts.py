@@ -224,6 +224,7 @@ class Included:
     provider: NodeId
     steps: int
     update: BlobId
+    age: int = 0  # rounds ago that it was made; its weight falls with it
 
 
 @dataclass(slots=True)
@@ -240,6 +241,7 @@ class RoundRecord:
     haves: dict[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     closed: bool = False
     included: list[Included] = field(default_factory=list)
+    late: list[UnitKey] = field(default_factory=list)  # of earlier rounds, offered with this one's
 
 
 @dataclass(slots=True)

@@ -136,6 +136,7 @@ class IncludedValue(Wire, frozen=True):
     provider: NodeId
     steps: int
     update: BlobId
+    age: int
 
 
 class RoundValue(Wire, frozen=True):
@@ -151,6 +152,7 @@ class RoundValue(Wire, frozen=True):
     haves: tuple[tuple[Digest, tuple[Digest, ...]], ...]
     closed: bool
     included: tuple[IncludedValue, ...]
+    late: tuple[tuple[Digest, Round], ...]
 
 
 class ValidatorValue(Wire, frozen=True):
@@ -322,6 +324,7 @@ def _record(value: RoundValue) -> RoundRecord:
     record.roster, record.candidates = list(value.roster), list(value.candidates)
     record.haves = dict(value.haves)
     record.included = [Included(*astuple(one)) for one in value.included]
+    record.late = list(value.late)
     return record
 
 

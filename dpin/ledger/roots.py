@@ -168,8 +168,11 @@ def _unit(unit: Unit) -> list[object]:
 def _record(record: RoundRecord) -> list[object]:
     life = [record.round, record.roster, record.deadline, int(record.phase), record.quorum_at]
     haves = [[lease, record.haves[lease]] for lease in sorted(record.haves)]
-    included = [[one.lease, one.provider, one.steps, one.update] for one in record.included]
-    return [*life, record.state_hash, record.candidates, haves, record.closed, included]
+    included = [
+        [one.lease, one.provider, one.steps, one.update, one.age] for one in record.included
+    ]
+    late = [list(key) for key in record.late]
+    return [*life, record.state_hash, record.candidates, haves, record.closed, included, late]
 
 
 def _validator(validator: Validator) -> list[object]:

@@ -20,14 +20,15 @@ from dpin.ledger.accounts import (
     Phase,
     RoundRecord,
     Unit,
+    UnitKey,
     UnitState,
 )
 from dpin.ledger.agenda import job_due, round_due, unit_due
 from dpin.ledger.book import Book
 from dpin.ledger.params import ticks_for
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.transactions import EVAL, INFER, Commit, Have
-from dpin.ledger.views import evaluated
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Commit, Have
+from dpin.ledger.views import FAILED, LATE_AGE_MAX, evaluated, offers
 
 
 def have(book: Book, sender: NodeId, operation: Have) -> None:
@@ -44,7 +45,7 @@ def have(book: Book, sender: NodeId, operation: Have) -> None:
     require(member, Reason.NOT_IN_ROSTER)
     ascending = sorted(set(operation.held)) == list(operation.held)
     require(ascending and all(len(one) == ID_BYTES for one in operation.held), Reason.BAD_FIELD)
-    require(set(operation.held) <= set(record.candidates), Reason.NOT_A_CANDIDATE)
+    require(set(operation.held) <= offers(record).keys(), Reason.NOT_A_CANDIDATE)
     before = record.haves.get(lease.id, ())
     record.haves[lease.id] = tuple(sorted({*before, *operation.held}))
 
@@ -203,6 +204,7 @@ def _freeze(book: Book, job: Job, record: RoundRecord) -> None:
     counts = Counter(starts.values())
     record.state_hash = min(counts, key=lambda start: (-counts[start], start), default=None)
     record.candidates = [lease for lease in starts if starts[lease] == record.state_hash]
+    record.late = _latecomers(book, job, record)
     record.phase = Phase.EXCHANGE
     record.deadline = book.in_ticks(book.params.have_ticks)
     book.agenda.set(round_due(job.id), record.deadline)
@@ -210,10 +212,41 @@ def _freeze(book: Book, job: Job, record: RoundRecord) -> None:
         record.haves = {lease: tuple(record.candidates) for lease in _live(book, record)}
 
 
+def _latecomers(book: Book, job: Job, record: RoundRecord) -> list[UnitKey]:
+    """Units of the last rounds that were committed after their round had fixed its candidates.
+
+    Each is offered once. Only what verifiers can replay is: of anything else a late commit could be
+    a copy of what its round has shown meanwhile.
+    """
+    if job.propose.kind != TRAIN or not job.propose.verifiers:
+        return []
+    leases_ = book.state.leases
+    before = job.rounds[max(0, record.round - LATE_AGE_MAX) : record.round]
+    offered = {key for earlier in before for key in earlier.late}
+    keys = {
+        (lease, earlier.round): earlier.state_hash
+        for earlier in before
+        for lease in earlier.roster
+        if lease not in earlier.candidates and leases_[lease].state != LeaseState.ENDED
+    }
+    return sorted(
+        key
+        for key, start in keys.items()
+        if key not in offered and _began_with(book.state.units[key], start)
+    )
+
+
+def _began_with(unit: Unit, start: Digest | None) -> bool:
+    """Whether a unit was committed, stands, and began from this state."""
+    if unit.commit is None or unit.state in FAILED:
+        return False
+    return decode(Leaf, unit.commit.first.leaf).parameters == start
+
+
 def _exchanged(book: Book, record: RoundRecord) -> bool:
     """Whether every live member holds every candidate, or the time is over."""
     complete = all(
-        len(record.haves.get(lease, ())) == len(record.candidates) for lease in _live(book, record)
+        len(record.haves.get(lease, ())) == len(offers(record)) for lease in _live(book, record)
     )
     return complete or book.state.tick >= record.deadline
 
@@ -223,9 +256,9 @@ def _close(book: Book, job: Job, record: RoundRecord) -> None:
     live, commits = _live(book, record), _commits(book, record)
     held = Counter(one for lease in live for one in record.haves.get(lease, ()))
     record.included = [
-        _included(book, lease, commits[lease])
-        for lease in record.candidates
-        if 2 * held[lease] > len(live)
+        _included(book, record, key)
+        for name, key in offers(record).items()
+        if 2 * held[name] > len(live)
     ]
     record.closed = True
     book.agenda.drop(round_due(job.id))
@@ -236,6 +269,9 @@ def _close(book: Book, job: Job, record: RoundRecord) -> None:
         leases.reopen(book, job)
 
 
-def _included(book: Book, lease: Digest, commit: Commit) -> Included:
+def _included(book: Book, record: RoundRecord, key: UnitKey) -> Included:
+    lease, round_ = key
+    commit = book.state.units[key].commit
+    assert commit is not None, "only what was committed is offered"
     provider = book.state.leases[lease].provider
-    return Included(lease, provider, commit.steps, commit.update)
+    return Included(lease, provider, commit.steps, commit.update, record.round - round_)

@@ -3,13 +3,27 @@
 from collections.abc import Iterator
 from typing import Final
 
+from dpin.base.codec import encode
+from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.base.units import MicroTokens
-from dpin.ledger.accounts import Included, Job, Lease, LeaseState, State, Unit, UnitState
+from dpin.ledger.accounts import (
+    Included,
+    Job,
+    Lease,
+    LeaseState,
+    RoundRecord,
+    State,
+    Unit,
+    UnitKey,
+    UnitState,
+)
 from dpin.ledger.transactions import EVAL
 
 ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
 FAILED: Final = (UnitState.VOID, UnitState.SLASHED, UnitState.LAPSED)
+LATE_TAG: Final = "dpin/late/v1"
+LATE_AGE_MAX: Final = 2  # rounds; what is later is dropped
 ERROR_AGE_MAX: Final = 8  # rounds; what an update left over longer ago is forgotten
 
 
@@ -50,6 +64,22 @@ def convicts(state: State, job: Job) -> set[NodeId]:
     units = (state.units[lease, record.round] for record in job.rounds for lease in record.roster)
     slashed = (unit.lease for unit in units if unit.state == UnitState.SLASHED)
     return {state.leases[lease].provider for lease in slashed}
+
+
+def late_id(key: UnitKey) -> Digest:
+    """How a late update is named where others of its round have their lease's id."""
+    return digest(LATE_TAG, encode(list(key)))
+
+
+def offers(record: RoundRecord) -> dict[Digest, UnitKey]:
+    """The units whose updates a round may take, by the name that its members know them by."""
+    found = {lease: (lease, record.round) for lease in record.candidates}
+    return found | {late_id(key): key for key in record.late}
+
+
+def made_in(record: RoundRecord, one: Included) -> UnitKey:
+    """The unit that an included update is of."""
+    return one.lease, Round(record.round - one.age)
 
 
 def evaluated(state: State, job: Job) -> dict[int, Included]:

@@ -40,5 +40,5 @@ def lineage_of(signer: Signer, job: Job, manifest: TrainManifest, merging: Mergi
 def _taken(record: RoundRecord) -> tuple[Taken, ...]:
     return tuple(
         Taken(one.provider, one.lease, one.update, one.steps)
-        for one in sorted(record.included, key=lambda one: one.lease)
+        for one in sorted(record.included, key=lambda one: (one.lease, one.age))
     )

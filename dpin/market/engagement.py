@@ -23,13 +23,24 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.work import Order, WorkEffect, WorkerId
-from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
-from dpin.ledger.transactions import INFER, Commit, Have, Ready
-from dpin.ledger.views import left_over
+from dpin.ledger.accounts import (
+    Job,
+    Lease,
+    LeaseState,
+    Phase,
+    RoundRecord,
+    State,
+    Unit,
+    UnitState,
+)
+from dpin.ledger.transactions import INFER, TRAIN, Have, Ready
+from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
+from dpin.market.committing import Commits
 from dpin.market.loading import Loading
 from dpin.market.merging import Merging
 from dpin.market.messages import Text
+from dpin.market.pace import Pace
 from dpin.market.pulse import Pulse
 from dpin.market.veil import Veil
 from dpin.storage.wanted import Allow, Fetch, Keep, Kept
@@ -68,17 +79,18 @@ class Engagement:
     key: SigningKey | None = None  # of this node; private jobs need it
     keys: JobKeys | None = None  # of sealed jobs
     veil: Veil = field(init=False)
+    pace: Pace = field(default_factory=Pace)
+    commits: Commits = field(init=False)
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
-    _ordered: Round = Round(-1)
     _trained: dict[Round, Trained] = field(default_factory=dict)
-    _commits: dict[Round, Commit] = field(default_factory=dict)
     _offset: int = 0
 
     def __post_init__(self) -> None:
         worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
         self.loading = Loading(self.job, self.lease.provider, worker, keys=self.keys)
         self.pulse = Pulse(self.job, self.lease)
+        self.commits = Commits(self.lease.id)
         self.veil = Veil(self.key, self.job, self.lease, self.merging)
 
     @property
@@ -108,7 +120,9 @@ class Engagement:
         yield from self.loading.prepare(state, now)
         yield from self._ready()
         yield from self.veil.unveil(self.files.manifest, state, now)
+        yield from self.commits.follow(state)
         record = self.job.current
+        self.pace.follow(self.job, state.tick)
         if record is not None:
             yield from self._work(record, state)
             yield from self.veil.follow(record, state, now)
@@ -127,14 +141,12 @@ class Engagement:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
 
     def _work(self, record: RoundRecord, state: State) -> Iterator[Effect]:
-        """Order the unit of the current round; commit it when it is done."""
+        """Order the unit of the current round."""
         unit = state.units.get((self.lease.id, record.round))
-        if unit is None or unit.state != UnitState.RUNNING:
+        if unit is None or unit.state != UnitState.RUNNING or record.round in self.commits.made:
             return
-        if record.round in self._commits:
-            yield Wish(f"commit:{self.lease.id.hex()}:{record.round}", self._commits[record.round])
-        elif self._ordered < record.round and self._loaded(record.round):
-            self._ordered = record.round
+        if self.commits.begun < record.round and self._loaded(record.round):
+            self.commits.begun = record.round
             yield Order(self.worker, self._unit_command(unit, state))
 
     def _loaded(self, round_: Round) -> bool:
@@ -148,6 +160,8 @@ class Engagement:
         left = left_over(state, unit.lease, unit.round)
         newest = next(iter(left), NO_DIGEST)
         left_ms = (unit.deadline - state.tick) * self.tick_ms - MARGIN_MS
+        if self.job.propose.kind == TRAIN:
+            left_ms = min(left_ms, self.pace.box_ms(unit.round, state.tick, self.tick_ms))
         return TrainUnit(
             lease=self.lease.id,
             seat=self.lease.seat,
@@ -167,11 +181,11 @@ class Engagement:
             held = sorted(record.candidates)
         else:
             updates = self.merging.updates(record, state)
-            own = updates.get(self.lease.id)
-            if own is not None:
-                yield Allow(own, None)
-            held = sorted(lease for lease, blob in updates.items() if blob in self.merging.paths)
-        complete = len(held) == len(record.candidates)
+            for offer, (lease, _) in offers(record).items():
+                if lease == self.lease.id and offer in updates:
+                    yield Allow(updates[offer], None)
+            held = sorted(offer for offer, blob in updates.items() if blob in self.merging.paths)
+        complete = len(held) == len(offers(record))
         late = state.tick >= record.deadline - HAVE_MARGIN_TICKS
         if record.haves.get(self.lease.id) != tuple(held) and (complete or late):
             name = f"have:{self.lease.id.hex()}:{record.round}:{len(held)}"
@@ -193,7 +207,8 @@ class Engagement:
         for round_, trained in self._trained.items():
             if trained.update == event.path:
                 self.merging.paths[event.blob] = event.path
-                self._commits[round_] = commit_of(trained.leaves, event.blob, trained.error_buffer)
+                left = trained.error_buffer
+                self.commits.keep(round_, commit_of(trained.leaves, event.blob, left))
         yield from self.merging.kept(event)
 
     def reported(self, report: Report) -> Iterator[Effect]:
@@ -205,6 +220,7 @@ class Engagement:
                 self.pulse.progress(report)
             case Trained():
                 self._trained[report.round] = report
+                self.pace.trained(report, self.job.propose.steps)
                 yield from self.veil.trained(report)
             case Tokens(data=data):
                 yield Send(self.job.requester, encode(Text(self.lease.id, self._offset, data)))
@@ -223,14 +239,14 @@ class Engagement:
         leaves = generation_leaves(
             self.job.id, self.lease.id, manifest.state_hash, report.output, manifest.tokens
         )
-        self._commits[Round(0)] = commit_of(leaves, BlobId(report.output))
+        self.commits.keep(Round(0), commit_of(leaves, BlobId(report.output)))
         self.pulse.tokens_per_second = report.tokens * 1_000 // max(1, report.milliseconds)
         yield Produced(leaves, (), "")
 
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
         self.loading.restarted()
-        self._ordered, self._offset = Round(-1), 0
+        self.commits.begun, self._offset = Round(-1), 0
         self.restarts += 1
-        if self._commits or self.restarts > RESTARTS_MAX:
+        if self.commits.made or self.restarts > RESTARTS_MAX:
             self.failed = f"the worker died: {reason}"

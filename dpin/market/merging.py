@@ -16,6 +16,7 @@ from dpin.compute.secagg.words import Reveal
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Included, Job, Phase, RoundRecord, State
+from dpin.ledger.views import made_in, offers
 from dpin.market.messages import CheckpointOffer
 from dpin.market.unveiling import Unveiling, circles_of
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose
@@ -30,7 +31,7 @@ def by_commit(record: RoundRecord, state: State) -> list[Included]:
     """What a closed round has taken, in the order of commits: of two alike the later is a copy."""
 
     def committed(included: Included) -> tuple[int, Digest]:
-        return state.units[included.lease, record.round].committed_at, included.lease
+        return state.units[made_in(record, included)].committed_at, included.lease
 
     return sorted(record.included, key=committed)
 
@@ -76,14 +77,14 @@ class Merging:
         self._retry_at = Instant(0)
 
     def updates(self, record: RoundRecord, state: State) -> dict[Digest, BlobId]:
-        """The updates that a round has taken, or may still take; by lease."""
-        if record.closed:
-            return {included.lease: included.update for included in record.included}
+        """The updates that a round has taken, or may still take; by the names of `offers`."""
+        taken = {made_in(record, included) for included in record.included}
         found = {}
-        for lease in record.candidates:
-            commit = state.units[lease, record.round].commit
-            assert commit is not None, "a candidate has committed"
-            found[lease] = commit.update
+        for name, key in offers(record).items():
+            commit = state.units[key].commit
+            assert commit is not None, "only what was committed is offered"
+            if not record.closed or key in taken:
+                found[name] = commit.update
         return found
 
     def follow(self, state: State, now: Instant) -> Iterator[Effect]:
@@ -104,7 +105,7 @@ class Merging:
         else:
             self._ordered = record.round
             contributions = tuple(
-                Contribution(self.paths[included.update], included.steps)
+                Contribution(self.paths[included.update], included.steps, included.age)
                 for included in by_commit(record, state)
             )
             yield Order(self.worker, MergeRound(record.round, contributions))
@@ -113,7 +114,7 @@ class Merging:
         """Of a masked round only the sum is found, once members enough have told their shares."""
         if self.unveiling is None or self.unveiling.record.round != record.round:
             found = circles_of(self.job, record, state, self.privacy)
-            files = {self.paths[one.update]: one.lease for one in record.included}
+            files = {self.paths[one.update]: one.lease for one in record.included if not one.age}
             self.unveiling = Unveiling(self.job, record, self.worker, found, files)
         yield from self.unveiling.follow(now)
 
@@ -127,12 +128,13 @@ class Merging:
             return
         asked = False
         for record in records:
-            for lease, update in sorted(self.updates(record, state).items()):
+            makers = {name: key[0] for name, key in offers(record).items()}
+            for name, update in sorted(self.updates(record, state).items()):
                 if update in self.paths:
                     continue
                 asked = True
                 others = {state.leases[other].provider for other in record.roster}
-                sources = (state.leases[lease].provider, self.job.requester, *sorted(others))
+                sources = (state.leases[makers[name]].provider, self.job.requester, *sorted(others))
                 yield Fetch(update, tuple(dict.fromkeys(sources)), Purpose.UPDATE)
         if asked:
             self._retry_at = after(now, RETRY)

@@ -158,7 +158,8 @@ class Provider:
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
-            yield from self._part(lease_id, now)
+            if not _finishes(self.engagements[lease_id], state):
+                yield from self._part(lease_id, now)
         yield from self._linger(state, now)
         for engagement in self.engagements.values():
             if engagement.files.fault:
@@ -175,6 +176,7 @@ class Provider:
         engagement = Engagement(job, lease, fault, tick_ms, key=self._key, keys=self.keys)
         engagement.loading.datasets = self._choice.datasets
         engagement.loading.custom_code = self._choice.custom_code
+        engagement.pace.grace_ticks = self._params.grace_ticks
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
@@ -277,6 +279,13 @@ def _no_sandbox(probed: Probed) -> str:
     """Why this node cannot run a requester's module; empty where it can."""
     on_cpu = probed.devices[0].kind == "cpu"
     return probed.sandbox if on_cpu else "such modules run on CPUs alone"
+
+
+def _finishes(engagement: Engagement, state: State) -> bool:
+    """Whether a lease that has ended is still at its last unit."""
+    if engagement.failed or engagement.files.fault or engagement.fault == Fault.VANISH:
+        return False
+    return engagement.commits.unfinished(engagement.job, state)
 
 
 def _job_of(message: ProviderMessage) -> JobId:

@@ -62,6 +62,8 @@ def _round(
         times.closed = now
         taken = len(record.included)
         text = f"round {record.round + 1} closed with {taken} of {len(record.roster)} updates"
+        late = sum(included.age > 0 for included in record.included)
+        text += f", {late} of them late" if late else ""
         yield Note(own.local_id, "round", text, {"round": record.round, "included": taken})
 
 

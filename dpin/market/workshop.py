@@ -286,6 +286,7 @@ def provenance(own: OwnJob, job: Job, state: State) -> str:
                         "provider": included.provider.hex(),
                         "update": included.update.hex(),
                         "steps": included.steps,
+                        "age": included.age,
                     }
                     for included in record.included
                 ],

@@ -10,7 +10,7 @@ from typing import Final
 
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.chance import Chance
-from dpin.base.ids import BlobId, NodeId
+from dpin.base.ids import BlobId, Digest, NodeId, Round
 from dpin.base.units import Micros, seconds
 from dpin.storage.wanted import (
     SMALL_BYTES_MAX,
@@ -68,6 +68,7 @@ class Depot:
         self._reach = reach
         self._chance = chance
         self._shelves: dict[NodeId, Shelf] = {}
+        self.merged: list[tuple[NodeId, Round, Digest]] = []  # states that workers have come to
 
     def shelf(self, node: NodeId) -> Shelf:
         """What a node holds."""

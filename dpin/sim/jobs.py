@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from dpin.base.ids import NodeId, short
-from dpin.base.units import Instant, MicroTokens, after, seconds
+from dpin.base.ids import Digest, NodeId, Round, short
+from dpin.base.units import Instant, Micros, MicroTokens, after, seconds
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
-from dpin.ledger.accounts import UnitState
+from dpin.ledger.accounts import Job, UnitState
 from dpin.market.engagement import Fault
 from dpin.market.evaluating import EVALUATION
 from dpin.market.orders import TrainOrder
+from dpin.market.ownjob import OwnJob
 from dpin.market.ownjob import Stage as JobStage
 from dpin.market.provider import Choice
 from dpin.market.requester import Start
@@ -24,42 +26,50 @@ from dpin.sim.ledgers import Owner, found_network
 from dpin.sim.peers import PeerNode, peer_blocks_in, peer_node
 from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
 from dpin.sim.timeline import Check, dice
+from dpin.sim.workers import TRAIN
 from dpin.sim.world import Habits, World
 
 JOB: Final = "j-simulated"
+BEGIN: Final = since(8)
 STAKE: Final = MicroTokens(2_000_000_000)
+SLOW: Final = seconds(5)  # a unit that takes others two
 PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who lies, and whose units take how long; `watch` are further checks."""
+
+    faults: Mapping[int, Fault] = field(default_factory=dict)
+    units: Mapping[int, Micros] = field(default_factory=dict)
+    watch: Sequence[Check] = ()
+
+
+USUAL: Final = Crew()
 
 
 class Works:
     """A requester and three providers, all of them validators, and one job of so many seats."""
 
-    def __init__(
-        self,
-        name: str,
-        seed: int,
-        order: TrainOrder,
-        faults: Mapping[int, Fault],
-        watch: Sequence[Check] = (),
-    ) -> None:
+    def __init__(self, name: str, seed: int, order: TrainOrder, crew: Crew = USUAL) -> None:
         self.founding = found_network(name, seed, MEMBERS)
         self.nodes = [key.node_id for key in self.founding.keys]
         self.dice = dice(seed, "plan")
         honest = frozenset(self.nodes)  # A provider's fault is its worker's: its ledger is honest.
         read = partial(peer_blocks_in, self.founding)
-        self.world = World(
-            seed, Habits(skew_max=seconds(0.2)), [*safety(honest, read), Voice(honest), *watch]
-        )
+        watch = [*safety(honest, read), Voice(honest), *crew.watch]
+        self.world = World(seed, Habits(skew_max=seconds(0.2)), watch)
         self.depot = Depot(self._reach, dice(seed, "depot"))
         self._name, self._seed = name, seed
         for index, (key, table) in enumerate(
             zip(self.founding.keys, self.founding.tables, strict=True)
         ):
-            choice = _choice(index, faults.get(index, Fault.NONE))
-            boot = peer_node(self.founding, Owner(key, table), choice, self.depot)
+            choice = _choice(index, crew.faults.get(index, Fault.NONE))
+            unit = crew.units.get(index, TRAIN)
+            boot = peer_node(self.founding, Owner(key, table), choice, self.depot, unit)
             self.world.add(key.node_id, boot)
-        self.suspects: set[NodeId] = {self.nodes[index] for index in faults}
-        self.world.inject(self.nodes[0], Start(JOB, order), since(8))
+        self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults}
+        self.world.inject(self.nodes[0], Start(JOB, order), BEGIN)
 
     def _reach(self, source: NodeId, target: NodeId) -> bool:
         alive = self.world.stations[source].body is not None
@@ -82,13 +92,24 @@ class Works:
         """Play until the job has ended, at most PATIENCE after the last fault."""
         self.world.run(calm)
         while self.world.timeline.now < after(calm, PATIENCE) and not self.world.trace.problems:
-            if self.node(0).peer.requester.jobs[JOB].stage.ended:
+            if self._ended:
                 break
             self.world.run(after(self.world.timeline.now, seconds(1)))
         problems = self.world.trace.problems or self._missing()
-        figures = figures_of(self.world) | self.units()
+        figures = figures_of(self.world) | (self.units() if self._own else {})
         digest = self.world.trace.digest
         return Report(self._name, self._seed, digest, figures, list(problems))
+
+    @property
+    def _own(self) -> OwnJob | None:
+        """The requester's job, unless it is just away."""
+        if self.world.stations[self.nodes[0]].body is None:
+            return None
+        return self.node(0).peer.requester.jobs.get(JOB)
+
+    @property
+    def _ended(self) -> bool:
+        return self._own is not None and self._own.stage.ended
 
     def units(self) -> dict[str, int]:
         """How many units ended how."""
@@ -103,11 +124,32 @@ class Works:
         return [state.leases[unit.lease].provider for unit in units]
 
     def _missing(self) -> list[str]:
-        own = self.node(0).peer.requester.jobs[JOB]
+        own = self._own
+        if own is None:
+            return ["the requester has lost the job"]
         if own.stage != JobStage.DONE:
             return [f"the job is {own.stage.value}: {own.reason or 'it takes too long'}"]
         innocent = [node for node in self.slashed() if node not in self.suspects]
-        return [f"{short(node)} was slashed for nothing" for node in innocent]
+        return [f"{short(node)} was slashed for nothing" for node in innocent] + self._differing()
+
+    def _differing(self) -> list[str]:
+        """Rounds after which two nodes held different states, or the ledger another one."""
+        found: dict[Round, dict[Digest, NodeId]] = {}
+        for node, round_, state in self.depot.merged:
+            found.setdefault(round_, {}).setdefault(state, node)
+        for record in self.job().rounds:
+            if record.round and record.state_hash is not None:
+                found.setdefault(record.round, {}).setdefault(record.state_hash, self.nodes[0])
+        return [
+            f"after {round_} rounds {', '.join(short(node) for node in states.values())} differ"
+            for round_, states in sorted(found.items())
+            if len(states) > 1
+        ]
+
+    def job(self) -> Job:
+        """The one job, as the requester sees it on the ledger."""
+        [job] = self.node(0).peer.state.jobs.values()
+        return job
 
 
 def training(seats: int, privacy: str = "none") -> TrainOrder:
@@ -147,7 +189,7 @@ def _choice(index: int, fault: Fault) -> Choice:
 
 def jobs(seed: int) -> Report:
     """A job is trained while one of its providers crashes and comes back."""
-    works = Works("jobs", seed, training(2), {})
+    works = Works("jobs", seed, training(2))
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(100) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
@@ -156,7 +198,7 @@ def jobs(seed: int) -> Report:
 
 def private(seed: int) -> Report:
     """Three providers train under masks while one of them crashes and comes back."""
-    works = Works("private", seed, training(3, "secagg"), {})
+    works = Works("private", seed, training(3, "secagg"))
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(160) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
@@ -165,17 +207,31 @@ def private(seed: int) -> Report:
 
 def sealed(seed: int) -> Report:
     """The data are sealed; a provider crashes, and who takes its seat and who checks reads too."""
-    works = Works("sealed", seed, training(2, "sealed"), {})
+    works = Works("sealed", seed, training(2, "sealed"))
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(100) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
     return works.finish(since(30))
 
 
+def late(seed: int) -> Report:
+    """One of three seats is slow: its first update comes late and is taken, then it does less."""
+    works = Works("late", seed, training(3), Crew(units={3: SLOW}))
+    report = works.finish(since(30))
+    taken = [one for record in works.job().rounds for one in record.included]
+    report.figures["late"] = sum(one.age > 0 for one in taken)
+    report.figures["partly"] = sum(one.steps < works.job().propose.steps for one in taken)
+    if not report.problems and not (report.figures["late"] and report.figures["partly"]):
+        report.problems.append("nothing came late, or nobody did less to be in time")
+    if not report.problems and report.figures["units_lapsed"]:
+        report.problems.append("work was done and not paid")
+    return report
+
+
 def evaluation(seed: int) -> Report:
     """A model is evaluated in parts; a liar is convicted, and its part done by another."""
     order = msgspec.structs.replace(training(3), outer=EVALUATION)
-    works = Works("evaluation", seed, order, {1: Fault.SKIP_WORK})
+    works = Works("evaluation", seed, order, Crew({1: Fault.SKIP_WORK}))
     report = works.finish(since(30))
     own = works.node(0).peer.requester.jobs[JOB]
     if not report.problems and (own.evaluation is None or own.evaluation.parts != order.seats):
@@ -189,7 +245,7 @@ def cheat(seed: int) -> Report:
     """One provider skips its work or sends wrong weights, and is convicted; the job goes on."""
     chance = dice(seed, "cheat")
     [fault] = chance.chosen([Fault.SKIP_WORK, Fault.WRONG_WEIGHTS], 1)
-    works = Works("cheat", seed, training(3), {1: fault})
+    works = Works("cheat", seed, training(3), Crew({1: fault}))
     report = works.finish(since(30))
     if not report.problems and works.nodes[1] not in works.slashed():
         report.problems.append("the cheat was not slashed")

@@ -9,6 +9,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.units import Instant, Micros, after, seconds
+from dpin.compute.task import Merged
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
 from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
@@ -21,7 +22,7 @@ from dpin.sim.checks import Committed, Recovered, Slot
 from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Founding, Owner, blocks_in, done_by, recovered, state_digest
 from dpin.sim.station import Body, Boot
-from dpin.sim.workers import PROBED, PretendWorker
+from dpin.sim.workers import PROBED, TRAIN, PretendWorker
 from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
 
 MAKING: Final[Micros] = seconds(0.2)  # a key or a chain
@@ -66,6 +67,7 @@ class PeerDevice:
 
     owner: Owner
     depot: Depot
+    unit: Micros = TRAIN  # what a whole unit takes its workers
     workers: dict[WorkerId, PretendWorker] = field(default_factory=dict)
     busy: dict[WorkerId, Instant] = field(default_factory=dict)
 
@@ -76,7 +78,7 @@ class PeerDevice:
                 return self.depot.perform(self.owner.key.node_id, effect)
             case Hire(worker):
                 files = self.files
-                self.workers.setdefault(worker, PretendWorker(worker, files))
+                self.workers.setdefault(worker, PretendWorker(worker, files, self.unit))
             case Order() if effect.worker in self.workers:
                 return [self._ordered(effect, now)]
             case Dismiss(worker):
@@ -95,6 +97,8 @@ class PeerDevice:
     def _ordered(self, order: Order, now: Instant) -> tuple[Micros, object]:
         """A worker does its commands one after the other."""
         took, report = self.workers[order.worker].perform(order.command)
+        if isinstance(report, Merged):
+            self.depot.merged.append((self.owner.key.node_id, report.round, report.state_hash))
         done = after(max(now, self.busy.get(order.worker, now)), took)
         self.busy[order.worker] = done
         return Micros(done - now), Reported(order.worker, report)
@@ -129,11 +133,13 @@ def _identity(owner: Owner, files: Mapping[str, bytes]) -> Identity:
     return identity
 
 
-def peer_node(founding: Founding, owner: Owner, choice: Choice, depot: Depot) -> Boot:
-    """How a whole node with this key starts."""
+def peer_node(
+    founding: Founding, owner: Owner, choice: Choice, depot: Depot, unit: Micros = TRAIN
+) -> Boot:
+    """How a whole node with this key starts, whose workers take so long for a unit."""
 
     def boot(records: Sequence[bytes], _now: Instant) -> Body:
-        device = PeerDevice(owner, depot)
+        device = PeerDevice(owner, depot, unit)
         identity = _identity(owner, device.files)
         options = PeerOptions(identity, founding.genesis, records, choice)
         return Body(PeerNode(options), device, [Probe(PROBED)])

@@ -10,7 +10,7 @@ from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.forgeries import FORGERIES
-from dpin.sim.jobs import cheat, evaluation, jobs, private, sealed
+from dpin.sim.jobs import cheat, evaluation, jobs, late, private, sealed
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import babble, replay, some_others, withhold
@@ -161,6 +161,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "epochs": epochs,
     "nemesis": nemesis,
     "jobs": jobs,
+    "late": late,
     "private": private,
     "sealed": sealed,
     "cheat": cheat,

@@ -70,6 +70,12 @@ def trained_leaf(manifest: TrainManifest, leaf: Leaf, fault: str) -> Leaf:
     )
 
 
+def fitting(windows: int, limit_ms: int, unit: Micros) -> int:
+    """How many windows of a unit fit into a limit (0: none); one is always done."""
+    fits = limit_ms * 1_000 * windows // unit if limit_ms else windows
+    return max(1, min(windows, fits))
+
+
 @dataclass(slots=True)
 class Held:
     """A job that a worker has open."""
@@ -84,11 +90,12 @@ class Held:
 
 
 class PretendWorker:
-    """One worker; `files` are those of its node."""
+    """One worker; `files` are those of its node. A whole unit takes it `unit` micros."""
 
-    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+    def __init__(self, name: str, files: dict[str, bytes], unit: Micros = TRAIN) -> None:
         self._name = name
         self._files = files
+        self._unit = unit
         self._held: Held | None = None
 
     def perform(self, command: Command) -> tuple[Micros, Report]:
@@ -120,7 +127,7 @@ class PretendWorker:
     ) -> tuple[Micros, Report]:
         match command:
             case task.TrainUnit():
-                return TRAIN, self._train(command, held)
+                return self._train(command, held)
             case task.MergeRound():
                 return QUICK, self._merge(command, held)
             case task.Evaluate():
@@ -163,7 +170,7 @@ class PretendWorker:
         self._held = held
         return task.Opened(command.round, state)
 
-    def _train(self, command: task.TrainUnit, held: Held) -> task.Trained:
+    def _train(self, command: task.TrainUnit, held: Held) -> tuple[Micros, task.Trained]:
         before = NO_DIGEST if command.fresh_optimizer else held.optimizers[command.lease]
         counts = held.manifest.outer.rule == task.EVALUATE
         cursor = (command.seat if counts else command.round) * held.manifest.inner.steps
@@ -171,12 +178,13 @@ class PretendWorker:
             held.job, command.lease, command.round, 0, 0, held.state, before, NO_DIGEST, cursor
         )
         leaves = [leaf]
-        for _ in range(held.manifest.windows):
+        for _ in range(fitting(held.manifest.windows, command.limit_ms, self._unit)):
             leaves.append(trained_leaf(held.manifest, leaves[-1], command.fault))
         held.optimizers[command.lease] = leaves[-1].optimizer
         name = f"{command.lease.hex()}-{command.round}"
         update = update_file(leaf, leaves[-1]) + (b"!" if command.fault == WRONG else b"")
-        return task.Trained(
+        took = Micros(self._unit * (len(leaves) - 1) // held.manifest.windows)
+        return took, task.Trained(
             lease=command.lease,
             round=command.round,
             leaves=tuple(leaves),
@@ -184,14 +192,14 @@ class PretendWorker:
             update=self._write(f"{name}-update", update),
             base=held.checkpoint,
             loss_micronats=FIRST_LOSS // (1 + command.round),
-            tokens=held.manifest.inner.steps,
-            milliseconds=TRAIN // 1_000,
+            tokens=leaves[-1].step,
+            milliseconds=took // 1_000,
         )
 
     def _merge(self, command: task.MergeRound, held: Held) -> task.Merged:
         if held.manifest.outer.rule == task.EVALUATE:
             return self._next(held.state, command.round, held)
-        parts = [[self._files[it.update], it.steps] for it in command.contributions]
+        parts = [[self._files[it.update], it.steps, it.age] for it in command.contributions]
         state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
         return self._next(state, command.round, held)
 

@@ -17,6 +17,7 @@ from dpin.compute.aggregation.trust import trusted_shares
 from dpin.compute.aggregation.weiszfeld import geometric_median
 from dpin.compute.limits import MERGE_RULES, check_robust
 from dpin.compute.probe import settle
+from dpin.compute.robust import clip_factors
 from dpin.compute.rules import rule_of
 from dpin.compute.safety import RobustSpec
 from dpin.compute.updates import Update, written
@@ -43,6 +44,42 @@ def quantise(movement: Tensor) -> Update:
 def noise(seed: int, count: int = 600, size: int = 1 << 20) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-size, size, (count,), generator=generator)
+
+
+def test_what_is_a_round_late_weighs_a_step_by_e() -> None:
+    kept = [Offered("a", quantise(noise(1)), 10), Offered("b", quantise(noise(2)), 10, age=1)]
+    total = 1_000_000 + 367_879
+    shares = [(1_000_000 << 16) // total, (367_879 << 16) // total]
+    one, two = [part.update.dense() * share for part, share in zip(kept, shares, strict=True)]
+    want = (one + two) >> 16
+    for rule in ("mean", "krum"):  # of two rows, both are averaged
+        assert torch.equal(round_mean(RobustSpec(rule), kept, None, 600), want)
+    assert kept[1].weight == 3_678_790
+
+
+@pytest.mark.parametrize("rule", ["trimmed", "median", "fltrust"])
+def test_where_a_rule_knows_no_weights_what_is_late_is_shortened(rule: str) -> None:
+    moves = [noise(seed) for seed in range(3)]
+    spec, steps = RobustSpec(rule, trusted_steps=1), 10
+    kept = [Offered(str(at), quantise(move), steps, at) for at, move in enumerate(moves)]
+    dense = [part.update.dense() for part in kept]
+    aged = [
+        torch.div(row * factor, 1_000_000, rounding_mode="floor")
+        for row, factor in zip(dense, factors_of(kept), strict=True)
+    ]
+    want = aggregate(spec, [Row(row, 21_845) for row in aged], moves[0])
+    assert torch.equal(round_mean(spec, kept, moves[0], 600), want)
+
+
+def factors_of(kept: list[Offered]) -> list[int]:
+    factors = clip_factors([part.update for part in kept])
+    ages = (1_000_000, 367_879, 135_335)
+    return [f * ages[part.age] // 1_000_000 for f, part in zip(factors, kept, strict=True)]
+
+
+def test_an_age_that_no_ledger_gives_is_refused() -> None:
+    with pytest.raises(Misuse, match="3 rounds late"):
+        _ = Offered("a", quantise(noise(1)), 10, age=3).weight
 
 
 @given(ROWS)

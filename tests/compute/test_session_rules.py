@@ -93,6 +93,24 @@ class Bench:
         return self.do(replace(command, **changes), UpdateChecked)
 
 
+def with_a_late_update(age: int, *, first: bool) -> Digest:
+    """The state after two rounds; the second also takes what one seat did in the first."""
+    bench = Bench(OuterSpec(1_000_000, 0, nesterov=False), EncodingSpec(INT8), MemoryFiles())
+    late, quick = bench.unit(1, 0), bench.unit(0, 0)
+    bench.merge([quick])
+    parts = [
+        Contribution(late.update, late.leaves[-1].step, age),
+        Contribution(bench.unit(0, 1).update, late.leaves[-1].step),
+    ]
+    order = MergeRound(Round(1), tuple(parts if first else parts[::-1]))
+    return bench.do(order, Merged).state_hash
+
+
+def test_a_late_update_is_weighed_by_its_age_and_alike_everywhere() -> None:
+    assert with_a_late_update(1, first=True) == with_a_late_update(1, first=False)
+    assert len({with_a_late_update(age, first=True) for age in (0, 1, 2)}) == 3
+
+
 def played(outer: OuterSpec, encoding: EncodingSpec, rounds: int) -> tuple[int, int, Digest]:
     """Held-out loss in micro-nats, bytes of all updates, and the state, after so many rounds."""
     bench = Bench(outer, encoding, MemoryFiles())

@@ -43,6 +43,7 @@ from dpin.ledger.transactions import (
     seal,
     sign_bid,
 )
+from dpin.ledger.views import LATE_AGE_MAX, made_in, offers
 from tests.support.accounting import EDGES, earnings
 from tests.support.ledgers import (
     JOB,
@@ -246,8 +247,20 @@ class Jobs(Candidates):
         members = [(record, lease) for record in records for lease in record.roster]
         for one, (record, lease) in zip(plan, members, strict=False):
             if one != ABSENT:
-                held = tuple(record.candidates[: None if one == HONEST else 1])
+                held = tuple(sorted(offers(record))[: None if one == HONEST else 1])
                 self.do(self.provider(lease), Have(lease, record.round, held))
+
+    @invariant()
+    def an_update_is_taken_once_and_at_most_two_rounds_late(self) -> None:
+        for job in self.ledger.state.jobs.values():
+            taken = [(made_in(it, one), one) for it in job.rounds for one in it.included]
+            assert len({key for key, _ in taken}) == len(taken)
+            for key, one in taken:
+                commit = self.ledger.state.units[key].commit
+                assert commit is not None
+                assert (one.update, one.steps) == (commit.update, commit.steps)
+                late = job.propose.kind == TRAIN and job.propose.verifiers > 0
+                assert 0 <= one.age <= (LATE_AGE_MAX if late else 0)
 
     @rule(number=pick, name=who)
     def stop(self, number: int, name: str) -> None:

@@ -3,13 +3,15 @@
 import pytest
 
 from dpin.base.ids import Digest, JobId, Round
-from dpin.ledger.accounts import JobState, LeaseState, Phase, RoundRecord, UnitState
+from dpin.ledger.accounts import JobState, LeaseState, Phase, RoundRecord, UnitKey, UnitState
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import INFER, Cancel, Have, Stop
+from dpin.ledger.views import LATE_AGE_MAX, made_in, offers
 from tests.support.ledgers import (
     JOB,
     OTHER,
     PRICE,
+    START,
     Ledger,
     award,
     bonds,
@@ -72,6 +74,7 @@ def test_a_quorum_and_its_grace_close_a_round_without_the_slow(ledger: Ledger) -
     assert names(ledger, last(ledger, job).candidates) == {"ann", "bob"}
     finish(ledger, job, "cat")
     assert names(ledger, last(ledger, job).candidates) == {"ann", "bob"}
+    assert last(ledger, job).late == []
     key = key_of(ledger, job, "cat")
     exchange(ledger, job, "ann", "bob", "cat")
     closed = ledger.state.jobs[job].rounds[0]
@@ -282,3 +285,78 @@ def test_when_everybody_is_gone_every_job_ends_by_itself(ledger: Ledger) -> None
         assert is_quiet(ledger.state, ledger.state.jobs[job])
     assert bonds(ledger.state) == 0
     assert ledger.executor.next_deadline is None
+
+
+def lagging(ledger: Ledger, **changes: object) -> tuple[JobId, UnitKey]:
+    """A job in its second round; cat has committed its unit of the first one too late for it."""
+    job = running(ledger, "req", "ann", "bob", "cat", **{"rounds": 5, **changes})
+    key = key_of(ledger, job, "cat")
+    finish(ledger, job, "ann", "bob")
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(ledger, job, "ann", "bob", "cat")
+    return job, key
+
+
+def held(ledger: Ledger, job: JobId, *names: str) -> None:
+    """These hold all that the current round may take."""
+    record = last(ledger, job)
+    for name in names:
+        everything = tuple(sorted(offers(record)))
+        operation = Have(lease_of(ledger, job, name).id, record.round, everything)
+        assert ledger.do(name, operation) == "ok"
+
+
+def test_a_late_update_is_offered_to_the_next_round_and_taken_with_its_age(ledger: Ledger) -> None:
+    job, key = lagging(ledger)
+    assert ledger.do("cat", work(ledger, key).commit()) == "ok"
+    finish(ledger, job, "ann", "bob", "cat")
+    record = last(ledger, job)
+    assert (record.round, record.phase, record.late) == (1, Phase.EXCHANGE, [key])
+    exchange(ledger, job, "ann", "bob")  # The candidates alone: not all yet.
+    assert last(ledger, job) is record
+    held(ledger, job, "ann", "bob", "cat")
+    assert record.closed
+    assert sorted(one.age for one in record.included) == [0, 0, 0, 1]
+    [late] = [one for one in record.included if one.age]
+    assert made_in(record, late) == key
+    assert late.steps == JOB.steps
+    finish(ledger, job, "ann", "bob", "cat")
+    assert last(ledger, job).late == []  # It is offered once.
+
+
+def test_a_late_update_that_few_hold_is_dropped(ledger: Ledger) -> None:
+    job, key = lagging(ledger)
+    assert ledger.do("cat", work(ledger, key).commit()) == "ok"
+    finish(ledger, job, "ann", "bob", "cat")
+    record = last(ledger, job)
+    held(ledger, job, "cat")
+    exchange(ledger, job, "ann", "bob")
+    ledger.wait(DEVELOPMENT.have_ticks)
+    assert [one.age for one in record.included] == [0, 0, 0]
+    finish(ledger, job, "ann", "bob", "cat")
+    assert last(ledger, job).late == []
+
+
+@pytest.mark.parametrize("rounds_late", [2, 3])
+def test_after_two_rounds_an_update_is_too_late(ledger: Ledger, rounds_late: int) -> None:
+    job, key = lagging(ledger, unit_ms=400_000)
+    for _ in range(rounds_late - 1):
+        finish(ledger, job, "ann", "bob")
+        ledger.wait(DEVELOPMENT.grace_ticks)
+        exchange(ledger, job, "ann", "bob", "cat")
+    assert last(ledger, job).round == rounds_late
+    assert ledger.do("cat", work(ledger, key).commit()) == "ok"
+    finish(ledger, job, "ann", "bob")
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    assert last(ledger, job).late == ([key] if rounds_late <= LATE_AGE_MAX else [])
+
+
+def test_what_began_elsewhere_or_cannot_be_replayed_is_never_taken_late(ledger: Ledger) -> None:
+    for changes, start in (({}, OTHER), ({"verifiers": 0}, START)):
+        job, key = lagging(ledger, **changes)
+        assert ledger.do("cat", work(ledger, key, start=start).commit()) == "ok"
+        finish(ledger, job, "ann", "bob", "cat")
+        assert last(ledger, job).late == []
+        assert ledger.do("req", Cancel(job)) == "ok"
+        for name in ("ann", "bob", "cat"):
+            assert ledger.do("req", Stop(lease_of(ledger, job, name).id)) == "ok"

@@ -3,16 +3,21 @@
 from collections.abc import Iterable
 
 from dpin.base.codec import decode
-from dpin.base.ids import BlobId, Digest, Round
+from dpin.base.ids import BlobId, Digest, JobId, Round
+from dpin.base.leaf import Leaf
 from dpin.base.machine import Send
+from dpin.base.units import Tick
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.task import Failed, Opened, OpenJob, Progress, Report, Trained, TrainUnit
 from dpin.compute.work import Dismiss, Hire, Order
-from dpin.ledger.accounts import LeaseState, Phase
+from dpin.ledger.accounts import JobState, LeaseState, Phase
+from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Commit, Have, Ready, Stop
+from dpin.ledger.views import offers
 from dpin.ledger.wishes import Wish
 from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault
 from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
+from dpin.market.pace import UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
 from dpin.verify.defender import Produced
 from tests.support.jobs import (
@@ -28,12 +33,14 @@ from tests.support.jobs import (
     path_of,
     proposed,
     train_manifest,
+    training,
 )
 from tests.support.ledgers import (
     OTHER,
     PRICE,
     START,
     award,
+    exchange,
     finish,
     key_of,
     lease_of,
@@ -200,6 +207,95 @@ def test_it_says_what_it_holds_when_all_is_here_or_time_runs_out() -> None:
     engaged.engagement.loading.fetched(here(commit.update))
     [whole] = operations(engaged.follow())
     assert whole == Have(engaged.lease.id, Round(0), tuple(sorted([engaged.lease.id, other.id])))
+
+
+class Behind(Engaged):
+    """Maker trains its first unit while one has done its own: the round has gone on."""
+
+    def __init__(self) -> None:
+        super().__init__(both=True)
+        self.start()
+        finish(self.ledger, self.job_id, "one")
+        self.ledger.wait(DEVELOPMENT.grace_ticks)
+        self.report_late = self.trained()
+        exchange(self.ledger, self.job_id, "maker", "one")
+        self.follow()
+
+    def commit_late(self) -> Commit:
+        """Trained at last, and kept."""
+        self.report(self.report_late)
+        list(self.engagement.kept(Kept(UPDATE_FILE, file_id("late"))))
+        [commit] = operations(self.follow())
+        assert isinstance(commit, Commit)
+        return commit
+
+
+def test_a_unit_that_is_done_after_its_round_is_committed_all_the_same() -> None:
+    behind = Behind()
+    job = behind.ledger.state.jobs[behind.job_id]
+    assert (len(job.rounds), job.rounds[0].included[0].age) == (2, 0)
+    commit = behind.commit_late()
+    assert (commit.round, commit.update) == (0, file_id("late"))
+    assert behind.ledger.do("maker", commit) == "ok"
+    assert operations(behind.follow()) == []
+
+
+def test_a_late_update_is_released_and_said_to_be_held_with_the_next_round() -> None:
+    behind = Behind()
+    assert behind.ledger.do("maker", behind.commit_late()) == "ok"
+    assert only(Allow, behind.follow()) == []
+    finish(behind.ledger, behind.job_id, "one")
+    behind.ledger.wait(DEVELOPMENT.grace_ticks)
+    record = behind.ledger.state.jobs[behind.job_id].rounds[1]
+    assert record.late == [(behind.lease.id, 0)]
+    assert only(Allow, behind.follow()) == [Allow(file_id("late"), None)]
+    [update] = [
+        it.commit for it in behind.ledger.state.units.values() if it.round == 1 and it.commit
+    ]
+    behind.engagement.loading.fetched(here(update.update))
+    [held] = operations(behind.follow())
+    assert held == Have(behind.lease.id, Round(1), tuple(sorted(offers(record))))
+
+
+def test_the_last_unit_is_finished_and_paid_where_the_job_has_taken_its_last_round() -> None:
+    behind = Behind()
+    finish(behind.ledger, behind.job_id, "one")
+    behind.ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(behind.ledger, behind.job_id, "maker", "one")
+    job = behind.ledger.state.jobs[behind.job_id]
+    assert (job.state, behind.lease.state) == (JobState.SETTLING, LeaseState.ENDED)
+    assert behind.engagement.commits.unfinished(job, behind.ledger.state)
+    assert behind.ledger.do("maker", behind.commit_late()) == "ok"
+    assert not behind.engagement.commits.unfinished(job, behind.ledger.state)
+
+
+def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
+    pace = Pace(grace_ticks=10)
+    ledger = market()
+    job = ledger.state.jobs[training(ledger, "buyer", "maker", "one", rounds=3)]
+    began = ledger.state.tick
+    pace.follow(job, began)
+    ledger.wait(20)
+    finish(ledger, job.id, "one")
+    pace.follow(job, ledger.state.tick)
+    took = ledger.state.tick - began
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(ledger, job.id, "maker", "one")
+    pace.follow(job, ledger.state.tick)
+    now = ledger.state.tick
+    assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS  # It has not trained yet.
+    pace.trained(reported(steps=20, milliseconds=5_000), 40)
+    whole = took * 200 + 2_000 - 1_000
+    assert pace.box_ms(Round(1), now, 200) == whole < 10_000
+    assert pace.box_ms(Round(1), Tick(now + 5), 200) == whole - 1_000
+    assert pace.box_ms(Round(1), Tick(now + 1_000), 200) == 1
+    pace.trained(reported(steps=20, milliseconds=1_000), 40)
+    assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS
+
+
+def reported(steps: int, milliseconds: int) -> Trained:
+    leaf = Leaf(JobId(bytes(32)), OTHER, Round(0), 2, steps, OTHER, OTHER, OTHER, steps)
+    return Trained(OTHER, Round(0), (leaf,), (), "", "", 0, 0, milliseconds)
 
 
 def test_heartbeats_tell_how_far_it_is_once_a_second() -> None:

@@ -7,11 +7,24 @@ from dpin.base.units import Instant
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Phase, RoundRecord
+from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.transactions import Have
+from dpin.ledger.views import offers
 from dpin.market.merging import ASKERS_MAX, Effect, Merging
 from dpin.market.messages import CheckpointOffer, MarketMessage
 from dpin.storage.wanted import Fetch, Keep, Kept
 from tests.support.jobs import at, file_id, here, market, only, path_of, training
-from tests.support.ledgers import OTHER, START, Work, exchange, key_of, work
+from tests.support.ledgers import (
+    OTHER,
+    START,
+    UPDATE,
+    Work,
+    exchange,
+    finish,
+    key_of,
+    lease_of,
+    work,
+)
 
 W = WorkerId("w")
 
@@ -113,6 +126,37 @@ def test_a_new_worker_merges_again_from_where_it_begins() -> None:
     assert merges(scene.follow(1)) == []
     scene.merging.opened(Opened(Round(0), START), "/initial")
     assert merges(scene.follow(2)) == [first]
+
+
+def test_a_late_update_is_fetched_with_the_next_round_and_merged_with_its_age() -> None:
+    ledger = market()
+    job_id = training(ledger, "buyer", "maker", "one", rounds=3)
+    merging = Merging(ledger.state.jobs[job_id], W)
+    merging.opened(Opened(Round(1), START), "/one")
+    behind = key_of(ledger, job_id, "one")
+    finish(ledger, job_id, "maker")
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(ledger, job_id, "maker", "one")
+    late = work(ledger, behind)
+    commit = Work(late.leaves, file_id("late")).commit()
+    assert ledger.do("one", commit) == "ok"
+    ledger.wait(1)
+    finish(ledger, job_id, "maker", "one")
+    record = ledger.state.jobs[job_id].rounds[1]
+    assert record.late == [behind]
+    fetches = {it.blob: it for it in only(Fetch, merging.follow(ledger.state, at(0)))}
+    assert fetches.keys() == {UPDATE, file_id("late")}
+    assert fetches[file_id("late")].sources[0] == ledger.id("one")
+    for blob in fetches:
+        merging.arrived(here(blob))
+    everything = tuple(sorted(offers(record)))
+    for who in ("maker", "one"):
+        lease = lease_of(ledger, job_id, who).id
+        assert ledger.do(who, Have(lease, Round(1), everything)) == "ok"
+    [order] = merges(list(merging.follow(ledger.state, at(1))))
+    assert isinstance(order, MergeRound)
+    ages = [(part.update, part.age) for part in order.contributions]
+    assert ages == [(path_of(file_id("late")), 1), *[(path_of(UPDATE), 0)] * 2]
 
 
 def asked(merging: Merging, peer: int, now: Instant) -> list[Effect]:

@@ -6,10 +6,11 @@ from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.leaf import leaf_digest
+from dpin.base.units import Micros, seconds
 from dpin.compute import task
 from dpin.sim.depot import Depot
 from dpin.sim.timeline import dice
-from dpin.sim.workers import FINGERPRINT, PretendWorker
+from dpin.sim.workers import FINGERPRINT, TRAIN, PretendWorker
 from dpin.storage.wanted import Allow, Discard, Fetch, Fetched, Keep, KeepData, Missing, Purpose
 from tests.support.toys import node
 
@@ -20,9 +21,9 @@ A, B, C = node(0), node(1), node(2)
 class Bench:
     """A worker with an open job of two rounds."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: Micros = TRAIN) -> None:
         self.files: dict[str, bytes] = {}
-        self.worker = PretendWorker(name, self.files)
+        self.worker = PretendWorker(name, self.files, unit)
         model = task.ModelSpec(1, 1, 16, 32)
         prepared = self.ask(task.Prepare("corpus", (), 1, 2, 0, model, bytes(32), "folder"))
         assert isinstance(prepared, task.Prepared)
@@ -105,6 +106,17 @@ def test_workers_that_merge_the_same_updates_hold_the_same_state() -> None:
     merged = one.merge(update)
     assert merged.state_hash == two.merge("copy").state_hash
     assert one.train(1).leaves[0].parameters == merged.state_hash
+
+
+def test_a_slow_worker_does_as_many_windows_as_fit_and_takes_their_time() -> None:
+    bench = Bench("a", seconds(8))
+    for limit_ms, windows in ((0, 4), (9_000, 4), (5_000, 2), (1, 1)):
+        order = task.TrainUnit(
+            LEASE, 0, Round(0), fresh_optimizer=True, limit_ms=limit_ms, fault=""
+        )
+        took, report = bench.worker.perform(order)
+        assert isinstance(report, task.Trained)
+        assert (took, len(report.leaves)) == (windows * seconds(2), windows + 1)
 
 
 def test_a_command_without_a_job_fails_and_the_worker_lives() -> None:

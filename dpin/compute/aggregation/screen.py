@@ -11,16 +11,18 @@ from typing import Final
 from torch import Tensor
 
 from dpin.base.errors import PeerFault
+from dpin.base.units import MILLION
 from dpin.compute.aggregation.copies import copies
 from dpin.compute.aggregation.gram import gram_of
 from dpin.compute.aggregation.rules import ROWS_MIN, Row, aggregate
-from dpin.compute.outer import mean_movement, weights_of
+from dpin.compute.outer import AGE_PPM, aged, mean_movement, weights_of
 from dpin.compute.robust import clip_factors, clipped, norm
 from dpin.compute.safety import RobustSpec
 from dpin.compute.task import EncodingSpec
 from dpin.compute.updates import Update, decode_update
 
 GIANT: Final = 100  # times the median norm: no honest unit moves so far, so it is not even clipped
+WEIGHTLESS: Final = frozenset({"trimmed", "median", "fltrust"})  # what is late is shortened there
 SAMPLED: Final = 1 << 22  # parameters that copies are looked for in, evenly spaced
 
 
@@ -31,6 +33,12 @@ class Offered:
     name: str
     update: Update
     steps: int
+    age: int = 0  # rounds ago that it was made
+
+    @property
+    def weight(self) -> int:
+        """In millionths of a step."""
+        return aged(self.steps, self.age)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,14 +50,14 @@ class Screened:
 
 
 def read_offered(
-    parts: Sequence[tuple[str, bytes, int]], spec: EncodingSpec, count: int
+    parts: Sequence[tuple[str, bytes, int, int]], spec: EncodingSpec, count: int
 ) -> tuple[list[Offered], list[str]]:
-    """The well-formed of (name, bytes, steps) in their order, and why the others are not."""
+    """The well-formed of (name, bytes, steps, age) in their order, and why the others are not."""
     offered: list[Offered] = []
     refused: list[str] = []
-    for name, data, steps in parts:
+    for name, data, steps, age in parts:
         try:
-            offered.append(Offered(name, decode_update(data, spec, count), steps))
+            offered.append(Offered(name, decode_update(data, spec, count), steps, age))
         except PeerFault as fault:
             refused.append(f"{name}: {fault}")
     return offered, refused
@@ -75,14 +83,19 @@ def round_mean(
     robust: RobustSpec, kept: Sequence[Offered], trusted: Tensor | None, count: int
 ) -> Tensor:
     """The movement of a round of a model of `count` parameters: (P,) int64."""
-    updates, steps = [part.update for part in kept], [part.steps for part in kept]
+    updates, weights = [part.update for part in kept], [part.weight for part in kept]
     if robust.rule == "mean" or not kept:
-        return mean_movement(updates, steps, count)
+        return mean_movement(updates, weights, count)
+    factors = clip_factors(updates)
+    if robust.rule in WEIGHTLESS:
+        factors = [
+            factor * AGE_PPM[part.age] // MILLION
+            for factor, part in zip(factors, kept, strict=True)
+        ]
+        weights = [part.steps for part in kept]
     rows = [
         Row(clipped(update, factor), weight)
-        for update, factor, weight in zip(
-            updates, clip_factors(updates), weights_of(steps), strict=True
-        )
+        for update, factor, weight in zip(updates, factors, weights_of(weights), strict=True)
     ]
     return aggregate(robust, rows, trusted)
 

@@ -1,0 +1,52 @@
+"""How long a unit may take, so that its update comes in time.
+
+A round does not wait for the slow: it goes on when a quorum and its grace are over. Who could not
+do a whole unit in the time that the last round has taken does as much as fits, and is paid for it
+(H3); otherwise all its updates would come late and count for little.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from dpin.base.ids import Round
+from dpin.base.units import Tick
+from dpin.compute.task import Trained
+from dpin.ledger.accounts import Job
+
+MARGIN_MS: Final = 2_000  # from the end of a unit to its commit, or half of the grace
+UNBOXED_MS: Final = 1 << 62
+ROUNDS_KEPT: Final = 4
+
+
+@dataclass(slots=True)
+class Pace:
+    """What the others take for a round, and what this provider takes for a unit."""
+
+    grace_ticks: int = 0
+    _unit_ms: int = 0  # a whole unit, at the pace of the last one
+    _began: dict[Round, Tick] = field(default_factory=dict)
+    _took: int = -1  # ticks from the begin of a round to its quorum, of the last one known
+
+    def follow(self, job: Job, tick: Tick) -> None:
+        """Look at the last rounds; one is known from its begin only where this node saw that."""
+        for record in job.rounds[-ROUNDS_KEPT:]:
+            if record.quorum_at is None:
+                self._began.setdefault(record.round, tick)
+            elif record.round in self._began:
+                self._took = record.quorum_at - self._began[record.round]
+        for round_ in [round_ for round_ in self._began if round_ < len(job.rounds) - ROUNDS_KEPT]:
+            del self._began[round_]
+
+    def trained(self, report: Trained, steps: int) -> None:
+        """A unit is done, of so many steps if it is whole."""
+        done = max(1, report.leaves[-1].step)
+        self._unit_ms = report.milliseconds * steps // done
+
+    def box_ms(self, round_: Round, tick: Tick, tick_ms: int) -> int:
+        """What is left for a unit that begins now; no box for who is fast enough."""
+        if self._took < 0 or round_ not in self._began:
+            return UNBOXED_MS
+        grace = self.grace_ticks * tick_ms
+        whole = self._took * tick_ms + grace - min(MARGIN_MS, grace // 2)
+        left = whole - (tick - self._began[round_]) * tick_ms
+        return max(1, left) if self._unit_ms > left else UNBOXED_MS
