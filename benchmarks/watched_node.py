@@ -23,6 +23,7 @@ from dpin.__main__ import Flags, run_process
 from dpin.base.ids import Digest
 from dpin.ledger.execute import Executor
 from dpin.ledger.history import Remembering
+from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import OK, Outcome
 from dpin.market.story import Note
@@ -42,7 +43,7 @@ class Watched(Bulletin):
     """The node's news, with the time of each commit noted."""
 
     @override
-    def take(self, effect: Note | Outcome | Applied) -> None:
+    def take(self, effect: Note | Outcome | Pledged | Applied) -> None:
         super().take(effect)
         if isinstance(effect, Applied) and effect.commit.transactions:
             done = [receipt.subject for receipt in effect.receipts if receipt.detail == OK]

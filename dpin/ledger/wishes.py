@@ -8,13 +8,15 @@ A transaction that could not be applied leaves no receipt. So after every commit
 is held against the state: where its fee is too low by now or its epochs are over it is signed anew
 under the same sequence number, of which the ledger takes one at most; where its number is used up
 the wish ends, with a reason.
+
+What a person asked for, and no state shows as due, lasts over a restart: see `pledges`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from dpin.base.codec import encode
+from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import ChainId, Digest
 from dpin.base.units import Instant, Micros, after, seconds
@@ -23,6 +25,7 @@ from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import unused
 from dpin.ledger.order import OrderedCommit, Receipt
 from dpin.ledger.params import Params
+from dpin.ledger.pledges import Pledge
 from dpin.ledger.replica import Refused
 from dpin.ledger.transactions import (
     Operation,
@@ -38,6 +41,8 @@ NUMBER_USED: Final = "sequence-used"  # by another transaction of the account
 EXPIRED: Final = "expired"
 FEE_TOO_LOW: Final = "fee-too-low"
 UNAPPLIED: Final = "could-not-be-applied"  # it was in a block and left no receipt
+UNDER_WAY: Final = "already-under-way"
+TOO_MANY: Final = "too-many-under-way"
 REST: Final = seconds(2)
 IN_FLIGHT_MAX: Final = 64  # the ledger's window of sequence numbers
 RESTING_MAX: Final = 1_024
@@ -53,11 +58,15 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Have this operation done in this node's name, once, and those of `more` with it."""
+    """Have this operation done in this node's name, once, and those of `more` with it.
+
+    With `lasting` also after a restart, where nobody would wish for it again.
+    """
 
     key: str
     operation: Operation
     more: tuple[Operation, ...] = ()
+    lasting: bool = False
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -79,6 +88,7 @@ class Submission:
 
     id: Digest
     data: bytes
+    pledge: Pledge | None = None  # to be durable before anybody is told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,7 @@ class Outcome:
     transaction: Digest
     detail: str
     height: int
+    released: bool = False  # its pledge holds no more, though the ledger has not used its number
 
 
 @dataclass(slots=True)
@@ -102,10 +113,23 @@ class _Flight:
     older: list[Digest] = field(default_factory=list)
     signed: int = 1  # times
     grounded: bool = False  # nobody tries to have it committed any more
+    lasting: bool = False
+    restored: bool = False  # from before a start: what expired meanwhile is not signed anew
 
     @property
     def id(self) -> Digest:
         return transaction_id(self.transaction)
+
+    @property
+    def pledge(self) -> Pledge | None:
+        return Pledge(self.key, self.data, self.signed) if self.lasting else None
+
+    @property
+    def submission(self) -> Submission:
+        return Submission(self.id, self.data, self.pledge)
+
+    def failed(self, reason: str) -> Outcome:
+        return Outcome(self.key, self.id, reason, 0, released=self.lasting)
 
 
 class Wishes:
@@ -147,19 +171,43 @@ class Wishes:
         self._sequence = max(self._sequence, account.sequence_high) + 1
         terms = fees.terms(state, self._params, wish.operations)
         signed = sign(self._key, self._chain, self._sequence, wish.operations, terms)
-        return self._launch(wish.key, signed, ours=True)
+        data = encode(signed)
+        return self._launch(
+            _Flight(wish.key, signed.transaction, data, ours=True, lasting=wish.lasting)
+        )
 
     def carry(self, carry: Carry) -> Submission | Outcome:
         """Submit what another key has signed and follow it, as long as there is room."""
         identity = transaction_id(carry.signed.transaction)
-        if identity in self._flying or len(self._keys) >= IN_FLIGHT_MAX:
-            return Outcome(carry.key, identity, "too-many-under-way", 0)
-        return self._launch(carry.key, carry.signed, ours=False)
+        if identity in self._flying:
+            return Outcome(carry.key, identity, UNDER_WAY, 0)
+        if len(self._keys) >= IN_FLIGHT_MAX:
+            return Outcome(carry.key, identity, TOO_MANY, 0)
+        data, transaction = encode(carry.signed), carry.signed.transaction
+        return self._launch(_Flight(carry.key, transaction, data, ours=False, lasting=True))
 
-    def _launch(self, key: str, signed: SignedTransaction, *, ours: bool) -> Submission:
-        flight = _Flight(key, signed.transaction, encode(signed), ours)
-        self._keys[key] = self._flying[flight.id] = flight
-        return Submission(flight.id, flight.data)
+    def restore(self, pledge: Pledge, state: State) -> Submission | None:
+        """Go on with what was under way before a start, unless it was applied or has expired."""
+        transaction = decode(SignedTransaction, pledge.data).transaction
+        ours = transaction.sender == self._key.node_id
+        if ours:  # Its number is taken, by this one or by nobody.
+            self._sequence = max(self._sequence, transaction.sequence)
+        account = state.accounts.get(transaction.sender) or Account()
+        if not unused(account, transaction.sequence) or _expired(transaction, state):
+            return None
+        flight = _Flight(pledge.key, transaction, pledge.data, ours, signed=pledge.signed)
+        flight.lasting = flight.restored = True
+        launched = self._launch(flight)
+        return replace(launched, pledge=None)  # That is in the log already.
+
+    @property
+    def pledges(self) -> list[Pledge]:
+        """All that must outlive this process, in the order in which it was asked for."""
+        return [pledge for one in self._keys.values() if (pledge := one.pledge) is not None]
+
+    def _launch(self, flight: _Flight) -> Submission:
+        self._keys[flight.key] = self._flying[flight.id] = flight
+        return flight.submission
 
     def settled(self, receipts: Sequence[Receipt], now: Instant) -> list[Outcome]:
         """The outcomes among these receipts."""
@@ -186,11 +234,11 @@ class Wishes:
             trouble = self._trouble(flight, commit, state)
             if trouble is None:
                 continue
-            if trouble in {EXPIRED, FEE_TOO_LOW} and self._may_sign_again(flight):
+            if _may_sign_again(flight, trouble):
                 yield self._sign_again(flight, state)
             else:
                 self._land(flight, trouble, now)
-                yield Outcome(flight.key, flight.id, trouble, 0)
+                yield flight.failed(trouble)
 
     def _trouble(self, flight: _Flight, commit: OrderedCommit, state: State) -> str | None:
         """Why the transaction signed last will never be applied, if it will not."""
@@ -198,7 +246,7 @@ class Wishes:
         account = state.accounts.get(transaction.sender) or Account()
         if not unused(account, transaction.sequence):
             return NUMBER_USED
-        if state.epoch > transaction.valid_until_epoch:
+        if _expired(transaction, state):
             return EXPIRED
         size, count = len(flight.data), len(transaction.operations)
         if fees.fee(self._params, state.fee_multiplier, size, count) > transaction.max_fee:
@@ -206,9 +254,6 @@ class Wishes:
         if flight.grounded:
             return FEE_TOO_LOW
         return UNAPPLIED if flight.data in commit.transactions else None
-
-    def _may_sign_again(self, flight: _Flight) -> bool:
-        return flight.ours and flight.signed < SIGNED_MAX
 
     def _sign_again(self, flight: _Flight, state: State) -> Submission:
         """On new terms. Both have one sequence number, so that only one can be applied."""
@@ -222,18 +267,18 @@ class Wishes:
             flight.older.append(last)
         flight.signed += 1
         self._flying[flight.id] = flight
-        return Submission(flight.id, flight.data)
+        return flight.submission
 
     def refused(self, identity: Digest, reason: str, now: Instant) -> Outcome | None:
         """The replica did not take the transaction, or has dropped it."""
         flight = self._flying.get(identity)
         if flight is None or identity != flight.id:
             return None  # One signed later is under way.
-        if reason in {EXPIRED, FEE_TOO_LOW} and self._may_sign_again(flight):
+        if _may_sign_again(flight, reason):
             flight.grounded = True  # It is signed anew after the next commit.
             return None
         self._land(flight, reason, now)
-        return Outcome(flight.key, identity, reason, 0)
+        return flight.failed(reason)
 
     def _land(self, flight: _Flight, detail: str, now: Instant) -> None:
         for identity in (*flight.older, flight.id):
@@ -244,3 +289,13 @@ class Wishes:
         if len(self._resting) >= RESTING_MAX:
             self._resting = {k: at for k, at in self._resting.items() if now < at}
         self._resting[flight.key] = after(now, Micros(REST))
+
+
+def _expired(transaction: Transaction, state: State) -> bool:
+    return state.epoch > transaction.valid_until_epoch
+
+
+def _may_sign_again(flight: _Flight, trouble: str) -> bool:
+    """Whether other terms would help; nobody expects a payment of days ago to be made after all."""
+    helps = trouble == FEE_TOO_LOW or (trouble == EXPIRED and not flight.restored)
+    return helps and flight.ours and flight.signed < SIGNED_MAX

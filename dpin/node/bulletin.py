@@ -7,6 +7,7 @@ import trio
 
 from dpin.base.errors import Unavailable
 from dpin.base.units import Instant
+from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import Outcome
 from dpin.market.story import Note
@@ -20,6 +21,7 @@ class _Waiting:
 
     done: trio.Event = field(default_factory=trio.Event)
     outcome: Outcome | None = None
+    kept: bool = False  # it goes on, over a restart too
 
 
 class Bulletin:
@@ -33,11 +35,14 @@ class Bulletin:
         self._changed = trio.Event()
         self._waiting: dict[str, _Waiting] = {}
 
-    def take(self, effect: Note | Outcome | Applied) -> None:
+    def take(self, effect: Note | Outcome | Pledged | Applied) -> None:
         """Something that people may want to know."""
         match effect:
             case Note():
                 self.log.add(effect, self._now())
+            case Pledged(key=key):
+                if key in self._waiting:
+                    self._waiting[key].kept = True
             case Outcome(key=key):
                 waiting = self._waiting.get(key)
                 if waiting is not None:
@@ -64,5 +69,15 @@ class Bulletin:
         finally:
             del self._waiting[key]
         if waiting.outcome is None:
-            raise Unavailable(f"the ledger has not decided within {seconds:.0f} seconds")
+            raise _undecided(seconds, kept=waiting.kept)
         return waiting.outcome
+
+
+def _undecided(seconds: float, *, kept: bool) -> Unavailable:
+    problem = f"the ledger has not decided within {seconds:.0f} seconds"
+    if not kept:
+        return Unavailable(problem)
+    return Unavailable(
+        f"{problem}; it is written down, and this node goes on offering it, after a restart too: "
+        "do not send it again, look: dpin wallet history"
+    )

@@ -141,7 +141,7 @@ class Purse(Records):
 
     async def _give(self, gifts: Sequence[Gift]) -> TransferView:
         first, *more = gifts
-        return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more)))
+        return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more), lasting=True))
 
     async def _decided(self, wish: Wish | Carry) -> TransferView:
         async with trio.open_nursery() as nursery:
@@ -183,7 +183,7 @@ class Office(Purse):
                 await self._bulletin.change()
             key = f"chain:{self._peer.state.epoch}"  # As the node itself would wish for it.
         first, *more = operations_of(request, self._peer, round_)
-        return await self._decided(Wish(key, first, tuple(more)))
+        return await self._decided(Wish(key, first, tuple(more), lasting=True))
 
     async def _have_chain(self, round_: Round) -> None:
         """Make the hash chain that belongs to this round, where it is not there; takes seconds."""

@@ -24,6 +24,7 @@ from dpin.ledger.genesis import chain_id
 from dpin.ledger.identity import WantChain, WantSigner
 from dpin.ledger.inquest import Dump
 from dpin.ledger.offload import CheckSignatures
+from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.provider import Probe
@@ -74,6 +75,7 @@ Local = (
     | StoreEffect
     | Note
     | Outcome
+    | Pledged
     | Applied
     | Resumed
     | Silenced
@@ -351,7 +353,7 @@ class Node:
                 self._courier.perform(effect)
             case WantSigner() | WantChain():
                 self._vault.perform(effect)
-            case Note() | Outcome() | Applied():
+            case Note() | Outcome() | Pledged() | Applied():
                 self.bulletin.take(effect)
             case Resumed() | Silenced() | Diverged() | Dump():
                 self._mishaps.take(effect)

@@ -25,6 +25,7 @@ from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, Wan
 from dpin.ledger.inquest import Dump
 from dpin.ledger.keeper import Keeper
 from dpin.ledger.offload import CheckSignatures, Offload, SignaturesChecked
+from dpin.ledger.pledges import Pledged, Release, standing
 from dpin.ledger.renewal import Renewal
 from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Resumed, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
@@ -65,6 +66,7 @@ class Owner(IntEnum):
     LEDGER = 1
     OWN_JOB = 2
     PRODUCED = 3
+    PLEDGED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ Effect = (
     | Blame
     | Note
     | Outcome
+    | Pledged
     | Applied
     | Resumed
     | Silenced
@@ -144,6 +147,9 @@ class Peer:
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
         self.wishes = Wishes(self.key, self.chain, params)
+        pledges = standing(own[Owner.PLEDGED])
+        again = [self.wishes.restore(pledge, self.state) for pledge in pledges]
+        self._again = [one for one in again if one is not None]  # offered with the first event
         self._duties = Duties(options.identity, self.chain, params)
         self._renewal = Renewal(options.identity)
         secret = self.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
@@ -161,7 +167,8 @@ class Peer:
 
     def step(self, event: Event, now: Instant, *, more: bool = False) -> list[Effect]:
         """See dpin.base.machine.Machine. `more`: another event is at hand, see `Replica.step`."""
-        pending: deque[_Inner] = deque(self._take(event, now, more=more))
+        pending: deque[_Inner] = deque([*self._again, *self._take(event, now, more=more)])
+        self._again = []
         outside: list[Effect] = []
         for _ in range(STEPS_MAX):
             if not pending and not more and self.replica.owes:
@@ -282,8 +289,8 @@ class Peer:
         match effect:
             case Wish() | Carry() | Refused():
                 yield from self.wishes.step(effect, self.state, now)
-            case Submission(data=data):
-                yield from self._ledger(self.replica.step(Submit(data), now))
+            case Submission() | Outcome():
+                yield from self._brought(effect, outside, now)
             case Applied(commit=commit, receipts=receipts):
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
@@ -299,14 +306,27 @@ class Peer:
             case Silenced():
                 outside.append(effect)
                 outside += self._renewal.silenced(self.replica.engine.member.used_up)
-            case Outcome():
-                outside.append(effect)
-                yield from self._market(self.requester.step(effect, now))
             case Produced():
                 self.defender.step(effect)
                 outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
             case _:
                 outside.append(self._logged(effect))
+
+    def _brought(
+        self, effect: Submission | Outcome, outside: list[Effect], now: Instant
+    ) -> Iterator[_Inner]:
+        """To the ledger and back: what must outlive this process is written down until it ends."""
+        if isinstance(effect, Submission):
+            if effect.pledge is not None:
+                outside.append(_owned(Owner.PLEDGED, Store(encode(effect.pledge), sync=True)))
+                outside.append(Pledged(effect.pledge.key))
+            yield from self._ledger(self.replica.step(Submit(effect.data), now))
+            return
+        if effect.released:
+            release = encode(Release(effect.key))
+            outside.append(_owned(Owner.PLEDGED, Store(release, sync=True)))
+        outside.append(effect)
+        yield from self._market(self.requester.step(effect, now))
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""
@@ -350,6 +370,7 @@ class Peer:
             Owner.PRODUCED: produced,
         }
         kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.
+        kept[Owner.PLEDGED] = [encode(pledge) for pledge in self.wishes.pledges]
         return Roll(_owned_records(kept), effect.at_once)
 
 

@@ -8,6 +8,7 @@ from dpin.base.units import Instant, MicroTokens
 from dpin.ledger import fees
 from dpin.ledger.execute import Applied
 from dpin.ledger.params import DEVELOPMENT, Params
+from dpin.ledger.pledges import Release, standing
 from dpin.ledger.transactions import SignedTransaction, Stake, Transfer, sign
 from dpin.ledger.wishes import (
     EXPIRED,
@@ -270,3 +271,90 @@ def test_resting_wishes_are_forgotten_once_they_have_rested(wisher: Wisher) -> N
         moment = Instant(START + number * REST)
         wisher.wishes.refused(submission.id, "mempool-full", moment)
     assert wisher.wish("stake 0", moment=(RESTING_MAX + 9) * REST) is not None
+
+
+class Restarting(Wisher):
+    """Maker's wishes last; `again` is another process with the same log."""
+
+    def __init__(self, params: Params = DEVELOPMENT) -> None:
+        super().__init__(params)
+        self.log: list[bytes] = []
+
+    def lasting(self, key: str) -> Submission:
+        wish = Wish(key, Stake(MicroTokens(7)), lasting=True)
+        submission = self.wishes.wish(wish, self.ledger.state, START)
+        assert submission is not None
+        assert submission.pledge is not None
+        self.log.append(encode(submission.pledge))
+        return submission
+
+    def again(self) -> list[Submission]:
+        self.wishes = Wishes(
+            self.ledger.keys["maker"], self.ledger.executor.chain, self.ledger.genesis.params
+        )
+        found = [self.wishes.restore(one, self.ledger.state) for one in standing(self.log)]
+        return [one for one in found if one is not None]
+
+
+def test_what_was_under_way_goes_on_after_a_start_and_is_done_once() -> None:
+    wisher = Restarting()
+    asked = [wisher.lasting("one"), wisher.lasting("two")]
+    again = wisher.again()
+    assert [one.data for one in again] == [one.data for one in asked]
+    assert [one.pledge for one in again] == [None, None]  # They are in the log already.
+    assert wisher.wish("one") is None  # It is under way.
+    assert wisher.settle(*asked, *again) == [f"one {OK}", f"two {OK}"]
+    assert wisher.ledger.account("maker").stake == 14
+    assert wisher.again() == []
+
+
+def test_a_start_takes_no_number_twice() -> None:
+    wisher = Restarting()
+    wisher.lasting("one")
+    wisher.again()
+    assert sequence_of(wisher.wish("two")) == 2
+
+
+def test_what_was_refused_before_a_start_is_not_offered_after_it() -> None:
+    wisher = Restarting()
+    submission = wisher.lasting("one")
+    outcome = wisher.wishes.refused(submission.id, "mempool-full", START)
+    assert outcome is not None
+    assert outcome.released
+    wisher.log.append(encode(Release(outcome.key)))
+    assert wisher.again() == []
+
+
+def test_what_expires_over_a_start_is_dropped_and_not_signed_anew() -> None:
+    wisher = Restarting()
+    wisher.lasting("one")
+    assert len(wisher.again()) == 1
+    ended: list[str] = []
+    while not ended:
+        ended = wisher.after(wisher.ledger.commit(after_ms=2_000), START)
+    assert ended == [f"one {EXPIRED}"]
+    assert [one for one in wisher.told if isinstance(one, Submission)] == []
+    assert wisher.again() == []
+
+
+def test_a_fee_that_is_too_low_after_a_start_is_mended() -> None:
+    wisher = Restarting(DEAR)
+    wisher.lasting("one")
+    wisher.again()
+    wisher.ledger.state.fee_multiplier *= 3
+    assert wisher.settle() == []
+    [again] = wisher.told
+    assert isinstance(again, Submission)
+    assert again.pledge is not None
+    assert standing([*wisher.log, encode(again.pledge)]) == [again.pledge]
+    assert wisher.settle(again) == [f"one {OK}"]
+
+
+def test_what_is_kept_is_bounded_by_what_may_be_under_way() -> None:
+    wisher = Restarting()
+    for number in range(IN_FLIGHT_MAX):
+        wisher.lasting(f"stake {number}")
+    more = Wish("one more", Stake(MicroTokens(7)), lasting=True)
+    assert wisher.wishes.wish(more, wisher.ledger.state, START) is None
+    assert len(wisher.wishes.pledges) == IN_FLIGHT_MAX
+    assert len(wisher.again()) == IN_FLIGHT_MAX

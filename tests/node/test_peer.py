@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from dpin.base.codec import MESSAGE_BYTES_MAX, Wire, encode
 from dpin.base.ids import NO_BLOB, BlobId, ChainId, Digest, JobId, NodeId, Round
 from dpin.base.leaf import Leaf
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Store
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Store
 from dpin.base.units import MicroTokens, Tick
 from dpin.compute.work import Exited, Reported, WorkerId
-from dpin.ledger.transactions import Bid, SignedBid, Stake
-from dpin.ledger.wishes import Outcome, Wish
+from dpin.ledger.mempool import UNCOVERED
+from dpin.ledger.pledges import Pledged, standing
+from dpin.ledger.transactions import Bid, SignedBid, Stake, Terms, Transfer, sign
+from dpin.ledger.wishes import Carry, Outcome, Wish
 from dpin.market.messages import (
     AskCheckpoint,
     BidMessage,
@@ -192,3 +194,47 @@ def test_a_job_that_nobody_took_has_failed_and_stays_so_after_a_restart() -> Non
     assert (own.stage, own.reason) == (Stage.FAILED, "no-provider")
     assert own.job is not None
     assert not only(Outcome, effects)
+
+
+def paid(effects: list[Effect]) -> list[str]:
+    """What became of payments."""
+    return [outcome.detail for outcome in only(Outcome, effects)]
+
+
+def test_a_payment_that_was_written_down_is_made_after_a_kill() -> None:
+    """All that the ledger itself wrote since then is lost, as of a log that was never synced."""
+    for lasting, outcomes in ((True, ["ok"]), (False, [])):
+        node = Alone()
+        node.wait(1)
+        effects = node.step(Wish("pay", Transfer(PEER, MicroTokens(5), b""), lasting=lasting))
+        assert [one.key for one in only(Pledged, effects)] == ["pay"] * lasting
+        node.records = [record for record in node.records if record[0] == Owner.PLEDGED]
+        node.restart()
+        assert paid(node.wait(2)) == outcomes
+        assert (PEER in node.peer.state.accounts) == lasting
+        node.restart()
+        assert paid(node.wait(2)) == []
+
+
+def test_a_payment_that_was_refused_is_not_made_after_a_restart() -> None:
+    node = Alone()
+    node.wait(1)
+    dear = Terms(1_000, MicroTokens(node.peer.state.accounts[node.key.node_id].free + 1))
+    pay = Transfer(PEER, MicroTokens(5), b"")
+    effects = node.step(Carry("pay", sign(node.key, node.peer.chain, 9, pay, dear)))
+    assert paid(effects) == [UNCOVERED]
+    assert [type(one) for one in only(Pledged, effects)] == [Pledged]
+    node.restart()
+    assert node.peer.wishes.pledges == []
+    assert paid(node.wait(2)) == []
+
+
+def test_payments_that_are_under_way_outlive_a_log_that_begins_anew() -> None:
+    node = Alone()
+    node.wait(1)
+    wish = Wish("pay", Transfer(PEER, MicroTokens(5), b""), lasting=True)
+    assert node.peer.wishes.wish(wish, node.peer.state, node.now) is not None  # not submitted
+    rolled = node.peer._logged(Roll([b"ledger"]))
+    assert isinstance(rolled, Roll)
+    kept = [record[1:] for record in rolled.records if record[0] == Owner.PLEDGED]
+    assert [one.key for one in standing(kept)] == ["pay"]
