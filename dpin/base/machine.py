@@ -70,6 +70,13 @@ class Roll:
 
 
 @dataclass(frozen=True, slots=True)
+class Preserve:
+    """Append these to what is kept beside the log, for good; durable before a later Roll is."""
+
+    records: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """Send me a Tick no later than this."""
 

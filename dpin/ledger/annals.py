@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from dpin.base.codec import Wire, encode
-from dpin.base.machine import Roll, Store
+from dpin.base.machine import Preserve, Roll, Store
 from dpin.ledger.certificates import Certificate
+from dpin.ledger.closings import Closings
 from dpin.ledger.committee import Committee, committee_of
 from dpin.ledger.core import Core, Opening
 from dpin.ledger.dag import Dag
@@ -21,12 +22,14 @@ OPENING: Final = 6
 PAST_MAX: Final = 2  # epochs whose blocks are still there for who catches up
 
 
+Written = Store | Preserve | Roll  # what is kept of a ledger
+
+
 class Record(Wire, frozen=True):
     """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN), or an END.
 
     An END holds the handover to the next epoch, whose blocks follow. A log that began anew begins
-    with the handovers of all epochs before (CLOSED), the state (STATE) and how its epoch opens
-    (OPENING).
+    with the newest handovers (CLOSED), the state (STATE) and how its epoch opens (OPENING).
     """
 
     kind: int
@@ -37,7 +40,7 @@ class Annals:
     """Handovers and blocks, by epoch. Without a keeper of states no block is ever forgotten."""
 
     def __init__(self, core: Core, keeper: Keeper | None) -> None:
-        self.closings: dict[int, Handover] = {}
+        self.closings = Closings(() if keeper is None else keeper.closings)
         self.dags: dict[int, Dag] = {}
         self.newest: Certificate | None = None  # of the epochs that ended
         self._keeper = keeper
@@ -53,7 +56,7 @@ class Annals:
 
     def close(self, handover: Handover) -> None:
         """An epoch has ended."""
-        self.closings[handover.epoch] = handover
+        self.closings.add(handover)
         self.newest = handover.certificate
 
     def committee(self, epoch: int) -> Committee | None:
@@ -65,25 +68,28 @@ class Annals:
 
     def closing(self, sequence: int) -> Certificate | None:
         """The certificate of that checkpoint, if one of the newest epochs ended with it."""
-        for epoch in sorted(self.closings)[-PAST_MAX:]:
+        for epoch in list(self.closings)[-PAST_MAX:]:
             found = self.closings[epoch].certificate
             if found.checkpoint.sequence == sequence:
                 return found
         return None
 
-    def begun(self, opening: Opening, *, joined: bool = False) -> Sequence[Store | Roll]:
+    def begun(self, opening: Opening, *, joined: bool = False) -> Sequence[Written]:
         """What the log must hold before the first block of an epoch.
 
         Without a keeper there is no state to begin with: the log goes on. An archive keeps what was
         written before, and how that ended. Who has `joined` has a log that ends otherwise.
         """
-        closings = [encode(one) for _, one in sorted(self.closings.items())]
-        end = Store(encode(Record(END, closings[-1])), sync=True)
+        epoch = opening.committee.epoch
+        end = Store(encode(Record(END, self.closings.encoded(epoch - 1))), sync=True)
         if self._keeper is None:
             return [end]
         pieces = self._keeper.pieces()
-        records = _beginning(closings, pieces, encode(opening))
-        return [Roll(records, at_once=True)] if joined else [end, Roll(records)]
+        records = _beginning(self.closings.carried(epoch), pieces, encode(opening))
+        preserve = Preserve(self.closings.take_new())
+        if joined:
+            return [preserve, Roll(records, at_once=True)]
+        return [end, preserve, Roll(records)]
 
 
 def _beginning(closings: list[bytes], pieces: Iterable[bytes], opening: bytes) -> Iterator[bytes]:

@@ -12,9 +12,9 @@ from typing import Final
 
 from dpin.base.codec import decode, encode
 from dpin.base.ids import NodeId
-from dpin.base.machine import Roll, Store
+from dpin.base.machine import Store
 from dpin.base.units import NEVER, Instant
-from dpin.ledger.annals import CLOSED, END, FOREIGN, OWN, STATE, Annals, Record
+from dpin.ledger.annals import CLOSED, END, FOREIGN, OWN, STATE, Annals, Record, Written
 from dpin.ledger.assembly import Restored
 from dpin.ledger.blocks import Vertex, read_block
 from dpin.ledger.certificates import Certificate
@@ -47,7 +47,7 @@ class Executed:
 class Progress:
     """What one advance has done; it stops when an epoch ends, `turned`."""
 
-    effects: list[Store | Roll | Executed] = field(default_factory=list)
+    effects: list[Written | Executed] = field(default_factory=list)
     accepted: list[Vertex] = field(default_factory=list)  # all, own ones too
     made: list[Vertex] = field(default_factory=list)  # own blocks, to be sent
     turned: Handover | None = None

@@ -1,6 +1,6 @@
 """Between a replica and its executor: a whole state, to keep, to find again, or to show."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dpin.base.ids import Digest
 from dpin.ledger.assembly import Restored
@@ -11,9 +11,10 @@ from dpin.ledger.statemessages import StateAnswer, StateQuestion, answer
 
 
 class Keeper:
-    """The states that an executor had when epochs ended."""
+    """The states that an executor had when epochs ended; `closings`: how those before ended."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, closings: Sequence[bytes] = ()) -> None:
+        self.closings = closings
         self._executor = executor
         self._reader = Reader()
 

@@ -13,8 +13,9 @@ from typing import assert_never
 from dpin.base.codec import encode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
 from dpin.base.units import NEVER, Instant
+from dpin.ledger.annals import Written
 from dpin.ledger.answers import Answers, Question
 from dpin.ledger.arrival import Arrival
 from dpin.ledger.blocks import Vertex, check_block, read_block
@@ -97,7 +98,7 @@ class Diverged:
 
 Event = Received | PeerUp | PeerDown | Tick | Submit | SignaturesChecked
 Change = Applied | Resumed | Refused | Silenced | Diverged | Dump
-Effect = Send | Store | Roll | Wake | Blame | Change | CheckSignatures
+Effect = Send | Written | Wake | Blame | Change | CheckSignatures
 
 
 class Replica:

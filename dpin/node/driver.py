@@ -15,7 +15,7 @@ import trio
 
 from dpin.base.crypto import SigningKey, check_edge_cases
 from dpin.base.errors import Unavailable
-from dpin.base.machine import Blame, Roll, Send, Store, Tick, Wake
+from dpin.base.machine import Blame, Preserve, Roll, Send, Store, Tick, Wake
 from dpin.base.units import MICROS_PER_SECOND, NEVER, Instant
 from dpin.compute.task import Probe as ProbeCommand
 from dpin.compute.task import Probed
@@ -45,6 +45,7 @@ from dpin.node.courier import Courier
 from dpin.node.desk import Desk
 from dpin.node.foreman import Foreman, ask_once
 from dpin.node.home import Home, read_listening, read_network, write_listening
+from dpin.node.logs import Logs, open_logs
 from dpin.node.mishaps import Mishaps
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
@@ -53,7 +54,6 @@ from dpin.node.settings import Settings
 from dpin.node.surroundings import Surroundings
 from dpin.node.vault import Vault, identity_of
 from dpin.storage.blobs import BlobStore
-from dpin.storage.log import Log
 from dpin.storage.wanted import (
     Allow,
     Discard,
@@ -86,7 +86,7 @@ Local = (
 )
 
 _Batch = tuple[bool, Sequence[Effect]]  # whether it must be durable first, and what to do then
-_INSIDE: Final = (Store, Roll, CheckSignatures)
+_INSIDE: Final = (Store, Preserve, Roll, CheckSignatures)
 
 log = structlog.get_logger()
 
@@ -113,17 +113,15 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
     invite = read_network(home)
     choice = choice_of(settings, options.fault, key, development=invite.genesis.params.development)
     async with AsyncExitStack() as stack:
-        ledger_log, replay = await Log.open(home.ledger_log, archive=settings.ledger.archive)
-        stack.push_async_callback(ledger_log.close)
-        if replay.dropped_bytes:
-            log.warning("log-tail-cut", bytes=replay.dropped_bytes)
-        shells = await _shells(stack, options, ledger_log)
+        logs = await open_logs(stack, home, archive=settings.ledger.archive)
+        shells = await _shells(stack, options, logs)
         made_of = PeerOptions(
             identity=identity_of(home, options.seed),
             genesis=invite.genesis,
-            records=replay.records,
+            records=logs.records,
             choice=choice,
             verifiers=checkers_for(settings.ledger.verifiers),
+            closings=logs.preserved,
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
         node = Node(options, Peer(made_of), shells, nursery)
@@ -133,12 +131,12 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
         nursery.cancel_scope.cancel()
 
 
-async def _shells(stack: AsyncExitStack, options: NodeOptions, ledger_log: Log) -> "Shells":
+async def _shells(stack: AsyncExitStack, options: NodeOptions, logs: Logs) -> "Shells":
     settings = options.settings
     store = BlobStore(options.home.blobs, settings.share.disk_bytes)
     host = await _listening(stack, options)
     bulk = open_bulk(host, bulk_options(settings.network, host.addresses))
-    return Shells(host, await stack.enter_async_context(bulk), ledger_log, store)
+    return Shells(host, await stack.enter_async_context(bulk), logs, store)
 
 
 async def _listening(stack: AsyncExitStack, options: NodeOptions) -> LastingHost:
@@ -170,7 +168,7 @@ class Shells:
 
     host: LastingHost
     plane: BulkPlane
-    log: Log
+    logs: Logs
     store: BlobStore
 
 
@@ -187,8 +185,9 @@ class Node:
         self._clock = Clock()
         self._tell, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._batches, self._durable = trio.open_memory_channel[_Batch](BATCHES_MAX)
-        self._roller = Roller(nursery, shells.log, self._rolled)
+        self._roller = Roller(nursery, shells.logs.current, self._rolled)
         self._waiting = 0  # batches handed to the writer and not acted on
+        self._preserving = False  # something waits to be made durable beside the log
         self._engine = options.settings.compute.engine
         self._foreman = Foreman(nursery, options.home.worker, self._engine, self._tell.send)
         self._courier = Courier(nursery, shells.plane, shells.store, self._told)
@@ -301,13 +300,16 @@ class Node:
             if isinstance(effect, Store):
                 records.append(effect.record)
                 sync = sync or effect.sync
+            elif isinstance(effect, Preserve):
+                self._shells.logs.closings.append(effect.records)
+                self._preserving = True
             elif isinstance(effect, Roll):
                 if records:
-                    self._shells.log.append(records)
+                    self._shells.logs.current.append(records)
                 records, sync = [], True
                 self._roller.perform(effect)
         if records:
-            self._shells.log.append(records)
+            self._shells.logs.current.append(records)
         return sync
 
     def _rolled(self) -> None:
@@ -328,7 +330,8 @@ class Node:
                 except trio.WouldBlock:
                     break
             if any(sync for sync, _ in batches):
-                await self._shells.log.sync()
+                both, self._preserving = self._preserving, False
+                await self._shells.logs.sync(both=both)
             for _, effects in batches:
                 self._act(effects)
             self._waiting -= len(batches)
@@ -340,7 +343,7 @@ class Node:
                     self._shells.host.send(peer, payload)
                 case Blame(peer, reason):
                     self._around.blame(peer, reason)
-                case Store() | Roll() | Wake() | CheckSignatures():
+                case Store() | Preserve() | Roll() | Wake() | CheckSignatures():
                     raise AssertionError("these were taken out before")
                 case _:
                     self._act_here(effect)

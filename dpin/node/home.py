@@ -66,6 +66,7 @@ class Home:
     running: Path  # there while a node runs
     lock: Path  # held by the one node of this home
     ledger_log: Path  # the ledger's write-ahead log, a folder of segments
+    closings: Path  # how epochs ended, from genesis on; another such folder
     jobs: Path  # a folder for each job, its own and those it serves
     blobs: Path  # content-addressed chunks
     worker: Path  # where workers may write
@@ -86,6 +87,7 @@ def home_in(root: Path, config: Path) -> Home:
         running=root / "node.json",
         lock=root / "node.lock",
         ledger_log=root / "ledger",
+        closings=root / "closings",
         jobs=root / "jobs",
         blobs=root / "blobs",
         worker=root / "worker",

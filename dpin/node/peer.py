@@ -14,7 +14,18 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ChainId, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Roll, Send, Store, Tick, Wake
+from dpin.base.machine import (
+    Blame,
+    PeerDown,
+    PeerUp,
+    Preserve,
+    Received,
+    Roll,
+    Send,
+    Store,
+    Tick,
+    Wake,
+)
 from dpin.base.units import Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
@@ -78,6 +89,7 @@ class PeerOptions:
     records: Sequence[bytes]  # the log as it was found
     choice: Choice
     verifiers: int = 0  # processes that check signatures; 0: they are checked here
+    closings: Sequence[bytes] = ()  # what was preserved beside the log
 
 
 Event = (
@@ -100,6 +112,7 @@ Event = (
 Effect = (
     Send
     | Store
+    | Preserve
     | Roll
     | Wake
     | Blame
@@ -142,7 +155,7 @@ class Peer:
             options.identity,
             self.executor,
             own[Owner.LEDGER],
-            Keeper(self.executor),
+            Keeper(self.executor, options.closings),
         )
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)
@@ -290,7 +303,12 @@ class Peer:
             case Wish() | Carry() | Refused():
                 yield from self.wishes.step(effect, self.state, now)
             case Submission() | Outcome():
-                yield from self._brought(effect, outside, now)
+                outside += _written(effect)
+                yield from (
+                    self._market(self.requester.step(effect, now))
+                    if isinstance(effect, Outcome)
+                    else self._ledger(self.replica.step(Submit(effect.data), now))
+                )
             case Applied(commit=commit, receipts=receipts):
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
@@ -311,22 +329,6 @@ class Peer:
                 outside.append(_owned(Owner.PRODUCED, Store(encode(effect), sync=True)))
             case _:
                 outside.append(self._logged(effect))
-
-    def _brought(
-        self, effect: Submission | Outcome, outside: list[Effect], now: Instant
-    ) -> Iterator[_Inner]:
-        """To the ledger and back: what must outlive this process is written down until it ends."""
-        if isinstance(effect, Submission):
-            if effect.pledge is not None:
-                outside.append(_owned(Owner.PLEDGED, Store(encode(effect.pledge), sync=True)))
-                outside.append(Pledged(effect.pledge.key))
-            yield from self._ledger(self.replica.step(Submit(effect.data), now))
-            return
-        if effect.released:
-            release = encode(Release(effect.key))
-            outside.append(_owned(Owner.PLEDGED, Store(release, sync=True)))
-        outside.append(effect)
-        yield from self._market(self.requester.step(effect, now))
 
     def _follow(self, now: Instant) -> Iterator[_Inner]:
         """Let everybody compare the ledger with what is done."""
@@ -382,3 +384,14 @@ def _owned_records(kept: Mapping[Owner, Iterable[bytes]]) -> Iterator[bytes]:
 
 def _owned(owner: Owner, store: Store) -> Store:
     return Store(bytes([owner]) + store.record, sync=store.sync)
+
+
+def _written(effect: Submission | Outcome) -> list[Effect]:
+    """What must outlive this process is written down until it ends, before anybody is told."""
+    if isinstance(effect, Outcome):
+        end = Store(encode(Release(effect.key)), sync=True)
+        return [_owned(Owner.PLEDGED, end), effect] if effect.released else [effect]
+    if effect.pledge is None:
+        return []
+    begin = Store(encode(effect.pledge), sync=True)
+    return [_owned(Owner.PLEDGED, begin), Pledged(effect.pledge.key)]

@@ -22,7 +22,7 @@ def proof_view(peer: Peer, request: ProofRequest, now: Instant) -> ProofView:
     part: Part | None = None
     if request.account:
         part = (Kind.ACCOUNT, _digest(request.account, "a node's id"), 0)
-    prover = prover_of(peer)
+    prover = prover_of(peer, request.epoch)
     proof = prover.proof(Known(request.epoch, request.size), subject, part)
     trust = prover.trust(now // MICROS_PER_MILLI)
     return ProofView(
@@ -33,17 +33,18 @@ def proof_view(peer: Peer, request: ProofRequest, now: Instant) -> ProofView:
     )
 
 
-def prover_of(peer: Peer) -> Prover:
-    """Its means of proof now; raises TooEarly before the first certificate."""
+def prover_of(peer: Peer, since: int = 0) -> Prover:
+    """Its means of proof now, from that epoch on; raises TooEarly before the first certificate."""
     certificate = peer.replica.engine.certificate
     if certificate is None:
         raise TooEarly("no checkpoint of this epoch is signed yet", fix=WAIT)
-    return Prover(peer.genesis, peer.executor, history_of(peer), certificate)
+    return Prover(peer.genesis, peer.executor, history_of(peer, since), certificate)
 
 
-def history_of(peer: Peer) -> History:
-    """How the epochs ended that the node has been through, and who validated them."""
-    handovers = peer.replica.engine.annals.closings
+def history_of(peer: Peer, since: int = 0) -> History:
+    """How the epochs ended from that one on, as far as the node knows, and who validated them."""
+    closings = peer.replica.engine.annals.closings
+    handovers = {epoch: closings[epoch] for epoch in closings if epoch >= since - 1}
     committees = {0: first_record(peer.genesis, peer.chain), **peer.state.committees}
     committees |= {one.record.epoch: one.record for one in handovers.values()}
     return History(committees, {epoch: one.certificate for epoch, one in handovers.items()})

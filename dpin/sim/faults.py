@@ -10,7 +10,7 @@ from typing import Final
 
 from dpin.base.chance import Chance
 from dpin.base.ids import NodeId
-from dpin.base.machine import Received, Roll, Send, Store
+from dpin.base.machine import Preserve, Received, Roll, Send, Store
 from dpin.base.units import MILLION, Instant
 from dpin.sim.station import AnyMachine
 
@@ -40,7 +40,7 @@ class Twins:
         match effect:
             case Send(peer):
                 return (peer in self.audience) is near
-            case Store() | Roll():
+            case Store() | Preserve() | Roll():
                 return near
             case _:
                 return True

@@ -11,7 +11,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
-from dpin.base.machine import PeerDown, PeerUp, Received, Tick
+from dpin.base.machine import PeerDown, PeerUp, Preserve, Received, Tick
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, MicroTokens
 from dpin.ledger import money
 from dpin.ledger.accounts import State
@@ -169,9 +169,15 @@ class Speaking(Protocol):
 class LedgerNode:
     """A replica with its executor: the ledger's part of a node. Liars reach into `replica`."""
 
-    def __init__(self, founding: Founding, owner: Owner, records: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        founding: Founding,
+        owner: Owner,
+        records: Sequence[bytes],
+        closings: Sequence[bytes] = (),
+    ) -> None:
         inner = Executor(founding.genesis)
-        self._executor, self._keeper = Watched(inner), Keeper(inner)
+        self._executor, self._keeper = Watched(inner), Keeper(inner, closings)
         identity = owner.identity()
         genesis = founding.genesis
         self.replica: Replica = Replica(genesis, identity, self._executor, records, self._keeper)
@@ -217,18 +223,28 @@ def done_by(receipts: Sequence[Receipt], height: int) -> tuple[Digest, ...]:
     )
 
 
-class NoDevice:
-    """A ledger has no device: what its replica reports needs nothing done."""
+class Shelf:
+    """What stands beside a ledger: it keeps what is preserved over the lives of a node."""
+
+    def __init__(self) -> None:
+        self.closings: list[bytes] = []
 
     def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
-        """Do nothing."""
-        del effect, now
+        """Nothing follows from what a replica reports."""
+        del now
+        if isinstance(effect, Preserve):
+            self.closings += effect.records
         return ()
 
 
 def ledger_node(founding: Founding, owner: Owner) -> Boot:
     """How a node with this key starts."""
-    return lambda records, _now: Body(LedgerNode(founding, owner, records), NoDevice())
+    shelf = Shelf()
+
+    def boot(records: Sequence[bytes], _now: Instant) -> Body:
+        return Body(LedgerNode(founding, owner, records, tuple(shelf.closings)), shelf)
+
+    return boot
 
 
 def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Digest]]:

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from dpin.base.codec import decode
 from dpin.base.crypto import SigningKey
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
+from dpin.base.machine import Preserve
 from dpin.base.units import Instant, Micros, after, seconds
 from dpin.compute.task import Merged
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
+from dpin.ledger.handover import Handover
 from dpin.ledger.identity import HoldChain, HoldSigner, Identity, WantChain, WantSigner
 from dpin.ledger.order import Receipt
 from dpin.ledger.replica import Applied, Resumed
@@ -28,6 +31,7 @@ from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
 MAKING: Final[Micros] = seconds(0.2)  # a key or a chain
 SIGNER: Final = "signer-"
 CHAIN_FILE: Final = "chain-"
+CLOSING_FILE: Final = "closing-"
 
 
 class PeerNode:
@@ -83,6 +87,10 @@ class PeerDevice:
                 return [self._ordered(effect, now)]
             case Dismiss(worker):
                 self.workers.pop(worker, None)
+            case Preserve(records):
+                for record in records:
+                    ended = decode(Handover, record).epoch
+                    self.files[f"{CLOSING_FILE}{ended:08}"] = record
             case WantSigner() | WantChain():
                 return [(MAKING, made(self.owner, self.files, effect))]
             case _:
@@ -141,7 +149,9 @@ def peer_node(
     def boot(records: Sequence[bytes], _now: Instant) -> Body:
         device = PeerDevice(owner, depot, unit)
         identity = _identity(owner, device.files)
-        options = PeerOptions(identity, founding.genesis, records, choice)
+        kept = sorted(name for name in device.files if name.startswith(CLOSING_FILE))
+        closings = [device.files[name] for name in kept]
+        options = PeerOptions(identity, founding.genesis, records, choice, closings=closings)
         return Body(PeerNode(options), device, [Probe(PROBED)])
 
     return boot

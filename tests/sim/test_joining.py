@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.ids import NodeId
 from dpin.base.machine import Roll, Send
 from dpin.base.units import Instant
+from dpin.ledger import closings
 from dpin.ledger.annals import CLOSED, OPENING, STATE, Record
 from dpin.ledger.messages import read_message
 from dpin.ledger.replica import Resumed
@@ -75,8 +77,15 @@ def epoch_of(stage: Stage, node: NodeId) -> int:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_late_follower_joins_by_the_state_and_goes_on(seed: int) -> None:
+def test_a_late_follower_joins_by_the_state_and_goes_on(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all validators have started again from logs that hold one handover alone."""
+    monkeypatch.setattr(closings, "CARRIED", 1)
     stage, seen = stage_of(seed)
+    for place, node in enumerate(stage.nodes if seed == 2 else ()):
+        stage.world.timeline.at(since(5 + place / 2), partial(stage.world.crash, node))
+        stage.world.timeline.at(since(5.2 + place / 2), partial(stage.world.start, node))
     stage.world.timeline.at(since(8), stage.join)
     report = stage.finish(since(14))
     assert report.problems == []
@@ -96,6 +105,7 @@ def test_a_log_begins_anew_with_each_epoch() -> None:
     for node, roll in seen.rolls:
         kinds = [decode(Record, record).kind for record in roll.records]
         closed = kinds.count(CLOSED)
+        assert 0 < closed <= closings.CARRIED
         assert kinds == [*closed * [CLOSED], *(len(kinds) - closed - 1) * [STATE], OPENING]
         assert node in stage.nodes
     assert seen.resumed == []

@@ -1,0 +1,41 @@
+"""The two logs of a node: what it needs to go on, and how all epochs ended."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+
+from dpin.node.home import Home
+from dpin.storage.log import Log
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Both, open, and what they held. What is preserved is durable before a new log replaces it."""
+
+    current: Log
+    closings: Log
+    records: Sequence[bytes]
+    preserved: Sequence[bytes]
+
+    async def sync(self, *, both: bool) -> None:
+        """Return when all that was appended to the current log, or to both, is durable."""
+        if both:
+            await self.closings.sync()
+        await self.current.sync()
+
+
+async def open_logs(stack: AsyncExitStack, home: Home, *, archive: bool) -> Logs:
+    """Open both until the stack ends. Raises Unavailable as `Log.open` does."""
+    found: list[tuple[Log, Sequence[bytes]]] = []
+    for folder, kept in ((home.ledger_log, archive), (home.closings, False)):
+        opened, replay = await Log.open(folder, archive=kept)
+        stack.push_async_callback(opened.close)
+        if replay.dropped_bytes:
+            log.warning("log-tail-cut", log=folder.name, bytes=replay.dropped_bytes)
+        found.append((opened, replay.records))
+    [(current, records), (closings, preserved)] = found
+    return Logs(current, closings, records, preserved)
