@@ -5,6 +5,8 @@ from typing import Final
 
 from dpin.base.errors import Misuse, NotVerified, PeerFault
 from dpin.base.ids import NO_DIGEST, short
+from dpin.cli.link import connect
+from dpin.client.errors import ClientError
 from dpin.compute.lineage import (
     Lineage,
     TensorLeaves,
@@ -13,16 +15,18 @@ from dpin.compute.lineage import (
     in_model,
     read_lineage,
 )
+from dpin.node.descents import DescentView
 
 LINEAGE_FILE: Final = "lineage.json"
-MODEL_FILE: Final = "model.safetensors"
+MODEL_FILES: Final = ("model.safetensors", "adapter_model.safetensors")
 
 
 def read_folder(folder: Path, signer: str) -> tuple[Lineage, TensorLeaves]:
     """The lineage of a model's folder; raises Misuse where there is none, NotVerified if false."""
     try:
         text = (folder / LINEAGE_FILE).read_text(encoding="utf-8", errors="replace")
-        model = (folder / MODEL_FILE).read_bytes()
+        found = [name for name in MODEL_FILES if (folder / name).is_file()]
+        model = (folder / (found or MODEL_FILES)[0]).read_bytes()
     except OSError as problem:
         raise Misuse(
             f"{problem.filename}: {problem.strerror}", fix="name a folder that `dpin fetch` wrote"
@@ -37,6 +41,55 @@ def read_folder(folder: Path, signer: str) -> tuple[Lineage, TensorLeaves]:
             f"not proven: signed by {lineage.origin.requester.hex()}", fix="ask who that is"
         )
     return lineage, leaves
+
+
+def on_ledger(lineage: Lineage, home: str | None, *, must: bool) -> str:
+    """What the ledger says of it, in a line; raises NotVerified where it says otherwise.
+
+    Where no node answers, or none of the job's network, that is said; with `must` it is raised.
+    """
+    try:
+        with connect(home) as node:
+            return compared(lineage, node.descent(lineage.origin.job.hex()))
+    except (ClientError, Misuse) as problem:
+        if must:
+            raise
+        return f"not compared with the ledger: {problem}"
+
+
+def compared(lineage: Lineage, ledger: DescentView) -> str:
+    """That the ledger says the same of every round, in a line; raises NotVerified.
+
+    The state after the last round stands nowhere on the ledger: the requester has signed it.
+    """
+    origin, entries = lineage.origin, lineage.entries
+    said = (origin.job, origin.requester, origin.manifest, origin.fingerprint)
+    found = (ledger.job, ledger.requester, ledger.manifest, ledger.fingerprint)
+    if tuple(part.hex() for part in said) != found or len(ledger.rounds) != len(entries) - 1:
+        raise _differs("its origin or the number of its rounds")
+    if entries[0].state_hash.hex() != ledger.state_hash:
+        raise _differs("the state that it began with")
+    states = 0
+    for record, before, after in zip(ledger.rounds, entries, entries[1:], strict=False):
+        taken = [(one.provider, one.lease, one.update, one.steps) for one in record.taken]
+        claimed = [
+            (one.provider.hex(), one.lease.hex(), one.update.hex(), one.steps)
+            for one in after.taken
+        ]
+        if taken != claimed:
+            raise _differs(f"what round {record.round} took")
+        if record.state_hash is not None and before.state_hash != NO_DIGEST:
+            states += 1
+            if record.state_hash != before.state_hash.hex():
+                raise _differs(f"the state that round {record.round} began with")
+    rounds = len(ledger.rounds)
+    return f"on the ledger: the updates of all {rounds} rounds, the states before {states} of them"
+
+
+def _differs(what: str) -> NotVerified:
+    return NotVerified(
+        f"not proven: the ledger says otherwise of {what}", fix="fetch the model again"
+    )
 
 
 def proof_text(lineage: Lineage, leaves: TensorLeaves, name: str) -> dict[str, object]:
@@ -83,7 +136,7 @@ def values(lineage: Lineage) -> dict[str, object]:
     }
 
 
-def drawn(lineage: Lineage, tensors: int) -> str:
+def drawn(lineage: Lineage, tensors: int, ledger: str) -> str:
     """The lineage for people: a line a round, oldest first."""
     origin = lineage.origin
     rows = [
@@ -93,6 +146,7 @@ def drawn(lineage: Lineage, tensors: int) -> str:
         f"data {len(origin.shards)} shards  robust {origin.robust.rule}  "
         f"privacy {origin.privacy.mode}",
     ]
+    rows.append(ledger)
     for entry in lineage.entries:
         state = "unknown " if entry.state_hash == NO_DIGEST else short(entry.state_hash)
         mark = "o" if entry.round == 0 else "|"

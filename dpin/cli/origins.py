@@ -1,11 +1,11 @@
-"""Where a model comes from, and what a private job lets others see. Reads files; needs no node."""
+"""Where a model comes from, and what a private job lets others see: from files."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dpin.cli.options import JsonOption, show
+from dpin.cli.options import HomeOption, JsonOption, show
 
 SHORT = 12
 
@@ -19,25 +19,31 @@ def lineage(
     signer: Annotated[
         str, typer.Option(metavar="NODE", help="Whose signature it must bear, else anybody's.")
     ] = "",
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Fail where no node of the job's network answers.")
+    ] = False,
+    home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Draw where a model comes from, round by round, and verify all of it.
 
-    A lineage that is forged, cut short, re-parented or of another model ends with status 8.
+    Where your node answers, each round is compared with the ledger. A lineage that is forged, cut
+    short, re-parented, of another model or not what the ledger says ends with status 8.
     """
-    from dpin.cli.descent import drawn, proof_text, read_folder, values
+    from dpin.cli.descent import drawn, on_ledger, proof_text, read_folder, values
     from dpin.cli.link import show_values
 
     found, leaves = read_folder(folder, signer)
+    said = on_ledger(found, home, must=ledger)
     if tensor:
         proof = proof_text(found, leaves, tensor)
         show_values("tensor", proof) if json else show(
             "\n".join(f"{k:<8} {v}" for k, v in proof.items())
         )
     elif json:
-        show_values("lineage", values(found))
+        show_values("lineage", {**values(found), "ledger": said})
     else:
-        show(drawn(found, len(leaves.names)))
+        show(drawn(found, len(leaves.names), said))
 
 
 def privacy(

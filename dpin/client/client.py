@@ -42,6 +42,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
+from dpin.node.descents import DescentView
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
@@ -103,6 +104,10 @@ class _Pictures:
     def receipts(self, job: str) -> list[ReceiptView]:
         """What the ledger has done about a job, with proofs."""
         return self._connection.get_list(_path(job, "/receipts"), "receipts", ReceiptView)
+
+    def descent(self, job: str) -> DescentView:
+        """What the ledger says of anybody's job, by its whole id there."""
+        return self._connection.get(f"/api/v1/ledger/jobs/{job}", DescentView)
 
     def proof(self, request: ProofRequest) -> ProofView:
         """What can be checked without a node; code "too-early" for what is not signed yet."""

@@ -5,15 +5,19 @@ import json
 from contextlib import suppress
 from typing import Final
 
+from torch import Tensor
+
 from dpin.base.errors import Misuse
+from dpin.base.ids import Digest
 from dpin.compute import hub, models
 from dpin.compute.checkpoint import encode_model, float_root
 from dpin.compute.door import Files
-from dpin.compute.hubspec import HubSpec
+from dpin.compute.hubspec import HubSpec, saved_name
 from dpin.compute.modulespec import ModuleSpec
-from dpin.compute.state import GlobalState
+from dpin.compute.state import GlobalState, unflatten
 from dpin.compute.task import VOCABULARY, Architecture, ModelSpec
-from dpin.compute.tensors import as_float
+from dpin.compute.tensors import as_float, tensors_root
+from dpin.compute.weights import shapes
 
 ARCHITECTURE: Final = "dpin-byte-gpt-1"
 MODEL_FILE: Final = "model.safetensors"
@@ -50,7 +54,8 @@ HUB_README: Final = """\
 # Trained on a dpin network
 
 `{files}` are in the formats of transformers and peft; load this folder with `{loader}`.
-`provenance.json` is the record of the job that made it.
+`provenance.json` is the record of the job that made it, `lineage.json` the
+same, round by round, signed: `dpin lineage .` draws and verifies it.
 """
 CODE_FILE: Final = "module.py"
 OWN_README: Final = """\
@@ -81,6 +86,14 @@ COPIED: Final = (
     "generation_config.json",
     "preprocessor_config.json",
 )
+
+
+def exported_root(spec: Architecture, parameters: Tensor) -> Digest:
+    """Over the tensors of the file that (P,) float32 parameters become; a lineage signs it."""
+    named = unflatten("parameters", parameters, shapes(spec))
+    if isinstance(spec, HubSpec):
+        named = {saved_name(name): part for name, part in named.items()}
+    return tensors_root(named)
 
 
 def model_directory(state: GlobalState, provenance: str, base: str = "") -> dict[str, bytes]:

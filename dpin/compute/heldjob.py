@@ -20,12 +20,17 @@ from dpin.compute.checkpoint import (
     decode_global,
     encode_global,
     encode_window,
-    float_root,
 )
 from dpin.compute.course import course_of
 from dpin.compute.door import Door
 from dpin.compute.examples import Examples, encode_shard, examples_of
-from dpin.compute.export import CODE_FILE, LINEAGE_FILE, copied_files, model_directory
+from dpin.compute.export import (
+    CODE_FILE,
+    LINEAGE_FILE,
+    copied_files,
+    exported_root,
+    model_directory,
+)
 from dpin.compute.hubspec import HubSpec
 from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train
@@ -188,7 +193,7 @@ class HeldJob:
         data = encode_global(self._state)
         self._checkpoint = self._door.files.write(self._folder, file, data)
         found = state_hash(self._state)
-        root = float_root(self._state.spec, as_float(self._state.parameters))
+        root = exported_root(self._state.spec, as_float(self._state.parameters))
         return Merged(self._state.round, found, self._checkpoint, refused, read, root)
 
     def _trusted(self) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dpin.base.errors import Misuse
 from dpin.compute.hubmodel import auto_class, config_of, layout, split, wrapped
-from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, saved_name
 from dpin.compute.noise import noise
 from dpin.compute.tensors import as_units
 
@@ -106,7 +106,7 @@ def model_files(spec: HubSpec, parameters: Tensor, base: str) -> Iterator[tuple[
     shapes = layout(spec)
     parts = torch.split(parameters, [int(torch.Size(shape).numel()) for shape in shapes.values()])
     named = {
-        _saved(name): part.reshape(shape).contiguous()
+        saved_name(name): part.reshape(shape).contiguous()
         for (name, shape), part in zip(shapes.items(), parts, strict=True)
     }
     data = save(named, {"format": "pt"})
@@ -133,10 +133,6 @@ def model_files(spec: HubSpec, parameters: Tensor, base: str) -> Iterator[tuple[
             }
         ),
     )
-
-
-def _saved(name: str) -> str:
-    return name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
 
 
 def _json(values: object) -> bytes:

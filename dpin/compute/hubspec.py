@@ -89,6 +89,11 @@ def canonical_config(text: str) -> str:
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
+def saved_name(name: str) -> str:
+    """The name that a trained tensor has in the file that peft or transformers loads."""
+    return name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+
+
 def check_hub(spec: HubSpec) -> None:
     """Raise Misuse where no such model can be, or none that a stranger should build."""
     if spec.head not in HEADS:

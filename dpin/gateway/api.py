@@ -308,6 +308,9 @@ def _node_routes(control: Control) -> list[Route]:
     async def proof(request: Request) -> Response:
         return _view("proof", control.proof(read_query(request, ProofRequest)))
 
+    async def descent(request: Request) -> Response:
+        return _view("descent", control.descent(request.path_params["job"]))
+
     async def invite(request: Request) -> Response:
         wanted = await read_body(request, InviteRequest)
         return _view("invite", await control.invite(wanted.grant, wanted.to))
@@ -323,6 +326,7 @@ def _node_routes(control: Control) -> list[Route]:
     return [
         Route("/healthz", healthz),
         Route("/api/v1/ledger/proof", proof),
+        Route("/api/v1/ledger/jobs/{job}", descent),
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),

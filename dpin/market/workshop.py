@@ -19,7 +19,6 @@ from dpin.compute.task import (
     Failed,
     Manifest,
     Merged,
-    ModelSpec,
     Opened,
     Prepared,
     Report,
@@ -178,9 +177,8 @@ def _export(own: OwnJob, order: TrainOrder, job: Job, state: State) -> Export:
     lineage = ""
     assert own.files is not None, "it has merged"
     manifest = own.files.manifest
-    built_in = isinstance(manifest, TrainManifest) and isinstance(manifest.model, ModelSpec)
-    if own.signer is not None and own.merging is not None and built_in:
-        assert isinstance(manifest, TrainManifest), "the line above asks"
+    assert isinstance(manifest, TrainManifest), "only those are merged"
+    if own.signer is not None and own.merging is not None:
         lineage = lineage_of(own.signer, job, manifest, own.merging)
     return Export(order.output, provenance(own, job, state), order.base, lineage)
 

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dpin.node.blobviews import Blobs
+from dpin.node.descents import DescentView
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.status import (
     Check,
@@ -146,6 +147,10 @@ class Pictures(Protocol):
 
     def receipts(self, job: str) -> list[ReceiptView]:
         """What the ledger has done about a job, with proofs."""
+        ...
+
+    def descent(self, job: str) -> DescentView:
+        """What the ledger says of anybody's job, by its whole id there."""
         ...
 
     def proof(self, request: ProofRequest) -> ProofView:

@@ -43,6 +43,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
+from dpin.node.descents import DescentView, descent_of
 from dpin.node.exiles import Exiles
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
@@ -82,6 +83,10 @@ class Records(Window):
         own = self._gallery.own(job)
         log = self._peer.executor.receipts
         return [self._receipt(index) for index in sorted(_receipts_of(own, log))]
+
+    def descent(self, job: str) -> DescentView:
+        """Rounds."""
+        return descent_of(self._peer.state, job)
 
     def proof(self, request: ProofRequest) -> ProofView:
         """What can be checked without a node."""

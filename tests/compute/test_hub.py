@@ -16,6 +16,7 @@ from dpin.base.leaf import leaf_digest
 from dpin.compute.door import Door
 from dpin.compute.executor import Disk
 from dpin.compute.hubspec import CAUSAL, DataFormat, HubSpec
+from dpin.compute.lineage import tensor_leaves
 from dpin.compute.presets import QUICK
 from dpin.compute.probe import settle
 from dpin.compute.session import Session
@@ -136,6 +137,11 @@ def plain(folder: Path) -> torch.nn.Module:
     return model.eval()
 
 
+def signed_for(merged: Merged, file: Path) -> None:
+    """What a lineage would sign is over the tensors of the file that loads."""
+    assert tensor_leaves(file.read_bytes()).root == merged.model_root
+
+
 def test_a_whole_model_is_tuned_replayed_and_loaded_by_transformers(
     tmp_path: Path, base: Path
 ) -> None:
@@ -150,10 +156,10 @@ def test_a_whole_model_is_tuned_replayed_and_loaded_by_transformers(
     first, last = trained.leaves[0], trained.leaves[-1]
     update = bench.ask(CheckUpdate(first, last, trained.base, trained.states[-1]), UpdateChecked)
     assert update.states_ok
-    for number in range(2):
-        bench.round(number)
+    merged = [bench.round(number) for number in range(2)][-1]
     assert bench.ask(Evaluate(), Evaluated).loss_micronats < before
     tuned = plain(bench.exported(base))
+    signed_for(merged, tmp_path / "out" / "model.safetensors")
     assert not torch.allclose(logits(tuned), logits(plain(base)), atol=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.decode(tokenizer("def answer").input_ids) == "def answer"
@@ -167,10 +173,10 @@ def test_only_an_adapter_travels_and_peft_loads_it(tmp_path: Path, base: Path) -
     trained = bench.unit(0)
     whole = sum(part.numel() for part in plain(base).parameters())
     assert 10 * Path(trained.update).stat().st_size < whole
-    for number in range(2):
-        bench.round(number)
+    merged = [bench.round(number) for number in range(2)][-1]
     assert bench.ask(Evaluate(), Evaluated).loss_micronats < before
     folder = bench.exported(base)
+    signed_for(merged, folder / "adapter_model.safetensors")
     tuned = peft.PeftModel.from_pretrained(plain(base), folder).eval()
     assert not torch.allclose(logits(tuned), logits(plain(base)), atol=1e-4)
 

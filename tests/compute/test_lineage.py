@@ -1,6 +1,7 @@
 """A model's lineage: whole, forged, cut, re-parented; and one tensor of it alone."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from safetensors.torch import save
 
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
-from dpin.base.errors import PeerFault
+from dpin.base.errors import NotFound, NotVerified, PeerFault
 from dpin.base.ids import BlobId, ChainId, Digest, JobId, NodeId
+from dpin.cli.descent import compared
 from dpin.compute.checkpoint import encode_model, float_root
 from dpin.compute.lineage import (
     Lineage,
@@ -28,6 +30,9 @@ from dpin.compute.lineage import (
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.state import initial_state
 from dpin.compute.tensors import as_float
+from dpin.node.descents import DescentRound, DescentView, TakenView, descent_of
+from tests.support.jobs import market
+from tests.support.ledgers import propose
 from tests.support.training import TINY
 
 KEY = SigningKey(b"k" * 32)
@@ -146,3 +151,75 @@ def test_one_tensor_is_shown_without_the_others() -> None:
     assert not in_model(leaves.root, tensor_leaf("b", [5], b"\1" + bytes(19)), (index, 3), path)
     with pytest.raises(PeerFault):
         leaves.proof("d")
+
+
+def ledger_of(lineage: Lineage) -> DescentView:
+    """What the ledger says of a job whose requester has told the truth."""
+    rounds = [
+        DescentRound(
+            round=before.round,
+            state_hash=before.state_hash.hex(),
+            taken=[
+                TakenView(
+                    provider=one.provider.hex(),
+                    lease=one.lease.hex(),
+                    update=one.update.hex(),
+                    steps=one.steps,
+                )
+                for one in after.taken
+            ],
+        )
+        for before, after in pairwise(lineage.entries)
+    ]
+    return DescentView(
+        job=ORIGIN.job.hex(),
+        requester=ORIGIN.requester.hex(),
+        manifest=ORIGIN.manifest.hex(),
+        fingerprint=ORIGIN.fingerprint.hex(),
+        state_hash=lineage.entries[0].state_hash.hex(),
+        rounds=rounds,
+    )
+
+
+def test_what_the_ledger_says_of_every_round_is_compared() -> None:
+    lineage = whole()
+    ledger = ledger_of(lineage)
+    assert "all 3 rounds, the states before 3" in compared(lineage, ledger)
+    unknown = replace(ledger.rounds[1], state_hash=None)
+    held = replace(ledger, rounds=[ledger.rounds[0], unknown, ledger.rounds[2]])
+    assert "the states before 2" in compared(lineage, held)
+
+
+def test_a_lineage_that_the_ledger_contradicts_is_not_proven() -> None:
+    lineage = whole()
+    ledger = ledger_of(lineage)
+    first, *rest = ledger.rounds
+    [one] = first.taken
+    lies = (
+        (replace(ledger, requester="00" * 32), "its origin"),
+        (replace(ledger, manifest="00" * 32), "its origin"),
+        (replace(ledger, rounds=rest), "the number of its rounds"),
+        (replace(ledger, state_hash="00" * 32), "it began with"),
+        (replace(ledger, rounds=[replace(first, taken=[]), *rest]), "what round 0 took"),
+        (
+            replace(ledger, rounds=[replace(first, taken=[replace(one, steps=9)]), *rest]),
+            "what round 0 took",
+        ),
+        (
+            replace(ledger, rounds=[first, replace(rest[0], state_hash="00" * 32), rest[1]]),
+            "the state that round 1 began with",
+        ),
+    )
+    for lie, why in lies:
+        with pytest.raises(NotVerified, match=why):
+            compared(lineage, lie)
+
+
+def test_the_ledger_tells_of_a_job_by_its_whole_id() -> None:
+    ledger = market()
+    job = ledger.state.jobs[propose(ledger, "buyer")]
+    found = descent_of(ledger.state, job.id.hex())
+    assert (found.requester, found.rounds) == (job.requester.hex(), [])
+    for wrong in (job.id.hex()[:-1], "00" * 32, "z" * 64, ""):
+        with pytest.raises(NotFound):
+            descent_of(ledger.state, wrong)

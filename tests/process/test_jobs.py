@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from dpin.base.sealed import is_sealed
 from dpin.cli import app as cli
 from dpin.client.client import Client
 from dpin.node.status import JobDetail, UnitView
@@ -26,6 +27,7 @@ from tests.support.network import (
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
+SECRET: Final = "What only those with a seat may read.\n" * 1_000
 CORPUS: Final = "The quick brown fox jumps over the lazy dog, and back again.\n" * 4_000
 ROUNDS: Final = 2
 
@@ -81,7 +83,9 @@ def money_is_whole(network: Town) -> None:
 def trained(network: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A job that has ended well, and the folder that its file lies in."""
     folder = tmp_path_factory.mktemp("trained")
-    job = submit(network.ada, job_file(folder, outer="sparseloco", encoding="auto"))
+    path = job_file(folder, outer="sparseloco", encoding="auto", privacy="sealed")
+    (folder / "corpus.txt").write_text(SECRET + CORPUS)
+    job = submit(network.ada, path)
     detail = ended(network.ada, job)
     assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
     return job, folder
@@ -101,6 +105,9 @@ def test_a_job_is_trained_checked_paid_and_fetched(
     assert detail.job.cost > sum(unit.paid for unit in units) > 0
     listing = shown(ada, "fetch", job, "--output", str(tmp_path / "copy"))
     assert str(tmp_path / "copy") in listing
+    blobs = [path.read_bytes() for path in network.bea.home.blobs.glob("*.data")]
+    assert any(is_sealed(blob) for blob in blobs)  # Shards, what is held out, the first model.
+    assert not any(SECRET[:30].encode() in blob for blob in blobs)
     names = {path.name for path in (tmp_path / "copy").rglob("*")}
     assert {"model.safetensors", "config.json", "provenance.json"} <= names
     money_is_whole(network)
@@ -144,9 +151,10 @@ def test_a_masked_job_is_trained_though_nobody_sees_an_update_and_its_lineage_is
     units = [unit for lease in detail.leases for unit in lease.units]
     assert {(unit.state, unit.reason) for unit in units} == {("paid", "scored")}
     out = tmp_path / "out"
-    assert cli.run(["lineage", str(out)]) == 0
+    assert cli.run(["lineage", str(out), "--ledger", "--home", ada.folder]) == 0
     drawing = capsys.readouterr().out
     assert f"proven: {ROUNDS} rounds" in drawing
+    assert f"on the ledger: the updates of all {ROUNDS} rounds" in drawing
     # Whoever is late in a round has done fewer steps of it, never none.
     taken = sum(record.included for record in detail.rounds)
     assert 2 * ROUNDS <= taken == len(re.findall(r"\b[0-9a-f]{8}:[1-4]\b", drawing)), drawing

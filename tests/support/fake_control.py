@@ -28,6 +28,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
+from dpin.node.descents import DescentView
 from dpin.node.jobfile import TrainJob, read_job
 from tests.support.fake_blobs import FakeBlobs
 from tests.support.witnessed import sample
@@ -176,6 +177,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.asked: list[object] = []
         self.end = ("done", "")
         self.balance = 10_000_000_000
+        self.on_ledger: DescentView | None = None
         self.early = 0  # so many times a proof is not there yet
         self.output = ""
         self.entries: list[views.LogEntry] | None = None
@@ -256,6 +258,11 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
                 log_root="44" * 32, proof=["55" * 32], proof_ok=True,
             )
         ]  # fmt: skip
+
+    def descent(self, job: str) -> DescentView:
+        if self.on_ledger is None or self.on_ledger.job != job:
+            raise NotFound("the ledger knows no such job", fix="ask another node")
+        return self.on_ledger
 
     def proof(self, request: ProofRequest) -> views.ProofView:
         self.asked.append(request)
