@@ -151,6 +151,12 @@ class Accounts(MutableMapping[NodeId, Account]):
         """An account as it is kept: one that only holds a balance may be that number."""
         return self._held.get(node)
 
+    def registered(self) -> Iterator[NodeId]:
+        """Those that have announced a provider."""
+        for node, held in self._held.items():
+            if isinstance(held, Account) and held.registration is not None:
+                yield node
+
     def opened(self, node: NodeId) -> Account:
         """An account to change, made where there was none."""
         held = self._held.get(node)

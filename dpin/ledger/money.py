@@ -38,10 +38,17 @@ def unlocked(account: Account | None) -> MicroTokens:
 
 def supply(state: State) -> int:
     """All tokens there are: MAX_SUPPLY, after every commit."""
-    held = sum(account.worth for account in state.accounts.values())
+    return _in_accounts(state) + _beside_accounts(state)
+
+
+def _in_accounts(state: State) -> int:
+    return sum(account.worth for account in state.accounts.values())
+
+
+def _beside_accounts(state: State) -> int:
     escrow = sum(state.jobs[job].escrow for job in state.live_jobs)
     bonds = sum(validator.bond for validator in state.validators.values())
-    return state.reserve + state.treasury + held + escrow + bonds
+    return state.reserve + state.treasury + escrow + bonds
 
 
 def check(book: Book) -> None:
@@ -51,12 +58,13 @@ def check(book: Book) -> None:
     """
     state = book.state
     pools = state.reserve + state.treasury
-    moved = pools - book.pools
+    gained = 0
     for node, before in book.worths.items():
         account = state.accounts[node]
-        moved += account.worth - before
+        gained += account.worth - before
         assert 0 <= account.locked <= account.stake, "a bond holds more than there is"
         assert account.free >= 0 <= account.credit, "an account is overdrawn"
+    moved = pools - book.pools + gained
     for identity, before in book.escrows.items():
         job = state.jobs[identity]
         moved += job.escrow - before
@@ -69,6 +77,7 @@ def check(book: Book) -> None:
     assert moved == 0, "tokens came from nowhere or went there"
     assert min(state.reserve, state.treasury) >= 0, "a pool is overdrawn"
     book.pools = pools
+    book.held += gained
     book.worths.clear()
     book.escrows.clear()
     book.bonds.clear()
@@ -76,7 +85,12 @@ def check(book: Book) -> None:
 
 def audit(book: Book) -> None:
     """Stop the node rather than go on with a sum that is not conserved; looks at everything."""
-    assert supply(book.state) == MAX_SUPPLY, "tokens came from nowhere or went there"
+    held = _in_accounts(book.state)
+    assert held + _beside_accounts(book.state) == MAX_SUPPLY, (
+        "tokens came from nowhere or went there"
+    )
+    assert book.held in {0, held}, "what accounts hold was added up wrongly"
+    book.held = held
     book.pools = book.state.reserve + book.state.treasury
 
 

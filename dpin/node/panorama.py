@@ -136,7 +136,7 @@ class Panorama:
             tolerates=committee.tolerates,
             transactions=self.seen.transactions,
             pending=len(engine.mempool),
-            in_accounts=sum(account.worth for account in state.accounts.values()),
+            in_accounts=peer.executor.in_accounts,
             in_bonds=sum(validator.bond for validator in state.validators.values()),
             in_escrow=sum(state.jobs[job].escrow for job in state.live_jobs),
             treasury=state.treasury,
@@ -165,8 +165,7 @@ class Panorama:
         )
 
     def _registered(self) -> list[NodeId]:
-        accounts = self.peer.state.accounts
-        return [node for node in sorted(accounts) if accounts[node].registration is not None]
+        return sorted(self.peer.state.accounts.registered())
 
     def _peer_view(self, node: NodeId, connected: set[NodeId]) -> PeerView:
         account = self.peer.state.accounts.get(node) or Account()

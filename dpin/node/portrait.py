@@ -226,7 +226,11 @@ def units_of(state: State, lease: Lease) -> Iterator[Unit]:
 def others(peer: Peer) -> list[NodeId]:
     """Everybody who has registered to take jobs, but for this node."""
     me, state = peer.key.node_id, peer.state
-    return [node for node in sorted(state.accounts) if node != me and _provides(state, node)]
+    return [
+        node
+        for node in sorted(state.accounts.registered())
+        if node != me and _provides(state, node)
+    ]
 
 
 def _provides(state: State, node: NodeId) -> bool:

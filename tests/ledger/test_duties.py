@@ -22,6 +22,7 @@ from dpin.ledger.identity import Identity
 from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Equivocation
 from dpin.ledger.watch import SPAN, Watch
 from dpin.ledger.wishes import Wish
+from dpin.sim.ledgers import short_table
 from tests.support.ledgers import Ledger
 from tests.support.validators import (
     BOND,
@@ -36,7 +37,7 @@ from tests.support.validators import (
 )
 
 FOUR = ["ann", "bob", "cat", "dan"]
-TABLE = Chain().build(bytes(32))
+TABLE = short_table(bytes(32))
 
 
 def dag_of(ledger: Ledger) -> Dag:

@@ -18,9 +18,10 @@ from dpin.ledger.standing import Validator
 from dpin.ledger.wishes import Outcome, Wish
 from dpin.node.control import ValidatorRequest
 from dpin.node.validating import operations_of, validators_of
+from dpin.sim.ledgers import short_table
 from tests.support.alone import Alone
 
-TABLE = Chain().build(bytes(32))
+TABLE = short_table(bytes(32))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import count
@@ -164,6 +165,16 @@ class Place:
     fuse: int | None = None  # effects until it crashes
 
 
+@lru_cache(maxsize=64)  # The same goes to several.
+def _block_in(payload: bytes) -> tuple[tuple[int, int, int], Digest] | None:
+    """Epoch, round and author of the block that a message is, and its name."""
+    message = read_message(payload)
+    if not isinstance(message, BlockMessage):
+        return None
+    block = read_block(message.block)
+    return (block.block.header.epoch, block.round, block.author), block.digest
+
+
 class Cluster:
     """Replicas joined by a network; `deliver` may drop what it returns False for."""
 
@@ -255,11 +266,9 @@ class Cluster:
 
     def _send(self, node: NodeId, peer: NodeId, payload: bytes) -> None:
         self.sent += 1
-        message = read_message(payload)
-        if isinstance(message, BlockMessage):
-            block = read_block(message.block)
-            slot = (block.block.header.epoch, block.round, block.author)
-            self.blocks_sent.setdefault(slot, set()).add(block.digest)
+        block = _block_in(payload)
+        if block is not None:
+            self.blocks_sent.setdefault(block[0], set()).add(block[1])
         if self.cut(node, peer) or self._chance.below(100) < self.loss_percent:
             return
         delay = Micros(LATENCY + self._chance.below(LATENCY))
