@@ -4,6 +4,7 @@ Validity of a signature is, by definition, that libsodium's `crypto_sign_verify_
 it (`docs/protocol/base.md`); `check_edge_cases` pins the cases on which libraries differ.
 """
 
+from functools import lru_cache
 from hashlib import sha256, shake_256
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
 
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+REMEMBERED_MAX: Final = 1 << 12  # signatures that were checked, 0.4 KB each
 
 
 def digest(tag: str, data: bytes) -> Digest:
@@ -85,7 +87,24 @@ def verify(signer: NodeId, tag: str, chain: ChainId, what: Digest, signature: by
     """Whether `signer` signed `what` as a statement of kind `tag` on `chain`."""
     if not len(chain) == len(what) == ID_BYTES:
         return False
-    return verify_bytes(signer, _statement(tag, chain, what), signature)
+    return _verified_once(signer, _statement(tag, chain, what), signature)
+
+
+def verify_note(signer: bytes, text: str, signature: bytes) -> bool:
+    """Whether `signer` signed a note's text; see `SigningKey.sign_note`."""
+    return _verified_once(signer, text.encode(), signature)
+
+
+def _verified_once(signer: bytes, statement: bytes, signature: bytes) -> bool:
+    if len(signature) != SIGNATURE_BYTES or len(signer) != ID_BYTES:
+        return False  # Of any size, and not worth remembering.
+    return _verified(bytes(signer), statement, bytes(signature))
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _verified(signer: bytes, statement: bytes, signature: bytes) -> bool:
+    """What was found is remembered for a while: certificates bring signatures again and again."""
+    return verify_bytes(signer, statement, signature)
 
 
 def verify_bytes(signer: bytes, message: bytes, signature: bytes) -> bool:

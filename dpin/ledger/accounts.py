@@ -151,18 +151,20 @@ class Accounts(MutableMapping[NodeId, Account]):
         """An account as it is kept: one that only holds a balance may be that number."""
         return self._held.get(node)
 
-    def registered(self) -> Iterator[NodeId]:
-        """Those that have announced a provider."""
-        for node, held in self._held.items():
-            if isinstance(held, Account) and held.registration is not None:
-                yield node
-
     def opened(self, node: NodeId) -> Account:
         """An account to change, made where there was none."""
         held = self._held.get(node)
         if not isinstance(held, Account):
             held = self._held[node] = Account(free=held or MicroTokens(0))
         return held
+
+
+def registered(accounts: Accounts) -> Iterator[NodeId]:
+    """Those that have announced a provider; a look at each account, but none is unpacked."""
+    for node in accounts:
+        held = accounts.held(node)
+        if isinstance(held, Account) and held.registration is not None:
+            yield node
 
 
 def pack(accounts: Accounts, nodes: Iterable[NodeId]) -> None:
@@ -299,6 +301,7 @@ class State:
     term: Epoch = field(default_factory=nobody)  # the present epoch
     committees: dict[int, CommitteeRecord] = field(default_factory=dict)  # within unbonding time
     sequence: int = 0  # of the newest checkpoint
+    in_accounts: int = field(default=0, compare=False)  # their worth; see `money.audit`
 
     @property
     def epoch(self) -> int:

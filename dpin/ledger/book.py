@@ -52,7 +52,6 @@ class Book:
     escrows: dict[JobId, int] = field(default_factory=dict)  # of jobs handed out in it, before
     bonds: dict[NodeId, int] = field(default_factory=dict)  # of validators handed out, before
     pools: int = 0  # reserve and treasury when money was last checked
-    held: int = 0  # by all accounts, then
     before: Callable[[Part], None] | None = None  # told of a part before it may be changed
     undo: Undo | None = None  # while several operations go together; see `atomic.py`
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from dpin.base import merkle
 from dpin.base.codec import Wire, encode
-from dpin.base.crypto import SigningKey, verify_bytes
+from dpin.base.crypto import SigningKey, verify_note
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ChainId, Digest, short
 from dpin.ledger.checkpoint import Checkpoint, note_text
@@ -40,7 +40,7 @@ def sign_checkpoint(key: SigningKey, chain: ChainId, size: int, root: Digest) ->
 
 def is_signed(chain: ChainId, signer: bytes, size: int, root: Digest, signature: bytes) -> bool:
     """Whether the holder of this consensus key signed that note."""
-    return verify_bytes(signer, note_text(chain, size, root).encode(), signature)
+    return verify_note(signer, note_text(chain, size, root), signature)
 
 
 def stands_last(checkpoint: Checkpoint, size: int, root: Digest, path: Sequence[Digest]) -> bool:

@@ -7,7 +7,7 @@ after the checkpoint was made on every node alike.
 from typing import Final
 
 from dpin.base.codec import encode
-from dpin.base.crypto import digest, verify_bytes
+from dpin.base.crypto import digest, verify_note
 from dpin.base.ids import NO_DIGEST, ChainId, Digest
 from dpin.base.units import MILLION
 from dpin.ledger.accounts import State
@@ -80,7 +80,7 @@ def count(state: State, chain: ChainId, block: OrderedBlock) -> None:
             continue
         signer = state.term.committee.members[block.author].signer
         text = note_text(chain, noted.size, noted.root)
-        if verify_bytes(signer, text.encode(), signature.signature):
+        if verify_note(signer, text, signature.signature):
             noted.cosigners |= bit
 
 

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from dpin.base import merkle
 from dpin.base.codec import decode, encode
-from dpin.base.crypto import verify, verify_bytes
+from dpin.base.crypto import verify, verify_note
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NodeId
 from dpin.base.units import MILLION, MicroTokens, ceil_div
@@ -153,7 +153,7 @@ def _signed_note(book: Book, member: Member, signed: SignedCheckpoint) -> str:
     if root is None:
         raise Refused(Reason.NO_OFFENCE)
     text = note_text(book.chain, signed.size, root)
-    good = verify_bytes(member.signer, text.encode(), signed.signature)
+    good = verify_note(member.signer, text, signed.signature)
     require(good, Reason.NO_OFFENCE)
     return text
 

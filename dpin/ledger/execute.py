@@ -89,11 +89,6 @@ class Executor:
         return True
 
     @property
-    def in_accounts(self) -> int:
-        """All that accounts hold, however bound; a full audit adds it up, commits keep it."""
-        return self._book.held
-
-    @property
     def next_deadline(self) -> Tick | None:
         """The tick of the first thing of jobs, leases and units that will."""
         return self._book.agenda.first

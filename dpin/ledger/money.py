@@ -77,7 +77,7 @@ def check(book: Book) -> None:
     assert moved == 0, "tokens came from nowhere or went there"
     assert min(state.reserve, state.treasury) >= 0, "a pool is overdrawn"
     book.pools = pools
-    book.held += gained
+    state.in_accounts += gained
     book.worths.clear()
     book.escrows.clear()
     book.bonds.clear()
@@ -89,8 +89,8 @@ def audit(book: Book) -> None:
     assert held + _beside_accounts(book.state) == MAX_SUPPLY, (
         "tokens came from nowhere or went there"
     )
-    assert book.held in {0, held}, "what accounts hold was added up wrongly"
-    book.held = held
+    assert book.state.in_accounts in {0, held}, "what accounts hold was added up wrongly"
+    book.state.in_accounts = held
     book.pools = book.state.reserve + book.state.treasury
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from dpin.base.ids import NodeId
 from dpin.base.units import MICROS_PER_MILLI
-from dpin.ledger.accounts import Account
+from dpin.ledger.accounts import Account, registered
 from dpin.ledger.committee import committee_of
 from dpin.market.story import name_of
 from dpin.node.health import Health
@@ -136,7 +136,7 @@ class Panorama:
             tolerates=committee.tolerates,
             transactions=self.seen.transactions,
             pending=len(engine.mempool),
-            in_accounts=peer.executor.in_accounts,
+            in_accounts=state.in_accounts,
             in_bonds=sum(validator.bond for validator in state.validators.values()),
             in_escrow=sum(state.jobs[job].escrow for job in state.live_jobs),
             treasury=state.treasury,
@@ -165,7 +165,7 @@ class Panorama:
         )
 
     def _registered(self) -> list[NodeId]:
-        return sorted(self.peer.state.accounts.registered())
+        return sorted(registered(self.peer.state.accounts))
 
     def _peer_view(self, node: NodeId, connected: set[NodeId]) -> PeerView:
         account = self.peer.state.accounts.get(node) or Account()

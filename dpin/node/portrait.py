@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MICROS_PER_MILLI, MILLION, Instant
 from dpin.compute.tallies import summary
-from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit
+from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit, registered
 from dpin.ledger.transactions import EVAL, INFER, TRAIN
 from dpin.ledger.views import job_cost, live_leases, open_seats
 from dpin.market.messages import Reason
@@ -227,9 +227,7 @@ def others(peer: Peer) -> list[NodeId]:
     """Everybody who has registered to take jobs, but for this node."""
     me, state = peer.key.node_id, peer.state
     return [
-        node
-        for node in sorted(state.accounts.registered())
-        if node != me and _provides(state, node)
+        node for node in sorted(registered(state.accounts)) if node != me and _provides(state, node)
     ]
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from typing import Final, Protocol
 
 import msgspec
@@ -86,9 +88,7 @@ def found_network(
 
 def short_table(end: bytes, strides: int = STRIDES) -> bytes:
     """The table of a chain of which only the first rounds are real: enough for a simulation."""
-    stride, values = Chain(CHAIN.stride), [end]
-    for _ in range(strides - 1):
-        values.append(stride.anchor(stride.build(values[-1])))
+    values = list(islice(CHAIN.strides(end), strides))
     return b"".join(reversed(values)) + bytes(ID_BYTES * (TABLE_ENTRIES - strides))
 
 
@@ -249,7 +249,13 @@ def ledger_node(founding: Founding, owner: Owner) -> Boot:
 
 def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Digest]]:
     """Author, round and name of every block in a message of a replica; of junk, none."""
-    members = [key.node_id for key in founding.keys]
+    return [
+        (founding.keys[author].node_id, slot, name) for author, slot, name in _blocks_in(payload)
+    ]
+
+
+@lru_cache(maxsize=256)  # The same message goes to several.
+def _blocks_in(payload: bytes) -> tuple[tuple[int, Slot, Digest], ...]:
     try:
         message: Message = decode(Message, payload)
         match message:
@@ -260,7 +266,5 @@ def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Di
             case _:
                 found_blocks = []
     except PeerFault:
-        return []
-    return [
-        (members[it.author], (it.block.header.epoch, it.round), it.digest) for it in found_blocks
-    ]
+        return ()
+    return tuple((it.author, (it.block.header.epoch, it.round), it.digest) for it in found_blocks)

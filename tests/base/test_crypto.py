@@ -176,3 +176,20 @@ def test_bulk_data_is_named_by_blake3() -> None:
     empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     assert blake3_digest(b"").hex() == empty
     assert blake3_digest(memoryview(b"x")) == blake3_digest(b"x")
+
+
+def test_a_signature_is_remembered_with_all_it_was_checked_by_and_junk_is_not() -> None:
+    good = KEY.sign("test", CHAIN, WHAT)
+    crypto._verified.cache_clear()
+    for signature in (good, good, good[:-1], good * 1_000, b""):
+        assert verify(KEY.node_id, "test", CHAIN, WHAT, signature) == (signature == good)
+    assert crypto._verified.cache_info().currsize == 1
+    assert crypto._verified.cache_info().hits == 1
+    others = [
+        (SigningKey(bytes(31) + b"x").node_id, "test", CHAIN, WHAT),
+        (KEY.node_id, "tes", CHAIN, WHAT),
+        (KEY.node_id, "test", ChainId(b"d" * 32), WHAT),
+        (KEY.node_id, "test", CHAIN, Digest(b"v" * 32)),
+    ]
+    assert not any(verify(*other, good) for other in others)
+    assert crypto._verified.cache_info().hits == 1
