@@ -30,6 +30,7 @@ def network_view_text(view: NetworkView) -> str:
         ("clock", _ahead(view.clock_ahead_ms)),
         ("in", _counted(view.bytes_in, size)),
         ("out", _counted(view.bytes_out, size)),
+        ("line", _line(view)),
         ("mesh", _counted(view.mesh, str)),
         ("dials", _counted(view.dials, str)),
         ("dropped", _counted({name: n for name, n in view.dropped.items() if n}, str) or "nothing"),
@@ -43,6 +44,12 @@ def network_view_text(view: NetworkView) -> str:
         f"{'in vain':<11}{end.address}  {end.reason}  {since(end.at_ms)} ago" for end in failed
     ]
     return "\n".join(lines)
+
+
+def _line(view: NetworkView) -> str:
+    """What transfers came to, in the directions that are known."""
+    ways = (("up", view.line_up), ("down", view.line_down))
+    return ", ".join(f"{way} {size(rate)} a second" for way, rate in ways if rate)
 
 
 def size(count: int) -> str:

@@ -12,13 +12,15 @@ from dpin.ledger.transactions import Propose
 class TuneSpec(Wire, frozen=True):
     """What of an order the requester's node may choose by itself once it has measured a step.
 
-    `up` and `down`: bytes a second that every provider is said to have.
+    `up` and `down`: bytes a second that every provider is said to have, 0 where that is to be
+    measured; `links` says which it was.
     """
 
     up: int
     down: int
     encoding: bool  # it may choose the encoding
     outer: bool  # and the outer step that goes with it
+    links: str = ""
 
 
 class TrainOrder(Wire, frozen=True, tag=1):

@@ -92,7 +92,8 @@ def tuned(order: TrainOrder, prepared: Prepared) -> tuple[TrainOrder, Choice, st
         windows=min(order.windows, choice.steps),
         tune=None,
     )
-    return changed, choice, choice.explained(measured)
+    why = choice.explained(measured)
+    return changed, choice, f"{why} (links: {order.tune.links})" if order.tune.links else why
 
 
 def train_manifest(order: TrainOrder, prepared: Prepared, kept: dict[str, BlobId]) -> TrainManifest:

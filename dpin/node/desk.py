@@ -47,6 +47,7 @@ from dpin.node.descents import DescentView, descent_of
 from dpin.node.exiles import Exiles
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
+from dpin.node.linkspeeds import with_links
 from dpin.node.lookout import Lookout
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.panorama import money_of
@@ -271,7 +272,8 @@ class Desk(Watchtower):
 
     async def _order(self, request: SubmitRequest) -> Order:
         spec = read_job(request.text, "job.yaml", request.sets)
-        return await order_of(spec, request.folder, request.name)
+        order = await order_of(spec, request.folder, request.name)
+        return with_links(order, self._panorama.announced())
 
     async def _start(self, order: Order) -> JobView:
         account = self._peer.state.accounts.get(self._peer.key.node_id)

@@ -47,6 +47,11 @@ def parse_size(text: str) -> Bytes:
     return Bytes(size)
 
 
+def parse_link(text: str) -> Bytes:
+    """A rate, or 0 for `auto`: as it is measured; raises Misuse."""
+    return Bytes(0) if text == "auto" else parse_rate(text)
+
+
 def parse_rate(text: str) -> Bytes:
     """Read "20Mbit" or "1Gbit" a second as bytes a second; raises Misuse without a unit."""
     value, unit = _quantity(text, "a rate", "20Mbit")

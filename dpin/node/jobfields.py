@@ -87,8 +87,8 @@ class ResourcesFields(Fields, frozen=True, kw_only=True):
 
     nodes: Annotated[int, Meta(ge=1, le=SEATS_MAX, description="providers at one time")] = 3
     memory: Annotated[str, Meta(description="free on each, such as 2GB")] = "500MB"
-    up: Annotated[str, Meta(description="of each provider's link, for auto")] = "20Mbit"
-    down: Annotated[str, Meta(description="of each provider's link, for auto")] = "100Mbit"
+    up: Annotated[str, Meta(description="of each provider's link; auto: as measured")] = "auto"
+    down: Annotated[str, Meta(description="of each provider's link; auto: as measured")] = "auto"
 
 
 class LimitsFields(Fields, frozen=True, kw_only=True):

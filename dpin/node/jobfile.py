@@ -24,7 +24,7 @@ from dpin.market.orders import TuneSpec
 from dpin.market.preparing import builtin_parameters
 from dpin.node.document import Document, Tree, apply_sets, read_document
 from dpin.node.evalfile import eval_fields, eval_wish
-from dpin.node.fields import parse_ppm, parse_rate, parse_size, parse_time, suggestion
+from dpin.node.fields import parse_link, parse_ppm, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
     MUON,
@@ -344,8 +344,8 @@ def _tune(document: Document, fields: TrainFields) -> TuneSpec | None:
         return None
     if steps != AUTO:
         _refuse(document, "args.steps_per_round", f"{steps!r} is no number", "steps_per_round: 20")
-    up = _read(document, "resources.up", lambda: parse_rate(resources.up))
-    down = _read(document, "resources.down", lambda: parse_rate(resources.down))
+    up = _read(document, "resources.up", lambda: parse_link(resources.up))
+    down = _read(document, "resources.down", lambda: parse_link(resources.down))
     free = fields.encoding == AUTO and fields.outer in {AUTO, "sparseloco"}
     return TuneSpec(up, down, free, free and fields.outer == AUTO)
 

@@ -72,6 +72,8 @@ class Lookout:
             announcement_delay=_histogram(tally.announcements),
             round_trip=_histogram(tally.round_trips),
             dialled=[_dialled(*item) for item in tally.addresses.items()],
+            line_up=self.seen.line.up.rate,
+            line_down=self.seen.line.down.rate,
         )
 
     def status(self, view: NodeView) -> Status:

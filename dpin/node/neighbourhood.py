@@ -31,6 +31,7 @@ from dpin.net.discovery import (
 from dpin.net.discovery import Effect as DiscoveryEffect
 from dpin.net.discovery import Event as DiscoveryEvent
 from dpin.net.envelope import Service, open_envelope, prefix, wrap
+from dpin.net.gauge import LOOK_EVERY
 from dpin.net.introductions import Start
 from dpin.net.memory import read, recall, written
 from dpin.net.network import (
@@ -135,7 +136,13 @@ class Neighbourhood:
         """Begin all tasks; the network's end raises Unavailable out of the nursery."""
         self.inquirer.serve()
         self.inquirer.look_after()
-        for task in (self._listen, self._announce, self._memory.keep, self._watch.run):
+        for task in (
+            self._listen,
+            self._announce,
+            partial(_measure, self._ties),
+            self._memory.keep,
+            self._watch.run,
+        ):
             self._nursery.start_soon(task)
         self.whereabouts.start()
         self.find(Tick())
@@ -266,7 +273,15 @@ class Neighbourhood:
         host = self._host
         while True:
             mine = to_tell(host.addresses, ADDRESSES_MAX)
-            presence = Presence(self._me.name, self._me.version, mine, self._now())
+            line = self._ties.seen.line
+            presence = Presence(
+                name=self._me.name,
+                version=self._me.version,
+                addresses=mine,
+                said_at=self._now(),
+                up=line.up.rate,
+                down=line.down.rate,
+            )
             payload = announce(self._me.key, self._me.chain, presence)
             await host.publish(topic_of(self._me.chain), payload)
             with trio.move_on_after(PRESENCE_EVERY / MICROS_PER_SECOND):
@@ -297,6 +312,16 @@ class _Memory:
             found = self._discovery
             memory = written(found.peers, found.bans, found.anchors())
             await trio.to_thread.run_sync(write_peers, self._home, memory)
+
+
+async def _measure(ties: Ties) -> None:
+    """How fast blobs come and go, over sockets and over streams."""
+    line = ties.seen.line
+    while True:
+        traffic, now = ties.host.traffic().values(), ties.now()
+        line.up.look(sum(one.bulk_out + one.blob_out for one in traffic), now)
+        line.down.look(sum(one.bulk_in + one.blob_in for one in traffic), now)
+        await trio.sleep(LOOK_EVERY / MICROS_PER_SECOND)
 
 
 async def _reach(

@@ -66,6 +66,8 @@ class NetworkView(View):
     announcement_delay: HistogramView
     round_trip: HistogramView
     dialled: list[DialView]
+    line_up: int = 0  # bytes a second that transfers came to; 0: not known
+    line_down: int = 0
 
 
 class LinkView(View):

@@ -11,6 +11,7 @@ from dpin.market.story import name_of
 from dpin.node.health import Health
 from dpin.node.home import read_bootstrap, read_running
 from dpin.node.peer import Peer
+from dpin.node.presence import Presence
 from dpin.node.seen import Met, Seen
 from dpin.node.status import (
     Check,
@@ -71,6 +72,12 @@ class Panorama:
         connected = set(self.around.host.peers())
         known = {*connected, *self.seen.peers, *self._registered()}
         return [self._peer_view(node, connected) for node in sorted(known - {self._me})]
+
+    def announced(self) -> list[Presence]:
+        """What the providers say of themselves, this node left out."""
+        nodes = [NodeId(bytes.fromhex(view.node_id)) for view in self.peers() if view.provides]
+        found = [self.seen.peers[node].presence for node in nodes if node in self.seen.peers]
+        return [presence for presence in found if presence is not None]
 
     def checks(self) -> list[Check]:
         """What the running node knows of its own health."""

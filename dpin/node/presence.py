@@ -14,6 +14,7 @@ PRESENCE_EVERY: Final = seconds(30)
 PRESENCE_BYTES_MAX: Final = 2_048
 ADDRESSES_MAX: Final = 4
 NAME_CHARS_MAX: Final = 64
+RATE_MAX: Final = 1 << 40
 
 
 class Presence(Wire, frozen=True):
@@ -23,6 +24,8 @@ class Presence(Wire, frozen=True):
     version: str
     addresses: tuple[str, ...]
     said_at: int
+    up: int = 0  # bytes a second that its transfers came to; 0: not known
+    down: int = 0
 
 
 def topic_of(chain: ChainId) -> str:
@@ -43,4 +46,6 @@ def heard(chain: ChainId, data: bytes) -> tuple[NodeId, Presence]:
     presence = decode(Presence, signed.body)
     if len(presence.addresses) > ADDRESSES_MAX or len(presence.name) > NAME_CHARS_MAX:
         raise PeerFault("an announcement that says too much")
+    if not (0 <= presence.up <= RATE_MAX and 0 <= presence.down <= RATE_MAX):
+        raise PeerFault("an announcement of a line that nobody has")
     return NodeId(signed.signer), presence

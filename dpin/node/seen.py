@@ -8,6 +8,7 @@ from dpin.base.ids import NodeId
 from dpin.base.units import Instant
 from dpin.compute.task import Probed
 from dpin.ledger.order import OrderedCommit
+from dpin.net.gauge import Line
 from dpin.net.peers import KNOWN_MAX
 from dpin.net.reachability import Reachability
 from dpin.net.tally import Tally
@@ -38,6 +39,7 @@ class Seen:
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_MAX))
     round: int = 0
     transactions: int = 0
+    line: Line = field(default_factory=Line)
     tally: Tally = field(default_factory=Tally)
     acquaintances: Acquaintances = field(default_factory=Acquaintances)
     reachability: Reachability = field(default_factory=Reachability)

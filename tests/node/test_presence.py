@@ -13,6 +13,7 @@ from dpin.node.presence import (
     ADDRESSES_MAX,
     NAME_CHARS_MAX,
     PRESENCE_BYTES_MAX,
+    RATE_MAX,
     Presence,
     announce,
     heard,
@@ -54,6 +55,8 @@ def test_an_announcement_that_was_changed_is_refused() -> None:
         Presence("x" * (NAME_CHARS_MAX + 1), "1.0", (), 1),
         Presence("anna", "1.0", ("/a",) * (ADDRESSES_MAX + 1), 1),
         Presence("anna", "x" * PRESENCE_BYTES_MAX, (), 1),
+        Presence("anna", "1.0", (), 1, up=-1),
+        Presence("anna", "1.0", (), 1, down=RATE_MAX + 1),
     ],
 )
 def test_an_announcement_that_says_too_much_is_refused(presence: Presence) -> None:
