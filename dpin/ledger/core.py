@@ -195,6 +195,12 @@ class Core:
             blocks=[_facts(block) for block in blocks],
         )
 
+    def prune(self) -> None:
+        """Forget blocks that no commit can take any more, for who serves them to nobody."""
+        for vertex in self.dag.prune():
+            self._committed.discard(vertex.digest)
+        self.watch.forget(self.dag.gc_round)
+
     def _fall(self) -> list[Vertex]:
         """Forget the transactions of blocks that no later commit can take."""
         limit = self.dag.gc_round

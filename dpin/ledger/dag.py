@@ -1,7 +1,8 @@
 """The DAG as this node knows it: accepted blocks, suspended ones, and what they wait for.
 
 A block is accepted when all its ancestors above `gc_round` are; `gc_round` follows committed
-leaders alone. Accepted blocks are never pruned: any round can be served to whoever was away.
+leaders alone. A node keeps what it has accepted, so that any round can be served to whoever was
+away; who serves nobody drops what no commit can take any more (`prune`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -150,6 +151,7 @@ class Dag:
         self._gc_depth = gc_depth
         self._blocks: dict[Digest, Vertex] = {}
         self._rounds: dict[Round, _RoundBlocks] = {}
+        self._lowest = self.base  # round with blocks
         for vertex in genesis:
             self._insert(vertex)
 
@@ -175,10 +177,6 @@ class Dag:
     def __contains__(self, name: Digest) -> bool:
         """Whether a block is accepted or suspended."""
         return name in self._blocks or name in self.waiting
-
-    def wanted(self) -> Sequence[Reference]:
-        """What suspended blocks wait for and nobody has sent, in order of need."""
-        return [link for link in self.waiting.missing() if link.digest not in self]
 
     def offer(self, vertex: Vertex, sender: NodeId, now: Instant) -> Offered:
         """Take a valid block, if it may be taken."""
@@ -259,6 +257,22 @@ class Dag:
         for link in self.waiting.forget(limit):
             accepted += self._accept(self.waiting.arrived(link))
         return accepted
+
+    def prune(self) -> list[Vertex]:
+        """Forget the blocks up to gc_round, which are in the past of all to come; returns them."""
+        gone: list[Vertex] = []
+        for number in range(self._lowest, self.gc_round + 1):
+            entry = self._rounds.pop(Round(number), None)
+            gone += entry.blocks if entry is not None else ()
+        for vertex in gone:
+            del self._blocks[vertex.digest]
+        self._lowest = Round(max(self._lowest, self.gc_round + 1))
+        return gone
+
+
+def count(dag: Dag) -> int:
+    """How many accepted blocks are kept."""
+    return sum(len(dag.at(Round(number))) for number in range(dag.base, dag.highest + 1))
 
 
 def blocks_from(dag: Dag, start: Reference) -> Iterator[Vertex]:

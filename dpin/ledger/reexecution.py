@@ -4,10 +4,14 @@ Every header's form and signature, every body's root, every link, the order, eve
 signature, its rules and the sum of all tokens are checked here, on the same code that a validator
 runs, with nothing taken from a node's memory. The signatures over checkpoints that the blocks carry
 say whether the validators came to the same.
+
+Memory does not grow with the log, only with the state: blocks that no commit can take any more are
+forgotten, and receipts but the newest, of which the roots are all that is compared.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from dpin.base.codec import Wire
 from dpin.base.errors import Misuse, PeerFault
@@ -18,10 +22,15 @@ from dpin.ledger.certificates import Certificate
 from dpin.ledger.certifier import Made, made
 from dpin.ledger.checkpoint import Checkpoint, CommitteeRecord, checkpoint_digest
 from dpin.ledger.core import Core, Opening, first_opening
+from dpin.ledger.dag import count
 from dpin.ledger.execute import Applied, Executor
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.handover import Handover, check_handover
 from dpin.ledger.order import OrderedCommit
+from dpin.ledger.receipts import ReceiptLog
+
+PRUNED_EVERY: Final = 64  # commits
+LEAVES_KEPT: Final = 4_096  # of the receipts log
 
 
 class Difference(Misuse):
@@ -76,6 +85,13 @@ class Reexecution:
         """Author indices of the present epoch that signed two blocks of one round."""
         return frozenset(self._core.dag.equivocators)
 
+    @property
+    def kept(self) -> int:
+        """Blocks and receipts in memory."""
+        leaves = self.executor.receipts
+        cores = [self._core] if self._past is None else [self._core, self._past]
+        return sum(count(core.dag) for core in cores) + len(leaves) - leaves.tree.first
+
     def take(self, data: bytes) -> Iterator[Step]:
         """Check and take one block; the commits that it decides. Raises Difference."""
         self.blocks += 1
@@ -110,20 +126,18 @@ class Reexecution:
         return f"block {self.blocks} ({place})"
 
     def _execute(self) -> Iterator[Step]:
+        leaves = self.executor.receipts
         while (ordered := self._core.next_commit(self.executor.mix)) is not None:
             applied = self.executor.apply(ordered.commit)
             self.commit = ordered.commit.digest
             self._timestamp_ms = ordered.commit.timestamp_ms
             self.transactions += len(ordered.commit.transactions)
-            yield Step(ordered.commit, applied, self._told(ordered.commit, applied))
+            yield Step(ordered.commit, applied, _told(ordered.commit, applied, leaves))
             if applied.checkpoint is not None:
                 self._checkpoint(applied, applied.checkpoint)
-
-    def _told(self, commit: OrderedCommit, applied: Applied) -> Told:
-        leaves = self.executor.receipts
-        root = applied.state_root or NO_DIGEST
-        place = (commit.height, commit.epoch, commit.digest, commit.timestamp_ms)
-        return Told(*place, len(leaves), leaves.root, root)
+            if self.height % PRUNED_EVERY == 0:
+                self._core.prune()
+                leaves.forget(len(leaves) - LEAVES_KEPT)
 
     def _checkpoint(self, applied: Applied, checkpoint: Checkpoint) -> None:
         core, own = self._core, made(checkpoint, self.executor.receipts)
@@ -181,3 +195,9 @@ class Reexecution:
         if found != money.MAX_SUPPLY:
             raise Difference(f"commit {self.height}: {found} u in all, not {money.MAX_SUPPLY}")
         return found
+
+
+def _told(commit: OrderedCommit, applied: Applied, leaves: ReceiptLog) -> Told:
+    root = applied.state_root or NO_DIGEST
+    place = (commit.height, commit.epoch, commit.digest, commit.timestamp_ms)
+    return Told(*place, len(leaves), leaves.root, root)

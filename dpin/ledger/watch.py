@@ -6,6 +6,7 @@ without the logs that they were made over, of which nobody but the author may ha
 
 from typing import Final
 
+from dpin.base.ids import Round
 from dpin.ledger.blocks import Header, Vertex
 
 SPAN: Final = 4_096  # of the numbers that an author signed last are remembered
@@ -30,6 +31,12 @@ class Watch:
     def __len__(self) -> int:
         """How many signatures are remembered."""
         return sum(map(len, self._signed.values()))
+
+    def forget(self, limit: Round) -> None:
+        """Remember no blocks up to that round."""
+        for author, signed in self._signed.items():
+            kept = {number: vertex for number, vertex in signed.items() if vertex.round > limit}
+            self._signed[author] = kept
 
     def signature(self, author: int, sequence: int) -> bytes | None:
         """What an author signed that checkpoint with, first; not checked, None: not remembered."""
