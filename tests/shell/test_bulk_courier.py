@@ -19,6 +19,7 @@ from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
 from tests.support.bulk import Shelf
+from tests.support.faraway import far_line
 from tests.support.hosts import seed
 
 DATA = urandom(6 * CHUNK_BYTES + 5)
@@ -35,12 +36,12 @@ class Place:
     courier: Courier
     told: trio.MemoryReceiveChannel[StoreEvent | Blame]
 
-    async def next(self) -> StoreEvent | Blame:
-        with trio.fail_after(PATIENCE_SECONDS):
+    async def next(self, patience: float = PATIENCE_SECONDS) -> StoreEvent | Blame:
+        with trio.fail_after(patience):
             return await self.told.receive()
 
-    async def keep(self, path: Path) -> BlobId:
-        await trio.Path(path).write_bytes(DATA)
+    async def keep(self, path: Path, data: bytes = DATA) -> BlobId:
+        await trio.Path(path).write_bytes(data)
         self.courier.perform(Keep(str(path), Purpose.MODEL, None))
         kept = await self.next()
         assert isinstance(kept, Kept)
@@ -48,8 +49,8 @@ class Place:
 
 
 @asynccontextmanager
-async def places(folder: Path, count: int) -> AsyncIterator[list[Place]]:
-    """So many; the first one knows all others."""
+async def places(folder: Path, count: int, *, joined: bool = True) -> AsyncIterator[list[Place]]:
+    """So many; the first one knows all others, where they are joined."""
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         found: list[Place] = []
@@ -60,7 +61,7 @@ async def places(folder: Path, count: int) -> AsyncIterator[list[Place]]:
             put, take = trio.open_memory_channel[StoreEvent | Blame](64)
             courier = Courier(nursery, plane, store, put.send)
             found.append(Place(host, plane, store, courier, take))
-        for place in found[1:]:
+        for place in found[1:] if joined else ():
             await found[0].host.dial(place.host.addresses[0])
         yield found
         nursery.cancel_scope.cancel()
@@ -133,3 +134,21 @@ async def test_the_course_of_a_fetch_names_tickets_sockets_and_what_each_source_
             told = [hop.what for hop in course.hops if hop.peer == peer]
             ticket, gave = told.index("asked for a ticket"), told.index("gave its first chunk")
             assert ticket < told.index("a bulk socket stands") < gave
+
+
+async def test_a_blob_gets_over_a_bulk_socket_that_is_long_and_loses(tmp_path: Path) -> None:
+    """200 ms there and back, and 2 % of the segments are lost, on both of its connections."""
+    data = DATA[: 2 * CHUNK_BYTES + 5]
+    async with places(tmp_path, 2, joined=False) as (taker, giver):
+        blob = await giver.keep(tmp_path / "file", data)
+        address, sockets = giver.host.addresses[0], giver.plane.sockets
+        port, bulk_port = int(address.split("/")[4]), sockets.port
+        async with far_line(port) as (far, _), far_line(bulk_port, 2) as (far_bulk, line):
+            sockets.port = far_bulk  # Where it says that it listens.
+            await taker.host.dial(address.replace(f"/tcp/{port}/", f"/tcp/{far}/"))
+            taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+            fetched = await taker.next(3 * PATIENCE_SECONDS)
+            assert isinstance(fetched, Fetched)
+            assert await trio.Path(fetched.path).read_bytes() == data
+            assert (taker.plane.chunks_direct, taker.plane.chunks_streamed) == (3, 0)
+            assert line.lost > 0

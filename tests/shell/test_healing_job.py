@@ -1,0 +1,100 @@
+"""A network ends and is opened again while a lease runs: the job goes on as if nothing was."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from dpin.base.crypto import digest
+from dpin.ledger.beacon import Chain
+from dpin.ledger.genesis import Genesis, found
+from dpin.ledger.params import DEVELOPMENT
+from dpin.node.control import SubmitRequest, TransferRequest
+from dpin.node.desk import Desk
+from dpin.node.settings import LedgerSection, NetworkSection, Settings
+from dpin.node.status import JobDetail
+from dpin.sim.ledgers import short_table
+from tests.support.cluster import START, key
+from tests.support.running import LISTEN, kill, lasting, running_node
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+PATIENCE_SECONDS = 200
+CORPUS = "The quick brown fox jumps over the lazy dog, and back again.\n" * 2_000
+JOB = """
+name: small
+type: train
+data: {path: corpus.txt}
+model: {layers: 1, heads: 1, width: 16, context: 16}
+args: {rounds: 4, steps_per_round: 8, batch_size: 4}
+resources: {nodes: 1, memory: 200MB}
+limits: {cost: 100}
+output: out
+"""
+
+
+def table(number: int) -> bytes:
+    """A chain of reveals of which enough are real."""
+    return short_table(digest("test/chain", bytes([number])), 8)
+
+
+def genesis() -> Genesis:
+    return found("healing", START // 1_000, {key(0).node_id: Chain().anchor(table(0))}, DEVELOPMENT)
+
+
+async def until(what: str, holds: Callable[[], bool]) -> None:
+    with trio.move_on_after(PATIENCE_SECONDS) as waiting:
+        while not holds():
+            await trio.sleep(0.05)
+    assert not waiting.cancelled_caught, what
+
+
+@asynccontextmanager
+async def two_nodes(folder: Path) -> AsyncIterator[tuple[Desk, Desk]]:
+    """The only validator, who gives work, and one provider."""
+    for number in range(2):
+        (folder / str(number)).mkdir()
+        (folder / str(number) / "beacon.table").write_bytes(table(number))
+    made = genesis()
+    async with running_node(folder / "0", 0, made) as giver:
+        worker = Settings(
+            network=NetworkSection(listen=(LISTEN,), bootstrap=tuple(giver.node().addresses)),
+            ledger=LedgerSection(verifiers=0),
+        )
+        async with running_node(folder / "1", 1, made, worker) as taker:
+            await giver.transfer(TransferRequest(to=key(1).node_id.hex(), amount="3000"))
+            await until(
+                "the provider is ready",
+                lambda: taker.node().device is not None and taker.node().money.stake > 0,
+            )
+            yield giver, taker
+
+
+async def test_hosts_that_are_restarted_lose_no_lease_and_no_ledger(tmp_path: Path) -> None:
+    async with two_nodes(tmp_path) as (giver, taker):
+        (tmp_path / "corpus.txt").write_text(CORPUS)
+        job = (await giver.submit(SubmitRequest(text=JOB, folder=str(tmp_path)))).id
+
+        def detail() -> JobDetail:
+            return giver.job(job)
+
+        await until("a round is done", lambda: detail().job.round >= 1)
+        [lease] = detail().leases
+        heights = giver.node().ledger.height
+        for node in (taker, giver):
+            host, before = lasting(node), detail().job.round
+            assert detail().job.state == "running"
+            kill(host)
+            await until("the host is back", lambda host=host: host.restarts == 1)
+            await until(
+                "the job goes on",
+                lambda before=before: detail().job.round > before or detail().job.state == "done",
+            )
+        await until("the job ends", lambda: detail().job.state in {"done", "failed"})
+        assert detail().job.state == "done", detail().job.reason
+        assert [one.lease for one in detail().leases] == [lease.lease]
+        units = detail().leases[0].units
+        assert [unit.state for unit in units] == ["paid"] * 4
+        assert giver.node().ledger.height > heights
