@@ -61,10 +61,11 @@ def put(
     json: JsonOption = False,
 ) -> None:
     """Copy a file into the node's store, for every node to fetch; prints its id."""
+    from dpin.cli.blobpictures import copying
     from dpin.cli.link import connect, show_view
     from dpin.node.blobviews import PutRequest
 
-    with connect(home) as node:
+    with connect(home) as node, copying(file):
         view = node.blobs.put(PutRequest(path=str(file.resolve()), pin=pin))
     show_view("blob", view) if json else show(view.blob)
 

@@ -3,11 +3,21 @@
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from dpin.base.blob import CHUNK_BYTES, blob_id
 from dpin.base.errors import Unavailable
@@ -93,6 +103,19 @@ class _Bar:
 
 def _screen() -> "_Lines | _Bar":
     return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+@contextmanager
+def copying(file: Path) -> Iterator[None]:
+    """While the node copies and hashes a file: how long it is, and for how long by now."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    length = size(file.stat().st_size) if file.is_file() else "it"
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(f"copying {length}", total=None)
+        yield
 
 
 def copied(view: BlobView, out: Path) -> None:

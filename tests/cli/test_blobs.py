@@ -1,5 +1,6 @@
 """`dpin blob` against a fake node behind the real HTTP server: files in, files out, Ctrl-C."""
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from dpin.base.blob import blob_id, manifest_of
 from dpin.cli.app import run
 from dpin.cli.exits import ExitCode
+from dpin.cli.netpictures import size
 from dpin.node.blobviews import FetchRequest, PinRequest, PutRequest
 from tests.support.api_server import api_server
 from tests.support.fake_blobs import BLOB, FakeBlobs, blob_view
@@ -36,6 +38,19 @@ def test_a_file_is_put_and_its_id_printed(
     assert run(["blob", "put", "file", "--no-pin"]) == ExitCode.OK
     assert capsys.readouterr().out == f"{ID}\n"
     assert blobs.asked == [PutRequest(path=str(tmp_path / "file"), pin=False)]
+
+
+def test_while_a_file_is_copied_people_see_how_long_it_is(
+    blobs: FakeBlobs, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert run(["blob", "put", str(tmp_path / "file")]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert out == f"{ID}\n"
+    assert f"copying {size(len(DATA))}" in err
+    assert len(blobs.asked) == 1
 
 
 def test_a_blob_is_fetched_copied_out_and_checked(

@@ -1,7 +1,7 @@
 """A network ends and is opened again while a lease runs: the job goes on as if nothing was."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from dpin.node.settings import LedgerSection, NetworkSection, Settings
 from dpin.node.status import JobDetail
 from dpin.sim.ledgers import short_table
 from tests.support.cluster import START, key
+from tests.support.faraway import far_line
 from tests.support.running import LISTEN, kill, lasting, running_node
 
 pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(300)]
@@ -57,49 +58,76 @@ async def until(what: str, holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def two_nodes(folder: Path) -> AsyncIterator[tuple[Desk, Desk]]:
-    """The only validator, who gives work, and one provider."""
+async def two_nodes(folder: Path, *, far: bool = False) -> AsyncIterator[tuple[Desk, Desk]]:
+    """The only validator, who gives work, and one provider, who may be far away."""
     for number in range(2):
         (folder / str(number)).mkdir()
         (folder / str(number) / "beacon.table").write_bytes(table(number))
     made = genesis()
-    async with running_node(folder / "0", 0, made) as giver:
+    async with AsyncExitStack() as stack:
+        giver = await stack.enter_async_context(running_node(folder / "0", 0, made))
+        [address] = giver.node().addresses
+        if far:
+            port = int(address.split("/")[4])
+            through, _ = await stack.enter_async_context(far_line(port))
+            address = address.replace(f"/tcp/{port}/", f"/tcp/{through}/")
         worker = Settings(
-            network=NetworkSection(listen=(LISTEN,), bootstrap=tuple(giver.node().addresses)),
+            network=NetworkSection(listen=(LISTEN,), bootstrap=(address,)),
             ledger=LedgerSection(verifiers=0),
         )
-        async with running_node(folder / "1", 1, made, worker) as taker:
-            await giver.transfer(TransferRequest(to=key(1).node_id.hex(), amount="3000"))
-            await until(
-                "the provider is ready",
-                lambda: taker.node().device is not None and taker.node().money.stake > 0,
-            )
-            yield giver, taker
+        taker = await stack.enter_async_context(running_node(folder / "1", 1, made, worker))
+        await giver.transfer(TransferRequest(to=key(1).node_id.hex(), amount="3000"))
+        await until(
+            "the provider is ready",
+            lambda: taker.node().device is not None and taker.node().money.stake > 0,
+        )
+        yield giver, taker
+
+
+async def submitted(giver: Desk, folder: Path) -> Callable[[], JobDetail]:
+    """A job, and how it stands."""
+    (folder / "corpus.txt").write_text(CORPUS)
+    job = (await giver.submit(SubmitRequest(text=JOB, folder=str(folder)))).id
+    return lambda: giver.job(job)
+
+
+async def paid(detail: Callable[[], JobDetail]) -> None:
+    """The job ends well, and one lease has done all of it."""
+    await until("the job ends", lambda: detail().job.state in {"done", "failed"})
+    assert detail().job.state == "done", detail().job.reason
+    [lease] = detail().leases
+    assert [unit.state for unit in lease.units] == ["paid"] * 3
+
+
+async def _restarted(node: Desk, detail: Callable[[], JobDetail]) -> None:
+    """End the host of a node while the job runs; both go on."""
+    host, before = lasting(node), detail().job.round
+    assert detail().job.state == "running"
+    kill(host)
+    await until("the host is back", lambda: host.restarts == 1)
+    await until(
+        "the job goes on", lambda: detail().job.round > before or detail().job.state == "done"
+    )
 
 
 async def test_hosts_that_are_restarted_lose_no_lease_and_no_ledger(tmp_path: Path) -> None:
     async with two_nodes(tmp_path) as (giver, taker):
-        (tmp_path / "corpus.txt").write_text(CORPUS)
-        job = (await giver.submit(SubmitRequest(text=JOB, folder=str(tmp_path)))).id
-
-        def detail() -> JobDetail:
-            return giver.job(job)
-
+        detail = await submitted(giver, tmp_path)
         await until("a round is done", lambda: detail().job.round >= 1)
         [lease] = detail().leases
         heights = giver.node().ledger.height
         for node in (taker, giver):
-            host, before = lasting(node), detail().job.round
-            assert detail().job.state == "running"
-            kill(host)
-            await until("the host is back", lambda host=host: host.restarts == 1)
-            await until(
-                "the job goes on",
-                lambda before=before: detail().job.round > before or detail().job.state == "done",
-            )
-        await until("the job ends", lambda: detail().job.state in {"done", "failed"})
-        assert detail().job.state == "done", detail().job.reason
+            await _restarted(node, detail)
+        await paid(detail)
         assert [one.lease for one in detail().leases] == [lease.lease]
-        units = detail().leases[0].units
-        assert [unit.state for unit in units] == ["paid"] * 3
         assert giver.node().ledger.height > heights
+
+
+async def test_a_job_is_done_over_a_line_that_is_long_and_loses(tmp_path: Path) -> None:
+    """200 ms there and back, 2 % of the segments are lost."""
+    async with two_nodes(tmp_path, far=True) as (giver, taker):
+        detail = await submitted(giver, tmp_path)
+        await paid(detail)
+        [link] = taker.links()
+        assert link.round_trip is not None
+        assert link.round_trip > 150_000  # microseconds
