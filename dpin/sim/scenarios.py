@@ -11,6 +11,7 @@ from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.forgeries import FORGERIES
 from dpin.sim.jobs import cheat, evaluation, jobs, late, private, sealed
+from dpin.sim.kills import kills
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import babble, replay, some_others, withhold
@@ -162,6 +163,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "nemesis": nemesis,
     "jobs": jobs,
     "late": late,
+    "kills": kills,
     "private": private,
     "sealed": sealed,
     "cheat": cheat,
