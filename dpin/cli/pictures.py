@@ -130,8 +130,21 @@ def job_text(detail: JobDetail) -> str:
         ]))  # fmt: skip
     if detail.rounds:
         parts.append(rounds_text(detail.rounds))
+        parts += scores_text(detail.rounds)
     parts.append(result_text(detail))
     return "\n\n".join(part for part in parts if part)
+
+
+def scores_text(rounds: list[RoundView]) -> list[str]:
+    """What single updates of the last scored round were worth by themselves, if any was scored."""
+    scored = [item for item in rounds if item.scores]
+    if not scored:
+        return []
+    heads = ("ROUND", "UPDATE OF", "GAIN ON OWN DATA", "ON OTHERS'")
+    return [table(heads, [
+        (str(scored[-1].round), one.name, f"{one.assigned / 1000:.3f}", f"{one.other / 1000:.3f}")
+        for one in scored[-1].scores
+    ])]  # fmt: skip
 
 
 def rounds_text(rounds: list[RoundView]) -> str:

@@ -1,6 +1,7 @@
 """The training job that a worker holds: train its units, merge its rounds, check its windows."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -39,6 +40,8 @@ from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.outer import error_root
 from dpin.compute.rechecks import Rechecks
 from dpin.compute.rules import rule_of
+from dpin.compute.scores import Scored, ScoreRound
+from dpin.compute.scoring import Scoring
 from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Shelf
@@ -58,7 +61,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.tensors import as_float
 from dpin.compute.ticker import Ticker, micronats
-from dpin.compute.train import PLAIN, Tools, Trainer, seat_examples
+from dpin.compute.train import PLAIN, Tools, Trainer, held_out, seat_examples
 from dpin.compute.unit import (
     FAULTS,
     Outcome,
@@ -110,6 +113,14 @@ class HeldJob:
     def checks(self) -> Rechecks:
         """Units of others, done again in part."""
         return Rechecks(self._manifest, self._trainer, self._door, self._seat)
+
+    def score(self, command: ScoreRound) -> Scored:
+        """What each update of the round is worth by itself, from the held state."""
+        if command.round != self._state.round:
+            raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
+        text = partial(seat_examples, self._manifest, self._shards)
+        scoring = Scoring(self._job, self._manifest, self._trainer, self._door, text)
+        return scoring.round(command, self._state)
 
     def train(self, command: TrainUnit) -> Trained:
         """One unit, from the held state; raises Diverged."""
@@ -212,7 +223,7 @@ class HeldJob:
     def evaluate(self) -> Evaluated:
         """Held-out loss of the held state."""
         self._trainer.load(Start(self._state, None))
-        loss = self._trainer.held_out_loss(self._holdout)
+        loss = self._trainer.mean_loss(held_out(self._holdout))
         return Evaluated(self._state.round, micronats(loss))
 
     def export(self, command: Export) -> Exported:
@@ -241,7 +252,7 @@ class HeldJob:
                 for seat, text in enumerate(texts)
             ]
             self._trainer.step(torch.cat(parts), step)
-        loss = self._trainer.held_out_loss(self._holdout)
+        loss = self._trainer.mean_loss(held_out(self._holdout))
         spent = self._door.clock_ms() - began
         return Measured(command.joint, micronats(loss), spent)
 

@@ -16,6 +16,7 @@ from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
+from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import MaskCommand, MaskReport
 from dpin.compute.tallies import Total, Totalled
 
@@ -251,6 +252,7 @@ Command = (
     | Generate
     | Measure
     | Total
+    | ScoreRound
     | MaskCommand
 )
 
@@ -390,6 +392,7 @@ Report = (
     | Generated
     | Measured
     | Totalled
+    | Scored
     | Failed
     | MaskReport
 )

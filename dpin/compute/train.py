@@ -37,6 +37,11 @@ def seat_examples(manifest: TrainManifest, shards: Sequence[bytes], seat: int) -
     return examples_of(manifest.model, shards[seat :: manifest.seats])
 
 
+def held_out(examples: Examples) -> tuple[Tensor, ...]:
+    """Evenly spaced examples to measure a loss on, in batches of (B, W)."""
+    return torch.split(examples.spread(HELD_OUT_SEQUENCES), EVALUATION_BATCH)
+
+
 def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, ...]:
     """What draws the batch of a step."""
     return (job, lease, round_, step)
@@ -133,8 +138,7 @@ class Trainer:
         self.vectors.apply(cursor)
 
     @torch.no_grad()
-    def held_out_loss(self, examples: Examples) -> float:
-        """Mean loss over evenly spaced examples, in nats per token."""
-        batches = torch.split(examples.spread(HELD_OUT_SEQUENCES), EVALUATION_BATCH)
+    def mean_loss(self, batches: Sequence[Tensor]) -> float:
+        """Mean loss over batches of (B, W) examples, in nats per token."""
         losses = [float(self._network.loss(batch.to(self._device))) for batch in batches]
         return sum(losses) / len(losses)

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from typing_extensions import override
 
-from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MILLION, LedgerMillis, MicroTokens, Tick
 from dpin.ledger.checkpoint import CommitteeRecord
 from dpin.ledger.standing import Epoch, Validator, nobody
@@ -250,6 +250,7 @@ class RoundRecord:
     closed: bool = False
     included: list[Included] = field(default_factory=list)
     late: list[UnitKey] = field(default_factory=list)  # of earlier rounds, offered with this one's
+    beacon: Digest = NO_DIGEST  # the mix when it closed: draws what of its updates is looked at
 
 
 @dataclass(slots=True)

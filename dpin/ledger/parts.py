@@ -153,6 +153,7 @@ class RoundValue(Wire, frozen=True):
     closed: bool
     included: tuple[IncludedValue, ...]
     late: tuple[tuple[Digest, Round], ...]
+    beacon: Digest
 
 
 class ValidatorValue(Wire, frozen=True):
@@ -324,7 +325,7 @@ def _record(value: RoundValue) -> RoundRecord:
     record.roster, record.candidates = list(value.roster), list(value.candidates)
     record.haves = dict(value.haves)
     record.included = [Included(*astuple(one)) for one in value.included]
-    record.late = list(value.late)
+    record.late, record.beacon = list(value.late), value.beacon
     return record
 
 

@@ -172,7 +172,8 @@ def _record(record: RoundRecord) -> list[object]:
         [one.lease, one.provider, one.steps, one.update, one.age] for one in record.included
     ]
     late = [list(key) for key in record.late]
-    return [*life, record.state_hash, record.candidates, haves, record.closed, included, late]
+    taken = [record.closed, included, late, record.beacon]
+    return [*life, record.state_hash, record.candidates, haves, *taken]
 
 
 def _validator(validator: Validator) -> list[object]:

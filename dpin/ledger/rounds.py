@@ -260,7 +260,7 @@ def _close(book: Book, job: Job, record: RoundRecord) -> None:
         for name, key in offers(record).items()
         if 2 * held[name] > len(live)
     ]
-    record.closed = True
+    record.closed, record.beacon = True, book.state.mix
     book.agenda.drop(round_due(job.id))
     for lease in live:
         if lease not in commits and lease not in record.haves:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import Instant
+from dpin.compute.scores import Score
 from dpin.compute.tallies import Totalled
 from dpin.compute.task import Manifest, Prepared
 from dpin.compute.work import WorkerId
@@ -56,6 +57,7 @@ class RoundTimes:
     loss_micronats: int = 0
     holdout_micronats: int | None = None
     update_bytes: int = 0  # of all that were merged
+    scores: tuple[Score, ...] = ()  # of single updates
 
 
 @dataclass(slots=True)

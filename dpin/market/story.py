@@ -7,6 +7,7 @@ from typing import Final
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
+from dpin.market.appraising import told
 from dpin.market.ownjob import OwnJob, RoundTimes
 
 TRACE: Final = "trace"  # a note that only `--trace` shows
@@ -65,6 +66,10 @@ def _round(
         late = sum(included.age > 0 for included in record.included)
         text += f", {late} of them late" if late else ""
         yield Note(own.local_id, "round", text, {"round": record.round, "included": taken})
+    if times.scores and once(own, f"scores:{record.round}"):
+        names = {one: name_of(state, state.leases[one].provider) for one in record.roster}
+        text, idle = told(own, record.round, names)
+        yield Note(own.local_id, "progress", text, {"round": record.round, "idle": idle})
 
 
 def offered(own: OwnJob, provider: NodeId, price: int, state: State) -> Iterator[Note]:

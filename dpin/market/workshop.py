@@ -9,6 +9,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import Digest, Round
 from dpin.base.machine import Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
+from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import Heads
 from dpin.compute.tallies import Totalled
 from dpin.compute.task import (
@@ -30,6 +31,7 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Propose
 from dpin.ledger.wishes import Wish
+from dpin.market.appraising import appraised, with_questions
 from dpin.market.descent import lineage_of
 from dpin.market.evaluating import evaluates, measured, total
 from dpin.market.merging import Merging
@@ -156,7 +158,7 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
         own.merging.privacy = own.files.manifest.privacy
         start = own.files.paths[own.files.manifest.initial]
         yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
-    yield from own.merging.follow(state, now)
+    yield from with_questions(own, own.merging.follow(state, now), state)
     if not own.exporting and isinstance(own.order, TrainOrder):
         orders = list(_result(own, own.order, own.merging, state))
         own.exporting = bool(orders)
@@ -185,7 +187,7 @@ def _export(own: OwnJob, order: TrainOrder, job: Job, state: State) -> Export:
 
 def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
     """News of the own worker."""
-    if isinstance(report, Heads):
+    if isinstance(report, Heads | Scored):
         _read(own, report)
         return
     match report:
@@ -201,8 +203,8 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
         case Exported(files=files) | Totalled(files=files):
             own.output_files = files
             own.evaluation = report if isinstance(report, Totalled) else None
-        case Failed(command=command, reason=reason):
-            yield from fail(own, f"{command}: {reason}", now)
+        case Failed():
+            yield from _failed(own, report, now)
         case _:
             pass  # Answers to questions that a requester does not ask.
 
@@ -216,8 +218,17 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
         yield WorkOrder(own.worker, Evaluate())
 
 
-def _read(own: OwnJob, report: Heads) -> None:
-    if own.merging is not None and own.merging.unveiling is not None:
+def _failed(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
+    if report.command == ScoreRound.__name__:
+        yield Note(own.local_id, "progress", f"updates were not scored: {report.reason}")
+    else:
+        yield from fail(own, f"{report.command}: {report.reason}", now)
+
+
+def _read(own: OwnJob, report: Heads | Scored) -> None:
+    if isinstance(report, Scored):
+        appraised(own, report)
+    elif own.merging is not None and own.merging.unveiling is not None:
         own.merging.unveiling.read(report)
 
 

@@ -24,6 +24,7 @@ from dpin.node.status import (
     LeaseView,
     PhaseView,
     RoundView,
+    ScoreView,
     UnitView,
 )
 
@@ -158,6 +159,10 @@ class Portrait:
             exchange_ms=max(0, closed - exchange) // MICROS_PER_MILLI,
             state_hash=record.state_hash.hex() if record.state_hash else None,
             update_bytes=times.update_bytes,
+            scores=[
+                ScoreView(name=self._who(one.lease), assigned=one.assigned, other=one.other)
+                for one in times.scores
+            ],
         )
 
     def _who(self, lease: Digest) -> str:

@@ -157,6 +157,14 @@ class LeaseView(View):
     units: list[UnitView]
 
 
+class ScoreView(View):
+    """By how much one update alone lowered the loss, in milli-nats."""
+
+    name: str
+    assigned: int  # on what its provider was to train on
+    other: int  # on what others were
+
+
 class RoundView(View):
     """One round of a job."""
 
@@ -171,6 +179,7 @@ class RoundView(View):
     exchange_ms: int
     state_hash: str | None
     update_bytes: int = 0  # of all updates merged
+    scores: list[ScoreView] = []
 
 
 class PhaseView(View):

@@ -17,6 +17,7 @@ from dpin.base.sealed import is_sealed, opened_bytes
 from dpin.base.units import Micros, seconds
 from dpin.compute import alone, task
 from dpin.compute.generation import Generate
+from dpin.compute.scores import Score, Scored, ScoreRound
 from dpin.compute.sealing import sealed_file
 from dpin.compute.secagg import orders
 from dpin.compute.secagg.orders import MaskedGroup
@@ -33,6 +34,8 @@ TRAIN: Final[Micros] = seconds(2)
 QUICK: Final[Micros] = seconds(0.2)
 STEP_US: Final = 20_000
 FIRST_LOSS: Final = 5_500_000
+OWN_GAIN: Final = 40  # milli-nats, of an update
+OTHER_GAIN: Final = 30
 EXAMPLES: Final = 80  # of the longest part of an evaluation
 WRONG: Final = "wrong-weights"
 LAZY: Final = "skip-work"
@@ -89,6 +92,14 @@ class Held:
     optimizers: dict[Digest, Digest] = field(default_factory=dict)  # by lease
 
 
+def looked(command: task.Evaluate | ScoreRound, held: Held) -> Report:
+    """What the held state, or each update of its round, seems to be worth."""
+    if isinstance(command, task.Evaluate):
+        return task.Evaluated(held.round, FIRST_LOSS // (1 + held.round))
+    scores = tuple(Score(one.lease, OWN_GAIN, OTHER_GAIN) for one in command.updates)
+    return Scored(command.round, scores)
+
+
 class PretendWorker:
     """One worker; `files` are those of its node. A whole unit takes it `unit` micros."""
 
@@ -122,7 +133,8 @@ class PretendWorker:
         | task.CheckWindow
         | task.CheckUpdate
         | task.Export
-        | Total,
+        | Total
+        | ScoreRound,
         held: Held,
     ) -> tuple[Micros, Report]:
         match command:
@@ -130,8 +142,8 @@ class PretendWorker:
                 return self._train(command, held)
             case task.MergeRound():
                 return QUICK, self._merge(command, held)
-            case task.Evaluate():
-                return QUICK, task.Evaluated(held.round, FIRST_LOSS // (1 + held.round))
+            case task.Evaluate() | ScoreRound():
+                return QUICK, looked(command, held)
             case task.CheckWindow():
                 return QUICK, self._check_window(command, held)
             case task.CheckUpdate():

@@ -10,6 +10,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import BlobId, JobId, NodeId, Round
 from dpin.base.leaf import leaf_digest
 from dpin.base.machine import PeerDown, PeerUp, Store, Tick
+from dpin.compute.scores import Judged, Score, Scored, ScoreRound
 from dpin.compute.task import (
     OUTPUT_TAG,
     Evaluate,
@@ -40,7 +41,7 @@ from dpin.market.story import Note
 from dpin.market.workshop import RESTARTS_MAX
 from dpin.storage.wanted import Fetched, Keep, KeepData, Kept
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
-from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only
+from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only, path_of
 from tests.support.ledgers import (
     PRICE,
     START,
@@ -190,7 +191,13 @@ def trained(buyer: Buyer) -> list[Effect]:
     commit = unit_of(buyer.ledger, buyer.job, "maker").commit
     assert commit is not None
     merge = commands(buyer.step(here(commit.update), 7))
-    assert [type(command) for command in merge] == [MergeRound]
+    assert [type(command) for command in merge] == [ScoreRound, MergeRound]
+    [question] = only(ScoreRound, merge)
+    record = buyer.ledger.state.jobs[buyer.job].rounds[0]
+    lease = lease_of(buyer.ledger, buyer.job, "maker")
+    assert question.beacon == record.beacon != bytes(32)
+    assert question.updates == (Judged(path_of(commit.update), lease.id, 0, commit.steps),)
+    buyer.report(Scored(Round(0), (Score(lease.id, 41, 12),)), 7)
     effects = buyer.report(Merged(Round(1), START, "/w/one"), 8)
     buyer.report(Evaluated(Round(1), 2_500_000), 8)
     check_honestly(buyer.ledger, key_of(buyer.ledger, buyer.job, "maker"))
@@ -222,6 +229,14 @@ def test_a_trained_model_is_merged_measured_exported_and_done() -> None:
     assert [note.text.split(";")[0] for note in only(Note, done)] == [
         "done: the model is in /out/model.safetensors"
     ]
+
+
+def test_updates_that_cannot_be_scored_end_no_job() -> None:
+    buyer = Buyer()
+    trained(buyer)
+    notes = only(Note, buyer.report(Failed("ScoreRound", "no memory"), 9))
+    assert "updates were not scored: no memory" in [note.text for note in notes]
+    assert not buyer.own.stage.ended
 
 
 def test_the_provenance_names_every_update_that_went_in() -> None:

@@ -1,7 +1,9 @@
 """A job's log: each fact of the ledger once, in words."""
 
 from dpin.base.ids import Round
+from dpin.compute.scores import Score, Scored
 from dpin.ledger.transactions import Stop
+from dpin.market.appraising import appraised
 from dpin.market.ownjob import OwnJob
 from dpin.market.story import TRACE, Note, name_of, offered, tell, verdicts
 from tests.support.jobs import at, market, training
@@ -54,6 +56,25 @@ def test_a_job_of_one_round_is_told_from_award_to_pay_each_fact_once() -> None:
     assert paid.data["verdict"] == "PAID"
     assert heard(own, ledger, 10) == []
     assert verdicts(ledger.state.jobs[job], ledger.state) == {"PAID:verified": 1}
+
+
+def test_scores_are_told_once_and_who_does_not_help_its_own_data_is_named() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker", rounds=3)
+    own, lease = own_job(ledger, job), lease_of(ledger, job, "maker").id
+    last = ""
+    for number in range(3):
+        heard(own, ledger)
+        finish(ledger, job, "maker")
+        exchange(ledger, job, "maker")
+        appraised(own, Scored(Round(number), (Score(lease, 12 - number, 10 + number),)))
+        [note] = [note for note in heard(own, ledger) if "idle" in note.data]
+        last = note.text
+        said = f"round {number + 1}: updates alone gain node {12 - number}/{10 + number} milli-nats"
+        assert note.text.startswith(said)
+        assert note.data["idle"] == (number == 2)
+    assert "over the last rounds node helped own data no more than others'" in last
+    assert [note for note in heard(own, ledger) if "idle" in note.data] == []
 
 
 def test_what_went_wrong_is_told_with_what_it_cost() -> None:

@@ -14,7 +14,7 @@ from dpin.compute.examples import Examples, examples_of
 from dpin.compute.safety import RobustSpec
 from dpin.compute.state import GlobalState, initial_state
 from dpin.compute.task import INT8, EncodingSpec, InnerSpec, ModelSpec, OuterSpec, TrainManifest
-from dpin.compute.train import Trainer, seat_examples
+from dpin.compute.train import Trainer, held_out, seat_examples
 from dpin.compute.unit import Seat, UnitOrder, Watch, run_unit, trusted_movement
 from dpin.compute.updates import Update, written
 
@@ -104,7 +104,7 @@ class Arena:
     def loss(self) -> float:
         """Held-out loss of the held state, in nats a byte."""
         self.trainer.load(Start(self.state, None))
-        return self.trainer.held_out_loss(self.holdout)
+        return self.trainer.mean_loss(held_out(self.holdout))
 
 
 def _quiet(done: int, loss: float) -> None:

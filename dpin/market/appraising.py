@@ -1,0 +1,81 @@
+"""What each update of a round is worth by itself; the requester's worker finds it before it merges.
+
+It decides nothing. The beacon of the closed round draws which updates are looked at and on what, so
+whoever holds the job's blobs finds the same numbers.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from dpin.base.ids import NO_DIGEST, Digest, Round
+from dpin.compute.scores import Judged, Score, Scored, ScoreRound, is_untrained, sampled
+from dpin.compute.task import SGD, MergeRound, TrainManifest
+from dpin.compute.work import Order as WorkOrder
+from dpin.ledger.accounts import RoundRecord, State
+from dpin.market.merging import Effect as MergingEffect
+from dpin.market.merging import Merging
+from dpin.market.ownjob import OwnJob
+
+
+def question(merging: Merging, record: RoundRecord, state: State) -> ScoreRound | None:
+    """What to ask about a closed round whose updates are all here; None where nothing is drawn."""
+    fresh = {one.lease: one for one in record.included if not one.age}
+    if record.beacon == NO_DIGEST or not fresh:
+        return None
+    judged = (
+        Judged(
+            merging.paths[fresh[lease].update], lease, state.leases[lease].seat, fresh[lease].steps
+        )
+        for lease in sampled(record.beacon, sorted(fresh))
+    )
+    return ScoreRound(record.round, record.beacon, tuple(judged))
+
+
+def with_questions(
+    own: OwnJob, effects: Iterable[MergingEffect], state: State
+) -> Iterator[MergingEffect]:
+    """Before a round is merged, ask what its updates are worth, where that can be known."""
+    for effect in effects:
+        if isinstance(effect, WorkOrder) and isinstance(effect.command, MergeRound):
+            assert own.merging is not None, "it merges"
+            record = own.merging.job.rounds[effect.command.round]
+            asked = question(own.merging, record, state) if _open(own) else None
+            if asked is not None:
+                yield WorkOrder(effect.worker, asked)
+        yield effect
+
+
+def _open(own: OwnJob) -> bool:
+    """Whether updates move parameters, and the data that they were made from are to be had."""
+    manifest = own.files.manifest if own.files is not None else None
+    if not isinstance(manifest, TrainManifest):
+        return False
+    return manifest.outer.rule == SGD and manifest.private is None and manifest.privacy.replayable
+
+
+def appraised(own: OwnJob, report: Scored) -> None:
+    """The answer."""
+    times = own.rounds.get(report.round)
+    if times is not None:
+        times.scores = report.scores
+
+
+def untrained(own: OwnJob, until: Round) -> list[Digest]:
+    """Leases whose last scored updates helped their own data no more than others'."""
+    histories: dict[Digest, list[Score]] = {}
+    for round_ in sorted(round_ for round_ in own.rounds if round_ <= until):
+        for score in own.rounds[round_].scores:
+            histories.setdefault(score.lease, []).append(score)
+    return sorted(lease for lease, history in histories.items() if is_untrained(history))
+
+
+def told(own: OwnJob, round_: Round, names: dict[Digest, str]) -> tuple[str, int]:
+    """The scores of a round in a sentence, by these names of leases; and how many look idle."""
+    scores = own.rounds[round_].scores
+    each = [f"{names[one.lease]} {one.assigned}/{one.other}" for one in scores]
+    text = (
+        f"round {round_ + 1}: updates alone gain {', '.join(each)} milli-nats on own/others' data"
+    )
+    idle = [names[lease] for lease in untrained(own, round_) if lease in names]
+    if idle:
+        text += f"; over the last rounds {', '.join(idle)} helped own data no more than others'"
+    return text, len(idle)
