@@ -9,12 +9,13 @@ import trio
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, JobId, Round
 from dpin.compute.alone import Measure, Measured
+from dpin.compute.child import WorkerOptions
 from dpin.compute.task import (
     OpenJob,
     Report,
     TrainManifest,
 )
-from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from dpin.compute.worker import Ended, Worker, open_worker
 from dpin.node.home import Home
 from dpin.node.status import JobDetail
 from dpin.storage.blobs import BlobStore

@@ -120,17 +120,11 @@ def _clock_ms() -> int:
     return time.monotonic_ns() // NANOS_PER_MILLI
 
 
-def main() -> None:
-    """Do commands until the node goes."""
-    parser = argparse.ArgumentParser(prog="dpin.compute.executor")
-    parser.add_argument("--nice", type=int, default=0)
-    parser.add_argument("--memory", type=int, default=0, help="bytes of address space; 0: no limit")
-    parser.add_argument("--engine", default="", help="how to compute, as node.settings makes it")
-    options = parser.parse_args()
-    engine = decode(Engine, bytes.fromhex(options.engine)) if options.engine else ONE_PROCESS
-    os.nice(options.nice)
-    if options.memory:
-        resource.setrlimit(resource.RLIMIT_AS, (options.memory, options.memory))
+def serve(nice: int, memory_bytes: int, engine: Engine) -> None:
+    """Do commands until the node goes; `memory_bytes` is of address space, 0: no limit."""
+    os.nice(nice)
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     settle()
     pipes = Pipes()
     around = Surroundings(TorchRun(engine), _clock_ms, say)
@@ -145,6 +139,17 @@ def main() -> None:
     finally:
         sandbox.close()
         session.close()
+
+
+def main() -> None:
+    """Serve the node that has started this."""
+    parser = argparse.ArgumentParser(prog="dpin.compute.executor")
+    parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--memory", type=int, default=0, help="bytes of address space; 0: no limit")
+    parser.add_argument("--engine", default="", help="how to compute, as node.settings makes it")
+    options = parser.parse_args()
+    engine = decode(Engine, bytes.fromhex(options.engine)) if options.engine else ONE_PROCESS
+    serve(options.nice, options.memory, engine)
 
 
 if __name__ == "__main__":

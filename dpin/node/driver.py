@@ -43,7 +43,7 @@ from dpin.node.clock import Clock
 from dpin.node.control import Control
 from dpin.node.courier import Courier
 from dpin.node.desk import Desk
-from dpin.node.foreman import Foreman, ask_once
+from dpin.node.foreman import Foreman
 from dpin.node.home import Home, read_listening, read_network, write_listening
 from dpin.node.logs import Logs, open_logs
 from dpin.node.mishaps import Mishaps
@@ -375,7 +375,7 @@ class Node:
     async def _probe(self) -> None:
         """Ask a short-lived worker what devices there are; the node is online meanwhile."""
         try:
-            report = await ask_once(self._options.home.worker, self._engine, ProbeCommand())
+            report = await self._foreman.ask_once(ProbeCommand())
         except Unavailable as error:
             self._seen.no_device = str(error)
             return

@@ -8,10 +8,12 @@ from typing import Final, assert_never
 import trio
 
 from dpin.base.errors import Unavailable
+from dpin.compute.child import WorkerOptions
 from dpin.compute.engine import Engine
+from dpin.compute.forkserver import Forkserver
 from dpin.compute.task import Command, Report
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkEffect, WorkerId
-from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from dpin.compute.worker import Ended, Worker, open_worker
 
 ORDERS_MAX: Final = 1_024  # to one worker, not yet taken
 Tell = Callable[[Reported | Exited], Awaitable[None]]
@@ -31,8 +33,20 @@ class Foreman:
     def __init__(self, nursery: trio.Nursery, folder: Path, engine: Engine, tell: Tell) -> None:
         self._nursery = nursery
         self._options = WorkerOptions(folder, engine=engine)
+        self._forkserver = Forkserver(nursery)
         self._tell = tell
         self._hands: dict[WorkerId, _Hand] = {}
+
+    async def ask_once(self, command: Command) -> Report:
+        """One question to a short-lived worker; raises Unavailable where it does not answer."""
+        async with open_worker(self._options, self._forkserver) as child:
+            await child.send(command)
+            async for report in child.reports:
+                if isinstance(report, Ended):
+                    words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
+                    raise Unavailable(f"the worker ended: {words}")
+                return report
+        raise Unavailable("the worker ended without a word")
 
     def perform(self, effect: WorkEffect) -> None:
         """Do what a machine asks; what comes of it is told later."""
@@ -70,7 +84,7 @@ class Foreman:
         reason = ""
         with hand.scope:
             try:
-                async with open_worker(self._options) as child:
+                async with open_worker(self._options, self._forkserver) as child:
                     reason = await self._oversee(worker, child, orders)
             except Unavailable as error:
                 reason = str(error)
@@ -101,15 +115,3 @@ async def _pass_orders(child: Worker, orders: trio.MemoryReceiveChannel[Command]
             await child.send(command)
         except Unavailable:
             return  # `Ended` says why.
-
-
-async def ask_once(folder: Path, engine: Engine, command: Command) -> Report:
-    """One question to a short-lived worker; raises Unavailable where it does not answer."""
-    async with open_worker(WorkerOptions(folder, engine=engine)) as child:
-        await child.send(command)
-        async for report in child.reports:
-            if isinstance(report, Ended):
-                words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
-                raise Unavailable(f"the worker ended: {words}")
-            return report
-    raise Unavailable("the worker ended without a word")

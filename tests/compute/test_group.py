@@ -14,6 +14,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
 from dpin.base.ids import Digest, Round
 from dpin.base.leaf import Leaf
+from dpin.compute.child import WorkerOptions
 from dpin.compute.crew import Surroundings
 from dpin.compute.door import Door
 from dpin.compute.engine import PARAMETER_SERVER, Engine
@@ -30,7 +31,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.torchrun import TorchRun
-from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from dpin.compute.worker import Ended, Worker, open_worker
 from tests.support.training import CORPUS, Desk, MemoryFiles, lease, open_job, prepare
 
 pytestmark = pytest.mark.process

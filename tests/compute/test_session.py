@@ -16,6 +16,7 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import decode_later
+from dpin.compute.child import WorkerOptions
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
@@ -44,7 +45,7 @@ from dpin.compute.task import (
     UpdateChecked,
     WindowChecked,
 )
-from dpin.compute.worker import WorkerOptions, open_worker
+from dpin.compute.worker import open_worker
 from tests.support.training import (
     CORPUS,
     JOB,

@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 from msgspec.structs import replace
 
+import dpin.compute.forkserver as forkserver_module
 from dpin.base.errors import Unavailable
 from dpin.base.ids import Round
+from dpin.compute.child import WorkerOptions
+from dpin.compute.forkserver import Forkserver
 from dpin.compute.task import (
     Contribution,
     Evaluate,
@@ -29,12 +33,18 @@ from dpin.compute.task import (
     Trained,
     TrainUnit,
 )
-from dpin.compute.worker import Ended, Worker, WorkerOptions, open_worker
+from dpin.compute.worker import Ended, Worker, open_worker
 from tests.support.training import CORPUS, lease, open_job, prepare
 
 pytestmark = pytest.mark.process
 
 WAIT_SECONDS = 60.0
+
+
+@pytest.fixture(params=["executed", "forked"])
+async def forkserver(request: pytest.FixtureRequest, nursery: trio.Nursery) -> Forkserver | None:
+    """Who forks workers, or nobody: then each is a program of its own."""
+    return Forkserver(nursery) if request.param == "forked" else None
 
 
 async def answer(worker: Worker) -> Report | Ended:
@@ -53,15 +63,22 @@ def runs(pid: int) -> bool:
     return True
 
 
+async def gone(*pids: int) -> None:
+    """Wait until there are no such processes: some are not our children, so nobody tells us."""
+    with trio.fail_after(WAIT_SECONDS):
+        while any(runs(pid) for pid in pids):
+            await trio.sleep(0.02)
+
+
 def unit() -> TrainUnit:
     return TrainUnit(lease(0), 0, Round(0), fresh_optimizer=True, limit_ms=0, fault="")
 
 
 async def test_a_worker_trains_merges_and_lives_on_after_a_command_that_fails(
-    tmp_path: Path,
+    tmp_path: Path, forkserver: Forkserver | None
 ) -> None:
     (tmp_path / "corpus.txt").write_bytes(CORPUS)
-    async with open_worker(WorkerOptions(tmp_path)) as worker:
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
         await worker.send(Evaluate())
         failed = await answer(worker)
         assert failed == Failed("Evaluate", "Misuse: no job is open")
@@ -85,11 +102,13 @@ async def test_a_worker_trains_merges_and_lives_on_after_a_command_that_fails(
         assert merged.round == 1
         assert await trio.Path(merged.checkpoint).is_file()
         await worker.stop()
-    assert not runs(worker.pid)
+    await gone(worker.pid)
 
 
-async def test_a_killed_worker_is_reported_with_its_exit_code(tmp_path: Path) -> None:
-    async with open_worker(WorkerOptions(tmp_path)) as worker:
+async def test_a_killed_worker_is_reported_with_its_exit_code(
+    tmp_path: Path, forkserver: Forkserver | None
+) -> None:
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
         os.kill(worker.pid, signal.SIGKILL)
         ended = await answer(worker)
         assert ended == Ended(-signal.SIGKILL, ())
@@ -97,10 +116,11 @@ async def test_a_killed_worker_is_reported_with_its_exit_code(tmp_path: Path) ->
             await worker.send(Probe())
 
 
-async def test_the_last_words_of_a_worker_are_kept(tmp_path: Path) -> None:
-    async with open_worker(WorkerOptions(tmp_path)) as worker:
-        assert worker._process.stdin is not None
-        await worker._process.stdin.send_all(b"\0\0\0\1?")
+async def test_the_last_words_of_a_worker_are_kept(
+    tmp_path: Path, forkserver: Forkserver | None
+) -> None:
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
+        await worker._child.stdin.send_all(b"\0\0\0\1?")
         ended = await answer(worker)
     assert isinstance(ended, Ended)
     assert ended.code == 1
@@ -108,12 +128,15 @@ async def test_the_last_words_of_a_worker_are_kept(tmp_path: Path) -> None:
     assert len(ended.stderr) <= 20
 
 
-async def test_a_command_that_needs_more_memory_than_allowed_fails_alone(tmp_path: Path) -> None:
+async def test_a_command_that_needs_more_memory_than_allowed_fails_alone(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    forkserver = Forkserver(nursery)
     large = replace(
         prepare("made"), model=ModelSpec(layers=1, heads=1, width=1 << 15, context=1 << 16)
     )
     (tmp_path / "corpus.txt").write_bytes(CORPUS * 200)
-    async with open_worker(WorkerOptions(tmp_path, memory_bytes=8 << 30)) as worker:
+    async with open_worker(WorkerOptions(tmp_path, memory_bytes=8 << 30), forkserver) as worker:
         await worker.send(large)
         failed = await answer(worker)
         assert isinstance(failed, Failed)
@@ -122,20 +145,26 @@ async def test_a_command_that_needs_more_memory_than_allowed_fails_alone(tmp_pat
         assert isinstance(await answer(worker), Prepared)
 
 
-async def test_cancelling_the_node_leaves_no_worker_behind(tmp_path: Path) -> None:
+async def test_cancelling_the_node_leaves_no_worker_behind(
+    tmp_path: Path, forkserver: Forkserver | None
+) -> None:
     pids = []
+    if forkserver is not None:
+        async with open_worker(WorkerOptions(tmp_path), forkserver):
+            pass  # From here on a worker comes at once.
     with trio.move_on_after(0.2):
-        async with open_worker(WorkerOptions(tmp_path)) as worker:
+        async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
             pids.append(worker.pid)
             await trio.sleep(WAIT_SECONDS)
-    assert [runs(pid) for pid in pids] == [False]
+    assert len(pids) == 1
+    await gone(*pids)
 
 
 async def test_a_worker_knows_nothing_of_the_nodes_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forkserver: Forkserver | None
 ) -> None:
     monkeypatch.setenv("DPIN_SECRET", "swordfish")
-    async with open_worker(WorkerOptions(tmp_path)) as worker:
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
         environment = trio.Path(f"/proc/{worker.pid}/environ")
         if not await environment.exists():
             pytest.skip("no /proc on this system")
@@ -146,14 +175,22 @@ async def test_a_worker_knows_nothing_of_the_nodes_environment(
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has a worker and tells its pid."""
+    """A process that has a worker of each kind and tells their pids."""
     program = (
         "import trio, pathlib\n"
-        "from dpin.compute.worker import *\n"
+        "from dpin.compute.child import WorkerOptions\n"
+        "from dpin.compute.forkserver import Forkserver\n"
+        "from dpin.compute.worker import open_worker\n"
         "async def main():\n"
-        f"    async with open_worker(WorkerOptions(pathlib.Path({str(tmp_path)!r}))) as worker:\n"
-        "        print(worker.pid, flush=True)\n"
-        "        await trio.sleep_forever()\n"
+        f"    options = WorkerOptions(pathlib.Path({str(tmp_path)!r}))\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        forkserver = Forkserver(nursery)\n"
+        "        async with (\n"
+        "            open_worker(options) as executed,\n"
+        "            open_worker(options, forkserver) as forked,\n"
+        "        ):\n"
+        "            print(executed.pid, forked.pid, flush=True)\n"
+        "            await trio.sleep_forever()\n"
         "trio.run(main)\n"
     )
     command = [sys.executable, "-c", program]
@@ -162,10 +199,66 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-async def test_a_worker_ends_when_its_node_is_killed(parent: subprocess.Popen[bytes]) -> None:
+async def test_workers_end_when_their_node_is_killed(parent: subprocess.Popen[bytes]) -> None:
     assert parent.stdout is not None
-    pid = int(await trio.to_thread.run_sync(parent.stdout.readline))
+    pids = [int(word) for word in (await trio.to_thread.run_sync(parent.stdout.readline)).split()]
+    assert len(pids) == 2
     parent.kill()
-    with trio.fail_after(WAIT_SECONDS):
-        while runs(pid):  # Nobody can tell us: it is not our child.
-            await trio.sleep(0.05)
+    await gone(*pids)
+
+
+async def test_forked_workers_share_one_load_of_torch_end_apart_and_compute_like_any_other(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    forkserver = Forkserver(nursery)
+    options = WorkerOptions(tmp_path)
+    async with (
+        open_worker(options) as alone,
+        open_worker(options, forkserver) as first,
+        open_worker(options, forkserver) as second,
+    ):
+        for worker in (alone, first, second):
+            await worker.send(Probe())
+        assert parent_of(first.pid) == parent_of(second.pid) != parent_of(alone.pid) == os.getpid()
+        await second.stop()
+        await gone(second.pid)
+        assert runs(first.pid)
+        probed = [await answer(worker) for worker in (alone, first)]
+    assert probed[0] == probed[1]
+    assert isinstance(probed[0], Probed)
+
+
+async def test_who_forks_is_killed_and_its_workers_end_and_the_next_has_another(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    forkserver = Forkserver(nursery)
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
+        os.kill(parent_of(worker.pid), signal.SIGKILL)
+        assert await answer(worker) == Ended(-signal.SIGKILL, ())
+    async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
+        await worker.send(Probe())
+        assert isinstance(await answer(worker), Probed)
+
+
+async def test_who_forks_is_ended_when_nobody_needs_it(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkserver_module, "IDLE_SECONDS", 0.1)
+    async with open_worker(WorkerOptions(tmp_path), Forkserver(nursery)) as worker:
+        parent = parent_of(worker.pid)
+        await trio.sleep(0.3)
+        assert runs(parent)
+    await gone(parent)
+
+
+async def test_where_nothing_can_be_forked_a_worker_is_a_program_of_its_own(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forkserver_module, "POSSIBLE", False)
+    async with open_worker(WorkerOptions(tmp_path), Forkserver(nursery)) as worker:
+        assert parent_of(worker.pid) == os.getpid()
+
+
+def parent_of(pid: int) -> int:
+    """The process that has started this one."""
+    return psutil.Process(pid).ppid()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -149,7 +150,9 @@ def test_a_masked_job_is_trained_though_nobody_sees_an_update_and_its_lineage_is
     detail = ended(ada, submit(ada, path))
     assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
     units = [unit for lease in detail.leases for unit in lease.units]
-    assert {(unit.state, unit.reason) for unit in units} == {("paid", "scored")}
+    ends = Counter((unit.state, unit.reason) for unit in units)
+    assert ends["paid", "scored"] >= 2 * ROUNDS
+    assert set(ends) <= {("paid", "scored"), ("lapsed", "not-committed")}  # Nobody is convicted.
     out = tmp_path / "out"
     assert cli.run(["lineage", str(out), "--ledger", "--home", ada.folder]) == 0
     drawing = capsys.readouterr().out

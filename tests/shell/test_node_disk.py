@@ -14,9 +14,9 @@ from dpin.compute.task import Report
 from dpin.ledger.annals import OWN
 from dpin.ledger.annals import Record as Logged
 from dpin.ledger.blocks import read_block
-from dpin.node import driver
 from dpin.node.control import Control
 from dpin.node.driver import NodeOptions, run_node
+from dpin.node.foreman import Foreman
 from dpin.node.home import Home, home_in, prepare, write_network
 from dpin.node.invite import Invite
 from dpin.node.peer import Owner
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     async def none(*_about: object) -> Report:
         raise Unavailable("no device here")
 
-    monkeypatch.setattr(driver, "ask_once", none)
+    monkeypatch.setattr(Foreman, "ask_once", none)
     found = home_in(tmp_path, tmp_path / "config.toml")
     prepare(found)
     write_network(found, Invite(network(1)[0], ()))
