@@ -15,6 +15,7 @@ from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute import confine
+from dpin.compute.child import WorkerOptions
 from dpin.compute.door import Door
 from dpin.compute.foreign import trial
 from dpin.compute.limits import check_train
@@ -43,7 +44,7 @@ from dpin.compute.task import (
     UpdateChecked,
     WindowChecked,
 )
-from dpin.compute.worker import WorkerOptions, open_worker
+from dpin.compute.worker import open_worker
 from tests.compute.test_worker import answer, runs
 from tests.support.own_module import at_home
 from tests.support.training import CORPUS, Desk, lease, manifest_for, open_job, prepare
