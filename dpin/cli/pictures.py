@@ -71,7 +71,7 @@ def _network(node: NodeView) -> str:
 
 
 def _device(node: NodeView) -> str:
-    return f"{node.device.name} ({node.device.reason})" if node.device else "not known yet"
+    return f"{node.device.name} ({node.device.reason})" if node.device else "not looked for yet"
 
 
 def _vote(node: NodeView) -> str:

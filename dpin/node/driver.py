@@ -190,6 +190,8 @@ class Node:
         self._preserving = False  # something waits to be made durable beside the log
         self._engine = options.settings.compute.engine
         self._foreman = Foreman(nursery, options.home.worker, self._engine, self._tell.send)
+        self._foreman.first = self._probe
+        self._probing = trio.Lock()
         self._courier = Courier(nursery, shells.plane, shells.store, self._told)
         self.bulletin = Bulletin(self._clock.now)
         self._seen = self.bulletin.seen
@@ -229,8 +231,10 @@ class Node:
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
         self._courier.catalogue = self._around.whereabouts
-        for task in (self._loop, self._write, self._probe):
+        for task in (self._loop, self._write):
             self._nursery.start_soon(task)
+        if self._peer.choice.provides:
+            self._nursery.start_soon(self._probe)
 
     # --- the loop ---
 
@@ -373,14 +377,20 @@ class Node:
     # --- the device ---
 
     async def _probe(self) -> None:
-        """Ask a short-lived worker what devices there are; the node is online meanwhile."""
-        try:
-            report = await self._foreman.ask_once(ProbeCommand())
-        except Unavailable as error:
-            self._seen.no_device = str(error)
-            return
-        if isinstance(report, Probed):
-            self._seen.probed = report
-            await self._tell.send(Probe(report))
-        else:
-            self._seen.no_device = f"the probe failed: {report}"
+        """Once, ask a short-lived worker what devices there are; the node is online meanwhile.
+
+        A provider does so at its start, others before their first worker.
+        """
+        async with self._probing:
+            if self._seen.probed is not None or self._seen.no_device:
+                return
+            try:
+                report = await self._foreman.ask_once(ProbeCommand())
+            except Unavailable as error:
+                self._seen.no_device = str(error)
+                return
+            if isinstance(report, Probed):
+                self._seen.probed = report
+                await self._tell.send(Probe(report))
+            else:
+                self._seen.no_device = f"the probe failed: {report}"

@@ -36,6 +36,7 @@ class Foreman:
         self._forkserver = Forkserver(nursery)
         self._tell = tell
         self._hands: dict[WorkerId, _Hand] = {}
+        self.first: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint  # before any worker
 
     async def ask_once(self, command: Command) -> Report:
         """One question to a short-lived worker; raises Unavailable where it does not answer."""
@@ -83,6 +84,7 @@ class Foreman:
     ) -> None:
         reason = ""
         with hand.scope:
+            await self.first()
             try:
                 async with open_worker(self._options, self._forkserver) as child:
                     reason = await self._oversee(worker, child, orders)

@@ -204,7 +204,9 @@ class Panorama:
                 fix="install torch: pip install 'dpin[compute]'",
             )
         if probed is None:
-            return Check(name="device", verdict="ok", detail="being probed", fix="")
+            provides = self.peer.choice.provides
+            detail = "being probed" if provides else "not looked for until it gives a job"
+            return Check(name="device", verdict="ok", detail=detail, fix="")
         detail = f"{probed.devices[0].name}: {probed.reason}"
         return Check(name="device", verdict="ok", detail=detail, fix="")
 
