@@ -42,7 +42,7 @@ async def test_who_provides_nothing_looks_for_no_device_before_it_needs_one(
     prepare(home)
     write_network(home, Invite(network(1)[0], ()))
     settings = Settings(network=QUIET, share=share)
-    said = []
+    said: list[str] = []
 
     async def ready(control: Control) -> None:
         await trio.testing.wait_all_tasks_blocked(0.05)

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,6 +181,17 @@ def ended(node: DemoNode, job: str) -> JobDetail:
         return detail if detail.job.state in {"done", "failed", "cancelled"} else None
 
     found: JobDetail = wait_for(f"{job} ends", 2 * PATIENCE_SECONDS, look)
+    return found
+
+
+def outcomes(detail: JobDetail) -> Counter[tuple[str, str]]:
+    """How often a unit ended how, with which reason; nobody may be convicted.
+
+    Honest nodes may be late on a busy machine, which earns them nothing.
+    """
+    units = [unit for lease in detail.leases for unit in lease.units]
+    found = Counter((unit.state, unit.reason) for unit in units)
+    assert {end for end in found if end[0] != "paid"} <= {("lapsed", "not-committed")}, found
     return found
 
 
