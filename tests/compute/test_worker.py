@@ -165,6 +165,8 @@ async def test_a_worker_knows_nothing_of_the_nodes_environment(
 ) -> None:
     monkeypatch.setenv("DPIN_SECRET", "swordfish")
     async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
+        await worker.send(Evaluate())
+        await answer(worker)  # It is the program that it will be.
         environment = trio.Path(f"/proc/{worker.pid}/environ")
         if not await environment.exists():
             pytest.skip("no /proc on this system")
