@@ -37,6 +37,28 @@ def quantised(movement: Tensor, most: int, scale_max: int) -> tuple[Tensor, Tens
     return scales, values
 
 
+def fed(movement: Tensor, error: Tensor, ppm: int, age: int, most: int) -> Tensor:
+    """(P,) int64 + what `age` decays leave of (P,) int64, kept within -most..most."""
+    from dpin.compute import kernels
+
+    total = torch.empty_like(movement)
+    held = movement.contiguous().numpy(), error.contiguous().numpy()
+    kernels.feed_back(*held, (ppm, age, most), total.numpy())
+    return total
+
+
+def largest(chunks: Tensor, kept: int) -> Tensor:
+    """Of each row of (C, 4096) int64 the `kept` largest by magnitude: (C, kept) ascending places.
+
+    Of equal ones those that come first.
+    """
+    from dpin.compute import kernels
+
+    places = torch.empty(len(chunks), kept, dtype=torch.int64)
+    kernels.largest(chunks.contiguous().numpy(), places.numpy())
+    return places
+
+
 def add(scales: Tensor, values: Tensor, weight: int, total: Tensor) -> None:
     """Add what blocks say, times `weight`, to (P,) int64 in place."""
     from dpin.compute import kernels

@@ -49,3 +49,30 @@ def add_blocks(scales: Ints, values: Bytes, weight: int, total: Ints) -> None:
         unit = scales[block] * 64 * weight
         for at in range(low, high):
             total[at] += values[at] * unit
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def feed_back(movement: Ints, error: Ints, how: tuple[int, int, int], total: Ints) -> None:
+    """Fill a total, (P,), with a movement and an error that decays; how = (ppm, times, most)."""
+    ppm, times, most = how
+    for at in range(len(movement)):
+        left = error[at]
+        for _ in range(times):
+            left = left * ppm // 1_000_000
+        total[at] = min(most, max(-most, movement[at] + left))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def largest(chunks: Ints, places: Ints) -> None:
+    """Fill (C, K) places with the K largest magnitudes of each row of (C, N), in order."""
+    length, kept = chunks.shape[1], places.shape[1]
+    keys = np.empty(length, np.int64)
+    for row in range(len(chunks)):
+        for at in range(length):  # No two keys are equal: of equal magnitudes the first wins.
+            keys[at] = abs(chunks[row, at]) * length + (length - 1 - at)
+        least = np.partition(keys, length - kept)[length - kept]
+        found = 0
+        for at in range(length):
+            if keys[at] >= least:
+                places[row, found] = at
+                found += 1

@@ -18,6 +18,7 @@ from dpin.compute import fused
 from dpin.compute.blocks import Blocks
 from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
+from dpin.compute.sparse import Sparse
 from dpin.compute.state import GlobalState, scaled_ppm, unflatten
 from dpin.compute.task import Architecture, EncodingSpec
 from dpin.compute.tensors import UNITS_MAX, as_units, tensors_root
@@ -48,14 +49,33 @@ def write(spec: EncodingSpec, moved: Tensor, error: Tensor | None = None, age: i
 
     Error feedback (Karimireddy et al., arXiv 1901.09847), decayed once for every round that passed.
     """
-    if error is not None:
-        for _ in range(age):
-            error = scaled_ppm(error, spec.feedback_ppm)
-        moved = moved + error
-    moved = moved.clamp(-UNITS_MAX, UNITS_MAX)
+    moved = _fed(moved, error, spec.feedback_ppm, age)
     update = written(spec, moved)
-    left = moved - update.dense() if spec.feedback_ppm else None
-    return Written(update, left if left is not None and bool(left.any()) else None)
+    left = _left(moved, update) if spec.feedback_ppm else None
+    return Written(update, left if left is not None and _any(left) else None)
+
+
+def _fed(moved: Tensor, error: Tensor | None, feedback_ppm: int, age: int) -> Tensor:
+    """A movement and what is left of an error, in the range of an update: a new tensor."""
+    if error is None:
+        return moved.clamp(-UNITS_MAX, UNITS_MAX)
+    if _fused(len(moved)):
+        return fused.fed(moved, error, feedback_ppm, age, UNITS_MAX)
+    for _ in range(age):
+        error = scaled_ppm(error, feedback_ppm)
+    return (moved + error).clamp_(-UNITS_MAX, UNITS_MAX)
+
+
+def _left(moved: Tensor, update: Update) -> Tensor:
+    """What an update could not say of a movement, which is overwritten."""
+    if isinstance(update, Sparse):
+        return moved.index_add_(0, update.places, update.said(), alpha=-1)
+    return moved.sub_(update.dense())
+
+
+def _any(numbers: Tensor) -> bool:
+    """Whether one is not zero; of most vectors the first part tells."""
+    return any(bool(part.any()) for part in torch.split(numbers, fused.LONG))
 
 
 def error_root(spec: Architecture, error: Tensor | None) -> Digest:
@@ -92,7 +112,7 @@ def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -
             fused.add(update.scales, update.values, weight, total)
         else:
             add_clipped(total, update, factor, weight)
-    return total >> WEIGHT_BITS
+    return total.bitwise_right_shift_(WEIGHT_BITS)
 
 
 def _fused(count: int) -> bool:

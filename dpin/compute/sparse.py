@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dpin.base.errors import PeerFault
 from dpin.base.units import ceil_div
+from dpin.compute import fused
 from dpin.compute.limits import CHUNK
 from dpin.compute.scales import (
     HALF_BYTES,
@@ -99,10 +100,7 @@ def sparsify(movement: Tensor, kept: int) -> Sparse:
 
 def _largest(chunks: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
     """Levels (C, 2), indices (C, K) and codes (C, K) of the K largest of each row."""
-    # Below 2^41 and 2^12: keys fit 53 bits, and no two are equal, so every device picks the same.
-    order = torch.arange(CHUNK - 1, CHUNK - 1 - chunks.shape[1], -1)
-    keys = chunks.abs() * CHUNK + order
-    indices = keys.topk(kept, dim=1).indices.sort(dim=1).values
+    indices = _places(chunks, kept)
     picked = chunks.gather(1, indices)
     sizes = picked.abs()
     high = sizes > sizes.sum(1, keepdim=True) // kept
@@ -110,6 +108,16 @@ def _largest(chunks: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
     levels[:, 1] = levels[:, 1].maximum(levels[:, 0])  # none is above the mean where all are equal
     codes = (picked < 0).to(torch.int64) * NEGATIVE + high.to(torch.int64) * HIGH
     return levels, indices, codes
+
+
+def _places(chunks: Tensor, kept: int) -> Tensor:
+    """(C, K) where the K largest of each row are, ascending."""
+    if chunks.numel() >= fused.LONG and fused.available():
+        return fused.largest(chunks, kept)
+    # Below 2^41 and 2^12: keys fit 53 bits, and no two are equal, so every device picks the same.
+    order = torch.arange(CHUNK - 1, CHUNK - 1 - chunks.shape[1], -1)
+    keys = chunks.abs() * CHUNK + order
+    return keys.topk(kept, dim=1).indices.sort(dim=1).values
 
 
 def _mean(sizes: Tensor, chosen: Tensor) -> Tensor:

@@ -26,6 +26,11 @@ BITS: Final = {INT8: 8, INT4: 4}
 class Update(Protocol):
     """A movement as it was written: what all receivers see."""
 
+    @property
+    def count(self) -> int:
+        """P."""
+        ...
+
     def dense(self) -> Tensor:
         """The movement: (P,) int64 in units of 2^-30, multiples of 64, below 2^35 either way."""
         ...

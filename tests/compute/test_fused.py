@@ -6,8 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpin.compute import fused
+from dpin.compute.aggregation import screen
 from dpin.compute.blocks import SCALE_MAX, VALUE_MAX, quantise
-from dpin.compute.outer import mean_movement
+from dpin.compute.outer import _fed, mean_movement, write
+from dpin.compute.sparse import sparsify
+from dpin.compute.state import scaled_ppm
+from dpin.compute.task import INT8, SPARSE, EncodingSpec
+from dpin.compute.updates import encode_update
 
 MOVES = st.lists(st.integers(-(1 << 41), 1 << 41), min_size=1, max_size=600)
 
@@ -31,6 +36,57 @@ def test_blocks_are_added_as_by_torch(moves: list[int], weight: int) -> None:
     want = total + update.dense() * weight
     fused.add(update.scales, update.values, weight, total)
     assert torch.equal(total, want)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3) | st.integers(-(1 << 41), 1 << 41), min_size=8, max_size=64))
+def test_the_largest_are_those_that_torch_finds(moves: list[int]) -> None:
+    chunks = torch.tensor(moves[: len(moves) // 8 * 8]).view(-1, 8)
+    order = torch.arange(7, -1, -1)
+    want = (chunks.abs() * 8 + order).topk(3, dim=1).indices.sort(dim=1).values
+    assert torch.equal(fused.largest(chunks, 3), want)
+
+
+@settings(deadline=None)
+@given(MOVES, st.integers(0, 1_000_000), st.integers(1, 3))
+def test_an_error_is_fed_back_as_by_torch(moves: list[int], ppm: int, age: int) -> None:
+    movement, most = torch.tensor(moves), 1 << 40
+    error = movement.flip(0).clamp(-most, most)
+    left = error
+    for _ in range(age):
+        left = scaled_ppm(left, ppm)
+    want = (movement + left).clamp(-most, most)
+    assert torch.equal(fused.fed(movement, error, ppm, age, most), want)
+
+
+@pytest.mark.parametrize("name", [INT8, SPARSE])
+def test_an_update_and_what_it_leaves_over_are_the_same_with_and_without_them(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    moved, error = ((torch.randn(9_000, generator=generator) * (1 << 22)).long() for _ in range(2))
+    spec = EncodingSpec(name, 16 if name == SPARSE else 0, 900_000)
+    kept, found = moved.clone(), []
+    for long in (1, 1 << 30):
+        monkeypatch.setattr(fused, "LONG", long)
+        made = write(spec, moved, error, 2)
+        assert made.error is not None
+        assert torch.equal(moved, kept)
+        assert torch.equal(made.update.dense() + made.error, _fed(moved, error, 900_000, 2))
+        found.append((encode_update(made.update), made.error))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_copies_are_looked_for_in_the_same_places_of_a_sparse_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved = (torch.randn(9_000, generator=torch.Generator().manual_seed(3)) * (1 << 22)).long()
+    update = sparsify(moved, 64)
+    for sampled in (4_000, 1_000, 9_000):
+        monkeypatch.setattr(screen, "SAMPLED", sampled)
+        stride = -(-9_000 // sampled)
+        assert torch.equal(screen._sample(update), update.dense()[::stride])
 
 
 def test_a_long_round_has_the_same_mean_with_and_without_them(

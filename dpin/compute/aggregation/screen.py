@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from dpin.base.errors import PeerFault
@@ -18,6 +19,7 @@ from dpin.compute.aggregation.rules import ROWS_MIN, Row, aggregate
 from dpin.compute.outer import AGE_PPM, aged, mean_movement, weights_of
 from dpin.compute.robust import clip_factors, clipped, norm
 from dpin.compute.safety import RobustSpec
+from dpin.compute.sparse import Sparse
 from dpin.compute.task import EncodingSpec
 from dpin.compute.updates import Update, decode_update
 
@@ -70,7 +72,7 @@ def screened(offered: Sequence[Offered]) -> Screened:
     giant = _giants([part.update for part in kept])
     refused += [f"{kept[at].name}: a giant, over {GIANT} times the median norm" for at in giant]
     kept = [part for at, part in enumerate(kept) if at not in giant]
-    rows = [_sample(part.update.dense()) for part in kept]
+    rows = [_sample(part.update) for part in kept]
     found = copies(rows, gram_of(rows))
     refused += [
         f"{kept[later].name}: a copy of {kept[earlier].name}, which was committed earlier"
@@ -108,6 +110,12 @@ def _giants(updates: Sequence[Update]) -> set[int]:
     return {at for at, size in enumerate(norms) if size > GIANT * max(1, median)}
 
 
-def _sample(movement: Tensor) -> Tensor:
-    stride = -(-len(movement) // SAMPLED)
+def _sample(update: Update) -> Tensor:
+    """Every so-manieth number of a movement."""
+    stride = -(-update.count // SAMPLED)
+    if stride > 1 and isinstance(update, Sparse):
+        here = update.places % stride == 0
+        row = torch.zeros(-(-update.count // stride), dtype=torch.int64)
+        return row.index_put_((update.places[here] // stride,), update.said()[here])
+    movement = update.dense()
     return movement[::stride].contiguous() if stride > 1 else movement
