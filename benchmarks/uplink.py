@@ -26,10 +26,11 @@ from dpin.base.blob import CHUNK_BYTES
 from dpin.base.chance import Chance
 from dpin.compute.aggregation.screen import read_offered, round_mean, screened
 from dpin.compute.outer import write
+from dpin.compute.pacing import work_us
 from dpin.compute.safety import RobustSpec
 from dpin.compute.task import EncodingSpec
 from dpin.compute.tensors import tensors_root
-from dpin.compute.tuning import Measured, choose
+from dpin.compute.tuning import CANDIDATES, Measured, choose
 from dpin.compute.updates import encode_update
 from dpin.net.bulkframe import Opener, Sealer
 
@@ -37,6 +38,7 @@ PARAMETERS: Final = 124_000_000
 SEATS: Final = 4
 LINE: Final = 12_500_000  # bytes a second: 100 Mbit/s
 GOAL: Final = 0.95
+FORMER_STEPS: Final = 43  # that auto chose while it reckoned with the exchange alone
 KEYS: Final = (bytes(32), b"\1" * 32)
 
 
@@ -46,11 +48,17 @@ class Spent(NamedTuple):
     encode: float
     exchange: float
     merge: float
+    processor: float  # of encode and merge
 
     @property
     def total(self) -> float:
         """All that is not training."""
-        return sum(self)
+        return self.encode + self.exchange + self.merge
+
+
+def clock_ms() -> int:
+    """As a worker has it."""
+    return time.monotonic_ns() // 1_000_000
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -120,7 +128,9 @@ def one_round(encoding: EncodingSpec, count: int, rate: int) -> tuple[Spent, int
         moved, error = held
         made.append(encode_update(write(encoding, moved, error).update))
 
+    began = time.thread_time()
     encode = timed(encoded)
+    processor = time.thread_time() - began
     held.clear()
     data = made[0]
     exchange = timed(lambda: exchanged(data, rate))
@@ -134,7 +144,9 @@ def one_round(encoding: EncodingSpec, count: int, rate: int) -> tuple[Spent, int
         state.add_(round_mean(RobustSpec(), [*kept, *offered[1:]], None, count))
         tensors_root({"parameters/all": state})
 
-    return Spent(encode, exchange, timed(merge)), len(data)
+    began = time.thread_time()
+    merged = timed(merge)
+    return Spent(encode, exchange, merged, processor + time.thread_time() - began), len(data)
 
 
 def trace(steps: int, step_us: int) -> float:
@@ -152,26 +164,39 @@ def main() -> None:
     given = parser.parse_args()
     count = 1_000_000 if given.short else given.parameters
     torch.set_num_threads(1)
-    measured = Measured(count, SEATS, given.step_ms * 1000, LINE, LINE)
+    measured = on_this_machine(count, given.step_ms * 1000)
     choice = choose(measured)
-    one_round(choice.encoding, 100_000, LINE)  # compiles what is compiled
     spent, size = one_round(choice.encoding, count, LINE)
     assert abs(size - choice.update_bytes) < CHUNK_BYTES, "the tuner reckons with another size"
-    steps = trace(choice.steps, measured.step_us)
-    share = steps / (steps + spent.total)
-    verdict = "met" if share >= GOAL else "missed"
+    shares = [utilisation(steps, measured, spent) for steps in (FORMER_STEPS, choice.steps)]
+    verdict = "met" if shares[1] >= GOAL else "missed"
     show(
         f"A round of {count:,} parameters at 100 Mbit/s",
         [
             ("load before", load(), ""),
             ("chosen by auto", choice.explained(measured), ""),
-            ("steps, replayed", f"{steps:.1f} s", ""),
+            ("steps, replayed", f"{trace(choice.steps, measured.step_us):.1f} s", ""),
             ("encode, with error feedback", f"{spent.encode:.2f} s", ""),
             ("exchange", f"{spent.exchange:.2f} s for {SEATS} x {size:,} bytes up", ""),
             ("decode, screen, merge, hash", f"{spent.merge:.2f} s", ""),
-            ("utilisation", f"{100 * share:.1f} %", f"{100 * GOAL:.0f} %: {verdict}"),
+            ("processor time of encode and merge", f"{spent.processor:.2f} s", ""),
+            (f"utilisation with {FORMER_STEPS} steps a round", f"{100 * shares[0]:.1f} %", ""),
+            ("utilisation", f"{100 * shares[1]:.1f} %", f"{100 * GOAL:.0f} %: {verdict}"),
         ],
     )
+
+
+def on_this_machine(count: int, step_us: int) -> Measured:
+    """What the node's tuner would know of such a job here."""
+    encodings = (CANDIDATES[0], CANDIDATES[-1])
+    dense, sparse = (work_us(count, SEATS, one, clock_ms) for one in encodings)
+    return Measured(count, SEATS, step_us, LINE, LINE, dense, sparse)
+
+
+def utilisation(steps: int, measured: Measured, spent: Spent) -> float:
+    """The share of the steps in a round of so many."""
+    training = trace(steps, measured.step_us)
+    return training / (training + spent.total)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dpin.compute.infer import generate, output_digest
 from dpin.compute.limits import check_infer
 from dpin.compute.models import GPT
 from dpin.compute.modulespec import ModuleSpec
-from dpin.compute.pacing import step_us
+from dpin.compute.pacing import step_us, work_us
 from dpin.compute.preparation import prepare
 from dpin.compute.probe import probe
 from dpin.compute.scores import ScoreRound
@@ -46,6 +46,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.train import Tools
+from dpin.compute.tuning import CANDIDATES
 from dpin.compute.weights import loaded
 
 OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "OutOfMemoryError")
@@ -167,13 +168,20 @@ class Session:
 
     def _prepare(self, command: Prepare) -> Prepared:
         prepared = prepare(command, self._door, self._device().fingerprint)
-        return replace(prepared, step_us=self._step_us(command))
-
-    def _step_us(self, command: Prepare) -> int:
         if not command.timed_batch or not isinstance(command.model, ModelSpec):
-            return 0
-        device = self._device().devices[0].kind
-        return step_us(command.model, command.timed_batch, device, self._door.clock_ms)
+            return prepared
+        device, clock_ms = self._device().devices[0].kind, self._door.clock_ms
+        seats = max(1, len(prepared.shards) // 2)
+        dense, sparse = (
+            work_us(prepared.parameters, seats, encoding, clock_ms)
+            for encoding in (CANDIDATES[0], CANDIDATES[-1])
+        )
+        return replace(
+            prepared,
+            step_us=step_us(command.model, command.timed_batch, device, clock_ms),
+            dense_us=dense,
+            sparse_us=sparse,
+        )
 
     def _open(self, command: OpenJob) -> Report:
         self._held = None  # its memory is needed

@@ -286,6 +286,8 @@ class Prepared(Wire, frozen=True, tag=2):
     parameters: int
     fingerprint: Digest
     step_us: int = 0  # time of an inner step here; 0: not measured
+    dense_us: int = 0  # of writing an update and merging all of a round; see tuning.Measured
+    sparse_us: int = 0
     model: Architecture | None = None  # as the data have made it; None: as it was asked for
     weights: str = ""  # of a HubSpec, what is not trained; of a ModuleSpec, its code
     examples: int = 0  # of the longest part, where all was cut into parts

@@ -1,4 +1,4 @@
-"""How often to merge and in what encoding, so that the links do not hold the training up.
+"""How often to merge and in what encoding, so that neither links nor merges hold training up.
 
 Pure arithmetic over what was measured: no torch. A provider gives its update to all other seats
 and the requester, and takes those of the other seats; both directions go at once.
@@ -36,6 +36,8 @@ class Measured:
     step_us: int
     up: int
     down: int
+    dense_us: int = 0  # to write an update and to merge all of a round; 0: not measured
+    sparse_us: int = 0  # the same in the sparse encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,18 @@ class Choice:
     encoding: EncodingSpec
     update_bytes: int
     exchange_us: int
-    round_us: int  # steps and exchange
+    round_us: int  # all of it
+    work_us: int = 0  # of writing and merging updates
 
     @property
     def share_ppm(self) -> int:
         """Of the round's time, what communication takes."""
         return self.exchange_us * MILLION // max(1, self.round_us)
+
+    @property
+    def idle_ppm(self) -> int:
+        """Of the round's time, what is no training."""
+        return (self.exchange_us + self.work_us) * MILLION // max(1, self.round_us)
 
     def explained(self, measured: Measured) -> str:
         """The choice and its grounds in one line."""
@@ -59,7 +67,9 @@ class Choice:
         if name == SPARSE:
             name = f"{name} ({100 * self.encoding.kept / CHUNK:g} % of the numbers)"
         share = f"{self.share_ppm / 10_000:.1f} % of a round"
-        verdict = "" if self.share_ppm <= SHARE_PPM_MAX else ", more than the 5 % aimed at"
+        if self.work_us:
+            share += f", writing and merging updates {self.work_us * 100 / self.round_us:.1f} %"
+        verdict = "" if self.idle_ppm <= SHARE_PPM_MAX else ", more than the 5 % aimed at"
         return (
             f"a merge every {self.steps} steps, updates in {name} of {self.update_bytes:,} bytes: "
             f"at {measured.step_us / 1000:.1f} ms a step, {measured.up:,} bytes/s up and "
@@ -78,12 +88,12 @@ def update_size(parameters: int, encoding: EncodingSpec) -> int:
 def choose(measured: Measured, candidates: Sequence[EncodingSpec] = CANDIDATES) -> Choice:
     """The fewest steps between merges that the links allow, then the encoding that says most.
 
-    Where even STEPS_MAX steps do not hide the exchange, the shortest exchange.
+    Where even STEPS_MAX steps do not hide exchange and merge, those that are over first.
     """
     found = [_fitted(measured, encoding) for encoding in candidates]
-    fitting = [choice for choice in found if choice.share_ppm <= SHARE_PPM_MAX]
+    fitting = [choice for choice in found if choice.idle_ppm <= SHARE_PPM_MAX]
     if not fitting:
-        return min(found, key=lambda choice: choice.exchange_us)
+        return min(found, key=lambda choice: choice.exchange_us + choice.work_us)
     return min(fitting, key=lambda choice: choice.steps)  # the first of equals says most
 
 
@@ -93,7 +103,8 @@ def _fitted(measured: Measured, encoding: EncodingSpec) -> Choice:
     up = ceil_div(size * measured.seats * MICROS_PER_SECOND, max(1, measured.up))
     down = ceil_div(size * (measured.seats - 1) * MICROS_PER_SECOND, max(1, measured.down))
     exchange, step = max(up, down), max(1, measured.step_us)
-    # The exchange is at most its share of the steps and the exchange together.
-    needed = ceil_div(exchange * (MILLION - SHARE_PPM_MAX), SHARE_PPM_MAX * step)
+    work = measured.sparse_us if encoding.name == SPARSE else measured.dense_us
+    # What is no training is at most its share of the whole.
+    needed = ceil_div((exchange + work) * (MILLION - SHARE_PPM_MAX), SHARE_PPM_MAX * step)
     steps = min(STEPS_MAX, max(STEPS_MIN, needed))
-    return Choice(steps, encoding, size, exchange, steps * step + exchange)
+    return Choice(steps, encoding, size, exchange, steps * step + exchange + work, work)

@@ -76,7 +76,13 @@ def tuned(order: TrainOrder, prepared: Prepared) -> tuple[TrainOrder, Choice, st
     """
     assert order.tune is not None, "it was asked for"
     measured = Measured(
-        prepared.parameters, order.seats, prepared.step_us, order.tune.up, order.tune.down
+        parameters=prepared.parameters,
+        seats=order.seats,
+        step_us=prepared.step_us,
+        up=order.tune.up,
+        down=order.tune.down,
+        dense_us=prepared.dense_us,
+        sparse_us=prepared.sparse_us,
     )
     choice = choose(measured, CANDIDATES if order.tune.encoding else (order.encoding,))
     rounds = max(1, ceil_div(order.rounds * order.inner.steps, choice.steps))
