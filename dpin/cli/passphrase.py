@@ -13,7 +13,6 @@ from typing import Final
 
 from dpin.base.crypto import SEED_BYTES
 from dpin.base.errors import Misuse
-from dpin.cli.options import say
 from dpin.node.home import Home, fresh_salts, key_text, read_key
 from dpin.node.keyfile import PASSPHRASE_CHARS_MAX, encode_key, is_sealed, seal_key
 
@@ -49,6 +48,8 @@ def ask_new(what: str) -> str:
 def writer(what: str, *, encrypted: bool) -> Callable[[bytes], str]:
     """What makes a key file's text of a seed; says so when it is a plain one."""
     if not encrypted:
+        from dpin.cli.options import say  # A node reads keys too, and has no use for commands.
+
         say(PLAIN_WARNING)
         return encode_key
     passphrase = ask_new(what)

@@ -120,6 +120,8 @@ class Arrival:
     def _ahead(self) -> list[NodeId]:
         """Who may know of the next handover and was not asked for it; some may boast."""
         least = max(self._reached + 1, self._core.epoch + FAR)
+        if max(self._epochs.values(), default=0) < least:
+            return []  # As nearly always; this is asked twice at every step.
         return [
             peer
             for peer, epoch in self._epochs.items()
