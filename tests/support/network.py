@@ -62,6 +62,7 @@ def town(folder: Path) -> Iterator[Town]:
         own = folder / f"{node.name}.txt"
         own.write_text(words * 400)
         node.environment["DPIN_JOBS__DATASETS"] = f"letters text - {own}"
+        node.environment["DPIN_JOBS__CUSTOM_CODE"] = "sandboxed"
     try:
         found_network("town", nodes)
         for node in nodes:
