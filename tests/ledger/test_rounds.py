@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpin.base.ids import Digest, JobId, Round
+from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
 from dpin.ledger.accounts import JobState, LeaseState, Phase, RoundRecord, UnitKey, UnitState
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import INFER, Cancel, Have, Stop
@@ -335,6 +335,28 @@ def test_a_late_update_that_few_hold_is_dropped(ledger: Ledger) -> None:
     assert [one.age for one in record.included] == [0, 0, 0]
     finish(ledger, job, "ann", "bob", "cat")
     assert last(ledger, job).late == []
+
+
+def test_nobody_waits_for_a_late_update_of_whoever_has_left(ledger: Ledger) -> None:
+    job, key = lagging(ledger)
+    assert ledger.do("cat", work(ledger, key).commit()) == "ok"
+    assert ledger.do("req", Stop(key[0])) == "ok"
+    finish(ledger, job, "ann", "bob")
+    record = last(ledger, job)
+    assert (record.phase, record.late) == (Phase.EXCHANGE, [])
+    exchange(ledger, job, "ann", "bob")
+    assert record.closed
+
+
+def test_the_mix_at_its_close_is_a_rounds_beacon_and_stays(ledger: Ledger) -> None:
+    job = running(ledger, "req", "ann", "bob", rounds=3)
+    assert last(ledger, job).beacon == NO_DIGEST
+    finish(ledger, job, "ann", "bob")
+    exchange(ledger, job, "ann", "bob")
+    closed = ledger.state.jobs[job].rounds[0]
+    assert closed.beacon == ledger.state.mix
+    ledger.wait(5)
+    assert closed.beacon != ledger.state.mix
 
 
 @pytest.mark.parametrize("rounds_late", [2, 3])
