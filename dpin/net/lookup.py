@@ -59,7 +59,11 @@ class _Path:
 class Lookup:
     """One lookup, from the connected peers on, nearest first; no I/O, and bounded."""
 
-    def __init__(self, key: Key, me: NodeId, connected: Sequence[NodeId]) -> None:
+    def __init__(
+        self, key: Key, me: NodeId, connected: Sequence[NodeId], dials: int = DIALS_MAX
+    ) -> None:
+        """`dials` is how many may be dialled; without any it ends at the connected peers."""
+        self._dials_max = dials
         self._at = int.from_bytes(key)
         self._met = {me, *connected}  # asked, or waiting for it
         self._paths = [_Path() for _ in range(PATHS)]
@@ -131,7 +135,7 @@ class Lookup:
     def _to_dial(self, candidate: _Candidate) -> tuple[str, ...]:
         """Where to dial a peer: not too many, nor at one place, nor by the word of one."""
         namer = candidate.namer
-        if namer is None or self.dials >= DIALS_MAX or self._misses[namer] >= MISSES_MAX:
+        if namer is None or self.dials >= self._dials_max or self._misses[namer] >= MISSES_MAX:
             return ()
         ips = Counter[str]()
         for address in candidate.addresses:

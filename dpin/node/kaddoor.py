@@ -20,7 +20,7 @@ from dpin.net.address import by_ease
 from dpin.net.kad import answer, ask_addresses, ask_providers, kad_protocol, told_record
 from dpin.net.kadwire import Contact, KadMessage, read_message
 from dpin.net.keeper import Keeper
-from dpin.net.lookup import NEAREST, PATHS, Lookup
+from dpin.net.lookup import DIALS_MAX, NEAREST, PATHS, Lookup
 from dpin.net.network import Network
 from dpin.net.prefix import ip_in, is_near
 from dpin.net.records import Key, Record, blob_key, node_key
@@ -69,10 +69,11 @@ class KadDoor:
         """Answer from now on."""
         self._by.host.serve(self._answer, self._protocol)
 
-    async def addresses(self, node: NodeId) -> tuple[str, ...]:
+    async def addresses(self, node: NodeId, *, far: bool = True) -> tuple[str, ...]:
         """Where a node says, signed, that it answers, of several records the last.
 
-        Where it says nothing, where others say that it does: a dial proves it.
+        Where it says nothing, where others say that it does: a dial proves it. Not `far`: nobody
+        is dialled to be asked.
         """
         found: list[Record] = []
         heard: list[Contact] = []
@@ -84,7 +85,7 @@ class KadDoor:
                 found.append(record)
             return record is not None
 
-        await self._look(node_key(node), ask_addresses(node), take)
+        await self._look(node_key(node), ask_addresses(node), take, far=far)
         if found:
             return max(found, key=lambda record: record.expires).addresses
         return heard[0].addresses if heard else ()
@@ -106,10 +107,10 @@ class KadDoor:
                 found.setdefault(contact.node, contact)
         return list(found.values())
 
-    async def _look(self, key: Key, question: bytes, take: Take) -> None:
+    async def _look(self, key: Key, question: bytes, take: Take, *, far: bool = True) -> None:
         """Ask from the nearest peers on, until it is known, or nobody is left, or for 10 s."""
         near = self._keeper.nearest(key, PATHS * NEAREST)
-        lookup = Lookup(key, self._by.key.node_id, near)
+        lookup = Lookup(key, self._by.key.node_id, near, DIALS_MAX if far else 0)
         with trio.move_on_after(LOOKUP_SECONDS):
             async with trio.open_nursery() as nursery:
                 self._go_on(_Search(lookup, question, take, nursery))

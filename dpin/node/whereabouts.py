@@ -29,6 +29,7 @@ from dpin.node.kaddoor import Bearings, KadDoor
 
 ANNOUNCE_SECONDS: Final = 1200.0  # a third of a record's life
 SEEK_SECONDS: Final = 30.0  # between two questions about one missing peer
+SEEK_FAR_SECONDS: Final = 600.0  # the same, to peers that have to be dialled for it
 FIRST_SECONDS: Final = 3.0  # after the start, and after meeting somebody new
 PROVIDED_MAX: Final = 256  # blobs that this node tells of; the newest
 PROVIDE_PAUSE_SECONDS: Final = 0.05
@@ -55,6 +56,7 @@ class Whereabouts:
         self._searches: dict[Key, _Search] = {}
         self._provided: dict[BlobId, None] = {}  # in the order in which they came
         self._sought: dict[NodeId, float] = {}  # when a missing peer was last asked for
+        self._sought_far: dict[NodeId, float] = {}  # the same, of peers that were dialled for it
         self._news = trio.Event()
 
     def start(self) -> None:
@@ -91,21 +93,30 @@ class Whereabouts:
             del self._provided[next(iter(self._provided))]
         self._tell_of(blob)
 
-    async def addresses(self, node: NodeId) -> tuple[str, ...]:
-        """Where a node says that it answers; none where nobody knows."""
+    async def addresses(self, node: NodeId, *, far: bool = True) -> tuple[str, ...]:
+        """Where a node says that it answers; none where nobody knows.
+
+        Not `far`: nobody is dialled to be asked.
+        """
         for record in await self._find(node_key(node)):
             if record.signer == node:
                 return record.addresses
-        return await self._kad.addresses(node)
+        return await self._kad.addresses(node, far=far)
 
     async def seek(self, node: NodeId | None) -> tuple[str, ...]:
         """As `addresses`, of a peer that does not answer where it did; not too often."""
         now = trio.current_time()
         self._sought = {other: at for other, at in self._sought.items() if at > now - SEEK_SECONDS}
+        self._sought_far = {
+            other: at for other, at in self._sought_far.items() if at > now - SEEK_FAR_SECONDS
+        }
         if node is None or node in self._sought or not self._by.host.peers():
             return ()
         self._sought[node] = now
-        return await self.addresses(node)
+        far = node not in self._sought_far
+        if far:
+            self._sought_far[node] = now
+        return await self.addresses(node, far=far)
 
     async def sources(self, blob: BlobId) -> tuple[NodeId, ...]:
         """Connected peers that say they have a blob, after dialling those that are not."""

@@ -21,7 +21,7 @@ from dpin.net.lookup import DIALS_MAX
 from dpin.net.network import Unreached
 from dpin.net.records import address_name, blob_key, blob_name, distance, write_addresses
 from dpin.node.kaddoor import GUESTS_MAX, Bearings
-from dpin.node.whereabouts import FIRST_SECONDS, Whereabouts
+from dpin.node.whereabouts import FIRST_SECONDS, SEEK_FAR_SECONDS, SEEK_SECONDS, Whereabouts
 
 CHAIN = ChainId(bytes(32))
 BLOB = BlobId(bytes([7]) * 32)
@@ -260,6 +260,16 @@ async def test_among_hundreds_of_nodes_a_provider_is_found_far_from_who_asks(
             assert len(asker.reached) <= DIALS_MAX
         assert any(asker.reached for asker in askers)
         assert not any(node.blamed for node in nodes)
+
+
+async def test_for_a_missing_peer_others_are_dialled_rarely(autojump_clock: MockClock) -> None:  # noqa: ARG001
+    async with country(100) as nodes:
+        asker, dialled = nodes[0], list[int]()
+        for pause in (0, SEEK_SECONDS, SEEK_FAR_SECONDS):
+            await trio.sleep(pause + 1)
+            assert await asker.whereabouts.seek(ABSENT.node_id) == ()
+            dialled.append(len(asker.reached))
+        assert 0 < dialled[0] == dialled[1] < dialled[2]
 
 
 async def test_connections_that_lookups_opened_do_not_grow_in_number(
