@@ -15,6 +15,7 @@ from dpin.base.units import Instant
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.certificates import sign_checkpoint
 from dpin.ledger.messages import Blocks, Handed, Message, read_message
+from dpin.ledger.statemessages import BucketPage
 from dpin.sim.liars import Forgery, Speaker, forging
 from dpin.sim.stage import Lie, Stage
 from dpin.sim.station import AnyMachine
@@ -82,8 +83,38 @@ def falsify(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
     return Falsifier(machine, stage.lies)
 
 
+@dataclass(frozen=True, slots=True)
+class Embezzler:
+    """Honest but for the states that it shows to who joins: somebody is richer there."""
+
+    inner: AnyMachine
+
+    def step(self, event: object, now: Instant) -> Sequence[object]:
+        """Act correctly, but for every page of a state."""
+        return [self._said(effect) for effect in self.inner.step(event, now)]
+
+    def _said(self, effect: object) -> object:
+        if isinstance(effect, Send):
+            try:
+                message = read_message(effect.payload)
+            except PeerFault:
+                return effect
+            if isinstance(message, BucketPage) and message.entries:
+                first = msgspec.structs.replace(message.entries[0], value=b"\x01")
+                entries = (first, *message.entries[1:])
+                return Send(effect.peer, encode(msgspec.structs.replace(message, entries=entries)))
+        return effect
+
+
+def embezzle(stage: Stage, index: int, machine: AnyMachine) -> AnyMachine:
+    """Shows states that nobody signed."""
+    del stage, index
+    return Embezzler(machine)
+
+
 DECEITS: Final[dict[str, Lie]] = {
     "two-checkpoints": forging(two_checkpoints),
     "other-epochs": forging(other_epochs),
     "false-answers": falsify,
+    "forged-states": embezzle,
 }

@@ -84,7 +84,13 @@ class Disk:
         file.syncs.clear()
         kept = file.synced + self._chance.below(len(file.data) - file.synced + 1)
         del file.data[kept:]
-        if file.synced and self._chance.below(MILLION) < self.habits.rot_ppm:
+        if self._chance.below(MILLION) < self.habits.rot_ppm:
+            self.rot()
+
+    def rot(self) -> None:
+        """A bit that was synced flips, of a node that does not run."""
+        file = self._file
+        if file.synced:
             file.data[self._chance.below(file.synced)] ^= 1 << self._chance.below(8)
 
     def go_back(self, records: int) -> None:

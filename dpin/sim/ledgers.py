@@ -250,12 +250,13 @@ def ledger_node(founding: Founding, owner: Owner) -> Boot:
 def blocks_in(founding: Founding, payload: bytes) -> list[tuple[NodeId, Slot, Digest]]:
     """Author, round and name of every block in a message of a replica; of junk, none."""
     return [
-        (founding.keys[author].node_id, slot, name) for author, slot, name in _blocks_in(payload)
+        (founding.keys[author].node_id, slot, name) for author, slot, name in blocks_of(payload)
     ]
 
 
 @lru_cache(maxsize=256)  # The same message goes to several.
-def _blocks_in(payload: bytes) -> tuple[tuple[int, Slot, Digest], ...]:
+def blocks_of(payload: bytes) -> tuple[tuple[int, Slot, Digest], ...]:
+    """As `blocks_in`, with the author's index in the committee of its epoch."""
     try:
         message: Message = decode(Message, payload)
         match message:

@@ -13,8 +13,11 @@ from typing import Final
 
 from dpin.base.chance import Chance
 from dpin.base.ids import NodeId, Round
-from dpin.base.units import Instant, Micros, after, seconds
+from dpin.base.units import TOKEN, Instant, Micros, MicroTokens, after, seconds
+from dpin.ledger.candidacy import BondValidator, RetireValidator
 from dpin.ledger.dag import SUSPENDED_MAX
+from dpin.ledger.genesis import COMMITTEE_MIN
+from dpin.ledger.transactions import Operation
 from dpin.sim.deceivers import DECEITS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.ledgers import LedgerNode
@@ -27,14 +30,17 @@ from dpin.sim.world import Habits
 TRANSFERS: Final = 12
 ALL_LIES: Final = {**LIES, **DECEITS}
 BEGIN: Final = 1.0  # seconds
-END: Final = 9.0
+END: Final = 6.0
 PATIENCE: Final[Micros] = seconds(45)
-SIZES: Final = (4, 4, 4, 4, 4, 4, 5, 7)
+SIZES: Final = (4, 4, 4, 4, 4, 4, 5, 5, 6, 7)  # from six on weights may differ
 EPOCHS_MS: Final = (2_000, 3_000, 5_000, 60_000)  # most runs change epoch in the middle of it all
+ROT: Final = -1  # instead of a number of records
 POLL: Final[Micros] = seconds(0.25)
 DOUBLING: Final = LinkHabits(Micros(1_000), Micros(400_000), twice_ppm=400_000)
 LATE: Final = LinkHabits(Micros(260_000), Micros(420_000))  # just over the leader's time-out
 TARGETED: Final = LinkHabits(Micros(300_000), Micros(600_000))
+NOISY: Final = LinkHabits(Micros(1_000), Micros(10_000), flip_ppm=3_000)
+BONDED_MAX: Final = 500 * TOKEN
 LOSSY: Final = LinkHabits(Micros(1_000), Micros(20_000), loss_ppm=250_000)
 
 
@@ -44,6 +50,7 @@ class Plot:
 
     stage: Stage
     chance: Chance
+    faulty: int  # so many lie, or forget
     told: list[str] = field(default_factory=list)  # names of the troubles
 
     @property
@@ -196,9 +203,10 @@ def _chase(plot: Plot) -> None:
     replicas = [replica for node in plot.nodes if (replica := running(plot.stage, node))]
     if replicas:
         core = max((it.replica.engine.core for it in replicas), key=lambda it: it.dag.highest)
+        committee = core.rules.committee
         for ahead in (0, 1, 2):
-            leader = core.rules.committee.leader(Round(core.dag.highest + ahead))
-            _tune(plot, plot.nodes[leader], TARGETED)
+            leader = committee.leader(Round(core.dag.highest + ahead))
+            _tune(plot, committee.members[leader], TARGETED)
 
 
 def _tune(plot: Plot, node: NodeId, habits: LinkHabits) -> None:
@@ -215,6 +223,42 @@ def doubling(plot: Plot) -> None:
 def losses(plot: Plot) -> None:
     """A quarter of all messages is lost."""
     plot.at(plot.moment(), partial(_habits, plot, LOSSY))
+
+
+def flips(plot: Plot) -> None:
+    """One message in three hundred has a bit changed: what is encrypted loses its connection."""
+    plot.at(plot.moment(), partial(_habits, plot, NOISY))
+
+
+def absence(plot: Plot) -> None:
+    """A node is away for so long that it may have to join by a state."""
+    node, when = plot.one(), plot.moment()
+    plot.at(when, partial(plot.stage.world.crash, node))
+    plot.at(after(when, seconds(5)), partial(plot.stage.world.start, node))
+
+
+def bonds(plot: Plot) -> None:
+    """Honest validators bond more, by unequal amounts: weights differ from the next epoch on."""
+    for node in plot.chance.chosen(_honest(plot), 2):
+        amount = MicroTokens(1 + plot.chance.below(BONDED_MAX))
+        plot.at(plot.moment(), partial(_want, plot, node, BondValidator(amount)))
+
+
+def departure(plot: Plot) -> None:
+    """An honest validator retires: where enough are left, the next committee is smaller."""
+    left = len(plot.nodes) - 1
+    if left >= COMMITTEE_MIN and 3 * plot.faulty < left:
+        [node] = plot.chance.chosen(_honest(plot), 1)
+        plot.at(plot.moment(), partial(_want, plot, node, RetireValidator()))
+
+
+def _honest(plot: Plot) -> list[NodeId]:
+    return [node for node in plot.nodes if node in plot.stage.honest]
+
+
+def _want(plot: Plot, node: NodeId, operation: Operation) -> None:
+    [key] = [key for key in plot.stage.founding.keys if key.node_id == node]
+    plot.stage.want(key, operation)
 
 
 def _habits(plot: Plot, habits: LinkHabits) -> None:
@@ -235,21 +279,38 @@ TROUBLES: Final[dict[str, Trouble]] = {
     "chased-leaders": chased_leaders,
     "doubling": doubling,
     "losses": losses,
+    "flips": flips,
+    "absence": absence,
+    "bonds": bonds,
+    "departure": departure,
 }
 
 
-def forget(plot: Plot, node: NodeId) -> None:
-    """A validator comes back with an old copy of its log, or with none."""
+def forget(plot: Plot, node: NodeId, records: int | None = None) -> None:
+    """A validator comes back with an old copy of its log, with none, or finds that it rots."""
     world, when = plot.stage.world, plot.moment()
-    kept = plot.chance.chosen([0, 0, 1, 5, 30], 1)[0]
+    kept = records if records is not None else plot.chance.chosen([ROT, ROT, 0, 0, 1, 5, 30], 1)[0]
     back = plot.soon(when, 2)
 
     def lose_records() -> None:
         world.crash(node)
-        world.stations[node].disk.go_back(kept)
+        disk = world.stations[node].disk
+        if kept == ROT:
+            disk.rot()
+        else:
+            disk.go_back(kept)
 
     plot.at(when, lose_records)
     plot.at(back, partial(world.start, node))
+    plot.at(after(back, seconds(0.5)), partial(_mend_log, plot, node))
+
+
+def _mend_log(plot: Plot, node: NodeId) -> None:
+    """What its operator does where a log refuses to open: moves it away."""
+    station = plot.stage.world.stations[node]
+    if station.body is None and station.disk.recover() is None:
+        station.disk.go_back(0)
+        plot.stage.world.start(node)
 
 
 def running(stage: Stage, node: NodeId) -> LedgerNode | None:
@@ -300,7 +361,7 @@ def staged(seed: int) -> Plot:
     )
     stage = Stage("nemesis", seed, habits, cast)
     stage.ask(TRANSFERS, since(0.5), since(END))
-    plot = Plot(stage, chance)
+    plot = Plot(stage, chance, len({*cast.lies, *cast.forgetful}))
     for index in cast.forgetful:
         forget(plot, stage.nodes[index])
     if league:

@@ -23,6 +23,7 @@ class LinkHabits:
     delay_max: Micros
     loss_ppm: int = 0
     twice_ppm: int = 0  # delivered again, after a delay of its own
+    flip_ppm: int = 0  # arrives with a bit changed: it is dropped, and the connection with it
 
 
 LAN: Final = LinkHabits(Micros(1_000), Micros(10_000))
@@ -41,17 +42,23 @@ class Network:
         self._cut: set[Link] = set()  # a connection needs both directions
         self._deaf: set[Link] = set()  # loses everything, and nobody is told
 
-    def arrivals(self, link: Link, now: Instant) -> list[Instant]:
-        """When a message that leaves now arrives: never, once or twice."""
+    def arrivals(self, link: Link, now: Instant) -> list[Instant] | None:
+        """When a message that leaves now arrives: never, once, twice; None: with a bit changed."""
         habits = self._special.get(link, self.habits)
-        chance = self._streams.get(link)
-        if chance is None:
-            chance = self._streams[link] = self._dice(link)
+        chance = self._stream(link)
         if chance.below(MILLION) < habits.loss_ppm:
             return []
+        if habits.flip_ppm and chance.below(MILLION) < habits.flip_ppm:
+            return None
         copies = 2 if chance.below(MILLION) < habits.twice_ppm else 1
         spread = habits.delay_max - habits.delay_min + 1
         return [after(now, Micros(habits.delay_min + chance.below(spread))) for _ in range(copies)]
+
+    def _stream(self, link: Link) -> Chance:
+        chance = self._streams.get(link)
+        if chance is None:
+            chance = self._streams[link] = self._dice(link)
+        return chance
 
     def passes(self, link: Link) -> bool:
         """Whether what arrives now on this link gets through."""

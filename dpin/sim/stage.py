@@ -15,6 +15,7 @@ from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.replica import Submit
 from dpin.ledger.transactions import (
     OPENING,
+    Operation,
     SignedTransaction,
     Terms,
     Transfer,
@@ -27,12 +28,12 @@ from dpin.sim.ledgers import (
     Founding,
     LedgerNode,
     Owner,
-    blocks_in,
     found_network,
     ledger_node,
     secret,
 )
 from dpin.sim.network import LAN
+from dpin.sim.roster import Roster
 from dpin.sim.station import AnyMachine, Body, Boot
 from dpin.sim.timeline import BEGINNING, Check, Step, dice
 from dpin.sim.world import Habits, World
@@ -101,11 +102,12 @@ class Stage:
         followed = frozenset({*self.honest, self.follower.node_id})
         sound = followed - {self.nodes[index] for index in cast.forgetful}
         self.progress = Progress(followed)
+        roster = Roster(self.nodes, lambda: self.world.stations)
         self.world = World(
             seed,
             habits,
             [
-                *safety(followed, partial(blocks_in, self.founding)),
+                *safety(followed, roster.read),
                 checks.Voice(sound),
                 self.progress,
                 *cast.watch,
@@ -148,13 +150,16 @@ class Stage:
         """One founder wants to pay somebody."""
         [sender] = self._clients.chosen(self.founding.keys, 1)
         [receiver] = self._clients.chosen([*self.nodes, self.follower.node_id], 1)
-        self._sequences[sender.node_id] += 1
         amount = MicroTokens(1 + self._clients.below(TOKEN))
-        transfer = Transfer(receiver, amount, b"")
-        sequence = self._sequences[sender.node_id]
-        self._post(sign(sender, self.founding.chain, sequence, transfer, self._terms(transfer)))
+        self.want(sender, Transfer(receiver, amount, b""))
 
-    def _terms(self, transfer: Transfer) -> Terms:
+    def want(self, sender: SigningKey, operation: Operation) -> None:
+        """A founder wants this done."""
+        self._sequences[sender.node_id] += 1
+        sequence, terms = self._sequences[sender.node_id], self._terms(operation)
+        self._post(sign(sender, self.founding.chain, sequence, operation, terms))
+
+    def _terms(self, operation: Operation) -> Terms:
         """What a client signs: it asks whoever lives and knows most."""
         bodies = [self.world.stations[node].body for node in self.honest]
         machines = [body.machine for body in bodies if body is not None]
@@ -162,7 +167,7 @@ class Stage:
         if not states:
             return OPENING
         newest = max(states, key=lambda state: state.height)
-        return fees.terms(newest, self.founding.genesis.params, (transfer,))
+        return fees.terms(newest, self.founding.genesis.params, (operation,))
 
     def _post(self, signed: SignedTransaction) -> None:
         """Hand a transaction to a living node; to another one later, until it is committed."""

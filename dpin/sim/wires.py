@@ -58,7 +58,10 @@ class Wires:
         target = self.stations.get(send.peer)
         if target is None or target.body is None:
             return
-        for when in self.network.arrivals((source.node, send.peer), self.timeline.now):
+        arrivals = self.network.arrivals((source.node, send.peer), self.timeline.now)
+        if arrivals is None:
+            self.timeline.at(self.timeline.now, partial(self._break, source, target))
+        for when in arrivals or ():
             arrive = partial(self._arrive, source, target, target.life, send)
             self.timeline.at(when, arrive)
 
@@ -70,6 +73,16 @@ class Wires:
         if source.node in target.peers:
             self.counts.delivered += 1
             self.happen(target, life, Received(source.node, send.payload))
+
+    def _break(self, one: Station, other: Station) -> None:
+        """What is encrypted and comes with a bit changed ends the connection; they dial again."""
+        for near, far in ((one, other), (other, one)):
+            if near.body is not None:
+                for event in near.meet(far.node, 0):
+                    self.happen(near, near.life, event)
+        for near, far in ((one, other), (other, one)):
+            wait = Micros(self.notice.below(NOTICE_MAX + 1))
+            self.timeline.at(after(self.timeline.now, wait), partial(self._look, near, far))
 
     def _look(self, near: Station, far: Station) -> None:
         if near.body is None:

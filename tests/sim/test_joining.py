@@ -1,24 +1,19 @@
 """Nodes that join, stay away for epochs, or start from the state on their disk, among liars too."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import msgspec
 import pytest
 
-from dpin.base.codec import decode, encode
+from dpin.base.codec import decode
 from dpin.base.ids import NodeId
-from dpin.base.machine import Roll, Send
-from dpin.base.units import Instant
+from dpin.base.machine import Roll
 from dpin.ledger import closings
 from dpin.ledger.annals import CLOSED, OPENING, STATE, Record
-from dpin.ledger.messages import read_message
 from dpin.ledger.replica import Resumed
-from dpin.ledger.statemessages import BucketPage
+from dpin.sim.deceivers import embezzle
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.stage import Cast, Stage, since
-from dpin.sim.station import AnyMachine
 from dpin.sim.timeline import Step
 from dpin.sim.world import Habits
 
@@ -40,25 +35,6 @@ class Seen:
         if isinstance(step.effect, Roll):
             self.rolls.append((step.node, step.effect))
         return None
-
-
-@dataclass
-class Embezzler:
-    """A validator that is honest but for the states it shows: somebody is richer there."""
-
-    inner: AnyMachine
-
-    def step(self, event: object, now: Instant) -> Sequence[object]:
-        return [self.change(effect) for effect in self.inner.step(event, now)]
-
-    def change(self, effect: object) -> object:
-        if isinstance(effect, Send):
-            message = read_message(effect.payload)
-            if isinstance(message, BucketPage) and message.entries:
-                first = msgspec.structs.replace(message.entries[0], value=b"\x01")
-                entries = (first, *message.entries[1:])
-                return Send(effect.peer, encode(msgspec.structs.replace(message, entries=entries)))
-        return effect
 
 
 def stage_of(seed: int, **changes: object) -> tuple[Stage, Seen]:
@@ -135,7 +111,7 @@ def test_a_validator_that_was_away_for_epochs_joins_by_the_state() -> None:
 
 
 def test_a_liar_about_states_is_blamed_and_does_no_harm() -> None:
-    stage, seen = stage_of(6, lies={0: lambda _stage, _index, machine: Embezzler(machine)})
+    stage, seen = stage_of(6, lies={0: embezzle})
     stage.world.timeline.at(since(8), stage.join)
     report = stage.finish(since(14))
     assert report.problems == []
