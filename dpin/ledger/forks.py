@@ -23,7 +23,7 @@ class Forks:
         self.caught: dict[tuple[int, int], CheckpointFork] = {}  # by epoch and author
         self._engine = engine
         self._seen: dict[tuple[int, int], Certificate] = {}  # by epoch and sequence
-        self._own: Certificate | None = None  # the newest that was compared
+        self._own: dict[tuple[int, int], Certificate] = {}  # the newest that were compared
 
     def __len__(self) -> int:
         """How many certificates of others are remembered."""
@@ -35,7 +35,7 @@ class Forks:
         Of epochs that this node knows nothing of it learns nothing.
         """
         place = _place(certificate)
-        known = certified(self._engine, place[1]) or self._seen.get(place)
+        known = certified(self._engine, place[1]) or self._end(place) or self._seen.get(place)
         committee = self._engine.annals.committee(place[0])
         if committee is None or (known is not None and _same(known, certificate)):
             return
@@ -48,14 +48,24 @@ class Forks:
             self._contradict(known, certificate, committee)
 
     def review(self) -> None:
-        """Hold the newest own certificate against what was heard before it was made."""
-        own = self._engine.core.certifier.newest
-        if own is None or own is self._own:
-            return
+        """Hold own certificates against what was heard before they were made.
+
+        They are what proofs for strangers are made of: the newest, and those that ended epochs.
+        """
+        newest = (self._engine.annals.newest, self._engine.core.certifier.newest)
+        own = {_place(one): one for one in newest if one is not None}
+        for place in sorted(own.keys() - self._own.keys()):
+            other = self._seen.get(place)
+            committee = self._engine.annals.committee(place[0])
+            if other is not None and committee is not None and not _same(own[place], other):
+                self._contradict(own[place], other, committee)
         self._own = own
-        other = self._seen.get(_place(own))
-        if other is not None and not _same(own, other):
-            self._contradict(own, other, self._engine.core.rules.committee)
+
+    def _end(self, place: tuple[int, int]) -> Certificate | None:
+        """The certificate that ended an epoch, however long ago, if it is of that number."""
+        closing = self._engine.annals.closings.get(place[0])
+        found = None if closing is None else closing.certificate
+        return found if found is not None and _place(found) == place else None
 
     def _contradict(self, one: Certificate, other: Certificate, committee: Committee) -> None:
         first, second = sorted((one, other), key=encode)

@@ -15,6 +15,7 @@ from dpin.base.units import Instant, after
 from dpin.ledger import forks
 from dpin.ledger.arrival import Arrival
 from dpin.ledger.certificates import AuthorSignature, Certificate, sign_checkpoint
+from dpin.ledger.closings import Closings
 from dpin.ledger.disputes import HEARD_MAX, WINDOW, Disputes
 from dpin.ledger.forks import SEEN_MAX, Forks
 from dpin.ledger.messages import CertificateMessage, read_message
@@ -139,3 +140,28 @@ def test_nodes_tell_whom_they_meet_and_now_and_then_all(monkeypatch: pytest.Monk
     sent = told.go(cluster.nodes[1:], cluster.now)
     assert sent == [Send(peer, greeting.payload) for peer in cluster.nodes[1:]]
     assert told.go(cluster.nodes[1:], cluster.now) == []
+
+
+def test_the_end_of_an_epoch_is_held_against_what_was_heard_before_it() -> None:
+    """Proofs for strangers go from end to end."""
+    engine = going(80).replica(2).engine
+    annals, epoch = engine.annals, engine.core.epoch - 1
+    right = annals.closings[epoch].certificate
+    found, all_of_them, newest_end = Forks(engine), annals.closings, annals.newest
+    annals.closings = Closings(all_of_them.encoded(one) for one in range(epoch))
+    annals.newest = None
+    found.hear(other(going(80), right, (0, 1, 3)))
+    found.review()
+    assert (found.caught, len(found)) == ({}, 1)
+    annals.closings, annals.newest = all_of_them, newest_end
+    found.review()
+    assert {epoch for epoch, _ in found.caught} == {epoch}
+
+
+def test_no_end_of_an_epoch_is_too_old_to_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = going(80).replica(3).engine
+    right = engine.annals.closings[0].certificate
+    monkeypatch.setattr(engine.annals, "closing", lambda _sequence: None)
+    found = Forks(engine)
+    found.hear(other(going(80), right, (0, 1, 2)))
+    assert {epoch for epoch, _ in found.caught} == {0}
