@@ -5,6 +5,7 @@ from typing import Final
 
 from dpin.base.ids import NodeId
 from dpin.base.units import MICROS_PER_MILLI
+from dpin.compute.task import Probed
 from dpin.ledger.accounts import Account, registered
 from dpin.ledger.committee import committee_of
 from dpin.market.story import name_of
@@ -83,6 +84,7 @@ class Panorama:
         """What the running node knows of its own health."""
         return [
             self._check_device(),
+            *sandbox_checks(self.seen.probed, custom_code=self.peer.choice.custom_code),
             *self._health.checks(),
             self._check_committee(),
             self._check_panel(),
@@ -229,6 +231,23 @@ class Panorama:
             detail=f"disputes are decided by two peers; {able} nodes are able to check",
             fix=f"with {PANEL_WHOLE} there could be an appeal" if small else "",
         )
+
+
+def sandbox_checks(probed: Probed | None, *, custom_code: bool) -> list[Check]:
+    """Whether code of others can be locked up, where the operator lets it run."""
+    if not custom_code or probed is None:
+        return []
+    if not probed.sandbox:
+        detail = "modules of requesters run locked up: Landlock and seccomp are here"
+        return [Check(name="sandbox", verdict="ok", detail=detail, fix="")]
+    return [
+        Check(
+            name="sandbox",
+            verdict="warn",
+            detail=f"jobs.custom_code is on, and no such job is taken: {probed.sandbox}",
+            fix='custom_code = "off", or give the machine what it lacks: docs/own-modules.md',
+        )
+    ]
 
 
 def money_of(account: Account) -> Money:
