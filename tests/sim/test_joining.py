@@ -11,6 +11,7 @@ from dpin.base.machine import Roll
 from dpin.ledger import closings
 from dpin.ledger.annals import CLOSED, OPENING, STATE, Record
 from dpin.ledger.replica import Resumed
+from dpin.sim import station
 from dpin.sim.deceivers import embezzle
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.stage import Cast, Stage, since
@@ -58,10 +59,11 @@ def test_a_late_follower_joins_by_the_state_and_goes_on(
 ) -> None:
     """Also where all validators have started again from logs that hold one handover alone."""
     monkeypatch.setattr(closings, "CARRIED", 1)
+    monkeypatch.setattr(station, "UNFINISHED_ONE_IN", 1_000_000)  # An old log would hold more.
     stage, seen = stage_of(seed)
     for place, node in enumerate(stage.nodes if seed == 2 else ()):
-        stage.world.timeline.at(since(5 + place / 2), partial(stage.world.crash, node))
-        stage.world.timeline.at(since(5.2 + place / 2), partial(stage.world.start, node))
+        stage.world.timeline.at(since(6.3 + place / 3), partial(stage.world.crash, node))
+        stage.world.timeline.at(since(6.5 + place / 3), partial(stage.world.start, node))
     stage.world.timeline.at(since(8), stage.join)
     report = stage.finish(since(14))
     assert report.problems == []
