@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
+from weakref import WeakSet
 
 import trio
 from libp2p.abc import ISecureConn
@@ -177,23 +178,26 @@ async def look_after(
     connections: Callable[[], Sequence[Connection]], nursery: trio.Nursery
 ) -> None:
     """Measure the round trip of each connection soon after its start, and every 30 s; sweep."""
+    measured: WeakSet[Yamux] = WeakSet()  # right now: one that takes no bytes is not asked twice
     for beat in count():
         for place, connection in enumerate(connections()):
             muxed = connection.muxed_conn
             if not isinstance(muxed, Yamux) or muxed.event_shutting_down.is_set():
                 continue
             turn = (beat + place) % RTT_MEASURE_INTERVAL == 0  # Not all of them at once.
-            if turn or not muxed._ping_id:
-                nursery.start_soon(_measure, muxed)
+            if (turn or not muxed._ping_id) and muxed not in measured:
+                measured.add(muxed)
+                nursery.start_soon(_measure, muxed, measured)
             if turn and not muxed.streams_lock.locked():
                 muxed._sweep_stale_streams()
         await trio.sleep(1)
 
 
-async def _measure(connection: Yamux) -> None:
+async def _measure(connection: Yamux, measured: WeakSet[Yamux]) -> None:
     """Send a ping; its answer says how long that took."""
     connection._ping_id += 1
     ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, connection._ping_id)
     with Contained():
         await connection._write_frame(ping)
         connection._ping_sent_time = trio.current_time()
+    measured.discard(connection)

@@ -2,10 +2,12 @@
 
 from contextlib import AsyncExitStack
 
+import pytest
 import trio
 from libp2p.stream_muxer.yamux.yamux import RTT_MEASURE_INTERVAL, Yamux
 
 from dpin.base.machine import PeerDown, PeerUp
+from dpin.net import muxing
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.links import SILENCE_SECONDS
 from dpin.net.switchboard import Switchboard
@@ -58,6 +60,21 @@ async def test_the_round_trip_of_a_new_connection_is_measured() -> None:
     async with two_hosts() as (one, two):
         await until(lambda: muxed_of(one).rtt() > 0 and muxed_of(two).rtt() > 0)
         assert muxed_of(one).rtt() < RTT_MEASURE_INTERVAL
+
+
+async def test_a_peer_that_takes_no_bytes_is_measured_by_one_task_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(muxing, "RTT_MEASURE_INTERVAL", 1)
+    async with two_hosts() as (one, _):
+        muxed = muxed_of(one)
+        await until(lambda: muxed._ping_id > 1)
+        await muxed._write_lock.acquire()
+        asked = muxed._ping_id
+        await trio.sleep(3.5)
+        assert muxed._ping_id <= asked + 1
+        muxed._write_lock.release()
+        await until(lambda: muxed._ping_id > asked + 1)
 
 
 async def test_a_silent_peer_is_let_go_though_nobody_watches_it_alone() -> None:
