@@ -144,6 +144,17 @@ class PrivacyFields(Fields, frozen=True, kw_only=True):
     delta_digits: Annotated[int, Meta(ge=1, le=12, description="dp: delta is 10^-digits")] = 5
 
 
+OuterChoice = Annotated[
+    str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
+]
+EncodingChoice = Annotated[
+    str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
+]
+RobustChoice = Annotated[
+    str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
+]
+
+
 class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="train"):
     """Train a byte-level model on your text, on several providers."""
 
@@ -155,15 +166,9 @@ class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="trai
     args: ArgsFields = ArgsFields()
     resources: ResourcesFields = ResourcesFields()
     limits: LimitsFields = LimitsFields()
-    outer: Annotated[
-        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
-    ] = "auto"
-    encoding: Annotated[
-        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
-    ] = "auto"
-    robust: Annotated[
-        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
-    ] = "mean"
+    outer: OuterChoice = "auto"
+    encoding: EncodingChoice = "auto"
+    robust: RobustChoice = "mean"
     privacy: Annotated[
         str | PrivacyFields, Meta(description=f"of single updates: {', '.join(MODES)}")
     ] = "none"
@@ -266,15 +271,9 @@ class TuneFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="finet
     args: TuneArgsFields = TuneArgsFields()
     resources: ResourcesFields = ResourcesFields()
     limits: LimitsFields = LimitsFields()
-    outer: Annotated[
-        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
-    ] = "auto"
-    encoding: Annotated[
-        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
-    ] = "auto"
-    robust: Annotated[
-        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
-    ] = "mean"
+    outer: OuterChoice = "auto"
+    encoding: EncodingChoice = "auto"
+    robust: RobustChoice = "mean"
     output: Output = "out"
     seed: Seed = 0
 
@@ -294,15 +293,9 @@ class FederatedFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="
     args: TuneArgsFields = TuneArgsFields()
     resources: ResourcesFields = ResourcesFields()
     limits: LimitsFields = LimitsFields()
-    outer: Annotated[
-        str | OuterFields, Meta(description=f"auto, {', '.join(OUTERS)}, or the outer step")
-    ] = "auto"
-    encoding: Annotated[
-        str | EncodingFields, Meta(description=f"auto, {', '.join(ENCODINGS)}, or in detail")
-    ] = "auto"
-    robust: Annotated[
-        str | RobustFields, Meta(description=f"rule of merging: {', '.join(MERGE_RULES)}")
-    ] = "mean"
+    outer: OuterChoice = "auto"
+    encoding: EncodingChoice = "auto"
+    robust: RobustChoice = "mean"
     output: Output = "out"
     seed: Seed = 0
 
