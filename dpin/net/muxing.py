@@ -194,10 +194,10 @@ async def look_after(
 
 
 async def _measure(connection: Yamux, measured: WeakSet[Yamux]) -> None:
-    """Send a ping; its answer says how long that took."""
+    """Send a ping; its answer, which may come before the write returns, says how long that took."""
     connection._ping_id += 1
+    connection._ping_sent_time = trio.current_time()
     ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, connection._ping_id)
     with Contained():
         await connection._write_frame(ping)
-        connection._ping_sent_time = trio.current_time()
     measured.discard(connection)
