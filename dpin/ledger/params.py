@@ -36,7 +36,7 @@ class Params(Wire, frozen=True):
     ready_ticks: int  # an award without ready: LAPSED0
     commit_ticks: int  # plus expected unit time * commit_expected_ppm: LAPSED
     commit_expected_ppm: int
-    grace_ticks: int  # from a quorum of commits to the end of a round's inner phase
+    grace_ticks: int  # at least, from a quorum of commits to the end of a round's inner phase
     have_ticks: int  # from the end of the inner phase to the close of the round
     verify_commit_ticks: int  # plus expected window time * verify_window_ppm
     verify_window_ppm: int

@@ -5,6 +5,7 @@ an operation or a deadline has stirred, and does nothing where nothing has chang
 """
 
 from collections import Counter
+from typing import Final
 
 from dpin.base.codec import decode
 from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
@@ -29,6 +30,8 @@ from dpin.ledger.params import ticks_for
 from dpin.ledger.reasons import Reason, require
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Commit, Have
 from dpin.ledger.views import FAILED, LATE_AGE_MAX, evaluated, offers
+
+GRACE_PARTS: Final = 10  # of a round's time: docs/protocol/ledger.md
 
 
 def have(book: Book, sender: NodeId, operation: Have) -> None:
@@ -139,9 +142,7 @@ def _finish(book: Book, job: Job) -> bool:
 
 def _start(book: Book, job: Job, roster: list[Lease]) -> None:
     """Open the next round with everybody who is ready; each gets a unit."""
-    params = book.params
-    wait = ticks_for(params, params.commit_ticks, job.propose.unit_ms, params.commit_expected_ppm)
-    round_, deadline = Round(len(job.rounds)), book.in_ticks(wait)
+    round_, deadline = Round(len(job.rounds)), book.in_ticks(_time_for(book, job))
     job.rounds.append(RoundRecord(round_, sorted(lease.id for lease in roster), deadline))
     job.state = JobState.RUNNING
     book.record(job)
@@ -149,6 +150,12 @@ def _start(book: Book, job: Job, roster: list[Lease]) -> None:
     book.agenda.set(round_due(job.id), deadline)
     for lease in roster:
         _start_unit(book, job, lease, deadline)
+
+
+def _time_for(book: Book, job: Job) -> Tick:
+    """Ticks that a unit may take at most, from the start of its round."""
+    params = book.params
+    return ticks_for(params, params.commit_ticks, job.propose.unit_ms, params.commit_expected_ppm)
 
 
 def _start_unit(book: Book, job: Job, lease: Lease, deadline: Tick) -> None:
@@ -190,9 +197,18 @@ def _trained(book: Book, job: Job, record: RoundRecord) -> bool:
     quorum = min(job.propose.quorum or ceil_div(len(live), 2), len(live))
     if record.quorum_at is None and len(_commits(book, record)) >= quorum:
         record.quorum_at = book.state.tick
-        record.deadline = min(record.deadline, book.in_ticks(book.params.grace_ticks))
+        record.deadline = min(record.deadline, book.in_ticks(_grace(book, job, record)))
         book.agenda.set(round_due(job.id), record.deadline)
     return book.state.tick >= record.deadline
+
+
+def _grace(book: Book, job: Job, record: RoundRecord) -> Tick:
+    """Ticks to wait for the slow once a quorum is there: a tenth of what it took, if that is more.
+
+    To be asked before the deadline is moved: it tells when the round began.
+    """
+    took = book.state.tick - (record.deadline - _time_for(book, job))
+    return Tick(max(book.params.grace_ticks, ceil_div(took, GRACE_PARTS)))
 
 
 def _freeze(book: Book, job: Job, record: RoundRecord) -> None:

@@ -83,6 +83,20 @@ def test_a_quorum_and_its_grace_close_a_round_without_the_slow(ledger: Ledger) -
     assert ledger.state.units[key].state == UnitState.PAID
 
 
+def test_after_a_long_way_to_the_quorum_the_grace_is_a_tenth_of_it(ledger: Ledger) -> None:
+    job = running(ledger, "req", "ann", "bob", "cat", unit_ms=400_000)
+    began = ledger.state.tick
+    ledger.wait(30 * DEVELOPMENT.grace_ticks)
+    finish(ledger, job, "ann", "bob")
+    record = last(ledger, job)
+    assert record.quorum_at is not None
+    took = record.quorum_at - began
+    assert record.deadline - record.quorum_at == -(-took // 10) >= 3 * DEVELOPMENT.grace_ticks
+    ledger.wait(DEVELOPMENT.grace_ticks + 1)
+    finish(ledger, job, "cat")
+    assert names(ledger, last(ledger, job).candidates) == {"ann", "bob", "cat"}
+
+
 def test_a_named_quorum_of_one_waits_for_one(ledger: Ledger) -> None:
     job = running(ledger, "req", "ann", "bob", "cat", quorum=1)
     finish(ledger, job, "ann")
