@@ -52,6 +52,9 @@ TESTED: Final = {
     "python -m benchmarks.questions": (
         f"{_BENCHMARKS}::test_the_benchmark_of_questions_checks_each_answer"
     ),
+    "python -m benchmarks.workers": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_workers_finds_one_numeric_class"
+    ),
     "python -m benchmarks.training": (
         f"{_BENCHMARKS}::test_the_benchmark_of_training_compares_with_the_joint_batch"
     ),

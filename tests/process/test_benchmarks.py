@@ -40,6 +40,11 @@ def test_the_benchmark_of_a_node_finds_no_torch_in_it() -> None:
     assert " 0 " in torch
 
 
+@pytest.mark.long
+def test_the_benchmark_of_workers_finds_one_numeric_class() -> None:
+    assert "each one after: ready" in printed_by("benchmarks.workers")
+
+
 def test_the_benchmark_of_the_log_reads_all_back() -> None:
     assert "signed in batches of 1024" in printed_by("benchmarks.log")
 
