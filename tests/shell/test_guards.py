@@ -36,7 +36,7 @@ from dpin.net.mesh import MESHSUB, content_id
 from dpin.net.network import BLOB, CONTROL_BYTES_MAX, Misbehaved
 from dpin.net.switchboard import CONTROL
 from tests.support.hosts import next_of, seed, until
-from tests.support.strangers import attacked, echo, opened, running, still_serves
+from tests.support.strangers import Attack, attacked, echo, opened, running, still_serves
 
 TOPIC = "news"
 
@@ -120,16 +120,33 @@ async def test_a_flood_of_faults_fills_no_queue() -> None:
 async def test_streams_over_the_budget_are_reset_and_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    streams = Rate(burst=64, per_second=8)  # Fewer than a busy machine takes.
+    streams = Rate(burst=32, per_second=1)  # Fewer than the busiest machine takes.
     monkeypatch.setattr(switchboard, "INBOUND_STREAMS", streams)
     async with attacked() as attack:
-        victim, stranger = attack
-        muxed = next(iter(stranger.get_network().connections.values()))[0].muxed_conn
-        numbers = range(10_001, 10_001 + 8 * streams.burst, 2)
-        opening = (struct.pack("!BBHII", 0, 1, 1, number, 0) for number in numbers)
-        await muxed.secured_conn.write(b"".join(opening))
-        assert "streams" in (await next_of(victim, Misbehaved)).reason
+        victim, _ = attack
+        heard: list[str] = []
+
+        async def listen() -> None:
+            heard.append((await next_of(victim, Misbehaved)).reason)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            while not heard:
+                with Contained():  # The stranger's own side may break of what it did: then again.
+                    await flood(attack, 4 * streams.burst)
+                await trio.sleep(0.5)
+        assert "streams" in heard[0]
         await still_serves(victim)
+
+
+async def flood(attack: Attack, count: int) -> None:
+    """Open so many streams without a word on them, and without the stranger's knowing of it."""
+    victim, stranger = attack
+    await stranger.connect(info_from_p2p_addr(Multiaddr(victim.addresses[0])))
+    muxed = next(iter(stranger.get_network().connections.values()))[0].muxed_conn
+    numbers = range(10_001, 10_001 + 2 * count, 2)
+    opening = (struct.pack("!BBHII", 0, 1, 1, number, 0) for number in numbers)
+    await muxed.secured_conn.write(b"".join(opening))
 
 
 async def test_questions_over_the_budget_at_once_are_reported() -> None:
