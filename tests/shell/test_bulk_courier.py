@@ -76,7 +76,8 @@ async def test_a_blob_comes_from_several_sources_over_sockets(tmp_path: Path) ->
         fetched = await taker.next()
         assert isinstance(fetched, Fetched)
         assert await trio.Path(fetched.path).read_bytes() == DATA
-        assert taker.plane.chunks_direct == 7
+        # What one is slow with, the other is asked, too.
+        assert 7 <= taker.plane.chunks_direct < 2 * 7
         assert min(giver.courier.bytes_out[Purpose.MODEL] for giver in givers) > 0
         counted = taker.host.traffic()
         assert sum(counted[source].bulk_in for source in sources) > len(DATA)
