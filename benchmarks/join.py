@@ -142,7 +142,7 @@ def kept(executor: Executor) -> list[tuple[str, str]]:
     """What it takes to begin a log with this state, and to begin with that log."""
     writing, reading = Spent(), Spent()
     keeper = Keeper(executor)
-    records = writing.on(keeper.pieces)
+    records = writing.on(lambda: list(keeper.pieces()))
     if not reading.on(lambda: [keeper.read(record) for record in records][-1]):
         raise AssertionError("a state that was written down is read again")
     return [
