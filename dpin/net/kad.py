@@ -25,7 +25,7 @@ from dpin.net.kadwire import (
     read_message,
     write_message,
 )
-from dpin.net.keeper import Keeper
+from dpin.net.keeper import Keeper, known
 from dpin.net.records import (
     ADDRESS_KEY_PREFIX,
     BLOB_MULTIHASH_PREFIX,
@@ -86,6 +86,22 @@ def ask_providers(blob: BlobId) -> bytes:
     return write_message(KadMessage(Kind.GET_PROVIDERS, blob_name(blob)))
 
 
+def ask_nodes(name: bytes) -> bytes:
+    """The question who is near to a name."""
+    return write_message(KadMessage(Kind.FIND_NODE, name))
+
+
+def ask_to_keep(record: Record) -> bytes:
+    """The question to keep the signer's record of addresses."""
+    name = address_name(record.signer)
+    return write_message(KadMessage(Kind.PUT_VALUE, name, _value(name, record)))
+
+
+def ask_to_tell(provider: Contact, blob: BlobId) -> bytes:
+    """The question to tell others, for an hour, that the asker, at these addresses, has a blob."""
+    return write_message(KadMessage(Kind.ADD_PROVIDER, blob_name(blob), providers=(provider,)))
+
+
 def _put_value(keeper: Keeper, peer: NodeId, asked: KadMessage, now: Instant) -> KadMessage | None:
     """Keep a signed record of addresses; what is kept, or outdone by a later one, is echoed."""
     brought = asked.record
@@ -114,12 +130,12 @@ def _add_provider(
 
 
 def _look(keeper: Keeper, peer: NodeId, asked: KadMessage, now: Instant) -> KadMessage:
-    """What is kept under a key, and the connected peers that are nearest to it."""
+    """What is kept under a key, and the peers, connected or reached before, nearest to it."""
     if not asked.key:
         raise PeerFault("asked for no key")
     key = position(asked.key)
     records = keeper.shelf.get(key, now)
-    near = [node for node in keeper.nearest(key, CONTACTS_MAX + 1) if node != peer]
+    near = [one for one in known(keeper, key, CONTACTS_MAX + 1) if one.node != peer]
     providers: tuple[Contact, ...] = ()
     value: Value | None = None
     match asked.kind:
@@ -129,7 +145,8 @@ def _look(keeper: Keeper, peer: NodeId, asked: KadMessage, now: Instant) -> KadM
             value = _value(asked.key, records[0])
         case Kind.FIND_NODE:
             sought = node_of(asked.key)
-            near = near if sought is None else [sought, *(node for node in near if node != sought)]
+            if sought is not None:
+                near = [Contact(sought, ()), *(one for one in near if one.node != sought)]
         case _:
             pass
     closer = _reachable(keeper, near[:CONTACTS_MAX], now)
@@ -144,8 +161,11 @@ def _provider(keeper: Keeper, record: Record, now: Instant) -> Contact:
     return Contact(record.signer, record.addresses or keeper.addresses(record.signer, now))
 
 
-def _reachable(keeper: Keeper, nodes: Iterable[NodeId], now: Instant) -> tuple[Contact, ...]:
-    contacts = (Contact(node, keeper.addresses(node, now)) for node in nodes)
+def _reachable(keeper: Keeper, peers: Iterable[Contact], now: Instant) -> tuple[Contact, ...]:
+    """With the addresses at which they answered, or else say that they do, or are believed to."""
+    contacts = (
+        Contact(one.node, one.addresses or keeper.addresses(one.node, now)) for one in peers
+    )
     return tuple(contact for contact in contacts if contact.addresses)
 
 

@@ -10,7 +10,9 @@ from heapq import nsmallest
 from dpin.base.ids import ChainId, NodeId
 from dpin.base.units import Instant
 from dpin.net.budget import DIRECTORY_DIALS, DIRECTORY_PUTS, DIRECTORY_SEEKS, Budget
+from dpin.net.kadwire import Contact
 from dpin.net.records import Key, Record, node_key, place, read_record
+from dpin.net.routing import RoutingTable
 from dpin.net.shelf import Shelf
 
 
@@ -22,6 +24,7 @@ class Keeper:
     ) -> None:
         self.me = me
         self.shelf = Shelf(me)
+        self.table = RoutingTable(me)  # of nodes near and far, for lookups
         self.places: dict[NodeId, int] = {}  # of connected peers
         self._speaking: set[NodeId] = set()  # those of them that ever said something here
         self._mute: set[NodeId] = set()  # those that never did, not even when asked
@@ -78,3 +81,11 @@ class Keeper:
         """Where a node answers: as it says itself, or as this node believes; perhaps nowhere."""
         kept = self.shelf.get(node_key(node), now)
         return kept[0].addresses if kept else tuple(self._addresses_of(node))
+
+
+def known(keeper: Keeper, key: Key, most: int) -> list[Contact]:
+    """The peers, connected or reached before, nearest to a key; without an address: connected."""
+    at = int.from_bytes(key)
+    far = [one for one in keeper.table.nearest(key, most) if one.node not in keeper.places]
+    found = [*(Contact(node, ()) for node in keeper.nearest(key, most)), *far]
+    return nsmallest(most, found, key=lambda one: place(one.node) ^ at)

@@ -1,4 +1,4 @@
-"""A lookup of Kad-DHT beyond the connected peers: whom to ask next, and when that is enough.
+"""A lookup of Kad-DHT: whom to ask next, from those known at the start on, and when it is enough.
 
 Kademlia's (Maymounkov and Mazieres 2002): ask the nearest, then the nearer ones that those name,
 until the nearest that answer have all been asked. Over disjoint paths (S/Kademlia, Baumgart and
@@ -7,8 +7,9 @@ Mies 2007): who is named stays on the path of who named it, so that one liar has
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Final
 
 from dpin.base.ids import NodeId
@@ -19,11 +20,13 @@ from dpin.net.records import Key, place
 
 PATHS: Final = 3  # one question under way on each: Kademlia's alpha
 NEAREST: Final = 20  # of a path; when they have all answered, it has ended: libp2p's k
+FIRST_MAX: Final = PATHS * NEAREST  # known at the start
 KNOWN_MAX: Final = 64  # on a path and not asked yet
 ASKED_MAX: Final = 64
 DIALS_MAX: Final = 24
 DIALS_PER_IP_MAX: Final = 4  # at public addresses
 MISSES_MAX: Final = 3  # of those that one peer named; the others that it named are not tried then
+OWN_MISSES_MAX: Final = 8  # the same of those that this node reached before
 
 
 @dataclass(slots=True, order=True)
@@ -31,24 +34,24 @@ class _Candidate:
     distance: int
     node: NodeId
     addresses: tuple[str, ...] = field(compare=False)
-    namer: NodeId | None = field(compare=False)  # None: it was connected at the start
+    namer: NodeId | None = field(compare=False)  # None: it was known at the start
     dialled: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)
 class _Path:
     waiting: list[_Candidate] = field(default_factory=list)  # the nearest first
-    answered: list[int] = field(default_factory=list)  # distances, the nearest first
+    answered: list[tuple[int, NodeId]] = field(default_factory=list)  # the nearest first
     asking: _Candidate | None = None
     knew: bool = False
 
-    def next(self) -> _Candidate | None:
-        """Whom to ask: nobody where as many as count have answered from nearer by."""
+    def next(self, wanted: int) -> _Candidate | None:
+        """Whom to ask: nobody where as many as are wanted have answered from nearer by."""
         if self.asking is not None or self.knew or not self.waiting:
             return None
         nearest = self.waiting[0]
-        enough = self.answered[NEAREST - 1 : NEAREST]
-        return nearest if not enough or nearest.distance < enough[0] else None
+        enough = self.answered[wanted - 1 : wanted]
+        return nearest if not enough or nearest.distance < enough[0][0] else None
 
     @property
     def empty(self) -> bool:
@@ -56,22 +59,32 @@ class _Path:
         return not (self.waiting or self.answered or self.asking or self.knew)
 
 
-class Lookup:
-    """One lookup, from the connected peers on, nearest first; no I/O, and bounded."""
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a lookup is for; by default, to find what is kept under the key."""
 
-    def __init__(
-        self, key: Key, me: NodeId, connected: Sequence[NodeId], dials: int = DIALS_MAX
-    ) -> None:
-        """`dials` is how many may be dialled; without any it ends at the connected peers."""
-        self._dials_max = dials
-        self._at = int.from_bytes(key)
-        self._met = {me, *connected}  # asked, or waiting for it
+    key: Key
+    dials: int = DIALS_MAX  # how many may be dialled; without any it ends at the connected peers
+    wanted: int = NEAREST  # answers of a path without one nearer by: then it has ended
+
+
+class Lookup:
+    """One lookup, from those known at the start on, nearest first; no I/O, and bounded."""
+
+    def __init__(self, aim: Aim, me: NodeId, known: Iterable[Contact]) -> None:
+        """`known` are connected peers, and others by the addresses where they answered once."""
+        self._aim = aim
+        self._at = int.from_bytes(aim.key)
         self._paths = [_Path() for _ in range(PATHS)]
-        self._misses: Counter[NodeId] = Counter()
+        self._misses: Counter[NodeId | None] = Counter()
         self._at_ip: Counter[str] = Counter()
         self.asked, self.dials = 0, 0
-        for rank, node in enumerate(connected):
-            insort(self._paths[rank % PATHS].waiting, self._candidate(node, (), None))
+        first = {contact.node: contact for contact in known if contact.node != me}
+        ranked = nsmallest(FIRST_MAX, first, key=self._distance)
+        self._met = {me, *ranked}  # asked, or waiting for it
+        for rank, node in enumerate(ranked):
+            candidate = self._candidate(node, first[node].addresses, None)
+            self._paths[rank % PATHS].waiting.append(candidate)
 
     def next(self, here: Collection[NodeId]) -> Contact | None:
         """Whom to ask now, besides those that are being asked; None: nobody, or not yet.
@@ -79,7 +92,7 @@ class Lookup:
         Who is not `here` has to be dialled, at the addresses of the contact.
         """
         for path in self._paths:
-            while self.asked < ASKED_MAX and (candidate := path.next()) is not None:
+            while self.asked < ASKED_MAX and (candidate := path.next(self._aim.wanted)) is not None:
                 del path.waiting[0]
                 addresses = () if candidate.node in here else self._to_dial(candidate)
                 if candidate.node in here or addresses:
@@ -91,9 +104,9 @@ class Lookup:
     def answered(self, node: NodeId, closer: Iterable[Contact]) -> None:
         """A peer has answered, and named these."""
         path, candidate = self._ended(node)
-        if candidate.dialled and candidate.namer is not None:
+        if candidate.dialled:
             self._misses[candidate.namer] -= 1
-        insort(path.answered, candidate.distance)
+        insort(path.answered, (candidate.distance, node))
         paths = [path, *(other for other in self._paths if other is not path and other.empty)]
         named = {contact.node: contact for contact in closer if contact.node not in self._met}
         ranked = sorted(named, key=self._distance)
@@ -109,6 +122,11 @@ class Lookup:
     def enough(self) -> bool:
         """Whether most paths have ended like that: one alone may be a liar's."""
         return 2 * sum(path.knew for path in self._paths) > PATHS
+
+    def nearest(self, most: int) -> list[NodeId]:
+        """Those that have answered from nearest by."""
+        answers = (answer for path in self._paths for answer in path.answered)
+        return [node for _, node in nsmallest(most, answers)]
 
     def failed(self, node: NodeId) -> None:
         """A peer was not reached, or did not answer; somebody else may know it better."""
@@ -135,7 +153,8 @@ class Lookup:
     def _to_dial(self, candidate: _Candidate) -> tuple[str, ...]:
         """Where to dial a peer: not too many, nor at one place, nor by the word of one."""
         namer = candidate.namer
-        if namer is None or self.dials >= self._dials_max or self._misses[namer] >= MISSES_MAX:
+        misses_max = OWN_MISSES_MAX if namer is None else MISSES_MAX
+        if self.dials >= self._aim.dials or self._misses[namer] >= misses_max:
             return ()
         ips = Counter[str]()
         for address in candidate.addresses:

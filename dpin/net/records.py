@@ -6,6 +6,7 @@ and distances are those of libp2p's Kad-DHT: SHA-256 of its keys and of peer ids
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -24,6 +25,7 @@ BLOB_MULTIHASH_PREFIX: Final = bytes.fromhex("1e20")  # BLAKE3, 32 bytes
 RECORD_BYTES_MAX: Final = 1536
 LIFE_MILLIS: Final = 3_600_000  # the longest that a record may have left
 CLOCKS_APART_MILLIS: Final = 600_000
+PLACES_KEPT_MAX: Final = 4_096
 
 Key = Digest
 
@@ -90,6 +92,7 @@ def blob_key(blob: BlobId) -> Key:
     return position(blob_name(blob))
 
 
+@lru_cache(maxsize=PLACES_KEPT_MAX)
 def place(node: NodeId) -> int:
     """Where a node stands among the keys."""
     return int.from_bytes(sha256(PEER_ID_PREFIX + node).digest())

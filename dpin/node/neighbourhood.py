@@ -1,6 +1,6 @@
 """A node among others: network events go to who reads them, and somebody is always dialled."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +13,13 @@ from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.machine import Blame, PeerDown, PeerUp, Received, Send, Tick, Wake
-from dpin.base.units import MICROS_PER_SECOND, Instant, Micros, seconds
+from dpin.base.units import MICROS_PER_SECOND, Instant, seconds
 from dpin.net.address import node_in, to_tell
 from dpin.net.ask import Status
 from dpin.net.bans import Bans
 from dpin.net.discovery import (
     Blamed,
     Dial,
-    DialFailed,
     Discovery,
     Drop,
     LearntAddresses,
@@ -40,12 +39,9 @@ from dpin.net.network import (
     Gossip,
     Misbehaved,
     Network,
-    Outcome,
     Readdressed,
-    Unreached,
 )
 from dpin.net.peers import Peers
-from dpin.net.tally import Dialled
 from dpin.node.home import Home, write_peers
 from dpin.node.inquirer import Around, Inquirer
 from dpin.node.kaddoor import Bearings
@@ -57,6 +53,7 @@ from dpin.node.presence import (
     heard,
     topic_of,
 )
+from dpin.node.reaching import Reaching
 from dpin.node.seen import Seen
 from dpin.node.watch import Watch
 from dpin.node.whereabouts import Whereabouts
@@ -106,15 +103,16 @@ class Neighbourhood:
         self._nursery = nursery
         self.discovery = _discovery(me, ties)
         self._prefix = prefix(me.chain, Service.PEERS)
-        self._reach = partial(_reach, ties, self.find)
+        self._reaching = Reaching(ties.host, ties.seen.tally, ties.now, self.find)
         bearings = Bearings(
             host=ties.host,
             key=me.key,
             chain=me.chain,
             now=ties.now,
             known=self.discovery.peers.addresses,
+            reached=self._reaching.reached,
             dial=self._dial,
-            reach=self._reach,
+            reach=self._reaching.reach,
             blame=self.blame,
         )
         self.whereabouts = Whereabouts(bearings, nursery)
@@ -186,6 +184,8 @@ class Neighbourhood:
         if up:
             self._memory.met()
             self.inquirer.met(event.peer)
+        else:
+            self._reaching.parted(event.peer)
 
     def _addressed(self, event: Found | Readdressed) -> None:
         if isinstance(event, Found):
@@ -256,7 +256,7 @@ class Neighbourhood:
 
     async def _dial(self, address: str, *others: str) -> None:
         """Dial, and look for a peer that does not answer where it did."""
-        if not await self._reach((address, *others)):
+        if not await self._reaching.reach((address, *others)):
             addresses = await self.whereabouts.seek(node_in(address))
             if addresses:
                 log.info("found-again", address=address, addresses=addresses)
@@ -322,25 +322,6 @@ async def _measure(ties: Ties) -> None:
         line.up.look(sum(one.bulk_out + one.blob_out for one in traffic), now)
         line.down.look(sum(one.bulk_in + one.blob_in for one in traffic), now)
         await trio.sleep(LOOK_EVERY / MICROS_PER_SECOND)
-
-
-async def _reach(
-    ties: Ties, find: Callable[[DiscoveryEvent], None], addresses: Sequence[str]
-) -> bool:
-    """Dial a peer, and tell discovery where that comes to nothing."""
-    address, *others = addresses
-    began = trio.current_time()
-    outcome, reason = Outcome.CONNECTED, ""
-    try:
-        await ties.host.dial(address, *others)
-    except Unreached as error:
-        outcome, reason = error.outcome, str(error)
-    took = Micros(round((trio.current_time() - began) * MICROS_PER_SECOND))
-    ties.seen.tally.dialled(address, Dialled(ties.now(), outcome, reason, took))
-    if reason:
-        log.debug("dial-failed", address=address, reason=reason)
-        find(DialFailed(address, reason))
-    return not reason
 
 
 def _at_hand(host: Network) -> Event | None:

@@ -25,6 +25,7 @@ from dpin.net.envelope import Service, open_envelope, prefix, wrap
 from dpin.net.kadwire import Contact
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX
 from dpin.net.records import Key, Record, blob_key, node_key, write_addresses, write_provider
+from dpin.node.kadcare import KadCare
 from dpin.node.kaddoor import Bearings, KadDoor
 
 ANNOUNCE_SECONDS: Final = 1200.0  # a third of a record's life
@@ -52,6 +53,7 @@ class Whereabouts:
         self._nursery = nursery
         self._directory = Directory(bearings.key.node_id, bearings.chain, bearings.known)
         self._kad = KadDoor(bearings, self._directory.keeper)
+        self._care = KadCare(bearings, self._kad, self._directory.keeper)
         self._prefix = prefix(bearings.chain, Service.DIRECTORY)
         self._searches: dict[Key, _Search] = {}
         self._provided: dict[BlobId, None] = {}  # in the order in which they came
@@ -62,7 +64,8 @@ class Whereabouts:
     def start(self) -> None:
         """Answer by Kad-DHT; tell others where this node is and what it has, again and again."""
         self._kad.serve()
-        self._nursery.start_soon(self._announce)
+        for task in (self._announce, self._care.explore, self._care.publish):
+            self._nursery.start_soon(task)
 
     def takes(self, event: PeerUp | PeerDown | Received) -> bool:
         """Whether a network event is for the directory alone; it hears of all peers."""
@@ -91,6 +94,7 @@ class Whereabouts:
         self._provided[blob] = None
         while len(self._provided) > PROVIDED_MAX:
             del self._provided[next(iter(self._provided))]
+        self._care.provide(blob)
         self._tell_of(blob)
 
     async def addresses(self, node: NodeId, *, far: bool = True) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from dpin.net.lookup import (
     MISSES_MAX,
     NEAREST,
     PATHS,
+    Aim,
     Lookup,
 )
 from dpin.net.records import Key, place
@@ -60,6 +61,10 @@ class Country:
         return sorted(self.peers[node], key=lambda other: far(other, key))
 
 
+def here(nodes: Iterable[NodeId]) -> list[Contact]:
+    return [Contact(node, ()) for node in nodes]
+
+
 def walked(lookup: Lookup, here: set[NodeId], answer: Answer, holders: set[NodeId]) -> list[NodeId]:
     """Whom a lookup asks until it ends; all answers come one after the other."""
     asked: list[NodeId] = []
@@ -87,7 +92,7 @@ def test_what_the_nearest_nodes_keep_is_found_from_anywhere(number: int) -> None
     key = Key(digest("key", number.to_bytes(4)))
     holders = set(sorted(NODES, key=lambda node: far(node, key))[:5])
     for asker in NODES[number::20]:
-        lookup = Lookup(key, asker, country.near(asker, key))
+        lookup = Lookup(Aim(key), asker, here(country.near(asker, key)))
 
         def answer(node: NodeId, key: Key = key) -> list[Contact]:
             return [CONTACTS[other] for other in country.near(node, key)[:CONTACTS_MAX]]
@@ -100,7 +105,7 @@ def test_what_the_nearest_nodes_keep_is_found_from_anywhere(number: int) -> None
 
 
 def test_a_node_with_one_peer_goes_on_over_all_paths() -> None:
-    lookup = Lookup(KEY, ME, [NODES[1]])
+    lookup = Lookup(Aim(KEY), ME, here([NODES[1]]))
     assert lookup.next({NODES[1]}) == Contact(NODES[1], ())
     assert lookup.next({NODES[1]}) is None
     lookup.answered(NODES[1], [CONTACTS[node] for node in NODES[2:9]])
@@ -110,7 +115,7 @@ def test_a_node_with_one_peer_goes_on_over_all_paths() -> None:
 
 
 def test_most_paths_have_to_know_it() -> None:
-    lookup = Lookup(KEY, ME, NODES[1:4])
+    lookup = Lookup(Aim(KEY), ME, here(NODES[1:4]))
     for node in NODES[1:3]:
         assert not lookup.enough
         while lookup.next(set(NODES[1:4])) is not None:
@@ -121,7 +126,7 @@ def test_most_paths_have_to_know_it() -> None:
 
 def test_a_peer_that_names_nobody_real_costs_few_dials() -> None:
     lies = [contact(NodeId(digest("lie", bytes([n]))), n << 8) for n in range(CONTACTS_MAX)]
-    lookup = Lookup(KEY, ME, NODES[1:2])
+    lookup = Lookup(Aim(KEY), ME, here(NODES[1:2]))
 
     def answer(node: NodeId) -> list[Contact] | None:
         return lies if node == NODES[1] else None
@@ -133,7 +138,7 @@ def test_a_peer_that_names_nobody_real_costs_few_dials() -> None:
 
 def test_nobody_makes_a_node_dial_one_place_often() -> None:
     victim = [contact(node) for node in NODES[10:30]]
-    lookup = Lookup(KEY, ME, NODES[1:9])
+    lookup = Lookup(Aim(KEY), ME, here(NODES[1:9]))
 
     def answer(node: NodeId) -> list[Contact] | None:
         return victim if node in NODES[1:9] else None
@@ -155,7 +160,7 @@ def test_one_liar_with_any_number_of_names_does_not_hide_what_others_know() -> N
         asker = next(node for node in NODES if not country.peers[node] & holders)
         near = country.near(asker, KEY)
         liar = near[number]
-        lookup = Lookup(KEY, asker, near)
+        lookup = Lookup(Aim(KEY), asker, here(near))
 
         def answer(node: NodeId, liar: NodeId = liar, country: Country = country) -> list[Contact]:
             if node == liar or node in lies:
@@ -166,21 +171,21 @@ def test_one_liar_with_any_number_of_names_does_not_hide_what_others_know() -> N
 
 
 def test_a_node_that_was_not_reached_may_be_known_better_by_another() -> None:
-    lookup = Lookup(KEY, ME, NODES[1:2])
-    here = {NODES[1]}
-    assert lookup.next(here)
+    lookup = Lookup(Aim(KEY), ME, here(NODES[1:2]))
+    up = {NODES[1]}
+    assert lookup.next(up)
     wrong, right = contact(NODES[3], 77), CONTACTS[NODES[3]]
     lookup.answered(NODES[1], [wrong, CONTACTS[NODES[2]]])
-    under_way = {one for one in (lookup.next(here), lookup.next(here)) if one is not None}
+    under_way = {one for one in (lookup.next(up), lookup.next(up)) if one is not None}
     assert under_way == {wrong, CONTACTS[NODES[2]]}
     lookup.failed(NODES[3])
     lookup.answered(NODES[2], [right])
-    assert lookup.next(here) == right
+    assert lookup.next(up) == right
 
 
 def test_of_a_few_that_are_nearest_all_are_asked_and_farther_ones_are_not() -> None:
     near = sorted(NODES[1:], key=far)
-    lookup = Lookup(KEY, ME, near[:100])
+    lookup = Lookup(Aim(KEY), ME, here(near[:100]))
     asked = walked(lookup, set(near), lambda _: (), set())
     assert set(asked) == set(near[: len(asked)])
     assert len(asked) == PATHS * NEAREST
@@ -193,7 +198,7 @@ NAMED = st.lists(st.integers(0, 60), max_size=30)
 def test_whatever_is_answered_a_lookup_ends_within_its_limits(
     first: list[int], answers: list[list[int] | None]
 ) -> None:
-    lookup = Lookup(KEY, ME, [NODES[number] for number in first])
+    lookup = Lookup(Aim(KEY), ME, here(NODES[number] for number in first))
     left = list(answers)
 
     def answer(_: NodeId) -> list[Contact] | None:

@@ -19,8 +19,21 @@ from dpin.net.kad import kad_protocol
 from dpin.net.kadwire import Contact, KadMessage, Kind, Value, read_message, write_message
 from dpin.net.lookup import DIALS_MAX
 from dpin.net.network import Unreached
-from dpin.net.records import address_name, blob_key, blob_name, distance, write_addresses
-from dpin.node.kaddoor import GUESTS_MAX, Bearings
+from dpin.net.records import (
+    address_name,
+    blob_key,
+    blob_name,
+    distance,
+    node_key,
+    write_addresses,
+)
+from dpin.node.kadcare import (
+    EXPLORE_FIRST_SECONDS,
+    EXPLORE_OFTEN_SECONDS,
+    PUT_FIRST_SECONDS,
+    PUT_PAUSE_SECONDS,
+)
+from dpin.node.kaddoor import GUESTS_MAX, LOOKUP_SECONDS, REPLICAS, Bearings
 from dpin.node.whereabouts import FIRST_SECONDS, SEEK_FAR_SECONDS, SEEK_SECONDS, Whereabouts
 
 CHAIN = ChainId(bytes(32))
@@ -43,12 +56,14 @@ class Node:
         self.host: FakeHost = world.join(key.node_id)
         self.blamed: list[str] = []
         self.reached: list[str] = []  # dialled by lookups
+        self.proved: dict[NodeId, str] = {}
         bearings = Bearings(
             host=self.host,
             key=key,
             chain=CHAIN,
             now=now,
             known=lambda node: tuple(world.nodes[node].addresses) if node in world.nodes else (),
+            reached=lambda node: self.proved.get(node, ""),
             dial=self._dial,
             reach=self._reach,
             blame=lambda _, reason: self.blamed.append(reason),
@@ -66,9 +81,10 @@ class Node:
     async def _reach(self, addresses: Sequence[str]) -> bool:
         self.reached.append(addresses[0])
         try:
-            await self.host.dial(*addresses)
+            node = await self.host.dial(*addresses)
         except Unreached:
             return False
+        self.proved[node] = addresses[0]
         return True
 
     async def _listen(self) -> None:
@@ -294,3 +310,60 @@ async def test_dials_to_those_whom_others_name_have_a_budget(
             await nodes[0].whereabouts._kad.providers(BlobId(bytes([number]) * 32))
         seconds = trio.current_time() - began
         assert len(nodes[0].reached) <= DIRECTORY_DIALS.burst + seconds * DIRECTORY_DIALS.per_second
+
+
+async def test_what_a_node_puts_by_kad_dht_is_with_the_nearest_and_found_from_anywhere(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(80) as nodes:
+        giver = nodes[0]
+        giver.whereabouts._care.provide(BLOB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(giver.whereabouts._care.publish)
+            await trio.sleep(PUT_FIRST_SECONDS + PUT_PAUSE_SECONDS + LOOKUP_SECONDS)
+            nursery.cancel_scope.cancel()
+        me = giver.host.node_id
+        for key in (node_key(me), blob_key(BLOB)):
+            others = [node for node in nodes if node is not giver]
+            near = sorted(others, key=lambda node, key=key: distance(key, node.host.node_id))[:5]  # type: ignore[misc]
+            kept = [node.whereabouts._directory.shelf.get(key, now()) for node in near]
+            assert sum(bool(records) for records in kept) >= REPLICAS - 1
+        for asker in nodes[10::30]:
+            assert await asker.whereabouts._kad.addresses(me) == (giver.host.addresses[0],)
+            assert me in [contact.node for contact in await asker.whereabouts._kad.providers(BLOB)]
+        assert not any(node.blamed for node in nodes)
+
+
+async def test_looking_around_fills_the_table_and_keeps_no_connections(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(80) as nodes:
+        node = nodes[0]
+        before, table = set(node.host.peers()), node.whereabouts._directory.keeper.table
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.whereabouts._care.explore)
+            await trio.sleep(EXPLORE_FIRST_SECONDS + 8 * EXPLORE_OFTEN_SECONDS)
+            nursery.cancel_scope.cancel()
+        await trio.sleep(1)
+        assert set(node.host.peers()) == before
+        inside = {contact.node for contact in table.nearest(node_key(STRANGER.node_id), 100)}
+        assert len(inside - before) > len(before)
+        assert inside <= set(node.proved)
+
+
+async def test_who_is_in_the_table_and_gone_is_dropped_when_it_is_dialled(
+    autojump_clock: MockClock,  # noqa: ARG001
+) -> None:
+    async with country(60) as nodes:
+        node = nodes[0]
+        table = node.whereabouts._directory.keeper.table
+        await node.whereabouts._kad.explore(table.name_to_ask(Chance(b"")))
+        await trio.sleep(60)  # for the budget of dials
+        key = node_key(STRANGER.node_id)
+        inside = [one for one in table.nearest(key, 60) if one.node not in node.host.peers()]
+        assert inside
+        for contact in inside[:3]:
+            node.host._world.cut(node.host.node_id, contact.node)
+        await node.whereabouts._kad.addresses(STRANGER.node_id)
+        left = {contact.node for contact in table.nearest(key, 60)}
+        assert not left & {contact.node for contact in inside[:3]}

@@ -55,6 +55,7 @@ def bearings_of(host: Host, key: SigningKey, blame: Callable[[NodeId, str], None
         chain=CHAIN,
         now=lambda: NOW,
         known=lambda _: (),
+        reached=lambda _: "",
         dial=dial,
         reach=reach,
         blame=blame,
