@@ -12,7 +12,8 @@ costs the node. Exits with 1 where something grew.
 import argparse
 import gc
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -47,10 +48,20 @@ class Levels:
         self.bytes = process.memory_info().rss
         self.descriptors = process.num_fds()
         self.tasks = trio.lowlevel.current_statistics().tasks_living
+        self.names = Counter(_names_of(trio.lowlevel.current_root_task()))
 
     def shown(self) -> str:
         """For people."""
         return f"{self.bytes / MIB:.1f} MiB, {self.tasks} tasks, {self.descriptors} descriptors"
+
+
+def _names_of(task: trio.lowlevel.Task | None) -> Iterator[str]:
+    """What runs below a task, by the functions that it began with."""
+    if task is not None:
+        yield task.name.rpartition(".")[2]
+        for nursery in task.child_nurseries:
+            for child in nursery.child_tasks:
+                yield from _names_of(child)
 
 
 async def one_cycle(node: Host, number: int, strangers: int) -> None:
@@ -95,9 +106,10 @@ async def cycles(count: int, strangers: int, say: Callable[[str], None]) -> list
 def grown(before: Levels, after: Levels, count: int) -> list[str]:
     """What is more than it was, by more than it may be."""
     allowed = FREE_GROWTH + BYTES_PER_CYCLE_MAX * count
+    more = ", ".join(f"{many} {name}" for name, many in (after.names - before.names).items())
     return [
         *([f"{after.bytes - before.bytes} bytes"] if after.bytes - before.bytes > allowed else []),
-        *(["tasks"] if after.tasks - before.tasks > TASKS_MAX else []),
+        *([f"tasks: {more}"] if after.tasks - before.tasks > TASKS_MAX else []),
         *(["descriptors"] if after.descriptors - before.descriptors > DESCRIPTORS_MAX else []),
     ]
 

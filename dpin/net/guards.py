@@ -28,7 +28,7 @@ from libp2p.security.noise.transport import Transport as Noise
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.tools.anyio_service import Service
-from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.tcp.tcp import TCP, TCPListener
 
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.net import inbound, muxing, swift
@@ -179,6 +179,21 @@ def end_threads(pubsub: Pubsub) -> None:
     Here it ends with its host.
     """
     pubsub.seen_messages._stop_event.set()
+
+
+def close_listeners(swarm: Swarm) -> None:
+    """P6: a listener that is still there lives in a system task, which no nursery of ours ends.
+
+    Closing a host in order waits for its connections first, and is given up after a while. What it
+    listens with (three tasks and a socket each) would stay, and keep the port.
+    """
+    left = [one for one in swarm.listeners.values() if isinstance(one, TCPListener)]
+    swarm.listeners.clear()
+    for listener in left:
+        if listener._nursery is not None:
+            listener._nursery.cancel_scope.cancel()  # First: a closed socket raises in it.
+        for one in listener.listeners:
+            one.socket.close()
 
 
 async def close_sockets(connections: Iterable[object]) -> None:

@@ -261,6 +261,7 @@ async def _live(options: HostOptions, started: Callable[[Host], None]) -> None:
         stack.callback(nursery.cancel_scope.cancel)
         inside, services = _assemble(libp2p, nursery, (send, receive), options)
         stack.callback(guards.end_threads, services[0])
+        stack.callback(guards.close_listeners, libp2p.get_network())
         await stack.enter_async_context(libp2p.run(listen))
         await stack.enter_async_context(_closed_at_last(libp2p, inside.board))
         if len(libp2p.get_transport_addrs()) < len(listen):

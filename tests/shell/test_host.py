@@ -10,8 +10,10 @@ import trio.testing
 from dpin.base.errors import Misuse, Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
+from dpin.net import host as host_module
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.network import ANSWER_BYTES_MAX, GOSSIP_BYTES_MAX, Gossip, Misbehaved
+from scripts.soak import Levels
 from tests.support.hosts import next_of, seed, two_hosts, until
 
 TOPIC = "news"
@@ -246,6 +248,21 @@ async def test_a_port_in_use_is_said_at_once() -> None:
 async def test_a_closed_host_frees_its_port() -> None:
     async with open_host(HostOptions(seed(1))) as host:
         taken = host.addresses[0].partition("/p2p")[0]
+    async with open_host(HostOptions(seed(1), (taken,))) as again:
+        assert again.addresses == host.addresses
+
+
+async def test_a_host_that_has_no_time_to_close_in_order_leaves_no_listener_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on an overloaded machine: three tasks and a descriptor stayed, and the port was taken."""
+    monkeypatch.setattr(host_module, "CLOSE_SECONDS", 0.0)
+    before = Levels()
+    async with open_host(HostOptions(seed(1))) as host, open_host(HostOptions(seed(2))) as other:
+        await other.dial(host.addresses[0])
+        taken = host.addresses[0].partition("/p2p")[0]
+    await until(lambda: Levels().tasks == before.tasks)
+    await until(lambda: Levels().descriptors == before.descriptors)
     async with open_host(HostOptions(seed(1), (taken,))) as again:
         assert again.addresses == host.addresses
 
