@@ -4,15 +4,12 @@ Each may raise PeerFault, and nothing else; each is given samples that are right
 start from. The short form is `tests/net/test_fuzz.py`, the long one `python -m scripts.fuzz`.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey
-from dpin.base.errors import PeerFault
 from dpin.base.ids import BlobId, ChainId, Digest, NodeId
 from dpin.base.leaf import opened
 from dpin.base.machine import PeerUp, Received
@@ -30,7 +27,6 @@ from dpin.net.address import node_in, peer_text
 from dpin.net.bans import Bans
 from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Chunk, read_question, read_reply
 from dpin.net.bulkframe import HEADER_BYTES, read_header
-from dpin.net.directory import Directory
 from dpin.net.discovery import Discovery
 from dpin.net.envelope import Service, open_envelope, open_signed, seal, wrap
 from dpin.net.framing import FrameDecoder, frame
@@ -44,6 +40,7 @@ from dpin.net.requests import Ask, Requests
 from dpin.node.presence import Presence, announce, heard
 from dpin.sim.ledgers import found_network
 from dpin.verify.messages import VerifyMessage
+from scripts.fuzz_handlers import HANDLERS, Fuzzed
 
 NOW: Final = Instant(10**15)
 CHAIN: Final = ChainId(bytes(32))
@@ -51,21 +48,6 @@ KEY: Final = SigningKey(bytes(32))
 PEER: Final = SigningKey(bytes(31) + b"p")
 BLOB: Final = BlobId(bytes(32))
 FRAME_BYTES_MAX: Final = 1 << 12
-
-Target = Callable[[bytes], object]
-
-
-@dataclass(frozen=True)
-class Fuzzed:
-    """A reader, and what it should be given first."""
-
-    read: Target
-    samples: tuple[bytes, ...] = ()
-
-    def __call__(self, data: bytes) -> None:
-        """Read; a fault of the peer is what should come of most."""
-        with suppress(PeerFault):
-            self.read(data)
 
 
 def _address() -> str:
@@ -82,12 +64,6 @@ def _frames(data: bytes) -> None:
 
 def _discovery(data: bytes) -> None:
     machine = Discovery(Start(KEY, (), CHAIN), Peers(), Bans())
-    machine.step(PeerUp(PEER.node_id), NOW)
-    machine.step(Received(PEER.node_id, data), NOW)
-
-
-def _directory(data: bytes) -> None:
-    machine = Directory(KEY.node_id, CHAIN, lambda _node: (_address(),))
     machine.step(PeerUp(PEER.node_id), NOW)
     machine.step(Received(PEER.node_id, data), NOW)
 
@@ -152,7 +128,6 @@ TARGETS: Final[Mapping[str, Fuzzed]] = {
     "discovery": Fuzzed(
         _discovery, (encode(AskPeers(_record())), encode(TellPeers((_record(), _record()))))
     ),
-    "directory": Fuzzed(_directory),
     "requests": Fuzzed(_requests, (bytes(8) + b"answer",)),
     "memory": Fuzzed(read_memory, (written(Peers(), Bans(), ()),)),
     "address": Fuzzed(_places, (_address().encode(),)),
@@ -169,4 +144,5 @@ TARGETS: Final[Mapping[str, Fuzzed]] = {
     "ledger": Fuzzed(_ledger),
     "market": Fuzzed(_market),
     "verify": Fuzzed(_verify),
+    **HANDLERS,
 }

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpin.base.errors import PeerFault
-from scripts.fuzz_targets import TARGETS, Fuzzed
+from scripts.fuzz_handlers import Fuzzed
+from scripts.fuzz_targets import TARGETS
 
 EXAMPLES = 60
 
