@@ -9,7 +9,9 @@ is held against the state: where its fee is too low by now or its epochs are ove
 under the same sequence number, of which the ledger takes one at most; where its number is used up
 the wish ends, with a reason.
 
-What a person asked for, and no state shows as due, lasts over a restart: see `pledges`.
+What a person asked for, and no state shows as due, lasts over a restart: see `pledges`. A person
+waits for an answer and is told of a refusal; once that time is over it does not end because no
+validator has room or can be reached, but is offered again after every commit until it expires.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +25,9 @@ from dpin.base.units import Instant, Micros, after, seconds
 from dpin.ledger import fees
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.admission import unused
+from dpin.ledger.mempool import ACCOUNT_FULL, FULL
 from dpin.ledger.order import OrderedCommit, Receipt
+from dpin.ledger.outbox import UNTAKEN
 from dpin.ledger.params import Params
 from dpin.ledger.pledges import Pledge
 from dpin.ledger.replica import Refused
@@ -43,6 +47,8 @@ FEE_TOO_LOW: Final = "fee-too-low"
 UNAPPLIED: Final = "could-not-be-applied"  # it was in a block and left no receipt
 UNDER_WAY: Final = "already-under-way"
 TOO_MANY: Final = "too-many-under-way"
+NO_ROOM: Final = frozenset({FULL, ACCOUNT_FULL, UNTAKEN})  # now; later there may be some
+ANSWERED: Final = seconds(10)  # from the asking on a refusal is an answer
 REST: Final = seconds(2)
 IN_FLIGHT_MAX: Final = 64  # the ledger's window of sequence numbers
 RESTING_MAX: Final = 1_024
@@ -115,6 +121,8 @@ class _Flight:
     grounded: bool = False  # nobody tries to have it committed any more
     lasting: bool = False
     restored: bool = False  # from before a start: what expired meanwhile is not signed anew
+    asked: Instant = Instant(0)
+    parked: bool = False  # there was no room for it: it is offered again after the next commit
 
     @property
     def id(self) -> Digest:
@@ -153,7 +161,7 @@ class Wishes:
             case Wish():
                 told = self.wish(event, state, now)
             case Carry():
-                told = self.carry(event)
+                told = self.carry(event, now)
             case Refused(id=identity, reason=reason):
                 told = self.refused(identity, reason, now)
         if told is not None:
@@ -173,10 +181,10 @@ class Wishes:
         signed = sign(self._key, self._chain, self._sequence, wish.operations, terms)
         data = encode(signed)
         return self._launch(
-            _Flight(wish.key, signed.transaction, data, ours=True, lasting=wish.lasting)
+            _Flight(wish.key, signed.transaction, data, ours=True, lasting=wish.lasting, asked=now)
         )
 
-    def carry(self, carry: Carry) -> Submission | Outcome:
+    def carry(self, carry: Carry, now: Instant) -> Submission | Outcome:
         """Submit what another key has signed and follow it, as long as there is room."""
         identity = transaction_id(carry.signed.transaction)
         if identity in self._flying:
@@ -184,7 +192,8 @@ class Wishes:
         if len(self._keys) >= IN_FLIGHT_MAX:
             return Outcome(carry.key, identity, TOO_MANY, 0)
         data, transaction = encode(carry.signed), carry.signed.transaction
-        return self._launch(_Flight(carry.key, transaction, data, ours=False, lasting=True))
+        flight = _Flight(carry.key, transaction, data, ours=False, lasting=True, asked=now)
+        return self._launch(flight)
 
     def restore(self, pledge: Pledge, state: State) -> Submission | None:
         """Go on with what was under way before a start, unless it was applied or has expired."""
@@ -233,8 +242,8 @@ class Wishes:
         for flight in list(self._keys.values()):
             trouble = self._trouble(flight, commit, state)
             if trouble is None:
-                continue
-            if _may_sign_again(flight, trouble):
+                yield from _again(flight)
+            elif _may_sign_again(flight, trouble):
                 yield self._sign_again(flight, state)
             else:
                 self._land(flight, trouble, now)
@@ -277,6 +286,9 @@ class Wishes:
         if _may_sign_again(flight, reason):
             flight.grounded = True  # It is signed anew after the next commit.
             return None
+        if flight.lasting and reason in NO_ROOM and now >= after(flight.asked, ANSWERED):
+            flight.parked = True
+            return None
         self._land(flight, reason, now)
         return flight.failed(reason)
 
@@ -289,6 +301,13 @@ class Wishes:
         if len(self._resting) >= RESTING_MAX:
             self._resting = {k: at for k, at in self._resting.items() if now < at}
         self._resting[flight.key] = after(now, Micros(REST))
+
+
+def _again(flight: _Flight) -> Iterator[Submission]:
+    """Offer what there was no room for once more; its pledge is in the log already."""
+    if flight.parked:
+        flight.parked = False
+        yield replace(flight.submission, pledge=None)
 
 
 def _expired(transaction: Transaction, state: State) -> bool:

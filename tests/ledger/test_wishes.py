@@ -1,19 +1,24 @@
 """A wish is done once; what was refused rests and is tried again."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from dpin.base.codec import decode, encode
-from dpin.base.units import Instant, MicroTokens
+from dpin.base.units import Instant, MicroTokens, after
 from dpin.ledger import fees
 from dpin.ledger.execute import Applied
+from dpin.ledger.mempool import FULL
 from dpin.ledger.params import DEVELOPMENT, Params
 from dpin.ledger.pledges import Release, standing
 from dpin.ledger.transactions import SignedTransaction, Stake, Transfer, sign
 from dpin.ledger.wishes import (
+    ANSWERED,
     EXPIRED,
     FEE_TOO_LOW,
     IN_FLIGHT_MAX,
+    NO_ROOM,
     NUMBER_USED,
     OK,
     REST,
@@ -249,10 +254,10 @@ def test_what_another_key_has_signed_is_carried_and_never_signed_anew() -> None:
     terms = fees.terms(ledger.state, ledger.genesis.params, (pay,))
     for number in (1, 2):
         signed = sign(ledger.keys["buyer"], ledger.executor.chain, number, pay, terms)
-        carried = wisher.wishes.carry(Carry(f"carry {number}", signed))
+        carried = wisher.wishes.carry(Carry(f"carry {number}", signed), START)
         assert isinstance(carried, Submission)
         if number == 1:
-            assert isinstance(wisher.wishes.carry(Carry("twice", signed)), Outcome)
+            assert isinstance(wisher.wishes.carry(Carry("twice", signed), START), Outcome)
             assert wisher.settle(carried) == [f"carry 1 {OK}"]
     ledger.state.fee_multiplier *= 3
     assert wisher.settle() == [f"carry 2 {FEE_TOO_LOW}"]
@@ -323,6 +328,33 @@ def test_what_was_refused_before_a_start_is_not_offered_after_it() -> None:
     assert outcome.released
     wisher.log.append(encode(Release(outcome.key)))
     assert wisher.again() == []
+
+
+def test_what_was_taken_on_does_not_end_because_nobody_has_room_now() -> None:
+    wisher = Restarting()
+    asked, late = wisher.lasting("one"), after(START, ANSWERED)
+    for reason in sorted(NO_ROOM):
+        assert wisher.wishes.refused(asked.id, reason, late) is None
+        assert wisher.settle() == []
+        [again] = wisher.told
+        assert again == replace(asked, pledge=None)  # That is in the log already.
+        assert wisher.settle() == []
+        assert wisher.told == []  # Once, until it is refused again.
+    [again] = wisher.again()
+    assert wisher.wishes.refused(again.id, FULL, START) is None  # From before a start: at once.
+    assert wisher.settle() == []
+    assert wisher.told == [again]
+    assert wisher.settle(again) == [f"one {OK}"]
+
+
+def test_who_still_waits_is_told_that_there_is_no_room() -> None:
+    wisher = Restarting()
+    for reason in sorted(NO_ROOM):
+        submission = wisher.lasting(f"pay {reason}")
+        soon = Instant(START + ANSWERED - 1)
+        outcome = wisher.wishes.refused(submission.id, reason, soon)
+        assert outcome is not None
+        assert (outcome.detail, outcome.released) == (reason, True)
 
 
 def test_what_expires_over_a_start_is_dropped_and_not_signed_anew() -> None:
