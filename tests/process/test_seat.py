@@ -1,5 +1,7 @@
 """Real processes: a node comes from outside, gets a seat, signs, and leaves with its bond."""
 
+import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,14 +13,19 @@ import pytest
 
 from dpin.base.codec import encode
 from dpin.client.client import Client
+from dpin.ledger.annals import OWN
+from dpin.ledger.blocks import Vertex
 from dpin.ledger.genesis import read
+from dpin.node.home import Home, locate
 from dpin.node.status import ValidatorView
 from scripts.demo_network import DemoNode, dpin, invite_to, join, make_nodes, wait_for
 from tests.support.network import (
     PATIENCE_SECONDS,
+    archived,
     assert_conserved,
     assert_signed_once,
     pay,
+    stopped,
     told,
     with_short_chains,
 )
@@ -52,6 +59,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[DemoNode
     nodes = make_nodes(folder, [(name, "1", False) for name in (*FOUNDERS, "oda")])
     first, *others, newcomer = nodes
     newcomer.environment["DPIN_JOBS__STAKE"] = "0"  # Nothing is set aside for jobs.
+    for node in nodes:
+        node.environment["DPIN_LEDGER__ARCHIVE"] = "true"  # So that all blocks can be looked at.
     try:
         cards = [word for node in others for word in ("--validator", node.card)]
         dpin("net", "create", "seat", "--home", first.folder, *cards)
@@ -143,6 +152,62 @@ def test_a_key_that_was_changed_by_command_signs_from_the_next_epoch_on_and_afte
     wait_until("signs after a start", kim, lea, lambda one: one.weight > 0 and one.cosigned > 0)
     assert lea.home.signers.read_bytes() == key
     assert_signed_once(town)
+
+
+def test_an_old_copy_of_a_home_signs_nothing_twice_and_comes_back_with_another_key(
+    town: Sequence[DemoNode], tmp_path: Path
+) -> None:
+    """A back-up, or the snapshot of a machine, was taken while the node ran on (H10)."""
+    kim, lea, idle, nia, _ = town
+    wait_until("has a seat", kim, nia, lambda one: one.weight > 0)
+    old, lost = locate(str(tmp_path / "old"), {}), locate(str(tmp_path / "lost"), {})
+    wait_for("there is a copy", PATIENCE_SECONDS, partial(copied, nia, old))
+    last = newest_own(old)
+    wait_for("it signs on", PATIENCE_SECONDS, lambda: newest_own(nia.home) > last or None)
+    with stopped(lea, idle):  # Without them there is no quorum: the epoch does not end meanwhile.
+        nia.kill()
+        nia.home.root.rename(lost.root)
+        old.root.rename(nia.home.root)
+        said = stops(nia)
+        nia.start()
+        wait_for("it falls silent", PATIENCE_SECONDS, lambda: stops(nia) > said or None)
+    wait_until("signs again", kim, nia, lambda one: one.weight > 0 and one.cosigned > 0)
+    assert nia.home.signers.exists()
+    pay(nia, kim, "1")
+    own = [one for kind, one in archived(nia.home) if kind == OWN]
+    again = [place(one) for one in own if place(one) > last]
+    assert {at[0] for at in again}.isdisjoint({last[0]})  # Nothing more in that epoch.
+    assert max(place(one) for kind, one in archived(lost) if kind == OWN) > last
+    blocks: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)
+    for home in (*(node.home for node in town), lost):
+        for _, one in archived(home):
+            blocks[one.block.header.epoch, one.author, one.round].add(one.digest)
+    assert [at for at, digests in blocks.items() if len(digests) > 1] == []
+
+
+def copied(node: DemoNode, target: Home) -> bool | None:
+    """Files come and go while a node runs: a back-up of some moments fails."""
+    try:
+        shutil.copytree(node.home.root, target.root)
+    except (OSError, shutil.Error):
+        shutil.rmtree(target.root, ignore_errors=True)
+        return None
+    return True
+
+
+def place(vertex: Vertex) -> tuple[int, int]:
+    """Epoch and round of a block."""
+    return vertex.block.header.epoch, vertex.round
+
+
+def newest_own(home: Home) -> tuple[int, int]:
+    """Of the blocks that the node of this home has signed."""
+    return max(place(one) for kind, one in archived(home) if kind == OWN)
+
+
+def stops(node: DemoNode) -> int:
+    """How often it has said that it signs no more."""
+    return (node.home.root / "node.log").read_text().count("signing-stopped")
 
 
 def epoch(node: DemoNode) -> int:

@@ -1,6 +1,8 @@
 """Real nodes on loopback for the process tests: one small network, and what is asked of it."""
 
 import json
+import os
+import signal
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,9 @@ from dpin.base.crypto import digest
 from dpin.base.ids import Digest
 from dpin.client.client import Client
 from dpin.ledger.annals import FOREIGN, OWN, Record
-from dpin.ledger.blocks import read_block
+from dpin.ledger.blocks import Vertex, read_block
 from dpin.ledger.money import MAX_SUPPLY
+from dpin.node.home import Home
 from dpin.node.peer import Owner
 from dpin.node.status import JobDetail, NodeView
 from dpin.sim.ledgers import short_table
@@ -153,6 +156,31 @@ def records(node: DemoNode) -> list[Record]:
 def own_round(node: DemoNode) -> int:
     """The newest round that a validator has signed, as its own log says."""
     return max(read_block(record.body).round for record in records(node) if record.kind == OWN)
+
+
+def archived(home: Home) -> list[tuple[int, Vertex]]:
+    """Every block in all segments of a log that keeps them, with the kind of its record."""
+    found: list[tuple[int, Vertex]] = []
+    for path in sorted(home.ledger_log.glob("*.log")):
+        for entry in scan(path.read_bytes()).records:
+            if entry.body[0] == Owner.LEDGER:
+                record = decode(Record, entry.body[1:])
+                if record.kind in {OWN, FOREIGN}:
+                    found.append((record.kind, read_block(record.body)))
+    return found
+
+
+@contextmanager
+def stopped(*nodes: DemoNode) -> Iterator[None]:
+    """Processes that do nothing for a while, and do not know it."""
+    pids = [node.process.pid for node in nodes if node.process is not None]
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def signed(nodes: Sequence[DemoNode]) -> dict[tuple[int, int, int], set[Digest]]:
