@@ -88,14 +88,21 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="Write what may be trusted next time, for --trust."),
     ] = None,
+    node: Annotated[
+        bool, typer.Option("--node", help="Ask the running node whether it has the same ledger.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check a proof. Needs no node and no network; says what is shown, and by whose signatures.
 
     What is trusted is one of --trust, --genesis and --chain; without them, this home's network.
-    Exit status 8: it does not show what it says. 2: it is no proof, or nothing is trusted.
+    With --node the signed checkpoints in it are held against those of the running node: where two
+    contradict each other validators have lied, and the node keeps the pair as evidence.
+    Exit status 8: it does not show what it says, or contradicts the node. 2: it is no proof, or
+    nothing is trusted.
     """
+    from dpin.cli.comparing import ask_node, node_text, refuse, with_node
     from dpin.cli.link import show_values
     from dpin.cli.proving import save
     from dpin.cli.verifying import Trusted, judge, read_file, tell_age, verdict_text, verdict_values
@@ -105,11 +112,13 @@ def verify(
     trusted = Trusted(trust, genesis, chain, home).find(proof)
     warning = tell_age(trusted, max_age)
     shown = judge(proof, trusted)
+    found = ask_node(home, proof) if node else None
+    if json:
+        show_values("verified", with_node(verdict_values(shown, warning), found))
+    refuse(found)
     if update is not None:
         save(update, write_trust(shown.trust))
-    if json:
-        show_values("verified", verdict_values(shown, warning))
-        return
-    show(verdict_text(shown))
-    if warning:
-        say(f"warning: {warning}")
+    if not json:
+        show(verdict_text(shown) + node_text(found))
+        if warning:
+            say(f"warning: {warning}")

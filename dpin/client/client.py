@@ -29,6 +29,7 @@ from dpin.client.blobs import NodeBlobs
 from dpin.client.connection import Closed, Connection, find_url
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
+    CompareRequest,
     InviteRequest,
     LiftRequest,
     PayRequest,
@@ -47,6 +48,7 @@ from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
+from dpin.node.proofviews import ComparisonView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -105,6 +107,17 @@ class _Pictures:
         """What the ledger has done about a job, with proofs."""
         return self._connection.get_list(_path(job, "/receipts"), "receipts", ReceiptView)
 
+    def checks(self) -> list[Check]:
+        """What the node knows of its own health."""
+        return self._connection.get_list("/api/v1/doctor", "checks", Check)
+
+
+class _Records:
+    """What the ledger has on record."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
     def descent(self, job: str) -> DescentView:
         """What the ledger says of anybody's job, by its whole id there."""
         return self._connection.get(f"/api/v1/ledger/jobs/{job}", DescentView)
@@ -114,9 +127,10 @@ class _Pictures:
         query = urlencode(msgspec.structs.asdict(request))
         return self._connection.get(f"/api/v1/ledger/proof?{query}", ProofView)
 
-    def checks(self) -> list[Check]:
-        """What the node knows of its own health."""
-        return self._connection.get_list("/api/v1/doctor", "checks", Check)
+    def compare(self, proof: str) -> ComparisonView:
+        """Whether the node knows the ledger of somebody's proof, up to 64 ends of epochs long."""
+        request = CompareRequest(proof=proof)
+        return self._connection.post("/api/v1/ledger/compare", request, ComparisonView)
 
 
 class _Watching:
@@ -262,7 +276,7 @@ class _Purse:
         return self._connection.post("/api/v1/wallet/submit", request, TransferView)
 
 
-class Client(_Pictures, _Logs, _Commands, _Purse, _Validators, _Watching):
+class Client(_Pictures, _Records, _Logs, _Commands, _Purse, _Validators, _Watching):
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:

@@ -30,6 +30,7 @@ from dpin.base.errors import (
 )
 from dpin.gateway.metrics import METRICS_TYPE, metrics_text
 from dpin.node.control import (
+    CompareRequest,
     Control,
     InviteRequest,
     LiftRequest,
@@ -308,6 +309,9 @@ def _node_routes(control: Control) -> list[Route]:
     async def proof(request: Request) -> Response:
         return _view("proof", control.proof(read_query(request, ProofRequest)))
 
+    async def compared(request: Request) -> Response:
+        return _view("comparison", await control.compare(await read_body(request, CompareRequest)))
+
     async def descent(request: Request) -> Response:
         return _view("descent", control.descent(request.path_params["job"]))
 
@@ -326,6 +330,7 @@ def _node_routes(control: Control) -> list[Route]:
     return [
         Route("/healthz", healthz),
         Route("/api/v1/ledger/proof", proof),
+        Route("/api/v1/ledger/compare", compared, methods=["POST"]),
         Route("/api/v1/ledger/jobs/{job}", descent),
         Route("/api/v1/network/invite", invite, methods=["POST"]),
         Route("/api/v1/node/drain", drain, methods=["POST"]),

@@ -1,7 +1,8 @@
 """What a replica does about certificates of others: compares, passes on, and asks when it is wrong.
 
 Every node tells whom it meets the newest that it has, and all whom it knows every sixteenth: so two
-that contradict each other meet.
+that contradict each other meet. Whoever finds such a pair tells all the half that it did not come
+to itself: those who can accuse are among them.
 """
 
 from collections.abc import Sequence
@@ -72,7 +73,8 @@ class Disputes:
     def go(self, peers: Sequence[NodeId], now: Instant) -> list[Send | Blame | Dump]:
         """Compare what is new, tell it now and then, and find out why this node stands still."""
         self.forks.review()
-        return [*self._tell(peers), *self.inquest.go(peers, now)]
+        caught = [_shown(peer, one) for one in self.forks.take_news() for peer in peers]
+        return [*caught, *self._tell(peers), *self.inquest.go(peers, now)]
 
     def _tell(self, peers: Sequence[NodeId]) -> list[Send]:
         newest = self._engine.core.certifier.newest

@@ -2,18 +2,42 @@
 
 Honest members sign each number once, so two certificates that contradict each other take more than
 a third of the weight. A node meets such a pair when it hears from one that was shown the other: a
-newcomer who was led astray, or a part of the network that liars kept apart.
+newcomer who was led astray, or a part of the network that liars kept apart; or when its owner asks
+about a proof that a stranger has shown.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from dpin.base.codec import encode
+from dpin.base.errors import NotFound, PeerFault
+from dpin.base.logtree import LogTree
 from dpin.ledger.certificates import Certificate, check, is_signed
 from dpin.ledger.committee import Committee
 from dpin.ledger.engine import Engine
 from dpin.ledger.offences import CheckpointFork, SignedCheckpoint
 
 SEEN_MAX: Final = 256  # certificates that this node has not come to itself
+NEWS_MAX: Final = 16  # that wait to be told
+
+
+class Verdict(StrEnum):
+    """What a node can say of a certificate that a stranger shows."""
+
+    SAME = "same"  # it has the same, or its own log had that root at that size
+    OTHER = "other"  # a quorum signed this, and a quorum signed what contradicts it
+    UNKNOWN = "unknown"  # it is newer than what this node has, or older
+    UNSIGNED = "unsigned"  # no quorum did, of those who validated that epoch as this node knows
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict; with OTHER what it contradicts, and who is known to have signed both."""
+
+    verdict: Verdict
+    known: Certificate | None = None
+    both: tuple[int, ...] = ()  # author indices
 
 
 class Forks:
@@ -24,6 +48,7 @@ class Forks:
         self._engine = engine
         self._seen: dict[tuple[int, int], Certificate] = {}  # by epoch and sequence
         self._own: dict[tuple[int, int], Certificate] = {}  # the newest that were compared
+        self._news: list[Certificate] = []
 
     def __len__(self) -> int:
         """How many certificates of others are remembered."""
@@ -46,6 +71,50 @@ class Forks:
                 del self._seen[next(iter(self._seen))]
         elif _place(known) == place:
             self._contradict(known, certificate, committee)
+
+    def compare(self, certificate: Certificate, log: LogTree) -> Finding:
+        """Hold one from anybody against what this node has; `log` is of its own receipts.
+
+        Nothing is remembered of it: see `hear`.
+        """
+        place = _place(certificate)
+        committee = self._engine.annals.committee(place[0])
+        if committee is None:
+            return Finding(Verdict.UNKNOWN)
+        own = certified(self._engine, place[1]) or self._end(place)
+        if own is not None and _same(own, certificate):
+            return Finding(Verdict.SAME)
+        try:
+            check(certificate, self._engine.core.rules.chain, committee)
+        except PeerFault:
+            return Finding(Verdict.UNSIGNED)
+        known = own or self._seen.get(place)
+        if known is not None and not _same(known, certificate):
+            both = self._both(known, certificate, committee)
+            return Finding(Verdict.OTHER, known, both)
+        return self._in_log(certificate, log)
+
+    def _in_log(self, certificate: Certificate, log: LogTree) -> Finding:
+        """Whether the own log, as far as a quorum has signed it, begins with that one."""
+        newest = self._engine.certificate
+        if newest is None or newest.size < certificate.size:
+            return Finding(Verdict.UNKNOWN)
+        try:
+            root = log.root(certificate.size)
+        except NotFound:
+            return Finding(Verdict.UNKNOWN)
+        return Finding(Verdict.SAME) if root == certificate.root else Finding(Verdict.OTHER, newest)
+
+    def _both(self, one: Certificate, other: Certificate, committee: Committee) -> tuple[int, ...]:
+        if _place(one) != _place(other):
+            return ()
+        sides = [self._signatures(it, committee) for it in (one, other)]
+        return tuple(sorted(sides[0].keys() & sides[1].keys()))
+
+    def take_news(self) -> list[Certificate]:
+        """Of each contradiction found since, the half that others may not have."""
+        news, self._news = self._news, []
+        return news
 
     def review(self) -> None:
         """Hold own certificates against what was heard before they were made.
@@ -70,10 +139,13 @@ class Forks:
     def _contradict(self, one: Certificate, other: Certificate, committee: Committee) -> None:
         first, second = sorted((one, other), key=encode)
         sides = [self._signatures(it, committee) for it in (first, second)]
+        before = len(self.caught)
         for author in sorted(sides[0].keys() & sides[1].keys()):
             if (committee.epoch, author) not in self.caught:
                 pair = (_signed(first, sides[0][author]), _signed(second, sides[1][author]))
                 self.caught[committee.epoch, author] = CheckpointFork(author, *pair)
+        if len(self.caught) > before and len(self._news) < NEWS_MAX:
+            self._news.append(other)
 
     def _signatures(self, certificate: Certificate, committee: Committee) -> dict[int, bytes]:
         """Who signed this note: a certificate has a quorum of them, headers have the rest."""

@@ -8,6 +8,7 @@ import msgspec
 from dpin.node.blobviews import Blobs
 from dpin.node.descents import DescentView
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
+from dpin.node.proofviews import ComparisonView
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -93,6 +94,12 @@ class ProofRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     size: int = 0
 
 
+class CompareRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The text of somebody's proof, with at most 64 ends of epochs."""
+
+    proof: str
+
+
 class ValidatorRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What to do about being a validator; tokens for the bond as decimal text."""
 
@@ -149,6 +156,18 @@ class Pictures(Protocol):
         """What the ledger has done about a job, with proofs."""
         ...
 
+    def checks(self) -> list[Check]:
+        """What the running node knows of its own health."""
+        ...
+
+    def log(self, job: str, after: int) -> AsyncIterator[LogEntry]:
+        """Entries numbered above `after`, then new ones as they come, until the job has ended."""
+        ...
+
+
+class Records(Protocol):
+    """What the ledger has on record, for those who do not take a node's word for it."""
+
     def descent(self, job: str) -> DescentView:
         """What the ledger says of anybody's job, by its whole id there."""
         ...
@@ -157,12 +176,8 @@ class Pictures(Protocol):
         """What can be checked without a node; raises TooEarly for what is not signed yet."""
         ...
 
-    def checks(self) -> list[Check]:
-        """What the running node knows of its own health."""
-        ...
-
-    def log(self, job: str, after: int) -> AsyncIterator[LogEntry]:
-        """Entries numbered above `after`, then new ones as they come, until the job has ended."""
+    async def compare(self, request: CompareRequest) -> ComparisonView:
+        """Whether this node knows the same ledger; two that are signed are evidence, and kept."""
         ...
 
 
@@ -269,7 +284,7 @@ class Watching(Protocol):
         ...
 
 
-class Control(Pictures, Commands, Purse, Validation, Watching, Protocol):
+class Control(Pictures, Records, Commands, Purse, Validation, Watching, Protocol):
     """A running node, as the gateway sees it."""
 
     @property

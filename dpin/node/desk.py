@@ -30,7 +30,9 @@ from dpin.net.address import to_tell
 from dpin.net.ask import Status
 from dpin.node.blobviews import Blobs
 from dpin.node.bulletin import Bulletin
+from dpin.node.comparing import compare
 from dpin.node.control import (
+    CompareRequest,
     LiftRequest,
     PayRequest,
     PingRequest,
@@ -53,6 +55,7 @@ from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceVi
 from dpin.node.panorama import money_of
 from dpin.node.peer import Peer
 from dpin.node.planning import order_of, plan_of, run_order
+from dpin.node.proofviews import ComparisonView
 from dpin.node.proving import proof_view
 from dpin.node.status import (
     InviteView,
@@ -92,6 +95,13 @@ class Records(Window):
     def proof(self, request: ProofRequest) -> ProofView:
         """What can be checked without a node."""
         return proof_view(self._peer, request, self._around.now())
+
+    async def compare(self, request: CompareRequest) -> ComparisonView:
+        """Somebody else's proof against what is known here."""
+        compared = compare(self._peer, request)
+        for received in compared.heard:
+            await self._around.tell(received)
+        return compared.view
 
     def _receipt(self, index: int) -> ReceiptView:
         log = self._peer.executor.receipts

@@ -9,6 +9,7 @@ from dpin.compute.task import Probed
 from dpin.ledger.accounts import Account, registered
 from dpin.ledger.committee import committee_of
 from dpin.market.story import name_of
+from dpin.node.comparing import fork_checks
 from dpin.node.health import Health
 from dpin.node.home import read_bootstrap, read_running
 from dpin.node.peer import Peer
@@ -88,6 +89,7 @@ class Panorama:
             *self._health.checks(),
             self._check_committee(),
             self._check_panel(),
+            *fork_checks(self.peer),
             *(
                 Check(name="node", verdict="warn", detail=text, fix="")
                 for text in self.seen.warnings

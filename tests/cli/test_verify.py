@@ -8,7 +8,8 @@ import pytest
 
 from dpin.base.codec import encode
 from dpin.cli.app import run
-from dpin.light.files import write_trust
+from dpin.light.files import read_proof, write_trust
+from dpin.node.control import CompareRequest
 from dpin.node.invite import Invite, write_invite
 from tests.support.api_server import api_server
 from tests.support.fake_control import FakeControl
@@ -155,3 +156,72 @@ def test_for_whoever_trusts_a_checkpoint_the_proof_is_short(
     assert not short["genesis"]
     assert short["continuation"]["size"] == LEDGER.certificates[-1].size
     assert run(["verify", "short.json", "--trust", "checkpoint.json"]) == 0
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_proof_is_held_against_what_the_own_node_knows(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    words = ["verify", "receipt.json", "--chain", CHAIN, "--node"]
+    with api_server(control) as url:
+        monkeypatch.setenv("DPIN_API", url)
+        assert run(words) == 0
+        assert "your node   has the same 3 of 4 signed checkpoints" in capsys.readouterr().out
+        control.verdict = "unknown"
+        assert run(words) == 0
+        assert "your node   cannot tell: checkpoint 10 of epoch 3" in capsys.readouterr().out
+        assert run([*words, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["verified"], told["node"]["verdict"]) == (True, "unknown")
+    asked = [one for one in control.asked if isinstance(one, CompareRequest)]
+    assert all(len(one.proof) < len(Path("receipt.json").read_text()) for one in asked)
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [("other", "two signed ledgers: checkpoint 10"), ("unsigned", "not signed by a quorum")],
+)
+def test_a_signed_proof_of_another_ledger_is_refused(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, capsys: Printed, verdict: str, words: str
+) -> None:
+    control.verdict = verdict
+    asked = ["verify", "receipt.json", "--chain", CHAIN, "--node", "--update", "new.json"]
+    with api_server(control) as url:
+        monkeypatch.setenv("DPIN_API", url)
+        capsys.readouterr()
+        assert run(asked) == 8
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"error[not-verified]: {words}")
+        assert not printed.out
+        assert run([*asked, "--json"]) == 8
+    told = json.loads(capsys.readouterr().out)
+    assert (told["schema"], told["verified"]) == ("dpin.v1/verified", False)
+    assert told["node"]["verdict"] == verdict
+    assert not Path("new.json").exists()
+
+
+@pytest.mark.usefixtures("asked")
+def test_without_a_running_node_there_is_nothing_to_compare_with(capsys: Printed) -> None:
+    assert run(["verify", "receipt.json", "--chain", CHAIN, "--node"]) == 5
+    assert "error[unreachable]" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_long_proof_is_asked_about_in_parts_and_to_its_end(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setattr("dpin.cli.comparing.AT_ONCE", 2)
+    with api_server(control) as url:
+        monkeypatch.setenv("DPIN_API", url)
+        assert run(["verify", "receipt.json", "--chain", CHAIN, "--node", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    parts = [read_proof(one.proof) for one in control.asked if isinstance(one, CompareRequest)]
+    shown = [
+        checkpoint.checkpoint.epoch
+        for part in parts
+        for checkpoint in [*(one.closing for one in part.crossings), part.certificate]
+    ]
+    assert shown == [0, 1, 2, 3]
+    assert [len(part.crossings) for part in parts] == [1, 1]
+    assert told["node"]["compared"] == 8

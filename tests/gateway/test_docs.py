@@ -9,6 +9,7 @@ from dpin.gateway.api import application
 from dpin.gateway.blobs import blob_routes
 from dpin.node.blobviews import FetchRequest, PinRequest, PutRequest
 from dpin.node.control import (
+    CompareRequest,
     InviteRequest,
     PayRequest,
     PingRequest,
@@ -39,6 +40,7 @@ def test_every_route_and_every_field_of_a_request_is_on_the_page() -> None:
         PayRequest,
         InviteRequest,
         ProofRequest,
+        CompareRequest,
         ValidatorRequest,
         PingRequest,
         TraceRequest,

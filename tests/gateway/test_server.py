@@ -13,6 +13,7 @@ import trio
 from dpin.base.errors import Unavailable
 from dpin.gateway.api import BODY_BYTES_MAX
 from dpin.gateway.server import serve
+from dpin.node.control import ProofRequest
 from tests.support.fake_control import FakeControl, generation_log
 
 GETS = {
@@ -76,6 +77,18 @@ async def test_tokens_are_sent_an_invite_is_made_and_the_node_drains_and_stops()
         assert (await client.post("/api/v1/node/stop")).status_code == 202
     assert control.drained
     assert stopped.is_set()
+
+
+async def test_a_stranger_s_proof_is_compared_with_what_the_node_knows() -> None:
+    control = FakeControl()
+    control.verdict = "other"
+    text = control.proof(ProofRequest(account="ab" * 32)).proof
+    async with served(control) as client:
+        answer = await client.post("/api/v1/ledger/compare", json={"proof": text})
+    told = answer.json()
+    assert (answer.status_code, told["schema"]) == (200, "dpin.v1/comparison")
+    assert (told["verdict"], told["checkpoint"]["epoch"]) == ("other", 3)
+    assert told["signed_both"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from dpin.base.codec import encode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest
+from dpin.base.logtree import LogTree
 from dpin.base.machine import Send
 from dpin.base.merkle import leaf_hash
 from dpin.base.units import Instant, after
@@ -17,7 +18,7 @@ from dpin.ledger.arrival import Arrival
 from dpin.ledger.certificates import AuthorSignature, Certificate, sign_checkpoint
 from dpin.ledger.closings import Closings
 from dpin.ledger.disputes import HEARD_MAX, WINDOW, Disputes
-from dpin.ledger.forks import SEEN_MAX, Forks
+from dpin.ledger.forks import SEEN_MAX, Finding, Forks, Verdict
 from dpin.ledger.messages import CertificateMessage, read_message
 from tests.support.cluster import START, Cluster
 
@@ -42,6 +43,10 @@ def other(cluster: Cluster, right: Certificate, authors: Sequence[int]) -> Certi
         AuthorSignature(at, sign_checkpoint(keys[at], cluster.chain, 1, root)) for at in authors
     )
     return Certificate(checkpoint, 1, root, (), signed)
+
+
+def log_of(cluster: Cluster, node: int = 0) -> LogTree:
+    return cluster.executor(node).receipts.tree
 
 
 def newest(cluster: Cluster) -> Certificate:
@@ -165,3 +170,53 @@ def test_no_end_of_an_epoch_is_too_old_to_be_compared(monkeypatch: pytest.Monkey
     found = Forks(engine)
     found.hear(other(going(80), right, (0, 1, 2)))
     assert {epoch for epoch, _ in found.caught} == {0}
+
+
+def test_what_a_stranger_shows_is_held_against_what_this_node_has() -> None:
+    cluster = going(25, 1_000)
+    right, found = newest(cluster), Forks(cluster.replica(0).engine)
+    log = log_of(cluster)
+    assert found.compare(right, log) == Finding(Verdict.SAME)
+    wrong = other(cluster, right, (0, 1, 3))
+    assert found.compare(wrong, log) == Finding(Verdict.OTHER, right, (0, 1, 3))
+    assert found.compare(other(cluster, right, (0, 1)), log) == Finding(Verdict.UNSIGNED)
+    unheard = msgspec.structs.replace(right.checkpoint, epoch=9)
+    ahead = other(cluster, msgspec.structs.replace(right, checkpoint=unheard), (0, 1, 2))
+    assert found.compare(ahead, log) == Finding(Verdict.UNKNOWN)
+    assert (found.caught, len(found)) == ({}, 0)  # To look is not to remember.
+
+
+def test_what_is_too_old_to_be_kept_is_held_against_the_own_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = going(25, 1_000)
+    engine, log = cluster.replica(0).engine, log_of(cluster)
+    right = newest(cluster)
+    [old, *_] = engine.core.certifier.recent.values()
+    monkeypatch.setattr(engine.core.certifier, "recent", {})
+    found = Forks(engine)
+    assert found.compare(old, log) == Finding(Verdict.SAME)
+    wrong = other(cluster, old, (0, 1, 3))
+    assert found.compare(wrong, log) == Finding(Verdict.OTHER, right)
+    assert found.compare(old, LogTree(right.size, log.peaks(right.size))) == Finding(
+        Verdict.UNKNOWN
+    )
+    monkeypatch.setattr(engine.core.certifier, "newest", old)
+    assert found.compare(right, log) == Finding(Verdict.UNKNOWN)  # No quorum signed so much here.
+    found.hear(wrong)  # And two strangers are held against each other.
+    monkeypatch.setattr(engine.core.certifier, "newest", None)
+    assert found.compare(old, log) == Finding(Verdict.OTHER, wrong, (0, 1, 3))
+
+
+def test_who_finds_two_tells_all_the_one_that_they_may_not_have() -> None:
+    cluster = going(25, 1_000)
+    right = newest(cluster)
+    wrong = other(cluster, right, (0, 1, 3))
+    engine = cluster.replica(0).engine
+    disputes = Disputes(Arrival(engine), engine, cluster.nodes[0])
+    disputes.hear(cluster.nodes[0], wrong, cluster.now)
+    told = [one for one in disputes.go(cluster.nodes[1:], cluster.now) if isinstance(one, Send)]
+    shown = [one for one in told if read_message(one.payload) == CertificateMessage(wrong)]
+    assert [one.peer for one in shown] == cluster.nodes[1:]
+    disputes.hear(cluster.nodes[2], wrong, cluster.now)
+    assert not disputes.forks.take_news()  # Once.

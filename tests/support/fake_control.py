@@ -12,10 +12,11 @@ from dpin.base.units import MicroTokens, parse_tokens
 from dpin.ledger.book import Kind
 from dpin.ledger.prover import Known
 from dpin.ledger.transactions import Transaction, Transfer
-from dpin.light.files import write_proof, write_trust
+from dpin.light.files import read_proof, write_proof, write_trust
 from dpin.node import netviews
 from dpin.node import status as views
 from dpin.node.control import (
+    CompareRequest,
     LiftRequest,
     PayRequest,
     PingRequest,
@@ -30,6 +31,7 @@ from dpin.node.control import (
 )
 from dpin.node.descents import DescentView
 from dpin.node.jobfile import TrainJob, read_job
+from dpin.node.proofviews import CheckpointView, ComparisonView
 from tests.support.fake_blobs import FakeBlobs
 from tests.support.witnessed import sample
 
@@ -178,6 +180,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.end = ("done", "")
         self.balance = 10_000_000_000
         self.on_ledger: DescentView | None = None
+        self.verdict = "same"  # on somebody's proof
         self.early = 0  # so many times a proof is not there yet
         self.output = ""
         self.entries: list[views.LogEntry] | None = None
@@ -278,6 +281,18 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         return views.ProofView(
             epoch=trust.committee.epoch, sequence=trust.sequence, proof=write_proof(proof),
             checkpoint=write_trust(trust),
+        )  # fmt: skip
+
+    async def compare(self, request: CompareRequest) -> ComparisonView:
+        self.asked.append(request)
+        signed = read_proof(request.proof).certificate.checkpoint
+        shown = CheckpointView(
+            epoch=signed.epoch, sequence=signed.sequence, log_size=9, log_root="44" * 32
+        )
+        both = [NODE_ID] if self.verdict == "other" else []
+        return ComparisonView(
+            verdict=self.verdict, compared=4, known=3, checkpoint=shown,
+            own=shown if both else None, signed_both=both,
         )  # fmt: skip
 
     def history(self, after: int, before: int, count: int) -> list[views.MovementView]:
