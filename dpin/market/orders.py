@@ -95,4 +95,12 @@ class OwnJobEnd(Wire, frozen=True, tag=2):
     output_files: tuple[str, ...]
 
 
-OwnRecord = OwnJobRecord | OwnJobEnd
+class OwnJobOrdered(Wire, frozen=True, tag=3):
+    """A job that was asked for: until it is prepared a restart begins it anew."""
+
+    local_id: str
+    order: Order
+    submitted_ms: int
+
+
+OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered

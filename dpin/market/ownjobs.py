@@ -8,7 +8,7 @@ from dpin.base.machine import Store
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Manifest
 from dpin.ledger.accounts import Job, State
-from dpin.market.orders import OwnJobEnd, OwnJobRecord, OwnRecord
+from dpin.market.orders import OwnJobEnd, OwnJobOrdered, OwnJobRecord, OwnRecord
 from dpin.market.ownjob import OwnJob, Stage
 
 JOBS_MAX: Final = 256  # kept in memory; the oldest ended ones go first
@@ -19,6 +19,7 @@ class OwnJobs:
 
     def __init__(self) -> None:
         self.by_id: dict[str, OwnJob] = {}
+        self._unbegun: dict[str, None] = {}  # asked for before a restart, and not prepared then
 
     def add(self, own: OwnJob) -> None:
         """A new job; where there are too many, the oldest that has ended goes."""
@@ -29,10 +30,13 @@ class OwnJobs:
 
     def restore(self, record: OwnRecord) -> None:
         """What was known before a restart, record by record."""
+        self._unbegun.pop(record.local_id, None)
         match record:
+            case OwnJobOrdered(local_id=local_id):
+                self._unbegun[local_id] = None
+                self.add(OwnJob(local_id, record.order, _moment(record)))
             case OwnJobRecord():
-                submitted = Instant(record.submitted_ms * MICROS_PER_MILLI)
-                own = OwnJob(record.local_id, record.order, submitted)
+                own = OwnJob(record.local_id, record.order, _moment(record))
                 own.manifest = decode(Manifest, record.manifest)
                 own.propose = record.propose
                 self.add(own)
@@ -40,6 +44,11 @@ class OwnJobs:
                 known = self.by_id.get(local_id)
                 if known is not None:
                     _restore_end(known, record)
+
+    def take_unbegun(self) -> list[OwnJob]:
+        """Those to be begun anew after a restart, in their old order; once."""
+        unbegun, self._unbegun = self._unbegun, {}
+        return [self.by_id[local_id] for local_id in unbegun]
 
     def recall(self, state: State) -> None:
         """Find the ledger's side of jobs that had ended before a restart."""
@@ -52,8 +61,7 @@ class OwnJobs:
         for own in self.by_id.values():
             if own.stage.ended and not own.recorded:
                 own.recorded = True
-                if own.propose is not None:
-                    yield Store(encode(_end_of(own)))
+                yield Store(encode(_end_of(own)))
 
     def find(self, own: OwnJob, requester: bytes, state: State) -> Job | None:
         """The ledger's side of an own job; two equal proposals are two jobs."""
@@ -63,6 +71,10 @@ class OwnJobs:
             if mine and job.id not in claimed:
                 return job
         return None
+
+
+def _moment(record: OwnJobRecord | OwnJobOrdered) -> Instant:
+    return Instant(record.submitted_ms * MICROS_PER_MILLI)
 
 
 def _restore_end(own: OwnJob, record: OwnJobEnd) -> None:

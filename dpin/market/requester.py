@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
+from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
-from dpin.base.machine import Blame, PeerDown, PeerUp, Tick, Wake
-from dpin.base.units import Instant, after, format_tokens
+from dpin.base.machine import Blame, PeerDown, PeerUp, Store, Tick, Wake
+from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_tokens
 from dpin.compute.tallies import sentence
 from dpin.compute.task import OUTPUT_TAG, Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
@@ -27,7 +28,7 @@ from dpin.market.awarding import awards, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
 from dpin.market.messages import Reason
-from dpin.market.orders import Order, OwnRecord, TrainOrder
+from dpin.market.orders import Order, OwnJobOrdered, OwnRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
@@ -103,7 +104,7 @@ class Requester:
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
-        effects = list(self._take(event, now))
+        effects = [*self._begin_again(now), *self._take(event, now)]
         if self._state is not None:
             self._own_jobs.recall(self._state)
             for own in self.jobs.values():
@@ -118,6 +119,8 @@ class Requester:
             case Start(local_id, order):
                 own = OwnJob(local_id, order, now, keys=self.keys)
                 self._own_jobs.add(own)
+                ordered = OwnJobOrdered(local_id, order, now // MICROS_PER_MILLI)
+                yield Store(encode(ordered), sync=True)
                 yield from workshop.begin(own, now)
             case Abandon(local_id):
                 self.jobs[local_id].cancelled = True
@@ -131,6 +134,12 @@ class Requester:
                 self._connection(event, now)
             case _:
                 yield from self._pass_on(event, now)
+
+    def _begin_again(self, now: Instant) -> Iterator[Effect]:
+        """What was asked for before a restart and came to nothing then."""
+        for own in self._own_jobs.take_unbegun():
+            own.keys = self.keys
+            yield from workshop.begin(own, now)
 
     def _settle(self, probed: Probed) -> None:
         self._probed = probed

@@ -40,6 +40,7 @@ class Bulletin:
         match effect:
             case Note():
                 self.log.add(effect, self._now())
+                self.moved()
             case Pledged(key=key):
                 if key in self._waiting:
                     self._waiting[key].kept = True

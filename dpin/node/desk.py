@@ -296,7 +296,7 @@ class Desk(Watchtower):
             )
         local_id = f"j-{token_hex(4)}"
         await self._around.tell(Start(local_id, order))
-        while local_id not in self._peer.requester.jobs:
+        while not self._bulletin.log.after(local_id, 0):  # Its first word waits for the disk.
             await self._bulletin.change()
         return self._gallery.portrait(self._peer.requester.jobs[local_id]).summary()
 

@@ -312,7 +312,7 @@ def test_two_equal_proposals_are_two_jobs() -> None:
     buyer.records = [
         encode(msgspec.structs.replace(record, local_id=local_id))
         for local_id in ("j-1", "j-2")
-        for record in [decode(OwnJobRecord, buyer.records[0])]
+        for record in [decode(OwnJobRecord, buyer.records[1])]
     ]
     buyer.restart()
     assert wish_for(Propose, buyer.follow()).key == "propose:j-2"

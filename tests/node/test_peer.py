@@ -24,10 +24,11 @@ from dpin.market.messages import (
 )
 from dpin.market.ownjob import Stage
 from dpin.market.provider import Drain, Probe
-from dpin.market.requester import Start
+from dpin.market.requester import Abandon, Start
+from dpin.market.story import Note
 from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
 from dpin.node.peer import Effect, Owner
-from dpin.storage.wanted import Fetched, Kept, Missing
+from dpin.storage.wanted import Fetched, Keep, Kept, Missing
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 from tests.support.alone import Alone
 from tests.support.jobs import PROBED, file_id, only
@@ -179,6 +180,36 @@ def test_records_say_whose_they_are_and_come_back_after_a_restart() -> None:
     assert own.job is not None
     assert own.job.id == job.id
     assert len(node.peer.state.jobs) == 1
+
+
+def test_a_job_that_was_taken_on_is_begun_anew_after_a_crash_before_it_was_prepared() -> None:
+    node = Alone()
+    node.step(Probe(PROBED))
+    effects = node.step(Start("j-1", infer_order()))
+    [order] = [one for one in only(Store, effects) if one.record[0] == Owner.OWN_JOB]
+    assert order.sync
+    assert effects.index(order) < effects.index(only(Note, effects)[0])  # Told when it is durable.
+    node.restart()
+    [again] = only(Keep, [*node.step(Probe(PROBED)), *node.wait(1)])
+    assert again.path == infer_order().model_file
+    node.step(Kept(again.path, file_id("model")))
+    node.wait(2)
+    assert node.peer.requester.jobs["j-1"].job is not None
+    node.restart()
+    assert not only(Keep, [*node.step(Probe(PROBED)), *node.wait(1)])
+    assert len(node.peer.state.jobs) == 1
+
+
+def test_a_job_that_failed_before_it_was_prepared_is_not_begun_again() -> None:
+    node = Alone()
+    node.step(Probe(PROBED))
+    node.step(Start("j-1", infer_order()))
+    node.step(Abandon("j-1"))
+    node.wait(1)
+    assert node.peer.requester.jobs["j-1"].stage == Stage.CANCELLED
+    node.restart()
+    assert not only(Keep, [*node.step(Probe(PROBED)), *node.wait(1)])
+    assert node.peer.requester.jobs["j-1"].stage == Stage.CANCELLED
 
 
 def test_a_job_that_nobody_took_has_failed_and_stays_so_after_a_restart() -> None:
