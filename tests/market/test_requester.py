@@ -363,7 +363,9 @@ def test_a_command_that_fails_fails_the_job_with_its_reason() -> None:
         Stage.FAILED,
         "Prepare: the corpus is too small",
     )
-    assert not buyer.records
+    buyer.restart()
+    assert buyer.follow(20) == []  # It is not begun again.
+    assert buyer.own.stage == Stage.FAILED
 
 
 def test_a_worker_that_dies_is_replaced_a_few_times() -> None:
