@@ -17,6 +17,13 @@ TrustOption = Annotated[
     Path | None,
     typer.Option("--trust", metavar="FILE", help="A checkpoint that is trusted already."),
 ]
+NodeOption = Annotated[
+    bool, typer.Option("--node", help="Ask the running node whether it has the same ledger.")
+]
+UpdateOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write what may be trusted next time, for --trust."),
+]
 
 
 def prove(
@@ -84,13 +91,8 @@ def verify(
         int | None,
         typer.Option(metavar="DAYS", help="Refuse to trust anything that is older than this."),
     ] = None,
-    update: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write what may be trusted next time, for --trust."),
-    ] = None,
-    node: Annotated[
-        bool, typer.Option("--node", help="Ask the running node whether it has the same ledger.")
-    ] = False,
+    update: UpdateOption = None,
+    node: NodeOption = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
