@@ -3,7 +3,8 @@
     python -m benchmarks.delays
 
 A transfer is given to one validator at a moment of its own; it is final there when that validator
-has applied it. The machines are those of the nodes; steps take no time here.
+has applied it. The machines are those of the nodes; steps take no time here. What reaches a
+validator at one instant is at hand together, as in a node's loop: it acts when it has taken all.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,6 @@ from dpin.sim.timeline import BEGINNING
 DELAY: Final = Micros(100 * MICROS_PER_MILLI)
 EVERY: Final = Micros(53 * MICROS_PER_MILLI)  # so that they fall on all moments of a round
 WARM: Final = 20  # transfers that are not counted
-Action = Callable[[], None]
 
 
 @dataclass
@@ -45,7 +45,7 @@ class World:
     ordered: dict[NodeId, list[tuple[Digest, int]]] = field(default_factory=dict)  # and how many
 
     def __post_init__(self) -> None:
-        self._heap: list[tuple[Instant, int, Action]] = []
+        self._heap: list[tuple[Instant, int, NodeId, Event]] = []
         self._order = count()
         genesis, keys, tables = self.founding.genesis, self.founding.keys, self.founding.tables
         self.replicas = {
@@ -55,18 +55,18 @@ class World:
             for key, table in zip(keys, tables, strict=True)
         }
 
-    def at(self, when: Instant, action: Action) -> None:
-        """Do this then."""
-        heappush(self._heap, (when, next(self._order), action))
+    def at(self, when: Instant, node: NodeId, event: Event) -> None:
+        """Let this happen to a validator then."""
+        heappush(self._heap, (when, next(self._order), node, event))
 
-    def feed(self, node: NodeId, event: Event) -> None:
-        """One step of one validator."""
-        for effect in self.replicas[node].step(event, self.now):
+    def feed(self, node: NodeId, event: Event, *, more: bool = False) -> None:
+        """One step of one validator; with `more`, another one follows at this instant."""
+        for effect in self.replicas[node].step(event, self.now, more=more):
             match effect:
                 case Send(peer, payload):
                     self._send(node, peer, payload)
                 case Wake(at):
-                    self.at(max(at, Instant(self.now + 1)), lambda: self.feed(node, Tick()))
+                    self.at(max(at, Instant(self.now + 1)), node, Tick())
                 case Applied(commit=commit, receipts=receipts):
                     entry = (commit.digest, len(commit.transactions))
                     self.ordered.setdefault(node, []).append(entry)
@@ -76,14 +76,19 @@ class World:
                     pass
 
     def _send(self, node: NodeId, peer: NodeId, payload: bytes) -> None:
-        message = Received(node, payload)
-        self.at(after(self.now, self.delay), lambda: self.feed(peer, message))
+        self.at(after(self.now, self.delay), peer, Received(node, payload))
 
     def run(self, until: Instant) -> None:
         """Let time pass."""
         while self._heap and self._heap[0][0] <= until:
-            self.now, _, action = heappop(self._heap)
-            action()
+            self.now = self._heap[0][0]
+            together: dict[NodeId, list[Event]] = {}
+            while self._heap and self._heap[0][0] == self.now:
+                _, _, node, event = heappop(self._heap)
+                together.setdefault(node, []).append(event)
+            for node, events in together.items():
+                for left, event in enumerate(events, start=1 - len(events)):
+                    self.feed(node, event, more=left < 0)
 
 
 def measure(members: int, transfers: int, seed: int = 1) -> list[float]:
@@ -106,8 +111,7 @@ def measure(members: int, transfers: int, seed: int = 1) -> list[float]:
         when = after(BEGINNING, Micros((number + 1) * EVERY))
         if number >= WARM:
             given[key.node_id, transaction_id(signed.transaction)] = when
-        submit = Submit(encode(signed))
-        world.at(when, lambda node=key.node_id, event=submit: world.feed(node, event))  # type: ignore[misc]
+        world.at(when, key.node_id, Submit(encode(signed)))
     world.run(after(BEGINNING, Micros((transfers + WARM) * EVERY + 50 * DELAY)))
     lost = [place for place in given if place not in world.applied]
     if lost:
