@@ -9,8 +9,7 @@ one account travel through different validators and arrive in any order, each at
 
 from typing import Final
 
-from dpin.base.codec import decode
-from dpin.base.crypto import SIGNATURE_BYTES, digest, verify
+from dpin.base.crypto import SIGNATURE_BYTES, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest
 from dpin.base.units import MicroTokens
@@ -26,6 +25,7 @@ from dpin.ledger.transactions import (
     Register,
     SignedTransaction,
     Transaction,
+    read_transaction,
 )
 
 SEQUENCE_WINDOW: Final = 64
@@ -35,8 +35,6 @@ VERIFIED_MAX: Final = 1 << 16  # transactions remembered whose signature is good
 VERIFIED_BYTES_MAX: Final = 16 << 20  # of them
 REFUTED_MAX: Final = 1 << 12  # remembered whose signature is wrong
 
-# A signed transaction is an array of two: the transaction, and 64 bytes behind a header of two.
-_BODY: Final = slice(1, -(SIGNATURE_BYTES + 2))
 _MASK: Final = (1 << (SEQUENCE_WINDOW - 1)) - 1
 
 
@@ -70,10 +68,10 @@ class Gate:
             return known
         if data in self._refuted:
             raise Invalid("wrong-signature")
-        signed = self._parse(data)
-        known = (digest(TRANSACTION_TAG, data[_BODY]), signed.transaction)
+        identity, signed = self._parse(data)
+        known = (identity, signed.transaction)
         sender = signed.transaction.sender
-        if not verify(sender, TRANSACTION_TAG, self._chain, known[0], signed.signature):
+        if not verify(sender, TRANSACTION_TAG, self._chain, identity, signed.signature):
             raise Invalid("wrong-signature")
         self._remember(data, known)
         return known
@@ -86,10 +84,10 @@ class Gate:
         if data in self._verified or data in self._claimed or data in self._refuted:
             return None
         try:
-            signed = self._parse(data)
+            identity, signed = self._parse(data)
         except Invalid:
             return None
-        identity, transaction = digest(TRANSACTION_TAG, data[_BODY]), signed.transaction
+        transaction = signed.transaction
         if len(transaction.sender) != ID_BYTES:
             return None
         self._claimed[data] = (identity, transaction)
@@ -116,18 +114,18 @@ class Gate:
         if self._verified.pop(data, None) is not None:
             self._bytes -= len(data)
 
-    def _parse(self, data: bytes) -> SignedTransaction:
-        """All but the signature's truth; raises Invalid."""
+    def _parse(self, data: bytes) -> tuple[Digest, SignedTransaction]:
+        """All but the signature's truth, and the id; raises Invalid."""
         if len(data) > TRANSACTION_BYTES_MAX:
             raise Invalid("too-large")
         try:
-            signed = decode(SignedTransaction, data)
+            identity, signed = read_transaction(data)
         except PeerFault:
             raise Invalid("malformed") from None
         self._check_form(signed.transaction)
         if len(signed.signature) != SIGNATURE_BYTES:
             raise Invalid("wrong-signature")
-        return signed
+        return identity, signed
 
     def _check_form(self, transaction: Transaction) -> None:
         if transaction.version != VERSION:

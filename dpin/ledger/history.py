@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 from typing_extensions import override
 
-from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.ledger import fees
@@ -24,10 +23,9 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import (
     Credit,
     Operation,
-    SignedTransaction,
     Transaction,
     Transfer,
-    transaction_id,
+    read_transaction,
 )
 
 MOVEMENTS_MAX: Final = 4_096
@@ -140,10 +138,10 @@ class History:
         found = {receipt.subject: receipt for receipt in receipts} if named else {}
         for data in named:
             try:
-                transaction = decode(SignedTransaction, data).transaction
+                identity, signed = read_transaction(data)
             except PeerFault:
                 continue
-            receipt = found.pop(transaction_id(transaction), None)
+            transaction, receipt = signed.transaction, found.pop(identity, None)
             if receipt is None:
                 continue  # It could not be applied, or stands here twice.
             if transaction.sender == self._account:

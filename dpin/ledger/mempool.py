@@ -12,17 +12,11 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
-from dpin.base.codec import decode
 from dpin.base.crypto import digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MILLION, MicroTokens
-from dpin.ledger.transactions import (
-    TRANSACTION_BYTES_MAX,
-    TRANSACTION_TAG,
-    SignedTransaction,
-    transaction_id,
-)
+from dpin.ledger.transactions import TRANSACTION_BYTES_MAX, TRANSACTION_TAG, read_transaction
 
 TRANSACTIONS_MAX: Final = 20_000
 BYTES_MAX: Final = 16 << 20
@@ -57,6 +51,9 @@ class _Sender:
 
     count: int = 0
     fees: int = 0  # at most
+
+
+_NOBODY: Final = _Sender()  # to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,9 @@ class Mempool:
         self._entries[transaction] = claims
         self._ids.add(claims.id)
         self._bytes += len(transaction)
-        waiting = self._senders.setdefault(claims.sender, _Sender())
+        waiting = self._senders.get(claims.sender)
+        if waiting is None:
+            waiting = self._senders[claims.sender] = _Sender()
         waiting.count += 1
         waiting.fees += claims.max_fee
         self._enqueue(transaction)
@@ -119,7 +118,7 @@ class Mempool:
             return TOO_LARGE
         if claims.id in self._ids:
             return DUPLICATE
-        waiting = self._senders.get(claims.sender, _Sender())
+        waiting = self._senders.get(claims.sender, _NOBODY)
         if waiting.count >= ACCOUNT_MAX:
             return ACCOUNT_FULL
         if waiting.fees + claims.max_fee > self._funds(claims.sender):
@@ -222,9 +221,9 @@ def _offered(transaction: bytes, claims: Claims) -> int:
 
 def identify(transaction: bytes) -> Claims:
     """What an encoded transaction says of itself; raises PeerFault."""
-    signed = decode(SignedTransaction, transaction, TRANSACTION_BYTES_MAX)
+    identity, signed = read_transaction(transaction)
     read = signed.transaction
-    return Claims(transaction_id(read), read.sender, read.valid_until_epoch, read.max_fee)
+    return Claims(identity, read.sender, read.valid_until_epoch, read.max_fee)
 
 
 def unreadable_id(transaction: bytes) -> Digest:

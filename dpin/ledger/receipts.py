@@ -32,7 +32,7 @@ class ReceiptLog:
     def __init__(self, tree: LogTree | None = None) -> None:
         self.tree = LogTree() if tree is None else tree  # proofs at any size, and between sizes
         self._leaves: list[Leaf] = []
-        self._by_subject: dict[Digest, list[int]] = {}
+        self._by_subject: dict[Digest, tuple[int, ...]] = {}  # nearly all of them single
 
     def __len__(self) -> int:
         return len(self.tree)
@@ -62,7 +62,8 @@ class ReceiptLog:
         self._leaves += leaves
         for place, leaf in enumerate(leaves, start=index):
             if isinstance(leaf, Receipt):
-                self._by_subject.setdefault(leaf.subject, []).append(place)
+                before = self._by_subject.get(leaf.subject, ())
+                self._by_subject[leaf.subject] = (*before, place)
         self.tree.extend(merkle.leaf_hashes([encode(leaf) for leaf in leaves]))
         return index
 
@@ -86,10 +87,9 @@ class ReceiptLog:
             return
         for leaf in self._leaves[: first - self.tree.first]:
             if isinstance(leaf, Receipt):
-                places = self._by_subject[leaf.subject]
-                places.pop(0)
-                if not places:
-                    del self._by_subject[leaf.subject]
+                _, *later = self._by_subject.pop(leaf.subject)
+                if later:
+                    self._by_subject[leaf.subject] = tuple(later)
         del self._leaves[: first - self.tree.first]
         self.tree.forget(first)
 

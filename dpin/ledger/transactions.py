@@ -4,10 +4,11 @@ Wire structures are final. Rules live in `rules.py`; this file only says what th
 of validators are in `candidacy.py`, evidence against them in `offences.py`.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from dpin.base.codec import Wire, encode
-from dpin.base.crypto import SigningKey, digest
+from dpin.base.codec import Wire, decode, encode
+from dpin.base.crypto import SIGNATURE_BYTES, SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger.candidacy import (
@@ -27,11 +28,15 @@ SEALED_TAG: Final = "dpin/verify-commit/v1"
 VERSION: Final = 1
 OPERATIONS_MAX: Final = 16
 TRANSACTION_BYTES_MAX: Final = 4_096
+READ_MAX: Final = 256  # transactions that need not be read again soon, some KB each
 MEMO_BYTES_MAX: Final = 64
 EPOCHS_AHEAD: Final = 2  # a transaction is valid until at most so many epochs from now
 TRAIN: Final = 1  # Propose.kind
 INFER: Final = 2
 EVAL: Final = 3
+
+# A signed transaction is an array of two: the transaction, and 64 bytes behind a header of two.
+_BODY: Final = slice(1, -(SIGNATURE_BYTES + 2))
 
 
 class Transfer(Wire, frozen=True, tag=1):
@@ -249,6 +254,15 @@ class SignedTransaction(Wire, frozen=True):
 def transaction_id(transaction: Transaction) -> Digest:
     """Names a transaction; does not cover the signature, so nobody can rename it."""
     return digest(TRANSACTION_TAG, encode(transaction))
+
+
+@lru_cache(maxsize=READ_MAX)  # Who takes a transaction asks several times, one after the other.
+def read_transaction(data: bytes) -> tuple[Digest, SignedTransaction]:
+    """A signed transaction and its id; raises PeerFault. Its signature is not checked."""
+    signed = decode(SignedTransaction, data, TRANSACTION_BYTES_MAX)
+    if len(signed.signature) != SIGNATURE_BYTES:
+        return transaction_id(signed.transaction), signed
+    return digest(TRANSACTION_TAG, data[_BODY]), signed
 
 
 class Terms(NamedTuple):
