@@ -23,6 +23,7 @@ _NODE: Final = 1
 _FULL: Final = 1 + BUCKET_MAX * ENTRY_BYTES
 _NODES: Final = bytes([_NODE])
 _MIDDLE: Final = 1 + ID_BYTES  # where the right half's hash stands
+_DEEP_PART: Final = 4  # of the list: with more deep nodes than one part in so many it grows
 _UNHASHED: Final = _NODES + bytes(2 * ID_BYTES)
 
 
@@ -33,13 +34,49 @@ class StateProof(Wire, frozen=True):
     path: tuple[Digest, ...]  # lowest sibling first; as long as the bucket is deep
 
 
+class _Nodes:
+    """The nodes of a tree by their number: n has the children 2n and 2n + 1.
+
+    A place in a list takes 8 bytes, one in a dictionary some 80. The list reaches as far down as
+    the tree is well filled, however few keys somebody has made to lie deep.
+    """
+
+    __slots__ = ("_deep", "_list")
+
+    def __init__(self) -> None:
+        self._list = [_UNHASHED] * BUCKETS + [bytes([_LEAF])] * BUCKETS  # There is no node 0.
+        self._deep: dict[int, bytes] = {}
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._list[place] if place < len(self._list) else self._deep[place]
+
+    def __setitem__(self, place: int, node: bytes) -> None:
+        if place < len(self._list):
+            self._list[place] = node
+            return
+        self._deep[place] = node
+        if len(self._deep) > len(self._list) // _DEEP_PART:
+            self._lengthen()
+
+    def __delitem__(self, place: int) -> None:
+        if place < len(self._list):
+            self._list[place] = b""
+        else:
+            del self._deep[place]
+
+    def _lengthen(self) -> None:
+        """By one level."""
+        end = 2 * len(self._list)
+        self._list += [b""] * len(self._list)
+        for place in [place for place in self._deep if place < end]:
+            self._list[place] = self._deep.pop(place)
+
+
 class StateTree:
     """Entries as they come; the root over them when it is asked for."""
 
     def __init__(self) -> None:
-        # Node n has the children 2n and 2n + 1; its bits below the highest are its prefix.
-        self._nodes: dict[int, bytes] = dict.fromkeys(range(1, BUCKETS), _UNHASHED)
-        self._nodes |= dict.fromkeys(range(BUCKETS, 2 * BUCKETS), bytes([_LEAF]))
+        self._nodes = _Nodes()  # the bits of a number below the highest are its prefix
         self._dirty = set(range(BUCKETS, 2 * BUCKETS))  # buckets whose hash is not above them yet
 
     def put(self, key: Digest, value: Digest) -> bool:
@@ -59,7 +96,8 @@ class StateTree:
     def adopt(self, bucket: "Bucket") -> None:
         """Have a whole bucket stand where nothing stands yet."""
         assert self._nodes[BUCKETS + bucket.number] == bytes([_LEAF]), "a bucket is adopted once"
-        self._nodes |= bucket.nodes
+        for place, node in bucket.nodes.items():
+            self._nodes[place] = node
         self._dirty.add(BUCKETS + bucket.number)
 
     def remove(self, key: Digest) -> None:

@@ -184,3 +184,22 @@ def test_a_large_bucket_splits_as_deep_as_it_must() -> None:
     entries = {Digest(bytes([7]) + key[1:]): value for key, value in many(3_000).items()}
     bucket = Bucket(7, b"".join(key + entries[key] for key in sorted(entries)))
     assert bucket.hash == bucket_hashes(tree_of(entries).above_buckets())[7]
+
+
+def test_what_lies_deep_does_not_make_the_list_of_nodes_long() -> None:
+    one_path = {Digest(bytes(31) + bytes([number])): Digest(bytes(32)) for number in range(9)}
+    tree = tree_of(one_path)
+    assert tree.root == naive_root(one_path)
+    assert len(tree._nodes._list) <= 4_096  # The path has 244 nodes below its bucket.
+
+
+def test_a_tree_of_many_entries_is_as_the_definition_says_and_shrinks_again() -> None:
+    entries = many(6_000)
+    tree = tree_of(entries)
+    assert len(tree._nodes._list) > 2 * BUCKETS
+    assert tree.root == naive_root(entries)
+    kept = dict(list(entries.items())[:5])
+    for key in entries:
+        if key not in kept:
+            tree.remove(key)
+    assert tree.root == naive_root(kept)
