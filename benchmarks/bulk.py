@@ -7,10 +7,11 @@ AES-256-GCM and opened, nothing else. Noise: one stream of py-libp2p, as nodes
 guard it. Received: the same
 bytes over the bulk plane, every chunk checked against its digest, none kept. Fetched: what a node
 does, into its store on the folder's disk, synced at the end. Then four sources against one, and a
-fetch whose process is killed half way and started again. The three first are measured in turn,
-several times. CPU time is that of a whole process, the giver's until its last chunk is out; memory
-is above what it had when it was ready. Alone: what one thread needs for each part of the work,
-in the same minutes. `--large` fetches one long blob into the store, for its memory, and no more.
+fetch whose process is killed half way and started again. All take turns, several times; ratios
+are of what was measured in the same turn. CPU time is that of a whole process, from its first chunk
+to its last; memory is above what it had when it was ready. Alone: what one thread needs for each
+part of the work, in the same minutes. `--large` fetches one long blob into the store, for its
+memory, and no more.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import msgspec
 
 from benchmarks.bulk_alone import alone
 from benchmarks.bulk_side import Figures, Orders
-from benchmarks.hivemind_rpc import measured_by
+from benchmarks.hivemind_rpc import P2pd, p2pd
 from benchmarks.local import load, show
 from dpin.base.blob import CHUNK_BYTES
 
@@ -243,40 +244,54 @@ def cpu_ratio(over: Sequence[Pair], under: Sequence[Pair], extra: float) -> str:
     return f"{statistics.median(ratios):.2f}"
 
 
+class Turn(NamedTuple):
+    """Everything once, one after the other."""
+
+    bare: Pair
+    received: Pair
+    noise: Pair
+    fetched: Pair
+    many: Pair  # sources
+    p2pd: float  # MB/s; 0: not measured
+
+
+def turn(bench: Bench, size: str, peer: P2pd | None) -> Turn:
+    """What is compared is measured one after the other."""
+    streamed = peer.stream_rate() if peer is not None else 0.0
+    plain, received = bare(bench.length), bench.moved("receive")
+    stream = noise(NOISE_LENGTHS[size])
+    fetched = bench.moved("take")
+    many = bench.moved("take", SOURCES[size])
+    bench.check()
+    return Turn(plain, received, stream, fetched, many, streamed)
+
+
 def measured(bench: Bench, size: str, hivemind: Path | None) -> list[tuple[str, str]]:
     """All rows."""
     rows = [("load before", load()), ("blob", f"{bench.length // MIB:,} MiB")]
-    turns = range(ROUNDS[size])
-    parts = alone(size, bench.folder)
-    three = [
-        (bare(bench.length), bench.moved("receive"), noise(NOISE_LENGTHS[size])) for _ in turns
-    ]
-    bares, received, noises = ([each[at] for each in three] for at in range(3))
-    fetched = [bench.moved("take") for _ in turns]
-    bench.check()
-    sources = SOURCES[size]
-    four = [bench.moved("take", sources) for _ in turns]
-    bench.check()
+    parts, sources = alone(size, bench.folder), SOURCES[size]
+    with p2pd(hivemind) as peer:
+        turns = [turn(bench, size, peer) for _ in range(ROUNDS[size])]
+    bares, received, noises, fetched, many, rates = zip(*turns, strict=True)
     rows += [
         ("one thread alone, CPU for 100 MB", parts_text(parts)),
         row("bare AES-GCM over TCP", bares),
         row("py-libp2p, one noise stream", noises),
         row("dpin: received and checked", received),
         row("dpin: fetched into the store", fetched),
-        row(f"dpin: fetched from {sources} sources", four),
+        row(f"dpin: fetched from {sources} sources", many),
         ("received, times bare", f"{ratio(received, bares)} (goal 0.8)"),
         ("receiver's CPU, times bare and a hash", cpu_ratio(received, bares, parts["hashed"])),
         ("received, times noise", f"{ratio(received, noises)} (goal 6, in threads 13)"),
-        (f"{sources} sources, times one", f"{ratio(four, fetched)} (goal 0.9)"),
+        (f"{sources} sources, times one", f"{ratio(many, fetched)} (goal 0.9)"),
         ("chunks fetched again after kill -9", f"{bench.resumed()} (goal at most 2)"),
     ]
-    p2pd = measured_by(hivemind)
-    if p2pd is None:
+    if hivemind is None:
         rows.append(("p2pd", "not measured: name a Python that has hivemind with --hivemind"))
     else:
-        best = statistics.median(pair.rate for pair in received)
-        rows.append(("p2pd, one stream", f"{p2pd.stream_rate:,.0f} MB/s"))
-        rows.append(("received, times p2pd", f"{best / p2pd.stream_rate:.2f} (goal 5)"))
+        ratios = [one.received.rate / one.p2pd for one in turns]
+        rows.append(("p2pd, one stream", f"{statistics.median(rates):,.0f} MB/s"))
+        rows.append(("received, times p2pd", f"{statistics.median(ratios):.2f} (goal 5)"))
     return [*rows, ("load after", load())]
 
 

@@ -256,29 +256,35 @@ async def give(orders: Orders) -> None:
         assert isinstance(kept, Kept), kept
         meter = Meter()
         say(Figures(address=here.host.addresses[0], blob=kept.blob.hex()))
-        until = Until()
+        giving = Giving()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until.watch, meter, here.courier.bytes_out)
+            nursery.start_soon(giving.watch, meter, here.courier.bytes_out)
             await trio.to_thread.run_sync(sys.stdin.buffer.read)
             nursery.cancel_scope.cancel()
         figures = meter.read()
-        figures.cpu_seconds = until.used or figures.cpu_seconds
+        figures.cpu_seconds = giving.used or figures.cpu_seconds
         figures.chunks = here.courier.bytes_out[Purpose.MODEL] // CHUNK_BYTES
         say(figures)
 
 
-class Until:
-    """CPU time until the last chunk was out: a giver that waits for the end is a node at rest."""
+class Giving:
+    """CPU time from the first chunk to the last: neither the meeting of the two nor a node at rest.
 
-    used = 0.0
+    The taker counts from its first chunk on as well.
+    """
+
+    def __init__(self) -> None:
+        self.used = 0.0
 
     async def watch(self, meter: Meter, given: Mapping[Purpose, int]) -> None:
         """Look again and again."""
-        before = 0
+        before, since = 0, 0.0
         while True:
             await trio.sleep(SAMPLE_SECONDS)
+            if not before:
+                since = meter.used()
             if before < given[Purpose.MODEL]:
-                before, self.used = given[Purpose.MODEL], meter.used()
+                before, self.used = given[Purpose.MODEL], meter.used() - since
 
 
 class ZeroChunk:

@@ -1,48 +1,63 @@
-"""What hivemind's go-libp2p daemon (p2pd) does on this machine: round trips, and a stream of bytes.
+"""What hivemind's go-libp2p daemon (p2pd) does on this machine: round trips, and streams of bytes.
 
     python -m benchmarks.hivemind_rpc
 
-Runs under a Python that has hivemind (its wheel brings p2pd); prints one line of JSON. dpin itself
-needs neither, so this module imports hivemind only when it is run.
+Runs under a Python that has hivemind (its wheel brings p2pd): each line on standard input has it
+take one turn, of the kind that the line names, and print a line of JSON. dpin itself needs neither,
+so this module imports hivemind only when it is run.
 """
 
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-CALLS: Final = 1_500
-WARM_CALLS: Final = 100
 PIECES: Final = 128
 PIECE_BYTES: Final = 1 << 19
-STREAMS: Final = 3
-PATIENCE_SECONDS: Final = 300
 
 
-class PeerFigures(NamedTuple):
-    """Of p2pd."""
+class P2pd:
+    """Two daemons, ready to take turns with others."""
 
-    p50_micros: float
-    p99_micros: float
-    stream_rate: float  # MB/s
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def _turn(self, what: str) -> list[float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        figures: list[float] = json.loads(self._process.stdout.readline())
+        return figures
+
+    def round_trips(self, count: int) -> list[float]:
+        """Milliseconds of each of so many questions, one after the other."""
+        return self._turn(f"ask {count}")
+
+    def stream_rate(self) -> float:
+        """MB/s of one stream."""
+        return self._turn("stream 1")[0]
 
 
-def measured_by(python: Path | None) -> PeerFigures | None:
+@contextmanager
+def p2pd(python: Path | None) -> Iterator[P2pd | None]:
     """Run this file under that Python; None where there is none."""
     if python is None:
-        return None
-    done = subprocess.run(
-        [str(python), __file__],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=True,
-    )
-    return PeerFigures(*json.loads(done.stdout.splitlines()[-1]))
+        yield None
+        return
+    words = [str(python), __file__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as side:
+        peers = P2pd(side)
+        peers.round_trips(1)  # It is up, and warm.
+        yield peers
+        assert side.stdin is not None
+        side.stdin.close()
 
 
 class Tensor(Protocol):
@@ -61,63 +76,76 @@ async def daemons() -> tuple[object, object]:
     return server, await make(host_maddrs=here, initial_peers=known, **plain)
 
 
-async def round_trips(server: object, client: object) -> list[float]:
-    """Microseconds of each of many questions, one after the other, sorted."""
-    wire = import_module("hivemind.proto.dht_pb2")
+class Turns:
+    """What the two daemons do when they are told to."""
 
-    async def answer(_request: object, _context: object) -> object:
-        return wire.PingResponse(available=True)
+    def __init__(self, server: object, client: object) -> None:
+        self._server = server
+        self._client = client
 
-    await server.add_protobuf_handler("ping", answer, wire.PingRequest)  # type: ignore[attr-defined]
-    ask = client.call_protobuf_handler  # type: ignore[attr-defined]
-    micros = []
-    for _ in range(CALLS):
+    async def serve(self) -> None:
+        """Be ready to answer."""
+        dht = import_module("hivemind.proto.dht_pb2")
+        tensors = import_module("hivemind.proto.runtime_pb2")
+
+        async def answer(_request: object, _context: object) -> object:
+            return dht.PingResponse(available=True)
+
+        async def count(pieces: AsyncIterator[Tensor], _context: object) -> AsyncIterator[object]:
+            length = 0
+            async for one in pieces:
+                length += len(one.buffer)
+            yield tensors.Tensor(buffer=str(length).encode())
+
+        add = self._server.add_protobuf_handler  # type: ignore[attr-defined]
+        await add("ping", answer, dht.PingRequest)
+        await add("count", count, tensors.Tensor, stream_input=True, stream_output=True)
+
+    async def take(self, what: str, count: int) -> list[float]:
+        """So many turns of a kind."""
+        if what == "ask":
+            return [await self._asked() for _ in range(count)]
+        return [await self._streamed() for _ in range(count)]
+
+    async def _asked(self) -> float:
+        """Milliseconds of one question."""
+        wire = import_module("hivemind.proto.dht_pb2")
+        ask = self._client.call_protobuf_handler  # type: ignore[attr-defined]
+        peer = self._server.peer_id  # type: ignore[attr-defined]
         begun = time.perf_counter()
-        await ask(server.peer_id, "ping", wire.PingRequest(), wire.PingResponse)  # type: ignore[attr-defined]
-        micros.append(1e6 * (time.perf_counter() - begun))
-    return sorted(micros[WARM_CALLS:])
+        await ask(peer, "ping", wire.PingRequest(), wire.PingResponse)
+        return 1e3 * (time.perf_counter() - begun)
 
+    async def _streamed(self) -> float:
+        """MB/s of one stream."""
+        wire = import_module("hivemind.proto.runtime_pb2")
+        piece = os.urandom(PIECE_BYTES)
 
-async def stream_rates(server: object, client: object) -> list[float]:
-    """MB/s of streams of bytes, sorted."""
-    wire = import_module("hivemind.proto.runtime_pb2")
-    piece = os.urandom(PIECE_BYTES)
+        async def pieces() -> AsyncIterator[object]:
+            for _ in range(PIECES):
+                yield wire.Tensor(buffer=piece)
 
-    async def count(pieces: AsyncIterator[Tensor], _context: object) -> AsyncIterator[object]:
-        length = 0
-        async for one in pieces:
-            length += len(one.buffer)
-        yield wire.Tensor(buffer=str(length).encode())
-
-    async def pieces() -> AsyncIterator[object]:
-        for _ in range(PIECES):
-            yield wire.Tensor(buffer=piece)
-
-    add = server.add_protobuf_handler  # type: ignore[attr-defined]
-    await add("count", count, wire.Tensor, stream_input=True, stream_output=True)
-    rates = []
-    for _ in range(STREAMS):
         begun = time.perf_counter()
-        peer = server.peer_id  # type: ignore[attr-defined]
-        ask = client.iterate_protobuf_handler  # type: ignore[attr-defined]
+        ask = self._client.iterate_protobuf_handler  # type: ignore[attr-defined]
+        peer = self._server.peer_id  # type: ignore[attr-defined]
         async for answer in await ask(peer, "count", pieces(), wire.Tensor):
             if int(answer.buffer) != PIECES * PIECE_BYTES:
                 raise SystemExit("not all of it came")
-        rates.append(PIECES * PIECE_BYTES / 1e6 / (time.perf_counter() - begun))
-    return sorted(rates)
+        return PIECES * PIECE_BYTES / 1e6 / (time.perf_counter() - begun)
 
 
-async def measure() -> PeerFigures:
-    """Both."""
+async def measure() -> None:
+    """Turns, as standard input says."""
     server, client = await daemons()
-    micros = await round_trips(server, client)
-    rates = await stream_rates(server, client)
+    turns = Turns(server, client)
+    await turns.serve()
+    for line in sys.stdin:
+        what, count = line.split()
+        sys.stdout.write(json.dumps(await turns.take(what, int(count))) + "\n")
+        sys.stdout.flush()
     for daemon in (client, server):
         await daemon.shutdown()  # type: ignore[attr-defined]
-    count = len(micros)
-    return PeerFigures(micros[count // 2], micros[count * 99 // 100], rates[len(rates) // 2])
 
 
 if __name__ == "__main__":
-    asyncio = import_module("asyncio")
-    print(json.dumps(asyncio.run(measure())))  # noqa: T201
+    import_module("asyncio").run(measure())

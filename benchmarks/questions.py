@@ -5,7 +5,8 @@
 Two processes on loopback, 64 bytes each way, one question after the other. Unsigned: messages over
 the control streams of libp2p, whose connection proves the sender. Signed: the same, question and
 answer each a `Signed` statement that the other side checks. Bulk socket: a question about a blob
-over a socket of the bulk plane, which also proves the sender. The three take turns.
+over a socket of the bulk plane, which also proves the sender. All take turns, p2pd too; the ratio
+is the median of those of each turn. CPU is that of both processes together, for one question.
 """
 
 import argparse
@@ -15,12 +16,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import psutil
 import trio
 
-from benchmarks.hivemind_rpc import measured_by
+from benchmarks.hivemind_rpc import P2pd, p2pd
 from benchmarks.local import load, quantile, show
 from dpin.base.crypto import SigningKey
 from dpin.base.errors import Unavailable
@@ -134,24 +137,65 @@ class Asker:
                 return event.payload
 
 
-async def ask(address: str, turns: int) -> dict[str, list[float]]:
-    """Milliseconds of each question, by kind."""
+Turn = Callable[[], Awaitable[list[float]]]  # milliseconds of each of its questions
+
+
+async def ask(
+    address: str, turns: int, peer: P2pd | None, used: Callable[[], float]
+) -> dict[str, "Kind"]:
+    """All questions, by kind; `used` is the CPU time of the other process."""
     async with AsyncExitStack() as stack:
         host, plane = await both(stack, ASKER)
-        peer = await host.dial(address)
-        asker = Asker(host, plane, peer)
-        await plane.fetch(peer, AskChunk(BLOB, 0), ignore)  # It opens the socket.
-        kinds: dict[str, Callable[[], Awaitable[None]]] = {
-            "unsigned": asker.unsigned,
-            "signed": asker.signed,
-            "bulk socket": asker.over_bulk,
+        node = await host.dial(address)
+        asker = Asker(host, plane, node)
+        await plane.fetch(node, AskChunk(BLOB, 0), ignore)  # It opens the socket.
+        kinds = {
+            "unsigned": Kind(partial(waited, asker.unsigned), used),
+            "signed": Kind(partial(waited, asker.signed), used),
+            "bulk socket": Kind(partial(waited, asker.over_bulk), used),
         }
-        took: dict[str, list[float]] = {name: [] for name in kinds}
+        if peer is not None:
+            asked = partial(peer.round_trips, IN_A_TURN)
+            kinds["p2pd"] = Kind(partial(trio.to_thread.run_sync, asked))
         for turn in range(turns + 1):
-            for name, kind in kinds.items():
-                waits = await waited(kind)
-                took[name] += waits if turn else []  # The first turn warms up.
-    return took
+            for kind in kinds.values():
+                await kind.take(counts=turn > 0)  # The first turn warms up.
+    return kinds
+
+
+class Kind:
+    """One way to put a question, and how long each took."""
+
+    def __init__(self, turn: Turn, used: Callable[[], float] | None = None) -> None:
+        self.turns: list[list[float]] = []
+        self._turn = turn
+        self._used = used
+        self._cpu_seconds = 0.0
+
+    async def take(self, *, counts: bool) -> None:
+        """One turn."""
+        before = self._cpu()
+        waits = await self._turn()
+        if counts:
+            self.turns.append(waits)
+            self._cpu_seconds += self._cpu() - before
+
+    def _cpu(self) -> float:
+        return time.process_time() + self._used() if self._used is not None else 0.0
+
+    def row(self, name: str, peer: "Kind | None") -> tuple[str, str]:
+        """A line of the table."""
+        waits = [wait for waits in self.turns for wait in waits]
+        text = f"p50 {quantile(waits, 0.5):.3f}, p99 {quantile(waits, 0.99):.3f} ms"
+        if self._used is not None:
+            text += f"; CPU {1e3 * self._cpu_seconds / len(waits):.3f} ms"
+        if peer is not None and peer is not self:
+            ratios = [
+                statistics.median(own) / statistics.median(other)
+                for own, other in zip(self.turns, peer.turns, strict=True)
+            ]
+            text += f"; {statistics.median(ratios):.2f} times p2pd"
+        return name, text
 
 
 async def waited(kind: Callable[[], Awaitable[None]]) -> list[float]:
@@ -181,21 +225,17 @@ def main() -> None:
     turns = TURNS["short" if options.short else "full"]
     rows = [("load before", load())]
     words = [sys.executable, "-m", "benchmarks.questions", "--answer"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with (
+        p2pd(options.hivemind) as peer,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
         assert other.stdin is not None
         assert other.stdout is not None
-        took = trio.run(ask, other.stdout.readline().strip(), turns)
+        address, there = other.stdout.readline().strip(), psutil.Process(other.pid)
+        took = trio.run(ask, address, turns, peer, lambda: sum(there.cpu_times()[:2]))
         other.stdin.close()
-    p2pd = measured_by(options.hivemind)
-    peer = p2pd.p50_micros / 1e3 if p2pd else 0.0
-    for name, waits in took.items():
-        times = f"; {statistics.median(waits) / peer:.2f} times p2pd" if peer else ""
-        rows.append(
-            (name, f"p50 {quantile(waits, 0.5):.3f}, p99 {quantile(waits, 0.99):.3f} ms{times}")
-        )
-    if p2pd:
-        rows.append(("p2pd", f"p50 {peer:.3f}, p99 {p2pd.p99_micros / 1e3:.3f} ms"))
-    else:
+    rows += [kind.row(name, took.get("p2pd")) for name, kind in took.items()]
+    if options.hivemind is None:
         rows.append(("p2pd", "not measured: name a Python that has hivemind with --hivemind"))
     goals = "unsigned 1.0, signed 1.4, bulk socket 0.8 times p2pd"
     show("B5: question and answer", [*rows, ("goals", goals), ("load after", load())])

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -76,9 +76,12 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 async def run_node_with_api(flags: Flags) -> None:
     """Run the node of a home, and its API; SIGINT or SIGTERM stops both cleanly."""
-    from dpin.cli.passphrase import take_key
-    from dpin.cli.process import check
-    from dpin.cli.service import set_up_logs
+    from dpin.cli.imports import sparing
+
+    with sparing():
+        from dpin.cli.passphrase import take_key
+        from dpin.cli.process import check
+        from dpin.cli.service import set_up_logs
 
     home = homes.locate(flags.home, os.environ)
     settings = check(home, flags.settings, flags.fault)
@@ -95,23 +98,36 @@ async def run_node_with_api(flags: Flags) -> None:
 
 
 async def _run(home: homes.Home, settings: Settings, seed: bytes, fault: str) -> None:
-    """Run the node; once it can be asked things, serve them."""
-    import trio
+    """Run the node; once it can be asked things, serve them.
 
-    from dpin.cli.service import announce, stop_at_signal
-    from dpin.gateway.server import serve
-    from dpin.node.control import Control
-    from dpin.node.driver import NodeOptions, run_node
+    The HTTP server is imported beside the node, which meanwhile meets its peers.
+    """
+    from dpin.cli.imports import sparing
+
+    with sparing():
+        import trio
+
+        from dpin.cli.service import announce, stop_at_signal
+        from dpin.node.control import Control
+        from dpin.node.driver import NodeOptions, run_node
 
     async with trio.open_nursery() as nursery:
 
         async def ready(control: Control) -> None:
+            serve = await trio.to_thread.run_sync(_server)
             port: int = await nursery.start(serve, control, settings.api.port)
             await nursery.start(stop_at_signal, control)
             announce(home, control, port)
 
         await run_node(NodeOptions(home, settings, seed, fault, version("dpin")), ready)
         nursery.cancel_scope.cancel()
+
+
+def _server() -> Callable[..., Awaitable[None]]:
+    """The HTTP server, imported in a thread."""
+    from dpin.gateway.server import serve
+
+    return serve
 
 
 if __name__ == "__main__":
