@@ -16,7 +16,7 @@ BIDS_MAX: Final = 64  # of one job; the cheapest are kept
 AWARD_BIDS_MAX: Final = 24  # in one transaction
 ENOUGH_WAIT: Final = seconds(1)  # for a better bid, once there are enough
 ANY_WAIT: Final = seconds(3)  # for more bids, while there are too few
-DOWN_PATIENCE: Final = seconds(2)  # for a provider whose connection is gone
+DOWN_PATIENCE: Final = seconds(5)  # for a provider whose connection is gone: hosts are restarted
 SILENCE_PATIENCE: Final = seconds(10)  # for a connected provider that says nothing
 
 
@@ -89,4 +89,6 @@ def _gone_at(own: OwnJob, lease: Lease, beat: Beat) -> Instant:
         return beat.at
     silent = after(beat.at, Micros(SILENCE_PATIENCE))
     since = own.lost.get(lease.provider)
-    return silent if since is None else min(silent, after(since, Micros(DOWN_PATIENCE)))
+    return (
+        silent if since is None or own.alone else min(silent, after(since, Micros(DOWN_PATIENCE)))
+    )

@@ -101,6 +101,9 @@ class OwnJob:
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since
+    alone: bool = (
+        False  # with nobody connected, this node was cut off: none of the lost may be gone
+    )
     cancelled: bool = False
     # the model
     merging: Merging | None = None

@@ -97,6 +97,7 @@ class Requester:
         self._own_jobs = OwnJobs()
         self.jobs = self._own_jobs.by_id
         self._mail = Mail(self.jobs, chain, params)
+        self._up: set[NodeId] = set()
 
     def restore(self, record: OwnRecord) -> None:
         """What was known of own jobs before a restart, in its old order."""
@@ -234,9 +235,18 @@ class Requester:
             yield from workshop.fail(own, f"the ledger refused the job: {outcome.detail}", now)
 
     def _connection(self, event: PeerUp | PeerDown, now: Instant) -> None:
+        """Who is lost; where nobody is left, it is this node that was cut off."""
+        back = not self._up
+        if isinstance(event, PeerUp):
+            self._up.add(event.peer)
+        else:
+            self._up.discard(event.peer)
         for own in self.jobs.values():
+            own.alone = not self._up
             if isinstance(event, PeerUp):
                 own.lost.pop(event.peer, None)
+                if back:  # The others have not been able to come until now.
+                    own.lost = dict.fromkeys(own.lost, now)
             elif not own.stage.ended and self._relies_on(own, event.peer):
                 own.lost[event.peer] = now
 

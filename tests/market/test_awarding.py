@@ -158,12 +158,19 @@ def test_a_sign_of_life_begins_the_patience_anew() -> None:
     assert lent.stopped(18) is not None
 
 
-def test_a_provider_whose_connection_is_gone_is_let_go_after_two_seconds() -> None:
+def test_a_provider_whose_connection_is_gone_is_let_go_after_five_seconds() -> None:
     lent = Lent()
-    assert at(2) - at(0) == DOWN_PATIENCE
+    assert at(5) - at(0) == DOWN_PATIENCE
     lent.own.lost[lent.lease.provider] = at(1)
-    assert lent.stopped(2.9) is None
-    assert lent.stopped(3) is not None
+    assert lent.stopped(5.9) is None
+    assert lent.stopped(6) is not None
+
+
+def test_whoever_lost_everybody_was_cut_off_itself_and_lets_nobody_go_for_that() -> None:
+    lent = Lent()
+    lent.own.lost[lent.lease.provider], lent.own.alone = at(1), True
+    assert lent.stopped(9.9) is None
+    assert lent.stopped(10) is not None
 
 
 def test_a_provider_that_gives_up_is_let_go_at_once_and_another_refusal_is_none() -> None:

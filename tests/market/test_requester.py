@@ -395,13 +395,32 @@ def test_a_provider_that_is_gone_is_let_go_and_one_that_is_back_is_not() -> None
     buyer.hire()
     buyer.follow(4)
     maker = buyer.ledger.id("maker")
-    buyer.step(PeerDown(maker), 5)
-    buyer.step(PeerUp(maker), 6)
-    assert only(Wish, buyer.follow(7.5)) == []
-    buyer.step(PeerDown(maker), 8)
-    assert wish_for(Stop, buyer.step(Tick(), 10)).operation == Stop(
+    for peer in (maker, buyer.ledger.id("one")):
+        buyer.step(PeerUp(peer), 4)
+    buyer.step(PeerDown(maker), 4)
+    buyer.step(PeerUp(maker), 5)
+    assert only(Wish, buyer.follow(6)) == []
+    buyer.step(PeerDown(maker), 7)
+    assert only(Wish, buyer.step(Tick(), 11.9)) == []
+    assert wish_for(Stop, buyer.step(Tick(), 12)).operation == Stop(
         lease_of(buyer.ledger, buyer.job, "maker").id
     )
+
+
+def test_a_requester_whose_own_network_is_opened_again_lets_nobody_go() -> None:
+    """All are gone at one moment; they come back one by one, on a slow machine after seconds."""
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    buyer.follow(4)
+    maker, one = buyer.ledger.id("maker"), buyer.ledger.id("one")
+    for event in (PeerUp(maker), PeerUp(one), PeerDown(maker), PeerDown(one)):
+        buyer.step(event, 4)
+    assert only(Wish, buyer.step(Tick(), 11)) == []
+    buyer.step(PeerUp(one), 11)
+    assert only(Wish, buyer.step(Tick(), 13)) == []
+    buyer.step(PeerUp(maker), 13)
+    assert not buyer.own.lost
 
 
 def test_connections_of_strangers_are_not_remembered() -> None:
