@@ -1,24 +1,35 @@
-"""Throw bytes at everything that reads what a peer sends, guided by coverage, for as long as asked.
+"""Throw bytes at everything that reads what a peer sends, for as long as asked.
 
     python -m scripts.fuzz --seconds 3600
+    python -m scripts.fuzz --seconds 3600 --atheris
 
-With atheris (`pip install atheris`; not needed by anything else) each reader gets its share of the
-time in a process of its own, led by coverage; without it, by mutation of right samples alone. Exits
-with 1 when something else than a fault of the peer was raised, and prints the bytes that did it;
-they belong into `fuzz_targets.py` for good. Memory is watched: a reader that keeps what it is sent
-fails too.
+Each reader gets its share of the time in a process of its own: by mutation of right samples, or led
+by coverage (`--atheris`, which needs `pip install dpin[fuzz]`). Exits with 1 when something else
+than a fault of the peer was raised, and prints the bytes that did it; they belong into
+`fuzz_targets.py` for good. Memory, threads and descriptors are watched: a reader that keeps what it
+is sent fails too.
 """
 
 import argparse
+import os
 import random
+import re
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from time import monotonic
 from typing import Final, Protocol
 
+import psutil
+
+INSTRUMENTED: Final = ("dpin", "scripts.fuzz_handlers", "scripts.fuzz_targets")
+NO_ATHERIS: Final = (
+    "atheris is not installed here: pip install 'dpin[fuzz]' (Linux, Python 3.11+)\n"
+)
 GROWTH_MAX_BYTES: Final = 64 << 20
 BYTES_MAX: Final = 4096
 KILO: Final = 1024
@@ -66,12 +77,18 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILO
 
 
+def handles() -> int:
+    """Threads and descriptors of this process."""
+    process = psutil.Process()
+    return process.num_threads() + process.num_fds()
+
+
 def by_mutation(name: str, seconds: float, seed: int) -> int:
     """Fuzz one reader in this process; the number of inputs. What it raises comes out."""
     target = targets()[name]
     dice = random.Random(seed)  # noqa: S311  No secret.
     samples = list(target.samples) or [b""]
-    until, count, start = monotonic() + seconds, 0, 0
+    until, count, start, before = monotonic() + seconds, 0, 0, 0
     while monotonic() < until:
         data = mutate(dice.choice(samples), dice)
         if not count % 5:
@@ -83,33 +100,59 @@ def by_mutation(name: str, seconds: float, seed: int) -> int:
             raise
         count += 1
         if count == KILO:
-            start = peak_bytes()
+            start, before = peak_bytes(), handles()
     grown = peak_bytes() - start if start else 0
     if grown > GROWTH_MAX_BYTES:
         raise MemoryError(f"{name} grew by {grown >> 20} MiB over {count} inputs")
+    if start and handles() > before:
+        raise ResourceWarning(f"{name} has {handles() - before} more threads and descriptors")
     return count
 
 
 def by_coverage(name: str, seconds: float, seed: int) -> None:
-    """Fuzz one reader with atheris; ends the process."""
+    """Fuzz one reader with atheris, from its samples on; ends the process."""
     import atheris  # noqa: PLC0415  Only where it is there.
 
-    with atheris.instrument_imports(include=["dpin.base", "dpin.net", "dpin.node.presence"]):
+    with atheris.instrument_imports(include=list(INSTRUMENTED)):
         target = targets()[name]
-    arguments = [f"-max_total_time={max(1, int(seconds))}", f"-seed={seed}", "-verbosity=0"]
-    atheris.Setup([name, *arguments, f"-max_len={BYTES_MAX}", "-rss_limit_mb=1500"], target)
+    folder = Path(tempfile.mkdtemp())
+    (folder / "corpus").mkdir()
+    for number, sample in enumerate(target.samples):
+        (folder / "corpus" / str(number)).write_bytes(sample)
+    arguments = [f"-max_total_time={max(1, int(seconds))}", f"-seed={seed}", "-print_final_stats=1"]
+    arguments += [f"-max_len={BYTES_MAX}", "-rss_limit_mb=1500", f"-artifact_prefix={folder}/"]
+    atheris.Setup([name, *arguments, str(folder / "corpus")], target)
     atheris.Fuzz()
+
+
+def _told(text: str) -> str:
+    """One line of what libFuzzer says at its end."""
+    stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", text))
+    coverage = re.findall(r"cov: (\d+)", text)
+    count, peak = stats.get("number_of_executed_units", "?"), stats.get("peak_rss_mb", "?")
+    return f"{count} inputs, peak {peak} MiB, {coverage[-1] if coverage else '?'} edges"
+
+
+def _culprit(text: str) -> str:
+    """The bytes that libFuzzer has written down, where it has."""
+    written = re.findall(r"Test unit written to (\S+)", text)
+    return "".join(f"bytes: {Path(path).read_bytes().hex()}\n" for path in written)
 
 
 def one(name: str, seconds: float, seed: int, *, coverage: bool) -> bool:
     """Fuzz one reader in a process of its own; whether it held."""
     words = [sys.executable, "-m", "scripts.fuzz", "--only", name]
     words += ["--seconds", str(seconds), "--seed", str(seed)]
-    words += ["--coverage"] if coverage else []
+    words += ["--atheris"] if coverage else []
     began = monotonic()
-    ended = subprocess.run(words, check=False, capture_output=True, text=True)
-    told = ended.stdout.strip().splitlines()[-1:] or ["held"]
-    line = told[0] if not ended.returncode else ended.stdout[-2000:] + ended.stderr[-3000:]
+    with tempfile.TemporaryDirectory(prefix="dpin-fuzz-") as folder:
+        around = {**os.environ, "TMPDIR": folder}  # libFuzzer ends without clearing up.
+        ended = subprocess.run(words, check=False, capture_output=True, text=True, env=around)
+        said = ended.stdout + ended.stderr
+        if ended.returncode:
+            line = said[-5000:] + _culprit(said)
+        else:
+            line = _told(said) if coverage else ended.stdout.strip().splitlines()[-1]
     sys.stdout.write(f"{name:16} {monotonic() - began:7.1f} s  {line}\n")
     sys.stdout.flush()
     return ended.returncode == 0
@@ -121,19 +164,21 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for all of them together")
     parser.add_argument("--only", help="one reader, in this process")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--coverage", action="store_true", help="with atheris, for --only")
+    parser.add_argument("--atheris", action="store_true", help="led by coverage")
     wanted = parser.parse_args()
+    if wanted.atheris and find_spec("atheris") is None:
+        sys.stderr.write(NO_ATHERIS)
+        return 2
     if wanted.only:
-        if wanted.coverage:
+        if wanted.atheris:
             by_coverage(wanted.only, wanted.seconds, wanted.seed)
         count = by_mutation(wanted.only, wanted.seconds, wanted.seed)
         sys.stdout.write(f"{count} inputs, peak {peak_bytes() >> 20} MiB\n")
         return 0
-    coverage = find_spec("atheris") is not None
     names = sorted(targets())
     share = wanted.seconds / len(names)
-    sys.stdout.write(f"{len(names)} readers, {share:.1f} s each, atheris: {coverage}\n")
-    held = [one(name, share, wanted.seed, coverage=coverage) for name in names]
+    sys.stdout.write(f"{len(names)} readers, {share:.1f} s each, seed {wanted.seed}\n")
+    held = [one(name, share, wanted.seed, coverage=wanted.atheris) for name in names]
     return 0 if all(held) else 1
 
 
