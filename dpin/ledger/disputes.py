@@ -1,8 +1,8 @@
 """What a replica does about certificates of others: compares, passes on, and asks when it is wrong.
 
 Every node tells whom it meets the newest that it has, and all whom it knows every sixteenth: so two
-that contradict each other meet. Whoever finds such a pair tells all the half that it did not come
-to itself: those who can accuse are among them.
+that contradict each other meet. Whoever finds such a pair shows all both of them: those who can
+accuse are among them.
 """
 
 from collections.abc import Sequence

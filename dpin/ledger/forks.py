@@ -19,7 +19,7 @@ from dpin.ledger.engine import Engine
 from dpin.ledger.offences import CheckpointFork, SignedCheckpoint
 
 SEEN_MAX: Final = 256  # certificates that this node has not come to itself
-NEWS_MAX: Final = 16  # that wait to be told
+NEWS_MAX: Final = 8  # that wait to be told
 
 
 class Verdict(StrEnum):
@@ -112,7 +112,7 @@ class Forks:
         return tuple(sorted(sides[0].keys() & sides[1].keys()))
 
     def take_news(self) -> list[Certificate]:
-        """Of each contradiction found since, the half that others may not have."""
+        """Both halves of each contradiction found since: others may have neither any more."""
         news, self._news = self._news, []
         return news
 
@@ -145,7 +145,7 @@ class Forks:
                 pair = (_signed(first, sides[0][author]), _signed(second, sides[1][author]))
                 self.caught[committee.epoch, author] = CheckpointFork(author, *pair)
         if len(self.caught) > before and len(self._news) < NEWS_MAX:
-            self._news.append(other)
+            self._news += [one, other]
 
     def _signatures(self, certificate: Certificate, committee: Committee) -> dict[int, bytes]:
         """Who signed this note: a certificate has a quorum of them, headers have the rest."""

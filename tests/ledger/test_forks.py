@@ -208,7 +208,7 @@ def test_what_is_too_old_to_be_kept_is_held_against_the_own_log(
     assert found.compare(old, log) == Finding(Verdict.OTHER, wrong, (0, 1, 3))
 
 
-def test_who_finds_two_tells_all_the_one_that_they_may_not_have() -> None:
+def test_who_finds_two_shows_all_both_so_that_whoever_can_accuse_has_them() -> None:
     cluster = going(25, 1_000)
     right = newest(cluster)
     wrong = other(cluster, right, (0, 1, 3))
@@ -216,7 +216,16 @@ def test_who_finds_two_tells_all_the_one_that_they_may_not_have() -> None:
     disputes = Disputes(Arrival(engine), engine, cluster.nodes[0])
     disputes.hear(cluster.nodes[0], wrong, cluster.now)
     told = [one for one in disputes.go(cluster.nodes[1:], cluster.now) if isinstance(one, Send)]
-    shown = [one for one in told if read_message(one.payload) == CertificateMessage(wrong)]
-    assert [one.peer for one in shown] == cluster.nodes[1:]
+    pair = [CertificateMessage(one) for one in (right, wrong)]
+    shown = [(one.peer, read_message(one.payload)) for one in told]
+    assert [one for one in shown if one[1] in pair] == [
+        (peer, half) for half in pair for peer in cluster.nodes[1:]
+    ]
+    without = Forks(cluster.replica(1).engine)
+    kept, without._engine.core.certifier.recent = without._engine.core.certifier.recent, {}
+    for half in pair:  # An epoch has gone by: neither is one of its newest any more.
+        without.hear(half.certificate)
+    without._engine.core.certifier.recent = kept
+    assert [author for _, author in without.caught][:2] == [0, 1]
     disputes.hear(cluster.nodes[2], wrong, cluster.now)
     assert not disputes.forks.take_news()  # Once.

@@ -138,6 +138,21 @@ def test_two_of_four_commit_nothing_until_a_third_is_back() -> None:
     assert all(wanted in cluster.executor(number).transactions for number in range(3))
 
 
+def test_exactly_a_third_of_the_weight_away_stops_the_ledger_until_one_is_back() -> None:
+    """Six of one weight: a quorum is five, and two are not less than a third."""
+    cluster = Cluster(6)
+    cluster.start()
+    cluster.run(0.5)
+    cluster.crash(4)
+    cluster.crash(5)
+    wanted = cluster.submit(0, 1)
+    cluster.run(5)
+    assert all(cluster.executor(number).commits == [] for number in range(4))
+    cluster.start(4)
+    cluster.run(3)
+    assert all(wanted in cluster.executor(number).transactions for number in range(5))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_losses_delay_but_never_divide(seed: int) -> None:
     cluster = Cluster(4, observers=1, seed=seed)
