@@ -30,7 +30,7 @@ class Attempt:
         self._undo.revert()
         for kind, identity, _ in sorted(book.changed):
             if kind == Kind.ACCOUNT:
-                book.worths.pop(NodeId(identity), None)
+                book.touched.pop(NodeId(identity), None)
             elif kind == Kind.JOB and identity not in book.state.jobs:
                 book.escrows.pop(JobId(identity), None)
         book.changed = self._changed

@@ -48,7 +48,8 @@ class Book:
     changed: set[Part] = field(default_factory=set)  # since the last state root
     stirred: set[JobId] = field(default_factory=set)  # jobs whose next step may be possible
     receipts: list[Receipt] = field(default_factory=list)  # of the present commit
-    worths: dict[NodeId, int] = field(default_factory=dict)  # of accounts handed out in it, before
+    # Accounts handed out in it, and what each was worth before.
+    touched: dict[NodeId, tuple[Account, int]] = field(default_factory=dict)
     escrows: dict[JobId, int] = field(default_factory=dict)  # of jobs handed out in it, before
     bonds: dict[NodeId, int] = field(default_factory=dict)  # of validators handed out, before
     pools: int = 0  # reserve and treasury when money was last checked
@@ -61,17 +62,20 @@ class Book:
 
     def account(self, node: NodeId) -> Account:
         """An account to change, opened where there was none."""
-        accounts = self.state.accounts
-        if self.undo is None and node in self.worths:
-            return accounts.opened(node)  # As most of the time: it is noted already.
-        if self.before is not None and node not in self.worths and node in accounts:
-            self.before((Kind.ACCOUNT, node, 0))
-        account = accounts.opened(node)
-        if node not in self.worths:
-            self.worths[node] = account.worth
-            self.changed.add((Kind.ACCOUNT, node, 0))
+        touched = self.touched.get(node)
+        account = self._touch(node) if touched is None else touched[0]
         if self.undo is not None:
             self.undo.keep((Kind.ACCOUNT, node, 0), account)
+        return account
+
+    def _touch(self, node: NodeId) -> Account:
+        """For the first time in a commit."""
+        part, accounts = (Kind.ACCOUNT, node, 0), self.state.accounts
+        if self.before is not None and node in accounts:
+            self.before(part)
+        account = accounts.opened(node)
+        self.touched[node] = account, account.worth
+        self.changed.add(part)
         return account
 
     def job(self, job: JobId) -> Job:

@@ -59,8 +59,7 @@ def check(book: Book) -> None:
     state = book.state
     pools = state.reserve + state.treasury
     gained = 0
-    for node, before in book.worths.items():
-        account = state.accounts[node]
+    for account, before in book.touched.values():
         gained += account.worth - before
         assert 0 <= account.locked <= account.stake, "a bond holds more than there is"
         assert account.free >= 0 <= account.credit, "an account is overdrawn"
@@ -78,7 +77,7 @@ def check(book: Book) -> None:
     assert min(state.reserve, state.treasury) >= 0, "a pool is overdrawn"
     book.pools = pools
     state.in_accounts += gained
-    book.worths.clear()
+    book.touched.clear()
     book.escrows.clear()
     book.bonds.clear()
 
