@@ -9,6 +9,7 @@ from dpin.base.codec import Wire
 from dpin.base.errors import Misuse
 from dpin.base.units import MILLION, MicroTokens, Tick
 
+GRACE_PARTS: Final = 10  # of a round's time: docs/protocol/ledger.md
 ROUND_MARGIN_MAX: Final = 20  # C4: an ancestor is at most this many rounds older than its block
 
 
@@ -167,3 +168,11 @@ def preset(name: str) -> Params:
 def ticks_for(params: Params, base: int, expected_ms: int, factor_ppm: int) -> Tick:
     """`base` ticks plus an expected time scaled by `factor_ppm`, rounded up."""
     return Tick(base + -(-expected_ms * factor_ppm // (MILLION * params.tick_ms)))
+
+
+def grace_for(least: int, took: int) -> Tick:
+    """Ticks to wait for the slow once a quorum is there: a tenth of what it took, if that is more.
+
+    `least` is Params.grace_ticks, `took` the ticks from the begin of the round to its quorum.
+    """
+    return Tick(max(least, -(-took // GRACE_PARTS)))

@@ -5,7 +5,6 @@ an operation or a deadline has stirred, and does nothing where nothing has chang
 """
 
 from collections import Counter
-from typing import Final
 
 from dpin.base.codec import decode
 from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
@@ -26,12 +25,10 @@ from dpin.ledger.accounts import (
 )
 from dpin.ledger.agenda import job_due, round_due, unit_due
 from dpin.ledger.book import Book
-from dpin.ledger.params import ticks_for
+from dpin.ledger.params import grace_for, ticks_for
 from dpin.ledger.reasons import Reason, require
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Commit, Have
 from dpin.ledger.views import FAILED, LATE_AGE_MAX, evaluated, offers
-
-GRACE_PARTS: Final = 10  # of a round's time: docs/protocol/ledger.md
 
 
 def have(book: Book, sender: NodeId, operation: Have) -> None:
@@ -203,12 +200,9 @@ def _trained(book: Book, job: Job, record: RoundRecord) -> bool:
 
 
 def _grace(book: Book, job: Job, record: RoundRecord) -> Tick:
-    """Ticks to wait for the slow once a quorum is there: a tenth of what it took, if that is more.
-
-    To be asked before the deadline is moved: it tells when the round began.
-    """
+    """To be asked before the deadline is moved: it tells when the round began."""
     took = book.state.tick - (record.deadline - _time_for(book, job))
-    return Tick(max(book.params.grace_ticks, ceil_div(took, GRACE_PARTS)))
+    return grace_for(book.params.grace_ticks, took)
 
 
 def _freeze(book: Book, job: Job, record: RoundRecord) -> None:

@@ -12,6 +12,7 @@ from dpin.base.ids import Round
 from dpin.base.units import Tick
 from dpin.compute.task import Trained
 from dpin.ledger.accounts import Job
+from dpin.ledger.params import grace_for
 
 MARGIN_MS: Final = 2_000  # from the end of a unit to its commit, or half of the grace
 UNBOXED_MS: Final = 1 << 62
@@ -22,7 +23,7 @@ ROUNDS_KEPT: Final = 4
 class Pace:
     """What the others take for a round, and what this provider takes for a unit."""
 
-    grace_ticks: int = 0
+    grace_ticks: int = 0  # at least, as Params has it; the ledger gives a long round more
     _unit_ms: int = 0  # a whole unit, at the pace of the last one
     _began: dict[Round, Tick] = field(default_factory=dict)
     _took: int = -1  # ticks from the begin of a round to its quorum, of the last one known
@@ -46,7 +47,7 @@ class Pace:
         """What is left for a unit that begins now; no box for who is fast enough."""
         if self._took < 0 or round_ not in self._began:
             return UNBOXED_MS
-        grace = self.grace_ticks * tick_ms
+        grace = grace_for(self.grace_ticks, self._took) * tick_ms
         whole = self._took * tick_ms + grace - min(MARGIN_MS, grace // 2)
         left = whole - (tick - self._began[round_]) * tick_ms
         return max(1, left) if self._unit_ms > left else UNBOXED_MS

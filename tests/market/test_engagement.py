@@ -17,7 +17,7 @@ from dpin.ledger.views import offers
 from dpin.ledger.wishes import Wish
 from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault
 from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
-from dpin.market.pace import UNBOXED_MS, Pace
+from dpin.market.pace import MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
 from dpin.verify.defender import Produced
 from tests.support.jobs import (
@@ -44,6 +44,7 @@ from tests.support.ledgers import (
     finish,
     key_of,
     lease_of,
+    running,
     unit_of,
     work,
 )
@@ -291,6 +292,25 @@ def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
     assert pace.box_ms(Round(1), Tick(now + 1_000), 200) == 1
     pace.trained(reported(steps=20, milliseconds=1_000), 40)
     assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS
+
+
+def test_the_grace_that_a_box_counts_on_is_the_one_that_the_ledger_gives() -> None:
+    """A long round waits for a tenth of its time, which is more than the least grace."""
+    pace = Pace(grace_ticks=DEVELOPMENT.grace_ticks)
+    ledger = market()
+    job = ledger.state.jobs[running(ledger, "buyer", "maker", "one", unit_ms=400_000)]
+    pace.follow(job, ledger.state.tick)
+    began, tick_ms = ledger.state.tick, DEVELOPMENT.tick_ms
+    ledger.wait(30 * DEVELOPMENT.grace_ticks)
+    finish(ledger, job.id, "one")
+    pace.follow(job, ledger.state.tick)
+    record = job.rounds[0]
+    assert record.quorum_at is not None
+    grace = record.deadline - record.quorum_at
+    assert grace >= 3 * DEVELOPMENT.grace_ticks
+    pace.trained(reported(steps=20, milliseconds=10_000_000), 40)
+    whole = record.quorum_at - began + grace
+    assert pace.box_ms(Round(0), began, tick_ms) == whole * tick_ms - MARGIN_MS
 
 
 def reported(steps: int, milliseconds: int) -> Trained:
