@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dpin.base.errors import DpinError
-from dpin.cli import doctor, jobs, origins, proofs, report, setup, submit
+from dpin.cli import doctor, jobs, origins, proofs, report, rounds, setup, submit
 from dpin.cli.blob import blob
 from dpin.cli.exits import ExitCode, tell, tell_known
 from dpin.cli.ledger import ledger
@@ -59,6 +59,7 @@ app.command()(jobs.receipts)
 app.add_typer(ledger, name="ledger")
 app.command()(proofs.verify)
 app.command()(origins.lineage)
+app.command()(rounds.audit)
 app.command()(origins.privacy)
 app.command()(doctor.peers)
 app.command(name="doctor")(doctor.doctor)

@@ -46,6 +46,7 @@ from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Shelf
 from dpin.compute.state import state_hash
+from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
     ADAMW,
     Evaluated,
@@ -234,6 +235,8 @@ class HeldJob:
         files |= copied_files(self._door.files, self._state.spec, command.base)
         if command.lineage:
             files[LINEAGE_FILE] = command.lineage.encode()
+        if command.scores:
+            files[SCORES_FILE] = command.scores.encode()
         write = self._door.files.write
         paths = [write(command.folder, name, data) for name, data in files.items()]
         return Exported(command.folder, tuple(paths))

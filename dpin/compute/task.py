@@ -237,6 +237,7 @@ class Export(Wire, frozen=True, tag=9):
     provenance: str  # JSON text, stored beside the model
     base: str = ""  # directory of the model that was fine-tuned, whose tokenizer is copied
     lineage: str = ""  # likewise; empty: none
+    scores: str = ""  # likewise
 
 
 Command = (

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.compute.scores import Judged, Score, Scored, ScoreRound, is_untrained, sampled
+from dpin.compute.statements import Statement, stated, statements_text
 from dpin.compute.task import SGD, MergeRound, TrainManifest
 from dpin.compute.work import Order as WorkOrder
 from dpin.ledger.accounts import RoundRecord, State
@@ -53,10 +54,25 @@ def _open(own: OwnJob) -> bool:
 
 
 def appraised(own: OwnJob, report: Scored) -> None:
-    """The answer."""
+    """The answer; it is signed, for whoever wants to find it again."""
     times = own.rounds.get(report.round)
-    if times is not None:
-        times.scores = report.scores
+    if times is None:
+        return
+    times.scores = report.scores
+    if own.signer is not None and own.job is not None:
+        job = own.job
+        said = Statement(job.id, report.round, job.propose.fingerprint, report.scores)
+        times.signed[job.requester] = stated(own.signer.key, own.signer.chain, said)
+
+
+def published(own: OwnJob) -> str:
+    """The file of all scores that were signed, the requester's and its witnesses'."""
+    found = [
+        times.signed[node]
+        for _, times in sorted(own.rounds.items())
+        for node in sorted(times.signed)
+    ]
+    return statements_text(own.signer.chain, found) if own.signer is not None and found else ""
 
 
 def untrained(own: OwnJob, until: Round) -> list[Digest]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import Instant
 from dpin.compute.scores import Score
+from dpin.compute.statements import Signed
 from dpin.compute.tallies import Totalled
 from dpin.compute.task import Manifest, Prepared
 from dpin.compute.work import WorkerId
@@ -58,6 +59,7 @@ class RoundTimes:
     holdout_micronats: int | None = None
     update_bytes: int = 0  # of all that were merged
     scores: tuple[Score, ...] = ()  # of single updates
+    signed: dict[NodeId, Signed] = field(default_factory=dict)  # the own, and those of witnesses
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Propose
 from dpin.ledger.wishes import Wish
-from dpin.market.appraising import appraised, with_questions
+from dpin.market.appraising import appraised, published, with_questions
 from dpin.market.descent import lineage_of
 from dpin.market.evaluating import evaluates, measured, total
 from dpin.market.merging import Merging
@@ -182,7 +182,8 @@ def _export(own: OwnJob, order: TrainOrder, job: Job, state: State) -> Export:
     assert isinstance(manifest, TrainManifest), "only those are merged"
     if own.signer is not None and own.merging is not None:
         lineage = lineage_of(own.signer, job, manifest, own.merging)
-    return Export(order.output, provenance(own, job, state), order.base, lineage)
+    said = provenance(own, job, state)
+    return Export(order.output, said, order.base, lineage, published(own))
 
 
 def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:

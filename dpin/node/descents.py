@@ -1,8 +1,9 @@
 """What the ledger says of a job's rounds, for whoever compares a model's lineage with it."""
 
 from dpin.base.errors import NotFound
-from dpin.base.ids import JobId
-from dpin.ledger.accounts import RoundRecord, State
+from dpin.base.ids import NO_DIGEST, Digest, JobId
+from dpin.ledger.accounts import Included, RoundRecord, State
+from dpin.market.merging import by_commit
 from dpin.node.status import View
 
 HEX_DIGITS = 64
@@ -15,6 +16,9 @@ class TakenView(View):
     lease: str
     update: str
     steps: int
+    seat: int = 0
+    age: int = 0  # rounds that it came late
+    committed: int = 0  # its place among the commits of the round: the earlier of two alike counts
 
 
 class DescentRound(View):
@@ -23,6 +27,8 @@ class DescentRound(View):
     round: int
     state_hash: str | None
     taken: list[TakenView]
+    closed: bool = False
+    beacon: str = ""  # that draws what is looked at; empty: none
 
 
 class DescentView(View):
@@ -51,19 +57,32 @@ def descent_of(state: State, job: str) -> DescentView:
         manifest=propose.manifest.hex(),
         fingerprint=propose.fingerprint.hex(),
         state_hash=propose.state_hash.hex(),
-        rounds=[_round(record) for record in found.rounds],
+        rounds=[_round(record, state) for record in found.rounds],
     )
 
 
-def _round(record: RoundRecord) -> DescentRound:
+def _round(record: RoundRecord, state: State) -> DescentRound:
+    places = {_key(one): place for place, one in enumerate(by_commit(record, state))}
     taken = [
         TakenView(
             provider=one.provider.hex(),
             lease=one.lease.hex(),
             update=one.update.hex(),
             steps=one.steps,
+            seat=state.leases[one.lease].seat,
+            age=one.age,
+            committed=places[_key(one)],
         )
-        for one in sorted(record.included, key=lambda one: one.lease)
+        for one in sorted(record.included, key=_key)
     ]
-    state_hash = record.state_hash.hex() if record.state_hash else None
-    return DescentRound(round=record.round, state_hash=state_hash, taken=taken)
+    return DescentRound(
+        round=record.round,
+        state_hash=record.state_hash.hex() if record.state_hash else None,
+        taken=taken,
+        closed=record.closed,
+        beacon="" if record.beacon == NO_DIGEST else record.beacon.hex(),
+    )
+
+
+def _key(included: Included) -> tuple[Digest, int]:
+    return included.lease, included.age

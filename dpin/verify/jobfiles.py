@@ -1,10 +1,14 @@
 """The files that a job needs before anybody can compute on it: what is here, what to fetch."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from msgspec.structs import replace
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
-from dpin.base.ids import NO_BLOB, BlobId, NodeId, Round
+from dpin.base.ids import NO_BLOB, BlobId, JobId, NodeId, Round
 from dpin.compute.hubspec import HubSpec, PrivatePlace
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import (
@@ -74,34 +78,12 @@ class JobFiles:
     ) -> OpenJob:
         """The command that loads a training job into a worker."""
         assert isinstance(self.manifest, TrainManifest), "only training jobs are opened"
-        weights, tokenizer = _blobs_of(self.manifest.model)
-        return OpenJob(
-            job=self.job.id,
-            manifest=self.manifest_data,
-            shards=tuple(self.paths[shard] for shard in self.manifest.shards),
-            holdout=self.paths[self.manifest.holdout],
-            checkpoint=start[1],
-            round=start[0],
-            folder=worker,
-            weights=self.paths.get(weights, ""),
-            tokenizer=self.paths.get(tokenizer, ""),
-            private=private,
-            key=self.key or b"",
-        )
+        found = Found(self.job.id, self.manifest, self.manifest_data, self.paths)
+        return replace(found.open_job(start, worker), private=private, key=self.key or b"")
 
     def _needed(self) -> Mapping[BlobId, Purpose]:
         needed = {self.job.propose.manifest: Purpose.SHARD}
-        match self.manifest:
-            case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
-                needed |= dict.fromkeys((*shards, holdout), Purpose.SHARD)
-                needed[initial] = Purpose.MODEL
-                named = {*_blobs_of(model)} - {NO_BLOB}
-                needed |= dict.fromkeys(sorted(named), Purpose.MODEL)
-            case InferManifest(model=model):
-                needed[model] = Purpose.MODEL
-            case None:
-                pass
-        return needed
+        return needed if self.manifest is None else needed | named_blobs(self.manifest)
 
     def _read(self, data: bytes) -> None:
         try:
@@ -113,6 +95,45 @@ class JobFiles:
             self.fault = "bad-manifest: it is not what the job was proposed with"
             return
         self.manifest, self.manifest_data = manifest, data
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files of a training job, all of them here."""
+
+    job: JobId
+    manifest: TrainManifest
+    data: bytes  # of the manifest
+    paths: Mapping[BlobId, str]
+
+    def open_job(self, start: tuple[Round, str], folder: str) -> OpenJob:
+        """The command that loads it, from the checkpoint of a round; `folder` is the worker's."""
+        weights, tokenizer = _blobs_of(self.manifest.model)
+        return OpenJob(
+            job=self.job,
+            manifest=self.data,
+            shards=tuple(self.paths[shard] for shard in self.manifest.shards),
+            holdout=self.paths[self.manifest.holdout],
+            checkpoint=start[1],
+            round=start[0],
+            folder=folder,
+            weights=self.paths.get(weights, ""),
+            tokenizer=self.paths.get(tokenizer, ""),
+        )
+
+
+def named_blobs(manifest: Manifest) -> dict[BlobId, Purpose]:
+    """What a manifest names: all that one needs beside it to compute on the job."""
+    match manifest:
+        case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
+            needed = dict.fromkeys((*shards, holdout), Purpose.SHARD)
+            needed[initial] = Purpose.MODEL
+            named = {*_blobs_of(model)} - {NO_BLOB}
+            return needed | dict.fromkeys(sorted(named), Purpose.MODEL)
+        case InferManifest(model=model):
+            return {model: Purpose.MODEL}
+        case _:
+            assert_never(manifest)
 
 
 def _blobs_of(model: Architecture) -> tuple[BlobId, BlobId]:

@@ -266,8 +266,8 @@ def wait_running(node: DemoNode, job: str) -> None:
     wait_for("a round is closed", PATIENCE_SECONDS, look)
 
 
-def test_a_requester_killed_in_its_job_finishes_it_after_a_restart(
-    network: Town, tmp_path: Path
+def test_a_requester_killed_in_its_job_finishes_it_and_another_node_does_its_rounds_again(
+    network: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ada = network.ada
     job = submit(ada, job_file(tmp_path, rounds=8))
@@ -277,8 +277,17 @@ def test_a_requester_killed_in_its_job_finishes_it_after_a_restart(
     wait_ready(ada)
     detail = ended(ada, job)
     assert (detail.job.state, len(detail.rounds)) == ("done", 8), detail.job.reason
-    assert (tmp_path / "out" / "model.safetensors").is_file()
+    out, other = tmp_path / "out", network.nodes[2]
+    assert (out / "model.safetensors").is_file()
     money_is_whole(network)
+    assert detail.job.ledger_id is not None
+    words = ["audit", detail.job.ledger_id, "--result", str(out), "--home", other.folder, "--json"]
+    assert cli.run(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["same_class"], len(found["rounds"])) == (True, 8)
+    assert {one["state"] for one in found["rounds"]} == {"same"}  # The last by the lineage.
+    assert all(set(one["signed"].values()) == {"same"} for one in found["rounds"] if one["scores"])
+    assert any(one["scores"] for one in found["rounds"])
 
 
 @pytest.fixture

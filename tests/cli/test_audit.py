@@ -1,0 +1,256 @@
+"""The rounds of a job are done again by whoever holds a ledger and the job's blobs."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from msgspec.structs import replace
+
+from dpin.base.blob import blob_id, manifest_of
+from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.errors import Misuse, NotFound, NotVerified, PeerFault
+from dpin.base.ids import BlobId, ChainId, JobId, Round
+from dpin.cli.auditing import blob_in, text_of, values_of
+from dpin.cli.recount import DIFFERS, SAME, UNTOLD, Told, Verdict, judge, plan
+from dpin.compute.probe import settle
+from dpin.compute.safety import PrivacySpec, RobustSpec
+from dpin.compute.scores import Score, Scored
+from dpin.compute.session import Session
+from dpin.compute.statements import (
+    Signed,
+    Statement,
+    read_statements,
+    stated,
+    statements_text,
+)
+from dpin.compute.task import (
+    INT8,
+    Command,
+    EncodingSpec,
+    Merged,
+    Opened,
+    OuterSpec,
+    Prepared,
+    Report,
+    Trained,
+    TrainManifest,
+    TrainUnit,
+)
+from dpin.node.descents import DescentRound, DescentView, TakenView
+from dpin.verify.jobfiles import Found
+from tests.support.training import CORPUS, SEATS, Desk, MemoryFiles, lease, manifest_for, prepare
+
+R = TypeVar("R")
+JOB = JobId(digest("test/job", b"audit"))
+CHAIN = ChainId(digest("test/chain", b"audit"))
+KEY = SigningKey(bytes(range(32)))
+ROUNDS = 2
+
+
+class Shelf(MemoryFiles):
+    """Memory, and what lies on the disk."""
+
+    def read(self, path: str) -> bytes:
+        return self.held[path] if path in self.held else Path(path).read_bytes()
+
+
+@dataclass
+class Bench:
+    """A worker in this process."""
+
+    desk: Desk = field(default_factory=lambda: Desk(Shelf()))
+
+    def __post_init__(self) -> None:
+        self.desk.files.held["corpus.txt"] = CORPUS
+        self.session = Session(self.desk.door())
+
+    def do(self, command: Command, kind: type[R]) -> R:
+        self.session.run(command)
+        report = self.desk.reports[-1]
+        assert isinstance(report, kind), report
+        return report
+
+
+class Job:
+    """A job of two rounds that has ended: its blobs in a folder, its rounds as a ledger has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._bench = folder, Bench()
+        prepared = self._bench.do(prepare("made"), Prepared)
+        made = manifest_for(prepared, OuterSpec(1_000_000, 0, nesterov=False), EncodingSpec(INT8))
+        self.manifest = replace(
+            made,
+            shards=tuple(self._keep(path) for path in prepared.shards),
+            holdout=self._keep(prepared.holdout),
+            initial=self._keep(prepared.initial),
+            robust=RobustSpec("krum"),
+        )
+        self.view = self.proposed(self.manifest)
+        paths = {
+            blob: blob_in(folder, blob)
+            for blob in (*self.manifest.shards, self.manifest.holdout, self.manifest.initial)
+        }
+        found = Found(JOB, self.manifest, encode(self.manifest), paths)
+        opened = self._bench.do(
+            found.open_job((Round(0), paths[self.manifest.initial]), "w"), Opened
+        )
+        states = [opened.state_hash.hex()]
+        for number in range(ROUNDS):
+            self.view.rounds.append(self._round(number, states[-1]))
+            [merge] = plan(self.view, partial(blob_in, folder), number + 1).commands[-1:]
+            states.append(self._bench.do(merge, Merged).state_hash.hex())
+        self.last = states[-1]
+
+    def proposed(self, manifest: TrainManifest) -> DescentView:
+        return DescentView(
+            job=JOB.hex(),
+            requester="aa" * 32,
+            manifest=self.put(encode(manifest)).hex(),
+            fingerprint=manifest.fingerprint.hex(),
+            state_hash=manifest.state_hash.hex(),
+            rounds=[],
+        )
+
+    def put(self, data: bytes) -> BlobId:
+        blob = blob_id(manifest_of(data))
+        (self.folder / f"{blob.hex()}.data").write_bytes(data)
+        return blob
+
+    def _keep(self, path: str) -> BlobId:
+        return self.put(self._bench.desk.files.read(path))
+
+    def _round(self, number: int, state_hash: str) -> DescentRound:
+        units = [
+            self._bench.do(TrainUnit(lease(seat), seat, Round(number), True, 0, ""), Trained)
+            for seat in range(SEATS)
+        ]
+        taken = [
+            TakenView(
+                provider=bytes([seat + 1]).hex() * 32,
+                lease=lease(seat).hex(),
+                update=self._keep(unit.update).hex(),
+                steps=unit.leaves[-1].step,
+                seat=seat,
+                committed=SEATS - seat,
+            )
+            for seat, unit in enumerate(units)
+        ]
+        beacon = digest("test/beacon", bytes([number])).hex()
+        return DescentRound(
+            round=number, state_hash=state_hash, taken=taken, closed=True, beacon=beacon
+        )
+
+    def again(self, told: Told | None = None, view: DescentView | None = None) -> Verdict:
+        """By somebody who has nothing but folder and ledger."""
+        made = plan(view or self.view, partial(blob_in, self.folder), ROUNDS)
+        return judge(made, done(made.commands), told or Told())
+
+
+def done(commands: tuple[Command, ...]) -> list[Report]:
+    bench = Bench()
+    reports = []
+    for command in commands:
+        bench.session.run(command)
+        reports.append(bench.desk.reports[-1])
+    return reports
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    settle()
+    return Job(tmp_path_factory.mktemp("blobs"))
+
+
+def scores_of(job: Job) -> list[Scored]:
+    reports = done(plan(job.view, partial(blob_in, job.folder), ROUNDS).commands)
+    return [report for report in reports if isinstance(report, Scored)]
+
+
+def test_whoever_holds_the_blobs_finds_states_and_scores_again(job: Job) -> None:
+    scores = scores_of(job)
+    told = [
+        stated(KEY, CHAIN, Statement(JOB, one.round, job.manifest.fingerprint, one.scores))
+        for one in scores
+    ]
+    verdict = job.again(Told(told))
+    assert (verdict.problems, verdict.one_class) == ((), True)
+    assert [one.state for one in verdict.rounds] == [SAME, UNTOLD]  # The last is on no ledger.
+    assert verdict.rounds[-1].state_hash == job.last
+    assert [one.signed for one in verdict.rounds] == [{KEY.node_id.hex(): SAME}] * ROUNDS
+    assert [len(one.scores) for one in verdict.rounds] == [SEATS] * ROUNDS
+    assert "proven: 2 rounds done again, 1 of their states compared, 2 signed" in text_of(verdict)
+    assert values_of(verdict)["verified"] is True
+
+
+def test_another_state_and_other_scores_are_named(job: Job) -> None:
+    first = scores_of(job)[0]
+    one, *others = first.scores
+    lie = (Score(one.lease, one.assigned + 1, one.other), *others)
+    said = Statement(JOB, first.round, job.manifest.fingerprint, lie)
+    before, after = job.view.rounds
+    wrong = replace(job.view, rounds=[before, replace(after, state_hash="00" * 32)])
+    verdict = job.again(Told([stated(KEY, CHAIN, said)]), wrong)
+    assert verdict.rounds[0].state == DIFFERS
+    assert verdict.rounds[0].signed == {KEY.node_id.hex(): DIFFERS}
+    assert verdict.problems == (
+        "round 0 leads to another state than was told",
+        f"the scores of round 0 that {KEY.node_id.hex()[:8]} has signed are others",
+    )
+    assert "! round 0 leads to another state" in text_of(verdict)
+
+
+def test_scores_of_another_class_or_another_job_are_not_compared(job: Job) -> None:
+    said = Statement(JOB, Round(0), digest("test/class", b"gpu"), ())
+    elsewhere = replace(said, fingerprint=job.manifest.fingerprint, job=JobId(bytes(32)))
+    verdict = job.again(Told([stated(KEY, CHAIN, one) for one in (said, elsewhere)]))
+    assert (verdict.problems, verdict.rounds[0].signed) == ((), {})
+
+
+def test_what_was_merged_in_another_order_or_left_out_leads_elsewhere(job: Job) -> None:
+    one, two = job.view.rounds
+    short_of_one = replace(job.view, rounds=[replace(one, taken=one.taken[1:]), two])
+    assert job.again(view=short_of_one).rounds[0].state == DIFFERS
+
+
+def test_a_blob_that_is_gone_or_is_another_ends_it(job: Job, tmp_path: Path) -> None:
+    blob = BlobId(bytes.fromhex(job.view.manifest))
+    with pytest.raises(NotFound, match="is not in"):
+        blob_in(tmp_path, blob)
+    (tmp_path / f"{blob.hex()}.data").write_bytes(b"another")
+    with pytest.raises(NotVerified, match="another blob"):
+        blob_in(tmp_path, blob)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"privacy": PrivacySpec("secagg")}, "under masks"),
+        ({"privacy": PrivacySpec("sealed", reader=bytes(32))}, "sealed"),
+        ({"outer": OuterSpec(0, 0, nesterov=False, rule="evaluate")}, "nothing is merged"),
+    ],
+)
+def test_what_blobs_alone_do_not_show_is_refused(
+    job: Job, change: dict[str, object], why: str
+) -> None:
+    view = job.proposed(replace(job.manifest, **change))
+    with pytest.raises(Misuse, match=why):
+        plan(view, partial(blob_in, job.folder), 0)
+
+
+def test_scores_are_published_signed_and_forged_ones_are_refused() -> None:
+    said = Statement(JOB, Round(3), digest("test/class", b""), (Score(lease(0), -4, 700),))
+    signed = stated(KEY, CHAIN, said)
+    text = statements_text(CHAIN, [signed])
+    assert read_statements(text) == (signed,)
+    assert '"signer": "' + KEY.node_id.hex() in text
+    forged = Signed(KEY.node_id, replace(said, round=Round(4)), signed.signature)
+    absurd = stated(KEY, CHAIN, replace(said, scores=(Score(lease(0), 1 << 40, 0),)))
+    for lie in (forged, absurd):
+        with pytest.raises(PeerFault, match="scores that"):
+            read_statements(statements_text(CHAIN, [lie]))
+    for garbage in ("", "{}", "[]", '{"chain": "00", "statements": [{}]}', text.replace("8", "x")):
+        with pytest.raises(PeerFault):
+            read_statements(garbage)
