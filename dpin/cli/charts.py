@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dpin.base.units import format_tokens
 from dpin.cli.metrics import MILLIS, communication_share
-from dpin.node.status import JobDetail, RoundView
+from dpin.node.status import JobDetail, RoundView, WitnessView
 
 INCHES: Final = (11, 7)
 DPI: Final = 110
@@ -72,7 +72,7 @@ def page(detail: JobDetail, picture: bytes) -> str:
     """One HTML file with everything in it."""
     job = detail.job
     heads = ("round", "providers", "merged", "loss", "held out", "tokens/s", "compute s", "comm. s",
-             "comm. share", "update bytes", "state")  # fmt: skip
+             "comm. share", "update bytes", "scores own/others", "witnesses", "state")  # fmt: skip
     rows = "".join(f"<tr>{''.join(map(_cell, _row(item)))}</tr>" for item in detail.rounds)
     facts = {
         "state": f"{job.state} {job.reason}",
@@ -106,8 +106,14 @@ def _row(item: RoundView) -> tuple[str, ...]:
         f"{item.exchange_ms / MILLIS:.1f}",
         "-" if share is None else f"{share:.0%}",
         f"{item.update_bytes:,}",
+        ", ".join(f"{one.name} {one.assigned}/{one.other}" for one in item.scores) or "-",
+        ", ".join(f"{one.name} {_agrees(one)}" for one in item.witnesses) or "-",
         (item.state_hash or "-")[:12],
     )
+
+
+def _agrees(witness: WitnessView) -> str:
+    return "DIFFERS" if witness.differs else "agrees"
 
 
 def _cell(text: str) -> str:

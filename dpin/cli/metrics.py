@@ -43,6 +43,8 @@ def metrics_lines(detail: JobDetail) -> str:
             "time_ms": item.started_ms,
             **round_numbers(item),
             "providers": item.participants,
+            "scores": {one.name: [one.assigned, one.other] for one in item.scores},
+            "witnesses": {one.name: not one.differs for one in item.witnesses},
             "state_hash": item.state_hash,
         }
         for item in detail.rounds

@@ -8,12 +8,14 @@ class RobustSpec(Wire, frozen=True):
 
     `rule`: "mean" | "krum" | "trimmed" | "median" | "rfa" | "fltrust"; all after the clip to the
     round's median norm. `liars`: how many are reckoned with, 0 for one in four. `trusted_steps`:
-    inner steps of the update that fltrust measures by.
+    inner steps of the update that fltrust measures by. `witnesses`: how many nodes without a part
+    in the job score its updates as well.
     """
 
     rule: str = "mean"
     liars: int = 0
     trusted_steps: int = 0
+    witnesses: int = 0
 
 
 class PrivacySpec(Wire, frozen=True):

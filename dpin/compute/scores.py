@@ -18,6 +18,7 @@ SCORE_MAX: Final = 1_000  # milli-nats: one round says no more, however good or 
 ROUNDS_MIN: Final = 3  # of fewer nothing follows: a batch may be a lucky one
 ROUNDS_SEEN: Final = 8
 UPDATES_MAX: Final = 4  # a round: scoring one costs about five steps of training
+WITNESSES_MAX: Final = 4  # of a job
 SAMPLE_TAG: Final = "dpin/scored/v1"
 
 

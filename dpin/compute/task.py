@@ -236,8 +236,8 @@ class Export(Wire, frozen=True, tag=9):
     folder: str
     provenance: str  # JSON text, stored beside the model
     base: str = ""  # directory of the model that was fine-tuned, whose tokenizer is copied
-    lineage: str = ""  # likewise; empty: none
-    scores: str = ""  # likewise
+    lineage: str = ""  # likewise, as is the next; empty: none
+    scores: str = ""
 
 
 Command = (

@@ -6,15 +6,15 @@ whoever holds the job's blobs finds the same numbers.
 
 from collections.abc import Iterable, Iterator
 
-from dpin.base.ids import NO_DIGEST, Digest, Round
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
 from dpin.compute.scores import Judged, Score, Scored, ScoreRound, is_untrained, sampled
 from dpin.compute.statements import Statement, stated, statements_text
 from dpin.compute.task import SGD, MergeRound, TrainManifest
 from dpin.compute.work import Order as WorkOrder
-from dpin.ledger.accounts import RoundRecord, State
+from dpin.ledger.accounts import Job, RoundRecord, State
 from dpin.market.merging import Effect as MergingEffect
 from dpin.market.merging import Merging
-from dpin.market.ownjob import OwnJob
+from dpin.market.ownjob import OwnJob, RoundTimes
 
 
 def question(merging: Merging, record: RoundRecord, state: State) -> ScoreRound | None:
@@ -46,10 +46,12 @@ def with_questions(
 
 
 def _open(own: OwnJob) -> bool:
-    """Whether updates move parameters, and the data that they were made from are to be had."""
     manifest = own.files.manifest if own.files is not None else None
-    if not isinstance(manifest, TrainManifest):
-        return False
+    return isinstance(manifest, TrainManifest) and are_open(manifest)
+
+
+def are_open(manifest: TrainManifest) -> bool:
+    """Whether updates move parameters, and the data that they were made from are to be had."""
     return manifest.outer.rule == SGD and manifest.private is None and manifest.privacy.replayable
 
 
@@ -95,3 +97,17 @@ def told(own: OwnJob, round_: Round, names: dict[Digest, str]) -> tuple[str, int
     if idle:
         text += f"; over the last rounds {', '.join(idle)} helped own data no more than others'"
     return text, len(idle)
+
+
+def differing(times: RoundTimes, job: Job) -> dict[NodeId, bool]:
+    """Of each witness of a round, whether it has found other scores than the requester.
+
+    Empty until the requester has its own; what was found in another numeric class is left out.
+    """
+    if not times.scores:
+        return {}
+    return {
+        node: signed.statement.scores != times.scores
+        for node, signed in sorted(times.signed.items())
+        if node != job.requester and signed.statement.fingerprint == job.propose.fingerprint
+    }

@@ -36,6 +36,7 @@ class Loading:
     datasets: tuple[OwnDataset, ...] = ()  # of this node
     custom_code: bool = False  # whether it runs modules of requesters
     keys: JobKeys | None = None  # of sealed jobs
+    behind: int = 0  # closed rounds that it may merge itself
     files: JobFiles = field(init=False)
     merging: Merging = field(init=False)
     hired: bool = False
@@ -93,8 +94,8 @@ class Loading:
 
     @property
     def late(self) -> bool:
-        """Whether rounds were closed before this lease: its start is somebody's checkpoint."""
-        return any(record.closed for record in self.job.rounds)
+        """Whether too many rounds were closed before: its start is somebody's checkpoint."""
+        return sum(record.closed for record in self.job.rounds) > self.behind
 
     def _fetch(self, state: State, now: Instant) -> Iterator[Effect]:
         if now < self._retry_at:

@@ -5,9 +5,11 @@ from typing import Final, assert_never
 
 from dpin.base.codec import encode
 from dpin.base.crypto import digest, verify
+from dpin.base.errors import PeerFault
 from dpin.base.ids import ChainId, JobId, NodeId
 from dpin.base.machine import Blame
 from dpin.base.units import Instant
+from dpin.compute.statements import Signed, check
 from dpin.ledger.accounts import Account, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import BID_TAG, Bid
@@ -19,16 +21,18 @@ from dpin.market.messages import (
     Decline,
     Heartbeat,
     RevealMail,
+    ScoresMail,
     Text,
 )
 from dpin.market.orders import InferOrder
 from dpin.market.ownjob import Beat, OwnJob
 from dpin.market.story import Note, offered
+from dpin.market.witness import drawn
 
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256  # of one job
 
-Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | RevealMail
+Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | RevealMail | ScoresMail
 Effect = Blame | Note | MergingEffect
 
 
@@ -55,6 +59,8 @@ class Mail:
                 yield from self._text(peer, message, state, now)
             case AskCheckpoint() | RevealMail():
                 yield from self._shared(peer, message, now)
+            case ScoresMail():
+                self._witnessed(peer, message.signed, state)
             case _:
                 assert_never(message)
 
@@ -70,6 +76,18 @@ class Mail:
             yield from own.merging.asked(peer, now)
         else:
             own.merging.told(peer, message.reveal)
+
+    def _witnessed(self, peer: NodeId, signed: Signed, state: State | None) -> None:
+        """What a witness has found; raises PeerFault. The first word of each on a round stands."""
+        check(signed, self._chain)
+        if signed.node != peer:
+            raise PeerFault("handed on what another has signed")
+        own = self._own(signed.statement.job)
+        if own is None or own.job is None or state is None or peer not in drawn(own.job, state):
+            return
+        times = own.rounds.get(signed.statement.round)
+        if times is not None:
+            times.signed.setdefault(peer, signed)
 
     def _own(self, job: JobId) -> OwnJob | None:
         return next((own for own in self._jobs.values() if own.ledger_id == job), None)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from dpin.base.codec import Wire
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.compute.secagg.words import MaskShares, Reveal
+from dpin.compute.statements import Signed
 from dpin.ledger.transactions import SignedBid
 from dpin.verify.jobkeys import AskJobKey, JobKeyMail
 
@@ -92,6 +93,12 @@ class AskReveal(Wire, frozen=True, tag=22):
     round: Round
 
 
+class ScoresMail(Wire, frozen=True, tag=25):
+    """From a witness to a requester: what it has found about the updates of a round."""
+
+    signed: Signed
+
+
 KeyMessage = AskJobKey | JobKeyMail
 MaskMessage = MaskMail | RevealMail | AskReveal
 MarketMessage = (
@@ -104,6 +111,7 @@ MarketMessage = (
     | MaskMail
     | RevealMail
     | AskReveal
+    | ScoresMail
     | AskJobKey
     | JobKeyMail
 )

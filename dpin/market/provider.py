@@ -32,6 +32,7 @@ from dpin.market.messages import (
 from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
 from dpin.market.viewing import Viewing
+from dpin.market.witness import Witnesses
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
@@ -117,6 +118,7 @@ class Provider:
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
         self._viewing = Viewing(choice.datasets, custom_code=choice.custom_code)
+        self.witnesses = Witnesses(key, chain)
         self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
@@ -137,11 +139,14 @@ class Provider:
                     self._viewing.arrived(event)
                 for engagement in [*self.engagements.values(), *self._lingering.values()]:
                     effects += _pass_on(event, engagement)
+                effects += self.witnesses.take(event, now)
         if self._state is not None:
             effects += self._follow(self._state, now)
         return effects
 
     def _told(self, peer: NodeId, message: ProviderMessage, now: Instant) -> Iterator[Effect]:
+        if isinstance(message, CheckpointOffer):
+            self.witnesses.told(peer, message)
         for engagement in [*self.engagements.values(), *self._lingering.values()]:
             if engagement.job.id == _job_of(message):
                 yield from _tell(engagement, peer, message, now)
@@ -167,6 +172,7 @@ class Provider:
             yield from engagement.follow(state, now)
         if self._probed is None:
             return
+        yield from self.witnesses.follow(state, self._probed.fingerprint, now)
         account = state.accounts.get(self._key.node_id) or Account()
         yield from self._register(account, self._probed)
         yield from self._bid(state, account, now)

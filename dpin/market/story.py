@@ -7,7 +7,7 @@ from typing import Final
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
-from dpin.market.appraising import told
+from dpin.market.appraising import differing, told
 from dpin.market.ownjob import OwnJob, RoundTimes
 
 TRACE: Final = "trace"  # a note that only `--trace` shows
@@ -70,6 +70,17 @@ def _round(
         names = {one: name_of(state, state.leases[one].provider) for one in record.roster}
         text, idle = told(own, record.round, names)
         yield Note(own.local_id, "progress", text, {"round": record.round, "idle": idle})
+    yield from _witnesses(own, job, record, state)
+
+
+def _witnesses(own: OwnJob, job: Job, record: RoundRecord, state: State) -> Iterator[Note]:
+    """What witnesses have found, beside the own scores of the round."""
+    for node, differs in differing(own.rounds[record.round], job).items():
+        if once(own, f"witness:{record.round}:{node.hex()}"):
+            said = "finds other scores" if differs else "finds the same scores"
+            text = f"round {record.round + 1}: {name_of(state, node)}, a witness, {said}"
+            data: dict[str, Value] = {"round": record.round, "witness": node.hex()}
+            yield Note(own.local_id, "warning" if differs else "progress", text, data)
 
 
 def offered(own: OwnJob, provider: NodeId, price: int, state: State) -> Iterator[Note]:

@@ -7,6 +7,7 @@ import msgspec
 from dpin.compute.hubspec import CAUSAL, DATASET_NAME, HEADS, KINDS
 from dpin.compute.limits import ENCODINGS, MERGE_RULES, MODES
 from dpin.compute.presets import DEMO_MODEL, OUTERS
+from dpin.compute.scores import WITNESSES_MAX
 from dpin.compute.task import ModelSpec
 
 SEATS_MAX: Final = 20
@@ -131,6 +132,9 @@ class RobustFields(Fields, frozen=True, kw_only=True):
 
     rule: Annotated[str, Meta(description=f"one of {', '.join(MERGE_RULES)}")] = "mean"
     liars: Annotated[int, Meta(ge=0, le=64, description="reckoned with; 0: one in four")] = 0
+    witnesses: Annotated[
+        int, Meta(ge=0, le=WITNESSES_MAX, description="drawn nodes that score updates as well")
+    ] = 0
 
 
 class PrivacyFields(Fields, frozen=True, kw_only=True):

@@ -358,7 +358,7 @@ def _robust(document: Document, fields: TrainFields) -> RobustSpec:
         fix = suggestion(robust.rule, MERGE_RULES)
         _refuse(document, where, f"there is no rule {robust.rule!r}", fix)
     trusted = _inner(document, fields).steps if robust.rule == "fltrust" else 0
-    return RobustSpec(robust.rule, robust.liars, trusted)
+    return RobustSpec(robust.rule, robust.liars, trusted, robust.witnesses)
 
 
 def _privacy(document: Document, fields: TrainFields) -> PrivacySpec:

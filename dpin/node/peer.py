@@ -51,6 +51,7 @@ from dpin.market.messages import (
     MarketMessage,
     MaskMail,
     RevealMail,
+    ScoresMail,
     Text,
 )
 from dpin.market.orders import OwnRecord
@@ -280,7 +281,7 @@ class Peer:
             case AskCheckpoint() | RevealMail():
                 yield from self.provider.step(ToProvider(peer, message), now)
                 yield from self.requester.step(ToRequester(peer, message), now)
-            case BidMessage() | Decline() | Heartbeat() | Text():
+            case BidMessage() | Decline() | Heartbeat() | Text() | ScoresMail():
                 yield from self.requester.step(ToRequester(peer, message), now)
             case _:
                 assert_never(message)

@@ -9,6 +9,7 @@ from dpin.compute.tallies import summary
 from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit, registered
 from dpin.ledger.transactions import EVAL, INFER, TRAIN
 from dpin.ledger.views import job_cost, live_leases, open_seats
+from dpin.market.appraising import differing
 from dpin.market.messages import Reason
 from dpin.market.offers import cost_max
 from dpin.market.orders import TrainOrder
@@ -26,6 +27,7 @@ from dpin.node.status import (
     RoundView,
     ScoreView,
     UnitView,
+    WitnessView,
 )
 
 FIXES = {
@@ -163,7 +165,15 @@ class Portrait:
                 ScoreView(name=self._who(one.lease), assigned=one.assigned, other=one.other)
                 for one in times.scores
             ],
+            witnesses=self._witnesses(times),
         )
+
+    def _witnesses(self, times: RoundTimes) -> list[WitnessView]:
+        found = differing(times, self.own.job) if self.own.job is not None else {}
+        return [
+            WitnessView(name=name_of(self.state, node), node=node.hex(), differs=differs)
+            for node, differs in found.items()
+        ]
 
     def _who(self, lease: Digest) -> str:
         return name_of(self.state, self.state.leases[lease].provider)

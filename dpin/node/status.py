@@ -165,6 +165,14 @@ class ScoreView(View):
     other: int  # on what others were
 
 
+class WitnessView(View):
+    """What a witness has found about the updates of a round, beside the requester's scores."""
+
+    name: str
+    node: str
+    differs: bool
+
+
 class RoundView(View):
     """One round of a job."""
 
@@ -180,6 +188,7 @@ class RoundView(View):
     state_hash: str | None
     update_bytes: int = 0  # of all updates merged
     scores: list[ScoreView] = []
+    witnesses: list[WitnessView] = []
 
 
 class PhaseView(View):

@@ -270,7 +270,8 @@ def test_a_requester_killed_in_its_job_finishes_it_and_another_node_does_its_rou
     network: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ada = network.ada
-    job = submit(ada, job_file(tmp_path, rounds=8))
+    robust = "{rule: krum, witnesses: 1}"
+    job = submit(ada, job_file(tmp_path, rounds=8, robust=robust))
     wait_running(ada, job)
     ada.kill()
     ada.start()
@@ -288,6 +289,14 @@ def test_a_requester_killed_in_its_job_finishes_it_and_another_node_does_its_rou
     assert {one["state"] for one in found["rounds"]} == {"same"}  # The last by the lineage.
     assert all(set(one["signed"].values()) == {"same"} for one in found["rounds"] if one["scores"])
     assert any(one["scores"] for one in found["rounds"])
+
+    def witnessed() -> bool | None:
+        with Client(ada.home) as client:
+            said = [one for record in client.job(job).rounds for one in record.witnesses]
+        assert not any(one.differs for one in said)
+        return bool(said) or None
+
+    wait_for("a node without a part has scored a round as well", PATIENCE_SECONDS, witnessed)
 
 
 @pytest.fixture
