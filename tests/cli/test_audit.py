@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
+from typing_extensions import override
 
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
@@ -53,6 +54,7 @@ ROUNDS = 2
 class Shelf(MemoryFiles):
     """Memory, and what lies on the disk."""
 
+    @override
     def read(self, path: str) -> bytes:
         return self.held[path] if path in self.held else Path(path).read_bytes()
 
