@@ -1,7 +1,7 @@
 """What an audit of a job's rounds is done from, who does it, and how it is told."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from dpin.base.blob import blob_id
-from dpin.base.errors import Misuse, NotFound, NotVerified, PeerFault, Unavailable
+from dpin.base.errors import Misuse, NotFound, NotVerified, PeerFault
 from dpin.base.ids import BlobId, short
 from dpin.cli.archives import source_of
 from dpin.cli.audits import finished
@@ -20,14 +20,13 @@ from dpin.cli.link import connect
 from dpin.cli.options import table
 from dpin.cli.recount import Plan, Redone, Told, Verdict, judge, plan
 from dpin.client.client import Client
-from dpin.compute.child import WorkerOptions
 from dpin.compute.lineage import read_lineage
 from dpin.compute.scores import ScoreRound
 from dpin.compute.statements import SCORES_FILE, read_statements
-from dpin.compute.task import Command, Failed, Progress, Report
-from dpin.compute.worker import Ended, Worker, open_worker
+from dpin.compute.task import Command, Failed, Report
 from dpin.node.blobviews import FetchRequest
 from dpin.node.descents import HEX_DIGITS, DescentView, descent_of
+from dpin.node.foreman import answers
 from dpin.storage.blobfiles import manifest_of_file
 
 POLL_SECONDS: Final = 0.1
@@ -131,30 +130,12 @@ def _by_node(node: Client, blob: BlobId) -> str:
 
 def _reports(made: Plan) -> list[Report]:
     with TemporaryDirectory(prefix="dpin-audit-") as folder:
-        return trio.run(_done, made.commands, Path(folder))
+        return trio.run(answers, Path(folder), made.commands, _in_vain)
 
 
-async def _done(commands: Sequence[Command], folder: Path) -> list[Report]:
-    """What a worker of our own answers; once all that follows is in vain, no more is asked."""
-    reports: list[Report] = []
-    async with open_worker(WorkerOptions(folder)) as child:
-        for command in commands:
-            await child.send(command)
-            reports.append(await _answer(child))
-            if isinstance(reports[-1], Failed) and not isinstance(command, ScoreRound):
-                break
-    return reports
-
-
-async def _answer(child: Worker) -> Report:
-    """The answer to one command; raises Unavailable where the worker has ended."""
-    async for report in child.reports:
-        if isinstance(report, Ended):
-            words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
-            raise Unavailable(f"the worker ended: {words}")
-        if not isinstance(report, Progress):
-            return report
-    raise Unavailable("the worker ended without a word")
+def _in_vain(command: Command, report: Report) -> bool:
+    """Whether nothing that follows can be done any more."""
+    return isinstance(report, Failed) and not isinstance(command, ScoreRound)
 
 
 # --- told ----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Worker processes: hired, given orders, dismissed, as the machines ask."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, assert_never
@@ -11,7 +11,7 @@ from dpin.base.errors import Unavailable
 from dpin.compute.child import WorkerOptions
 from dpin.compute.engine import Engine
 from dpin.compute.forkserver import Forkserver
-from dpin.compute.task import Command, Report
+from dpin.compute.task import Command, Progress, Report
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkEffect, WorkerId
 from dpin.compute.worker import Ended, Worker, open_worker
 
@@ -41,13 +41,7 @@ class Foreman:
     async def ask_once(self, command: Command) -> Report:
         """One question to a short-lived worker; raises Unavailable where it does not answer."""
         async with open_worker(self._options, self._forkserver) as child:
-            await child.send(command)
-            async for report in child.reports:
-                if isinstance(report, Ended):
-                    words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
-                    raise Unavailable(f"the worker ended: {words}")
-                return report
-        raise Unavailable("the worker ended without a word")
+            return await _answer(child, command)
 
     def perform(self, effect: WorkEffect) -> None:
         """Do what a machine asks; what comes of it is told later."""
@@ -117,3 +111,31 @@ async def _pass_orders(child: Worker, orders: trio.MemoryReceiveChannel[Command]
             await child.send(command)
         except Unavailable:
             return  # `Ended` says why.
+
+
+async def answers(
+    folder: Path, commands: Sequence[Command], in_vain: Callable[[Command, Report], bool]
+) -> list[Report]:
+    """What a short-lived worker of its own answers, in order; raises Unavailable.
+
+    After an answer that makes all that follows `in_vain` no more is asked.
+    """
+    reports: list[Report] = []
+    async with open_worker(WorkerOptions(folder)) as child:
+        for command in commands:
+            reports.append(await _answer(child, command))
+            if in_vain(command, reports[-1]):
+                break
+    return reports
+
+
+async def _answer(child: Worker, command: Command) -> Report:
+    """The answer to one command; raises Unavailable where the worker ends instead."""
+    await child.send(command)
+    async for report in child.reports:
+        if isinstance(report, Ended):
+            words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
+            raise Unavailable(f"the worker ended: {words}")
+        if not isinstance(report, Progress):
+            return report
+    raise Unavailable("the worker ended without a word")
