@@ -135,8 +135,7 @@ class Prepare(Wire, frozen=True, tag=2):
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
     cut at `bytes_max`); the last `holdout_ppm` of it is held out. For a HubSpec `base` is the
     model's directory, `data` says how the corpus is read, and `corpus` may be any file of it. For a
-    ModuleSpec `base` is the file of its code. With
-    `whole` all of it is cut into one part a seat, none held out, and the model is that of `base`.
+    ModuleSpec `base` is the file of its code. With `whole` all of it is cut into one part a seat.
     """
 
     corpus: str
