@@ -110,6 +110,15 @@ class Engagement:
 
     # --- following the ledger ---
 
+    def renew(self, job: Job, lease: Lease) -> None:
+        """The ledger's records, which are others once this node has caught up by a state."""
+        if job is self.job and lease is self.lease:
+            return
+        self.job, self.lease = job, lease
+        self.loading.renew(job)
+        self.pulse.job, self.pulse.lease = job, lease
+        self.veil.renew(job, lease)
+
     def follow(self, state: State, now: Instant) -> Iterator[Effect]:
         """Do what the state of the lease asks for; harmless to repeat."""
         if self.fault == Fault.VANISH and self.lease.state == LeaseState.RUNNING:

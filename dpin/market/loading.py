@@ -49,6 +49,10 @@ class Loading:
         self.files = JobFiles(self.job, self.keys)
         self.merging = Merging(self.job, self.worker)
 
+    def renew(self, job: Job) -> None:
+        """The ledger's record, which is another once this node has caught up by a state."""
+        self.job = self.files.job = self.merging.job = job
+
     def prepare(self, state: State, now: Instant) -> Iterator[Effect]:
         """Hire, fetch, load; harmless to repeat."""
         if not self.hired:

@@ -10,7 +10,7 @@ from dpin.compute.statements import Signed
 from dpin.compute.tallies import Totalled
 from dpin.compute.task import Manifest, Prepared
 from dpin.compute.work import WorkerId
-from dpin.ledger.accounts import Job
+from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import Propose, SignedBid
 from dpin.market.descent import Signer
 from dpin.market.merging import Merging
@@ -140,6 +140,17 @@ class OwnJob:
         """The newest held-out loss, in micro-nats per byte."""
         measured = [r.holdout_micronats for r in self.rounds.values() if r.holdout_micronats]
         return measured[-1] if measured else None
+
+    def renew(self, state: State) -> None:
+        """Look the job up again: a node that has caught up by a state holds other records of it."""
+        fresh = state.jobs.get(self.job.id) if self.job is not None else None
+        if fresh is None or fresh is self.job:
+            return
+        self.job = fresh
+        if self.files is not None:
+            self.files.job = fresh
+        if self.merging is not None:
+            self.merging.job = fresh
 
     def enter(self, phase: str, now: Instant, detail: str = "") -> bool:
         """Begin a phase (ending the one before); False if it has begun already."""

@@ -162,6 +162,7 @@ class Provider:
         for lease_id, (job, lease) in mine.items():
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
+            self.engagements[lease_id].renew(job, lease)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
             if not _finishes(self.engagements[lease_id], state):
                 yield from self._part(lease_id, now)

@@ -161,6 +161,7 @@ class Requester:
             elif own.propose is not None:
                 yield Wish(f"propose:{own.local_id}", own.propose)
             return
+        own.renew(state)
         job = own.job
         yield from self._phase(own, job, now)
         if own.cancelled and not job.cancelled:

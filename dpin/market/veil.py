@@ -33,6 +33,12 @@ class Veil:
     shield: Shielding | None = None
     _revealed: set[Round] = field(default_factory=set)
 
+    def renew(self, job: Job, lease: Lease) -> None:
+        """The ledger's records, which may be others now."""
+        self.job, self.lease = job, lease
+        if self.shield is not None:
+            self.shield.job, self.shield.lease = job, lease
+
     def take(self, manifest: TrainManifest | InferManifest | None) -> None:
         """What the job's manifest says about privacy, once it is here."""
         if self.shield is not None or self.key is None:

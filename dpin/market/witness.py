@@ -173,6 +173,8 @@ class Witnesses:
         for job_id in sorted(state.live_jobs - self._seen):
             self._draw(state.jobs[job_id], state, fingerprint)
         for job_id, witness in list(self.held.items()):
+            witness.job = state.jobs.get(job_id, witness.job)
+            witness.loading.renew(witness.job)
             yield from witness.follow(state, now)
             if witness.over:
                 yield from self.held.pop(job_id).loading.dismiss()

@@ -52,6 +52,10 @@ class Bench:
                 start = self.files.paths[self.files.manifest.initial]
                 yield self.order(self.files.open_job((Round(0), start), self.worker))
 
+    def renew(self, job: Job) -> None:
+        """The ledger's record, which is another once this node has caught up by a state."""
+        self.job = self.files.job = job
+
     @property
     def usable(self) -> bool:
         """Whether orders may be given."""

@@ -95,6 +95,7 @@ class Verifier:
                 provider = state.leases[key[0]].provider
                 examination = Examination(bench, provider, self._salt(key))
                 self._examinations[key] = examination
+            bench.renew(job)
             yield from bench.prepare(state, now)
             yield from examination.follow(unit, seat, state, now)
         for job_id in [j for j in self._benches if j not in state.live_jobs]:
@@ -114,6 +115,7 @@ class Verifier:
             if job_id not in self._benches and len(self._benches) < WARM_MAX:
                 self._benches[job_id] = Bench(job, self.keys)
             if job_id in self._benches:
+                self._benches[job_id].renew(job)
                 yield from self._benches[job_id].prepare(state, now)
 
     def _salt(self, key: UnitKey) -> Digest:

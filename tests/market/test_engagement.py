@@ -1,6 +1,7 @@
 """One lease from the provider's side, against a real ledger."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, JobId, Round
@@ -316,6 +317,17 @@ def test_the_grace_that_a_box_counts_on_is_the_one_that_the_ledger_gives() -> No
 def reported(steps: int, milliseconds: int) -> Trained:
     leaf = Leaf(JobId(bytes(32)), OTHER, Round(0), 2, steps, OTHER, OTHER, OTHER, steps)
     return Trained(OTHER, Round(0), (leaf,), (), "", "", 0, 0, milliseconds)
+
+
+def test_a_lease_goes_on_with_the_records_of_a_state_that_its_node_has_caught_up_by() -> None:
+    engaged = Engaged()
+    engaged.start()
+    job, lease = replace(engaged.ledger.state.jobs[engaged.job_id]), replace(engaged.lease)
+    engaged.engagement.renew(job, lease)
+    parts = engaged.engagement
+    held = (parts.job, parts.files.job, parts.merging.job, parts.pulse.job, parts.veil.job)
+    assert all(one is job for one in held)
+    assert all(one is lease for one in (parts.lease, parts.pulse.lease, parts.veil.lease))
 
 
 def test_heartbeats_tell_how_far_it_is_once_a_second() -> None:
