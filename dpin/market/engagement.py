@@ -110,15 +110,6 @@ class Engagement:
 
     # --- following the ledger ---
 
-    def renew(self, job: Job, lease: Lease) -> None:
-        """The ledger's records, which are others once this node has caught up by a state."""
-        if job is self.job and lease is self.lease:
-            return
-        self.job, self.lease = job, lease
-        self.loading.renew(job)
-        self.pulse.job, self.pulse.lease = job, lease
-        self.veil.renew(job, lease)
-
     def follow(self, state: State, now: Instant) -> Iterator[Effect]:
         """Do what the state of the lease asks for; harmless to repeat."""
         if self.fault == Fault.VANISH and self.lease.state == LeaseState.RUNNING:
@@ -259,3 +250,13 @@ class Engagement:
         self.restarts += 1
         if self.commits.made or self.restarts > RESTARTS_MAX:
             self.failed = f"the worker died: {reason}"
+
+
+def renew(engagement: Engagement, job: Job, lease: Lease) -> None:
+    """The ledger's records, which are others once the node has caught up by a state."""
+    if job is engagement.job and lease is engagement.lease:
+        return
+    engagement.job, engagement.lease = job, lease
+    engagement.loading.renew(job)
+    engagement.pulse.job, engagement.pulse.lease = job, lease
+    engagement.veil.renew(job, lease)

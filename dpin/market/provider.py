@@ -18,7 +18,7 @@ from dpin.ledger.transactions import Register, Stake
 from dpin.ledger.views import holds_live_lease, live_leases, open_seats
 from dpin.ledger.wishes import Follow, Wish
 from dpin.market.engagement import Effect as EngagementEffect
-from dpin.market.engagement import Engagement, Fault
+from dpin.market.engagement import Engagement, Fault, renew
 from dpin.market.messages import (
     AskCheckpoint,
     AskReveal,
@@ -162,7 +162,7 @@ class Provider:
         for lease_id, (job, lease) in mine.items():
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
-            self.engagements[lease_id].renew(job, lease)
+            renew(self.engagements[lease_id], job, lease)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
             if not _finishes(self.engagements[lease_id], state):
                 yield from self._part(lease_id, now)

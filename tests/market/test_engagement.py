@@ -16,7 +16,7 @@ from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Commit, Have, Ready, Stop
 from dpin.ledger.views import offers
 from dpin.ledger.wishes import Wish
-from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault
+from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault, renew
 from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
 from dpin.market.pace import MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
@@ -323,7 +323,7 @@ def test_a_lease_goes_on_with_the_records_of_a_state_that_its_node_has_caught_up
     engaged = Engaged()
     engaged.start()
     job, lease = replace(engaged.ledger.state.jobs[engaged.job_id]), replace(engaged.lease)
-    engaged.engagement.renew(job, lease)
+    renew(engaged.engagement, job, lease)
     parts = engaged.engagement
     held = (parts.job, parts.files.job, parts.merging.job, parts.pulse.job, parts.veil.job)
     assert all(one is job for one in held)
