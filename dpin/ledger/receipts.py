@@ -32,7 +32,7 @@ class ReceiptLog:
     def __init__(self, tree: LogTree | None = None) -> None:
         self.tree = LogTree() if tree is None else tree  # proofs at any size, and between sizes
         self._leaves: list[Leaf] = []
-        self._by_subject: dict[Digest, tuple[int, ...]] = {}  # nearly all of them single
+        self._by_subject: dict[Digest, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.tree)
@@ -62,8 +62,7 @@ class ReceiptLog:
         self._leaves += leaves
         for place, leaf in enumerate(leaves, start=index):
             if isinstance(leaf, Receipt):
-                before = self._by_subject.get(leaf.subject, ())
-                self._by_subject[leaf.subject] = (*before, place)
+                self._by_subject.setdefault(leaf.subject, []).append(place)
         self.tree.extend(merkle.leaf_hashes([encode(leaf) for leaf in leaves]))
         return index
 
@@ -87,9 +86,10 @@ class ReceiptLog:
             return
         for leaf in self._leaves[: first - self.tree.first]:
             if isinstance(leaf, Receipt):
-                _, *later = self._by_subject.pop(leaf.subject)
-                if later:
-                    self._by_subject[leaf.subject] = tuple(later)
+                places = self._by_subject[leaf.subject]
+                places.pop(0)
+                if not places:
+                    del self._by_subject[leaf.subject]
         del self._leaves[: first - self.tree.first]
         self.tree.forget(first)
 
