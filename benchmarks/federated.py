@@ -7,9 +7,10 @@ federated job, everything included: market, ledger, commits, transfers, merges a
 round is the time from one round's start to the next one's, less the training of its slowest
 provider. Isolation: every node keeps one warm worker process a job, which starts once.
 
-Simulated: a hundred clients in one process, one after the other: whatever a node computes for a
-unit (commitments, states of windows, update) and the merge, less the steps of training; no ledger
-and no network. Isolation: none, all in one process.
+Simulated: a hundred clients in one process, one after the other (`dpin sim clients`): batches,
+updates, screening and the merge, less the steps of training; no ledger, no network, nothing that
+only others would check. Isolation: none. With proofs: whatever a node computes for a unit besides
+(commitments, states of windows, files), with the same result.
 
 --flower names a Python that has flwr 1.41: its deployment engine with as many SuperNodes as there
 are owners (a fresh process for every task of a client), and its simulation engine (Ray's workers);
@@ -26,7 +27,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -34,9 +35,11 @@ from msgspec.structs import replace
 from benchmarks.local import load, show
 from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Digest, Round
-from dpin.client.client import Client
-from dpin.compute.checkpoint import Start
+from dpin.client.client import Client as NodeClient
+from dpin.compute.checkpoint import Start, decode_global
 from dpin.compute.course import Course
+from dpin.compute.examples import examples_of
+from dpin.compute.population import Client, Population
 from dpin.compute.probe import settle
 from dpin.compute.session import Session
 from dpin.compute.state import initial_state
@@ -48,6 +51,7 @@ from dpin.compute.task import (
     OpenJob,
     Prepared,
     Trained,
+    TrainManifest,
     TrainUnit,
 )
 from dpin.compute.train import Trainer
@@ -89,7 +93,7 @@ def whole(kilofloats: int, rounds: int) -> list[float]:
             "limits: {cost: 100}\n"
         )
         with town(place) as network:
-            with Client(network.ada.home) as client:
+            with NodeClient(network.ada.home) as client:
                 submitted = client.submit(job)
             detail = ended(network.ada, submitted.id)
     assert detail.job.state == "done", detail.job.reason
@@ -99,8 +103,24 @@ def whole(kilofloats: int, rounds: int) -> list[float]:
     return [(span - round_.train_ms) / 1000 for span, round_ in pairs]
 
 
-def simulated(clients: int, rounds: int) -> list[float]:
-    """Seconds of each round but the first, less those of its steps."""
+class Simulated(NamedTuple):
+    """A job of many clients that train in this process, and what its steps alone take."""
+
+    session: Session
+    desk: Desk
+    prepared: Prepared
+    manifest: TrainManifest
+
+    def steps(self, clients: int) -> float:
+        """Seconds of the steps of one round."""
+        trainer = Trainer(SIMULATED, Course(INNER, self.manifest.rounds), "cpu")
+        trainer.load(Start(initial_state(SIMULATED, b"seed"), None))
+        batch = torch.zeros(1, SIMULATED.context + 1, dtype=torch.int64)
+        return timed(lambda: [trainer.step(batch, 0) for _ in range(clients)])
+
+
+def job_of(clients: int, rounds: int) -> Simulated:
+    """One whose clients are about as many numbers as Flower's."""
     settle()
     desk = Desk(MemoryFiles({"corpus.txt": CORPUS * 4}))
     session = Session(desk.door())
@@ -116,16 +136,42 @@ def simulated(clients: int, rounds: int) -> list[float]:
         rounds=rounds,
         shards=(NO_BLOB,) * clients,
     )
-    files = (prepared.shards, prepared.holdout, prepared.initial)
-    session.run(OpenJob(JOB, encode(manifest), *files, Round(0), "work"))
-    trainer = Trainer(SIMULATED, Course(INNER, rounds), "cpu")
-    trainer.load(Start(initial_state(SIMULATED, b"seed"), None))
-    batch = torch.zeros(1, SIMULATED.context + 1, dtype=torch.int64)
+    return Simulated(session, desk, prepared, manifest)
+
+
+def simulated(clients: int, rounds: int) -> list[float]:
+    """Seconds of each round but the first, less those of its steps: no proofs."""
+    job = job_of(clients, rounds)
+    shards = [job.desk.files.read(path) for path in job.prepared.shards]
+    many = Population(
+        JOB,
+        job.manifest,
+        decode_global(job.desk.files.read(job.prepared.initial), SIMULATED),
+        [Client(lease_of(at), examples_of(SIMULATED, [shards[at]])) for at in range(clients)],
+    )
+    found = []
+    for _ in range(rounds):
+        before = many.state.parameters
+        found.append(timed(many.round) - job.steps(clients))
+        assert not torch.equal(many.state.parameters, before), "the round moved nothing"
+    return found[1:]
+
+
+def proven(clients: int, rounds: int) -> list[float]:
+    """The same with all that a provider computes for others to check: leaves, states, files."""
+    job = job_of(clients, rounds)
+    files = (job.prepared.shards, job.prepared.holdout, job.prepared.initial)
+    job.session.run(OpenJob(JOB, encode(job.manifest), *files, Round(0), "work"))
     found = []
     for number in range(rounds):
-        spent = timed(partial(_round, session, desk, clients, number))
-        found.append(spent - timed(lambda: [trainer.step(batch, 0) for _ in range(clients)]))
+        spent = timed(partial(_round, job.session, job.desk, clients, number))
+        found.append(spent - job.steps(clients))
     return found[1:]
+
+
+def lease_of(client: int) -> Digest:
+    """What names a client."""
+    return Digest(client.to_bytes(4) + bytes(28))
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -140,7 +186,7 @@ def _round(session: Session, desk: Desk, clients: int, number: int) -> None:
     parts = []
     for seat in range(clients):
         unit = TrainUnit(
-            lease=Digest(seat.to_bytes(4) + bytes(28)),
+            lease=lease_of(seat),
             seat=seat,
             round=Round(number),
             fresh_optimizer=False,
@@ -203,6 +249,8 @@ def main() -> None:
         theirs = flower(options.flower, *words) if options.flower else []
         name = f"{clients} simulated clients, 4 KB"
         rows.append(row(name, simulated(clients, rounds), theirs, SIMULATED_GOAL))
+        name = "the same with proofs"
+        rows.append(row(name, proven(clients, rounds), theirs, SIMULATED_GOAL))
     show("A federated round without its training", rows)
 
 

@@ -61,3 +61,28 @@ def run_simulation(
         say(f"broken: {problem}")
     if report.problems:
         raise typer.Exit(1)
+
+
+@sim.command()
+def clients(
+    text: Annotated[str, typer.Argument(help="A text, cut into equal parts, or a folder of them.")],
+    *,
+    number: Annotated[
+        int, typer.Option("--clients", min=0, max=1024, help="0: one a file of the folder.")
+    ] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a client between merges.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 8,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Clients forget their optimizer after a round.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Try out a federated job: its rounds in this process, without nodes, proofs or isolation.
+
+    The model is the small built-in one. Batches, encoding, screening and merges are a node's.
+    """
+    from dpin.cli.population import try_clients
+    from dpin.compute.rehearsal import Plan
+
+    try_clients(Path(text), number, Plan(rounds, steps, batch, fresh), json=json)

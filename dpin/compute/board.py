@@ -10,6 +10,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed import DistNetworkError, DistStoreError
 
 PATIENCE: Final = timedelta(minutes=1)  # then it is asked again
+COMING: Final = timedelta(minutes=3)  # a process that was started loads torch first
 
 
 class BoardGone(Exception):
@@ -52,6 +53,16 @@ class Board:
                 continue  # There is nothing to do at the moment.
             except DistNetworkError:
                 raise BoardGone from None
+
+    def comes(self, key: str) -> bool:
+        """Whether something comes to stand at a key within COMING."""
+        try:
+            self._store.wait([key], COMING)
+        except DistStoreError:
+            return False
+        except DistNetworkError:
+            raise BoardGone from None
+        return True
 
     def count(self, key: str, more: int) -> int:
         """A counter that all share, after adding `more` to it."""

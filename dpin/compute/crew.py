@@ -60,7 +60,19 @@ class Stop(Wire, frozen=True, tag=5):
     """No more work."""
 
 
-Message = SetUp | Load | Step | Rejoin | Stop
+class Gather(Wire, frozen=True, tag=6):
+    """Rank 0 wants the whole state, where everybody has a part of it."""
+
+
+class Look(Wire, frozen=True, tag=7):
+    """A batch of (rows, width) follows, whose loss is wanted, where everybody has a part."""
+
+    rows: int
+    width: int
+
+
+Work = SetUp | Load | Step | Gather | Look
+Message = Work | Rejoin | Stop
 
 
 class Replica(Protocol):
@@ -112,6 +124,11 @@ def joined_key(epoch: int) -> str:
     return f"joined/{epoch}"
 
 
+def here_key(epoch: int, rank: int) -> str:
+    """Stands once that rank has come."""
+    return f"here/{epoch}/{rank}"
+
+
 def size_key(epoch: int) -> str:
     """How many of them, with rank 0, make the group."""
     return f"size/{epoch}"
@@ -120,6 +137,21 @@ def size_key(epoch: int) -> str:
 def key_of(epoch: int, number: int) -> str:
     """Where the numbered message of an epoch stands."""
     return f"told/{epoch}/{number}"
+
+
+def frozen_of(words: SetUp, ranks: Ranks) -> bytes:
+    """The weights that are not trained, as rank 0 tells them."""
+    data = torch.empty(words.frozen, dtype=torch.uint8, device=ranks.device)
+    if words.frozen:
+        ranks.tell_all(data)
+    return bytes(data.cpu().numpy())
+
+
+def batch_of(words: Step | Look, ranks: Ranks) -> Tensor:
+    """The examples that rank 0 tells."""
+    batch = torch.empty(words.rows, words.width, dtype=torch.int64, device=ranks.device)
+    ranks.tell_all(batch)
+    return batch
 
 
 def shared_gradient(
@@ -167,7 +199,7 @@ def share_state(engine: Engine, ranks: Ranks, replica: Replica) -> None:
             ranks.tell_all(vector)
 
 
-class _Assembly:
+class Assembly:
     """Rank 0's side of one epoch of the group."""
 
     def __init__(self, engine: Engine, board: Board, ranks: Ranks) -> None:
@@ -182,40 +214,48 @@ class _Assembly:
 
     def set_up(self, replica: Replica) -> None:
         """Have the others build this model."""
-        words, frozen = replica.described()
-        self._tell(words)
-        if frozen:
-            data = torch.frombuffer(bytearray(frozen), dtype=torch.uint8)
-            self.ranks.tell_all(data.to(replica.vectors.flat.device))
+        self.describe(*replica.described())
         self._way = way_of(self._engine, self.ranks, replica.vectors.gradient)
         self.replica, self.loaded = replica, False
+
+    def describe(self, words: SetUp, frozen: bytes) -> None:
+        """Say which model it is."""
+        self.tell(words)
+        if frozen:
+            data = torch.frombuffer(bytearray(frozen), dtype=torch.uint8)
+            self.ranks.tell_all(data.to(self.ranks.device))
 
     def load(self, replica: Replica) -> None:
         """Give the others the state, unless they get it with every step."""
         if self._engine.topology == ALL_REDUCE:
-            self._tell(Load(replica.vectors.steps))
+            self.tell(Load(replica.vectors.steps))
             share_state(self._engine, self.ranks, replica)
         self.loaded = True
 
     def step(self, replica: Replica, batch: Tensor, words: Step) -> float:
         """One sum; see shared_gradient."""
         assert self._way is not None, "a step follows a model"
-        self._tell(words)
+        self.tell(words)
         self.ranks.tell_all(batch.to(replica.vectors.flat.device))
         if self._engine.topology != ALL_REDUCE:
             share_state(self._engine, self.ranks, replica)
         mean = shared_gradient(self.ranks, self._way, replica, batch)
-        for key in self._kept:  # Everybody took part in the step, so everybody has read them.
+        self.heard_by_all()
+        return mean
+
+    def heard_by_all(self) -> None:
+        """Everybody took part in what was told last, so everybody has read it."""
+        for key in self._kept:
             self._board.forget(key)
         self._kept.clear()
-        return mean
 
     def end(self, word: Rejoin | Stop) -> None:
         """Nothing more is done in this epoch, whoever has read how much of it."""
-        self._tell(word)
+        self.tell(word)
         self.ranks.leave()
 
-    def _tell(self, message: Message) -> None:
+    def tell(self, message: Message) -> None:
+        """Have the others read this as the next message."""
         key = key_of(self.ranks.standing.epoch, self._told)
         self._board.put(key, encode(message))
         self._told += 1
@@ -236,7 +276,7 @@ class Crew:
         self._board: Board | None = None
         self._epoch = 0
         self._first_seen_ms: int | None = None  # when somebody had come in this epoch
-        self._assembly: _Assembly | None = None
+        self._assembly: Assembly | None = None
 
     def changed(self) -> None:
         """The state of a replica was set: the others have to hear of it; newcomers may join."""
@@ -244,7 +284,7 @@ class Crew:
             return
         self._assembly.loaded = False
         if self.joined >= self._assembly.ranks.standing.world:
-            self._abandon("others want to join")
+            self.abandon("others want to join")
 
     @property
     def joined(self) -> int:
@@ -267,11 +307,22 @@ class Crew:
             words = Step(batch.shape[0], batch.shape[1], cursor, applies)
             return assembly.step(replica, batch, words)
         except RankLost as lost:
-            self._abandon(str(lost))
+            self.abandon(str(lost))
         except BaseException:
-            self._abandon("rank 0 has failed")
+            self.abandon("rank 0 has failed")
             raise
         return whole_gradient(replica, batch)
+
+    def whole(self, device: torch.device) -> Assembly:
+        """The group with all of its processes, waiting for them; raises RankLost."""
+        if self._assembly is not None:
+            return self._assembly
+        board = self._board or self._opened()
+        wanted = self._engine.world - 1
+        for rank in range(1, wanted + 1):
+            if not board.comes(here_key(self._epoch, rank)):
+                raise RankLost(f"rank {rank} of {wanted} has not come")
+        return self._met(board, wanted, device)
 
     def close(self) -> None:
         """End the group and its processes."""
@@ -282,7 +333,8 @@ class Crew:
             self._around.members.stop()
             self._board = None
 
-    def _abandon(self, reason: str) -> None:
+    def abandon(self, reason: str) -> None:
+        """End the epoch, and call everybody to the next."""
         self._around.say(f"the group of epoch {self._epoch} is over: {reason}")
         if self._assembly is not None:
             self._assembly.end(Rejoin())
@@ -297,20 +349,24 @@ class Crew:
         board.put(EPOCH_KEY, str(self._epoch).encode())
         board.put(epoch_key(self._epoch), b"")
 
-    def _assembled(self, device: torch.device) -> _Assembly | None:
+    def _assembled(self, device: torch.device) -> Assembly | None:
         """The group, where enough have come; None while this process goes on alone."""
         board = self._board or self._opened()
         others = self._ready()
         if not others:
             return None
+        try:
+            return self._met(board, others, device)
+        except RankLost as lost:
+            self.abandon(str(lost))
+            return None
+
+    def _met(self, board: Board, others: int, device: torch.device) -> Assembly:
+        """A group with so many others; raises RankLost."""
         board.put(size_key(self._epoch), str(1 + others).encode())
         self._around.say(f"a group of {1 + others}, epoch {self._epoch}")
-        try:
-            ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
-        except RankLost as lost:
-            self._abandon(str(lost))
-            return None
-        self._assembly = _Assembly(self._engine, board, ranks)
+        ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
+        self._assembly = Assembly(self._engine, board, ranks)
         return self._assembly
 
     def _opened(self) -> Board:

@@ -11,7 +11,8 @@ from dpin.base.codec import Wire
 
 ALL_REDUCE: Final = "all-reduce"
 PARAMETER_SERVER: Final = "parameter-server"
-TOPOLOGIES: Final = (ALL_REDUCE, PARAMETER_SERVER)
+FSDP2: Final = "fsdp2"
+TOPOLOGIES: Final = (ALL_REDUCE, PARAMETER_SERVER, FSDP2)
 
 
 class Engine(Wire, frozen=True):

@@ -62,7 +62,8 @@ from dpin.compute.task import (
 )
 from dpin.compute.tensors import as_float
 from dpin.compute.ticker import Ticker, micronats
-from dpin.compute.train import PLAIN, Tools, Trainer, held_out, seat_examples
+from dpin.compute.train import PLAIN, Tools, held_out, seat_examples
+from dpin.compute.trainers import trainer_of
 from dpin.compute.unit import (
     FAULTS,
     Outcome,
@@ -102,7 +103,7 @@ class HeldJob:
         self.opened = Opened(self._state.round, state_hash(self._state))
         frozen = door.files.read(command.weights) if command.weights else b""
         self._frozen = frozen
-        self._trainer = Trainer(model, course_of(self._manifest), device, frozen, tools)
+        self._trainer = trainer_of(model, course_of(self._manifest), device, frozen, tools)
         self._moments: dict[Digest, Moments] = {}
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)

@@ -9,6 +9,7 @@ until rank 0 stops it or is gone. All that it knows of the provider comes from t
 import argparse
 import os
 import sys
+from typing import Protocol
 
 import torch
 
@@ -20,13 +21,19 @@ from dpin.compute.crew import (
     CLASS_KEY,
     ENGINE_KEY,
     EPOCH_KEY,
+    Gather,
     Load,
+    Look,
     Message,
     Rejoin,
     SetUp,
     Step,
     Stop,
+    Work,
+    batch_of,
     epoch_key,
+    frozen_of,
+    here_key,
     joined_key,
     key_of,
     share_state,
@@ -34,46 +41,58 @@ from dpin.compute.crew import (
     size_key,
     way_of,
 )
-from dpin.compute.engine import ALL_REDUCE, Engine
+from dpin.compute.engine import ALL_REDUCE, FSDP2, Engine
 from dpin.compute.precision import precision_of
 from dpin.compute.probe import fingerprint, fingerprint_text, found_devices, settle
 from dpin.compute.ranks import AllReduce, RankLost, Ranks, Server, Standing
 from dpin.compute.train import Tools, Trainer
 
 
-class Member:
-    """What this process holds in one epoch of the group."""
+class Worker(Protocol):
+    """What a process does with the messages of an epoch, the last ones aside."""
 
-    def __init__(self, engine: Engine, ranks: Ranks, device: torch.device) -> None:
+    def do(self, message: Work) -> None:
+        """One of them."""
+        ...
+
+
+class Member:
+    """A process that holds the whole model."""
+
+    def __init__(self, engine: Engine, ranks: Ranks) -> None:
         self._engine = engine
         self._ranks = ranks
-        self._device = device
         self._trainer: Trainer | None = None
         self._way: AllReduce | Server | None = None
 
-    def set_up(self, words: SetUp) -> None:
-        """Build the model."""
-        data = torch.empty(words.frozen, dtype=torch.uint8, device=self._device)
-        if words.frozen:
-            self._ranks.tell_all(data)
+    def do(self, message: Work) -> None:
+        """See Worker."""
+        match message:
+            case SetUp():
+                self._set_up(message)
+            case Load():
+                self._load(message)
+            case Step():
+                self._step(message)
+            case Gather() | Look():
+                raise PeerFault("rank 0 asks for what it has itself")
+
+    def _set_up(self, words: SetUp) -> None:
+        frozen = frozen_of(words, self._ranks)
         course = Course(words.inner, words.total_steps)
-        frozen = bytes(data.cpu().numpy())
         tools = Tools(self._engine)
-        self._trainer = Trainer(words.spec, course, str(self._device), frozen, tools)
+        self._trainer = Trainer(words.spec, course, str(self._ranks.device), frozen, tools)
         self._way = way_of(self._engine, self._ranks, self._trainer.vectors.gradient)
 
-    def load(self, words: Load) -> None:
-        """Take rank 0's state."""
+    def _load(self, words: Load) -> None:
         assert self._trainer is not None, "a state follows a model"
         share_state(self._engine, self._ranks, self._trainer)
         self._trainer.vectors.steps = words.steps
 
-    def step(self, words: Step) -> None:
-        """Do the parts of a step that are of this rank."""
+    def _step(self, words: Step) -> None:
         assert self._trainer is not None, "a step follows a model"
         assert self._way is not None, "a step follows a model"
-        batch = torch.empty(words.rows, words.width, dtype=torch.int64, device=self._device)
-        self._ranks.tell_all(batch)
+        batch = batch_of(words, self._ranks)
         if self._engine.topology != ALL_REDUCE:
             share_state(self._engine, self._ranks, self._trainer)
         shared_gradient(self._ranks, self._way, self._trainer, batch)
@@ -86,25 +105,29 @@ def stands(board: Board, epoch: int, wanted: int) -> Standing | None:
     rank = board.count(joined_key(epoch), 1)
     if rank > wanted:
         return None
+    board.put(here_key(epoch, rank), b"")
     world = int(board.wait_for(size_key(epoch)))
     return Standing(epoch, rank, world) if rank < world else None
 
 
-def serve(board: Board, member: Member, epoch: int) -> bool:
+def serve(board: Board, worker: Worker, epoch: int) -> bool:
     """Do what is told in one epoch; whether it was to stop."""
     number = 0
     while True:
         message: Message = decode(Message, board.wait_for(key_of(epoch, number)))
         number += 1
-        match message:
-            case SetUp():
-                member.set_up(message)
-            case Load():
-                member.load(message)
-            case Step():
-                member.step(message)
-            case Rejoin() | Stop():
-                return isinstance(message, Stop)
+        if isinstance(message, Rejoin | Stop):
+            return isinstance(message, Stop)
+        worker.do(message)
+
+
+def worker_of(engine: Engine, ranks: Ranks) -> Worker:
+    """By the topology that the provider has chosen."""
+    if engine.topology == FSDP2:
+        from dpin.compute.shareholder import Shareholder
+
+        return Shareholder(engine, ranks)
+    return Member(engine, ranks)
 
 
 def took_part(board: Board, engine: Engine, standing: Standing, device: torch.device) -> bool:
@@ -112,7 +135,7 @@ def took_part(board: Board, engine: Engine, standing: Standing, device: torch.de
     ranks: Ranks | None = None
     try:
         ranks = Ranks(board, standing, device)
-        return serve(board, Member(engine, ranks, device), standing.epoch)
+        return serve(board, worker_of(engine, ranks), standing.epoch)
     except RankLost as lost:
         sys.stderr.write(f"rank {standing.rank}: {lost}\n")
         return False

@@ -37,7 +37,7 @@ class Ranks:
     def __init__(self, board: Board, standing: Standing, device: torch.device) -> None:
         """Meets the others; `board` is the one that all of them share."""
         self.standing = standing
-        self._device = device
+        self.device = device
         try:
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
@@ -64,7 +64,7 @@ class Ranks:
 
     def gathered(self, numbers: Tensor) -> list[Tensor]:
         """Everybody's few numbers, by rank; of the same shape everywhere."""
-        placed = numbers.to(self._device)
+        placed = numbers.to(self.device)
         rows = [torch.empty_like(placed) for _ in range(self.standing.world)]
         try:
             dist.all_gather(rows, placed)

@@ -26,7 +26,7 @@ from dpin.compute.task import (
     WindowChecked,
 )
 from dpin.compute.ticker import Ticker
-from dpin.compute.train import Diverged, Trainer
+from dpin.compute.train import Diverged, Inner
 from dpin.compute.unit import Seat, encode_unit, run_window
 from dpin.compute.updates import encode_update
 
@@ -36,7 +36,7 @@ class Rechecks:
     """The checks of one job's units."""
 
     _manifest: TrainManifest
-    _trainer: Trainer
+    _trainer: Inner
     _door: Door
     _seat: Callable[[Digest, Round, int], Seat]
 

@@ -17,31 +17,63 @@ from dpin.compute.updates import Update
 
 UPDATES_MIN: Final = 3  # with fewer, the median says nothing about the rest
 GROUP: Final = 1 << 22  # numbers
+TOGETHER: Final = 1 << 20  # numbers of small updates that are looked at in one go
 LOW_BITS: Final = 29
 LOW_MASK: Final = (1 << LOW_BITS) - 1
 
 
 def norm(update: Update) -> int:
-    """Floor of the Euclidean norm, in units of 2^-24.
+    """Floor of the Euclidean norm, in units of 2^-24."""
+    return norms([update])[0]
+
+
+def norms(updates: Sequence[Update]) -> list[int]:
+    """The norm of each; small updates are taken together, for a call costs more than a number.
 
     A number is below 2^29 units, its square below 2^58; taken in two halves, the sums of a group
     stay in 63 bits.
     """
-    total = 0
-    said = update.said() if isinstance(update, Sparse) else update.dense()
-    for part in torch.split(said // UNITS_PER_SCALE_UNIT, GROUP):
+    found: list[int] = []
+    together = max(1, TOGETHER // max(1, max((update.count for update in updates), default=1)))
+    for at in range(0, len(updates), together):
+        part = updates[at : at + together]
+        if len(part) == 1 or any(isinstance(update, Sparse) for update in part):
+            found += [_root(_squares(_said(update)[None]))[0] for update in part]
+        else:
+            found += _root(_squares(torch.stack([update.dense() for update in part])))
+    return found
+
+
+def _said(update: Update) -> Tensor:
+    """The numbers that are not zero for certain, in units of 2^-30."""
+    return update.said() if isinstance(update, Sparse) else update.dense()
+
+
+def _squares(rows: Tensor) -> list[int]:
+    """Of each row of (n, P) the sum of squares, in units of 2^-24."""
+    totals = [0] * len(rows)
+    for part in torch.split(rows // UNITS_PER_SCALE_UNIT, GROUP, 1):
         squares = part * part
-        total += (int((squares >> LOW_BITS).sum()) << LOW_BITS) + int((squares & LOW_MASK).sum())
-    return isqrt(total)
+        high = (squares >> LOW_BITS).sum(1).tolist()
+        low = (squares & LOW_MASK).sum(1).tolist()
+        totals = [
+            total + (more << LOW_BITS) + less
+            for total, more, less in zip(totals, high, low, strict=True)
+        ]
+    return totals
+
+
+def _root(squares: Sequence[int]) -> list[int]:
+    return [isqrt(square) for square in squares]
 
 
 def clip_factors(updates: Sequence[Update]) -> list[int]:
     """What to scale each update by, in ppm: at most its norm over the (lower) median norm."""
-    norms = [norm(update) for update in updates]
-    if len(norms) < UPDATES_MIN:
-        return [MILLION] * len(norms)
-    median = sorted(norms)[(len(norms) - 1) // 2]
-    return [MILLION if size <= median else median * MILLION // size for size in norms]
+    if len(updates) < UPDATES_MIN:
+        return [MILLION] * len(updates)
+    found = norms(updates)
+    median = sorted(found)[(len(found) - 1) // 2]
+    return [MILLION if size <= median else median * MILLION // size for size in found]
 
 
 def clipped(update: Update, factor_ppm: int) -> Tensor:

@@ -16,7 +16,7 @@ from dpin.compute.scores import Judged, Score, Scored, ScoreRound, milli_nats
 from dpin.compute.state import GlobalState
 from dpin.compute.task import SGD, TrainManifest
 from dpin.compute.tensors import UNITS_MAX
-from dpin.compute.train import Trainer, draw_of
+from dpin.compute.train import Inner, draw_of
 from dpin.compute.updates import decode_update
 
 DRAWN: Final = 4  # steps of a unit whose batches are looked at
@@ -30,7 +30,7 @@ class Scoring:
 
     _job: JobId
     _manifest: TrainManifest
-    _trainer: Trainer
+    _trainer: Inner
     _door: Door
     _text: Callable[[int], Examples]  # of a seat
     _texts: dict[int, Examples] = field(default_factory=dict)

@@ -6,7 +6,7 @@ number of trained parameters, B the batch, W the width of an example.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -42,9 +42,41 @@ def held_out(examples: Examples) -> tuple[Tensor, ...]:
     return torch.split(examples.spread(HELD_OUT_SEQUENCES), EVALUATION_BATCH)
 
 
+def parts_of(batch: Tensor, accumulation: int) -> list[Tensor]:
+    """The parts in which (B, W) examples go through the model."""
+    return list(torch.split(batch, max(1, len(batch) // accumulation)))
+
+
 def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, ...]:
     """What draws the batch of a step."""
     return (job, lease, round_, step)
+
+
+class Inner(Protocol):
+    """What does the steps of a unit."""
+
+    def load(self, state: WindowState) -> None:
+        """Go to the start of a window."""
+        ...
+
+    def snapshot(self) -> Later:
+        """The state on the CPU, as it is until the next step; raises Diverged if not finite.
+
+        On a CPU it is no copy: whoever keeps it makes one.
+        """
+        ...
+
+    def step(self, batch: Tensor, cursor: int) -> float:
+        """One step on (B, W) examples; answers with the loss in nats per token."""
+        ...
+
+    def accumulate(self, batch: Tensor) -> float:
+        """Add the gradient on (B, W) examples to the first moments; the parameters stay."""
+        ...
+
+    def mean_loss(self, batches: Sequence[Tensor]) -> float:
+        """Mean loss over batches of (B, W) examples, in nats per token."""
+        ...
 
 
 class Tools(NamedTuple):
@@ -119,7 +151,7 @@ class Trainer:
 
     def parts(self, batch: Tensor) -> list[Tensor]:
         """As many equal parts as the job says."""
-        return list(torch.split(batch, max(1, len(batch) // self._course.inner.accumulation)))
+        return parts_of(batch, self._course.inner.accumulation)
 
     def add_gradient(self, part: Tensor, parts: int) -> float:
         """Add the gradient of a part's share of the mean loss; the share."""

@@ -24,7 +24,7 @@ from dpin.compute.rules import GRADIENT_SCALE
 from dpin.compute.state import GlobalState
 from dpin.compute.task import ADAMW, TrainManifest
 from dpin.compute.tensors import as_float, as_units
-from dpin.compute.train import Diverged, Trainer
+from dpin.compute.train import Diverged, Inner
 from dpin.compute.vectors import GRADIENT_NORM_MAX
 
 TRUSTED: Final = "trusted"  # draws the batches of the requester's own update, in a lease's place
@@ -127,15 +127,20 @@ class Outcome:
         return self.leaves[-1].step
 
 
-def run_window(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
+def run_window(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> Later:
     """Train window `window` (from 1) of a unit, on from the state that the trainer holds."""
+    run_steps(trainer, seat, range(seat.bounds[window - 1], seat.bounds[window]), on_step)
+    return trainer.snapshot()
+
+
+def run_steps(trainer: Inner, seat: Seat, steps: range, on_step: OnStep) -> None:
+    """Train these steps of a unit, on from the state that the trainer holds."""
     batch = seat.manifest.inner.batch
     adds_up = seat.manifest.outer.rule == ADAMW
-    for step in range(seat.bounds[window - 1], seat.bounds[window]):
+    for step in steps:
         drawn = seat.text.batch((seat.job, seat.lease, seat.round, step), batch)
         loss = trainer.accumulate(drawn) if adds_up else trainer.step(drawn, seat.cursor(step))
         on_step(step + 1, loss)
-    return trainer.snapshot()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +154,7 @@ class UnitOrder:
     fault: Fault = ""
 
 
-def run_unit(trainer: Trainer, order: UnitOrder, watch: Watch) -> Outcome:
+def run_unit(trainer: Inner, order: UnitOrder, watch: Watch) -> Outcome:
     """Train one unit; raises Diverged. At least one window is done, whatever the limit."""
     seat, box, meter = order.seat, TimeBox(order.limit_ms, watch.clock_ms), _Meter(watch.on_step)
     trainer.load(order.start)
@@ -212,7 +217,7 @@ def _turned_round(start: Start, last: Later) -> Later:
     return Later(last.spec, parameters, Moments(-moments.first, moments.second, moments.steps))
 
 
-def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> Later:
+def _pretended(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> Later:
     """A window of no work: its state is the one before, blurred, so that every leaf is new."""
     held = trainer.snapshot()  # It is read before the trainer is loaded again.
     count = len(held.parameters)
@@ -225,7 +230,7 @@ def _pretended(trainer: Trainer, seat: Seat, window: int, on_step: OnStep) -> La
     return trainer.snapshot()
 
 
-def trusted_movement(trainer: Trainer, seat: Seat, base: GlobalState, steps: int) -> Tensor:
+def trusted_movement(trainer: Inner, seat: Seat, base: GlobalState, steps: int) -> Tensor:
     """How the text of `seat` moves a state in `steps` steps from fresh moments: (P,) int64.
 
     Everybody who merges computes it, inside one numeric class to the same bit. A run that diverges

@@ -4,6 +4,7 @@ P is the number of trained parameters.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -80,22 +81,24 @@ class Vectors:
 
     def _apply(self, rate: float) -> None:
         """AdamW (Loshchilov and Hutter 2019), over the flat vectors as far as they are its own."""
-        unbias_first = 1 - DECAY_FIRST**self.steps
-        unbias_second = math.sqrt(1 - DECAY_SECOND**self.steps)
         decay = rate * self._course.inner.weight_decay_ppm / MILLION
         for matrix in self._decayed:
             matrix.mul_(1 - decay)
         held = (self.flat, self.gradient, self.first, self.second)
-        parts = (
-            [
-                part
-                for start, end in self._others
-                for part in torch.split(vector[start:end], AT_ONCE)
-            ]
-            for vector in held
-        )
-        for flat, gradient, first, second in zip(*parts, strict=True):
-            first.lerp_(gradient, 1 - DECAY_FIRST)
-            second.mul_(DECAY_SECOND).addcmul_(gradient, gradient, value=1 - DECAY_SECOND)
-            deviation = second.sqrt().div_(unbias_second).add_(EPSILON)
-            flat.addcdiv_(first, deviation, value=-rate / unbias_first)
+        for start, end in self._others:
+            adamw_step([vector[start:end] for vector in held], self.steps, rate)
+
+
+def adamw_step(held: Sequence[Tensor], steps: int, rate: float) -> None:
+    """Move parameters, by gradient and moments, (N,) or a matrix each; the decay aside, in place.
+
+    `steps` is the number of gradients in the moments, this one included.
+    """
+    unbias_first = 1 - DECAY_FIRST**steps
+    unbias_second = math.sqrt(1 - DECAY_SECOND**steps)
+    parts = (torch.split(vector.view(-1), AT_ONCE) for vector in held)
+    for flat, gradient, first, second in zip(*parts, strict=True):
+        first.lerp_(gradient, 1 - DECAY_FIRST)
+        second.mul_(DECAY_SECOND).addcmul_(gradient, gradient, value=1 - DECAY_SECOND)
+        deviation = second.sqrt().div_(unbias_second).add_(EPSILON)
+        flat.addcdiv_(first, deviation, value=-rate / unbias_first)

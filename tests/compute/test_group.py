@@ -17,10 +17,13 @@ from dpin.base.leaf import Leaf
 from dpin.compute.child import WorkerOptions
 from dpin.compute.crew import Surroundings
 from dpin.compute.door import Door
-from dpin.compute.engine import PARAMETER_SERVER, Engine
+from dpin.compute.engine import FSDP2, PARAMETER_SERVER, Engine
+from dpin.compute.heldjob import HeldJob
 from dpin.compute.probe import settle
 from dpin.compute.session import Session
+from dpin.compute.sharded import ShardedTrainer
 from dpin.compute.task import (
+    Failed,
     Opened,
     OpenJob,
     Prepared,
@@ -31,8 +34,9 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.torchrun import TorchRun
+from dpin.compute.weights import parameter_count
 from dpin.compute.worker import Ended, Worker, open_worker
-from tests.support.training import CORPUS, Desk, MemoryFiles, lease, open_job, prepare
+from tests.support.training import CORPUS, TINY, Desk, MemoryFiles, lease, open_job, prepare
 
 pytestmark = pytest.mark.process
 
@@ -59,6 +63,7 @@ class Stage:
     engine: Engine = field(default_factory=Engine)
     at_step: Callable[[Session, int], None] = lambda _session, _step: None
     said: list[str] = field(default_factory=list)
+    again: bool = False  # the unit fails, and is done again
 
     def trained(self) -> Bits:
         """One unit, and all that others see of it."""
@@ -78,6 +83,11 @@ class Stage:
             assert isinstance(prepared, Prepared)
             session.run(in_parts(open_job(prepared, "worker-1")))
             session.run(unit())
+            if self.again:
+                failed = desk.reports[-1]
+                assert isinstance(failed, Failed)
+                self.said.append(failed.reason)
+                session.run(unit())
         finally:
             session.close()
         report = desk.reports[-1]
@@ -164,4 +174,30 @@ def test_a_rank_that_dies_costs_a_step_and_no_bit(alone: Bits) -> None:
         "a group of 2, epoch 2",
         "the group of epoch 2 is over",
     ]
+    assert members() == []
+
+
+def test_processes_that_share_one_model_make_its_bits_and_begin_again_where_one_dies(
+    alone: Bits,
+) -> None:
+    died: list[int] = []
+    held: list[float] = []
+
+    def at_step(session: Session, step: int) -> None:
+        assert isinstance(session._held, HeldJob)
+        trainer = session._held._trainer
+        assert isinstance(trainer, ShardedTrainer)
+        assert trainer._shards is not None
+        held.append(trainer._shards.bytes_held / (16 * parameter_count(TINY)))
+        if step == 3:  # torchrun starts it again
+            [other] = members()
+            other.kill()
+            died.append(step)
+
+    engine = Engine(nproc_per_node=2, topology=FSDP2, max_restarts=1)
+    stage = Stage(engine, at_step, again=True)
+    assert stage.trained() == alone
+    assert died == [3]
+    assert any("a process of the group is gone" in line for line in stage.said)
+    assert max(held) < 0.51  # of parameters, gradients and moments in float32
     assert members() == []

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from dpin.base.units import MILLION
-from dpin.compute.aggregation.gram import Gram
+from dpin.compute.aggregation.gram import CHUNK, Gram
 
 COSINE_PPM_MAX: Final = 999_000
 SPARSE_COSINE_PPM_MAX: Final = 600_000  # beside the overlap: same places, other values is no copy
@@ -22,15 +23,20 @@ SPARSE_PPM_MAX: Final = 250_000  # an update that moves fewer parameters than th
 
 def copies(rows: Sequence[Tensor], gram: Gram) -> dict[int, int]:
     """Row -> the earlier row that it copies; rows are in the order of their commits."""
-    supports = [_sparse_support(row) for row in rows]
+    overlapping: list[list[bool]] | None = None  # most rounds need not know
+    lengths = [isqrt(gram[row][row]) for row in range(len(rows))]
     found: dict[int, int] = {}
     for later in range(len(rows)):
         for earlier in range(later):
-            if earlier in found:
+            # A cosine of at most one half, also by the floors: most pairs end here.
+            if 2 * gram[earlier][later] <= lengths[earlier] * lengths[later] or earlier in found:
                 continue
             cosine = cosine_ppm(gram, earlier, later)
-            same_places = _overlapping(supports[earlier], supports[later])
-            if cosine >= (SPARSE_COSINE_PPM_MAX if same_places else COSINE_PPM_MAX):
+            if cosine < SPARSE_COSINE_PPM_MAX:
+                continue
+            overlapping = overlapping or _overlaps(rows)
+            limit = SPARSE_COSINE_PPM_MAX if overlapping[earlier][later] else COSINE_PPM_MAX
+            if cosine >= limit:
                 found[later] = earlier
                 break
     return found
@@ -44,15 +50,29 @@ def cosine_ppm(gram: Gram, a: int, b: int) -> int:
 
 def overlap_ppm(a: Tensor, b: Tensor) -> int:
     """How much of the smaller support, (P,) bool, lies in the larger one."""
-    least = min(int(a.sum()), int(b.sum()))
-    return int((a & b).sum()) * MILLION // least if least else 0
+    return _share(int((a & b).sum()), int(a.sum()), int(b.sum()))
 
 
-def _sparse_support(row: Tensor) -> Tensor | None:
-    """Which parameters a sparse row moves; None for a dense one."""
-    support = row != 0
-    return support if int(support.sum()) * MILLION <= len(row) * SPARSE_PPM_MAX else None
+def _share(both: int, one: int, other: int) -> int:
+    least = min(one, other)
+    return both * MILLION // least if least else 0
 
 
-def _overlapping(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and overlap_ppm(a, b) >= OVERLAP_PPM_MAX
+def _overlaps(rows: Sequence[Tensor]) -> list[list[bool]]:
+    """Whether two rows are sparse and move the same parameters, for all pairs."""
+    counts = torch.zeros(len(rows), len(rows), dtype=torch.int64)
+    for at in range(0, len(rows[0]), CHUNK):  # counts below 2^24 are exact in float32
+        moved = torch.stack([row[at : at + CHUNK] != 0 for row in rows]).float()
+        counts += (moved @ moved.T).to(torch.int64)
+    both = counts.tolist()
+    size = len(rows[0]) * SPARSE_PPM_MAX
+    sparse = [both[row][row] * MILLION <= size for row in range(len(rows))]
+    return [
+        [
+            sparse[a]
+            and sparse[b]
+            and _share(both[a][b], both[a][a], both[b][b]) >= OVERLAP_PPM_MAX
+            for b in range(len(rows))
+        ]
+        for a in range(len(rows))
+    ]

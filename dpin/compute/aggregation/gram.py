@@ -6,6 +6,7 @@ order the library adds it up: 2^17 products below 2^36 stay below 2^53.
 """
 
 from collections.abc import Sequence
+from operator import add
 from typing import Final
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 LIMB_BITS: Final = 18
 LIMB_MASK: Final = (1 << LIMB_BITS) - 1
 CHUNK: Final = 1 << 17
+CHUNKS_HELD: Final = 1 << 8  # twice 2^53 each: 2^62
 ROW_MAX: Final = 1 << 35  # what a movement stays below, either way
 
 Gram = list[list[int]]
@@ -24,20 +26,30 @@ def gram_of(rows: Sequence[Tensor]) -> Gram:
     count = len(rows)
     if not count:
         return []
-    sums = [[0] * (2 * count) for _ in range(2 * count)]
-    for at in range(0, len(rows[0]), CHUNK):
+    # Sums of so many chunks stay in 63 bits: high limbs by each other, crossed ones, low ones.
+    totals = [[[0] * count for _ in range(count)] for _ in range(3)]
+    held = torch.zeros(3, count, count, dtype=torch.int64)
+    bounds = range(0, len(rows[0]), CHUNK)
+    for number, at in enumerate(bounds):
         part = torch.stack([row[at : at + CHUNK] for row in rows])
-        limbs = torch.cat([part >> LIMB_BITS, part & LIMB_MASK]).double()
-        for total, found in zip(sums, (limbs @ limbs.T).tolist(), strict=True):
-            for index, value in enumerate(found):
-                total[index] += int(value)
-    return [[_joined(sums, a, b, count) for b in range(count)] for a in range(count)]
+        high, low = (part >> LIMB_BITS).double(), (part & LIMB_MASK).double()
+        crossed = (high @ low.T).to(torch.int64)
+        held[0] += (high @ high.T).to(torch.int64)
+        held[1] += crossed + crossed.T
+        held[2] += (low @ low.T).to(torch.int64)
+        if (number + 1) % CHUNKS_HELD == 0 or number + 1 == len(bounds):
+            _add(totals, held.tolist())
+            held.zero_()
+    return [
+        [(h << 2 * LIMB_BITS) + (c << LIMB_BITS) + low for h, c, low in zip(*lines, strict=True)]
+        for lines in zip(*totals, strict=True)
+    ]
 
 
-def _joined(sums: Gram, a: int, b: int, count: int) -> int:
-    """One inner product out of those of its limbs."""
-    crossed = sums[a][b + count] + sums[a + count][b]
-    return (sums[a][b] << 2 * LIMB_BITS) + (crossed << LIMB_BITS) + sums[a + count][b + count]
+def _add(totals: list[Gram], more: list[Gram]) -> None:
+    for total, found in zip(totals, more, strict=True):
+        for line, values in zip(total, found, strict=True):
+            line[:] = map(add, line, values)
 
 
 def squared_distance(gram: Gram, a: int, b: int) -> int:

@@ -17,7 +17,7 @@ from dpin.compute.aggregation.copies import copies
 from dpin.compute.aggregation.gram import gram_of
 from dpin.compute.aggregation.rules import ROWS_MIN, Row, aggregate
 from dpin.compute.outer import AGE_PPM, aged, mean_movement, weights_of
-from dpin.compute.robust import clip_factors, clipped, norm
+from dpin.compute.robust import clip_factors, clipped, norms
 from dpin.compute.safety import RobustSpec
 from dpin.compute.sparse import Sparse
 from dpin.compute.task import EncodingSpec
@@ -105,9 +105,9 @@ def round_mean(
 def _giants(updates: Sequence[Update]) -> set[int]:
     if len(updates) < ROWS_MIN:
         return set()
-    norms = [norm(update) for update in updates]
-    median = sorted(norms)[(len(norms) - 1) // 2]
-    return {at for at, size in enumerate(norms) if size > GIANT * max(1, median)}
+    found = norms(updates)
+    median = sorted(found)[(len(found) - 1) // 2]
+    return {at for at, size in enumerate(found) if size > GIANT * max(1, median)}
 
 
 def _sample(update: Update) -> Tensor:
