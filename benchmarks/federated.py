@@ -69,10 +69,10 @@ from tests.support.training import (
 FLOWER: Final = Path(__file__).with_name("federated_flower.py")
 OWNERS: Final = 3
 MODELS: Final = {  # kilofloats -> about as many parameters
-    1: "{layers: 1, heads: 1, width: 2, context: 8}",
+    5: "{layers: 1, heads: 1, width: 8, context: 8}",  # the smallest that a job may name
     10_000: "{layers: 3, heads: 8, width: 512, context: 8}",
 }
-GOALS: Final = {1: 100, 10_000: 30}
+GOALS: Final = {5: 100, 10_000: 30}
 INNER: Final = replace(TINY_INNER, steps=1, batch=1)
 SIMULATED: Final = ModelSpec(1, 1, 2, 8)
 SIMULATED_GOAL: Final = 10

@@ -10,7 +10,7 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed import DistNetworkError, DistStoreError
 
 PATIENCE: Final = timedelta(minutes=1)  # then it is asked again
-COMING: Final = timedelta(minutes=3)  # a process that was started loads torch first
+COMING: Final = timedelta(minutes=6)  # for one that waits for a rank that is lost (ranks.WAIT)
 
 
 class BoardGone(Exception):

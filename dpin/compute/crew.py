@@ -342,6 +342,13 @@ class Crew:
         if self._board is not None:
             self._begin(self._board)
 
+    def renew(self, reason: str) -> None:
+        """The same where the others may wait for this process: those of this machine begin anew."""
+        self.abandon(reason)
+        if self._board is not None:
+            self._around.members.stop()
+            self._around.members.start(self._board.port)
+
     def _begin(self, board: Board) -> None:
         """Call everybody to the next epoch."""
         self._epoch += 1

@@ -69,7 +69,9 @@ class ShardedTrainer:
     def step(self, batch: Tensor, cursor: int) -> float:
         """See Inner."""
         with self._group() as (assembly, shards):
-            self._tell_batch(assembly, Step(*batch.shape, cursor, applies=True), batch)
+            self._tell_batch(
+                assembly, Step(batch.shape[0], batch.shape[1], cursor, applies=True), batch
+            )
             mean = shards.backward(self._parts(batch))
             shards.apply(cursor)
             assembly.heard_by_all()
@@ -78,7 +80,9 @@ class ShardedTrainer:
     def accumulate(self, batch: Tensor) -> float:
         """See Inner."""
         with self._group() as (assembly, shards):
-            self._tell_batch(assembly, Step(*batch.shape, 0, applies=False), batch)
+            self._tell_batch(
+                assembly, Step(batch.shape[0], batch.shape[1], 0, applies=False), batch
+            )
             mean = shards.backward(self._parts(batch))
             shards.accumulate()
             assembly.heard_by_all()
@@ -89,7 +93,7 @@ class ShardedTrainer:
         losses = []
         with self._group() as (assembly, shards):
             for batch in batches:
-                self._tell_batch(assembly, Look(*batch.shape), batch)
+                self._tell_batch(assembly, Look(batch.shape[0], batch.shape[1]), batch)
                 losses.append(shards.loss(batch))
                 assembly.heard_by_all()
         return sum(losses) / len(losses)
@@ -114,7 +118,7 @@ class ShardedTrainer:
             ) from None
         except BaseException:
             self._shards = None
-            self._crew.abandon("rank 0 has failed")
+            self._crew.renew("rank 0 has failed")
             raise
 
     def _built(self) -> tuple[Assembly, Shards]:

@@ -8,6 +8,7 @@ bits are those of one process. P is the number of trained parameters, W that of 
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -188,7 +189,10 @@ class Shards:
 
     def _loss(self, part: Tensor) -> Tensor:
         try:
-            return self._network.loss(part.to(self._device))
+            with warnings.catch_warnings():
+                # A layer may answer with views: nothing here writes into them.
+                warnings.filterwarnings("ignore", ".* returned a view tensor", UserWarning)
+                return self._network.loss(part.to(self._device))
         except RuntimeError as error:
             if "memory" in str(error):
                 raise

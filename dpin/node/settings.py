@@ -342,7 +342,7 @@ _MEANING: Final = {
     "compute.nnodes": "machines that do so; the others run torchrun, see docs/operate.md",
     "compute.rdzv_endpoint": "host:port of this machine where they meet, on a network you trust",
     "compute.max_restarts": "how often a process that fails is started again",
-    "compute.topology": "all-reduce, or parameter-server: the optimizer lies in one process alone",
+    "compute.topology": "all-reduce, parameter-server (one has the optimizer), fsdp2 (each a part)",
     "compute.bf16": "products in bfloat16, a numeric class of its own",
     "compute.gradient_checkpointing": "less memory for more work, the same bits",
     "compute.torch_compile": "kernels by torch's compiler, a numeric class of its own",
