@@ -51,8 +51,8 @@ class Blocks:
             total = torch.zeros(self.count, dtype=torch.int64)
             fused.add(self.scales, self.values, 1, total)
             return total
-        units = (self.scales * UNITS_PER_SCALE_UNIT)[:, None]
-        return (value_blocks(self.values).to(torch.int64) * units).reshape(-1)[: self.count]
+        units = (self.scales * UNITS_PER_SCALE_UNIT).repeat_interleave(BLOCK)
+        return units[: self.count].mul_(self.values)
 
     def encoded(self) -> bytes:
         """N scales as float16, then P values; of 4 bits, two a byte, the first one low."""
