@@ -80,10 +80,13 @@ class Sealer(_Counted):
 
         `frame` has room for the tag as well.
         """
+        return self.seal_from(memoryview(frame)[HEADER_BYTES:][: header.length], header, frame)
+
+    def seal_from(self, body: memoryview, header: Header, frame: bytearray) -> memoryview:
+        """The same for a body that lies elsewhere and stays as it is: it is not copied first."""
         _HEADER.pack_into(frame, 0, *header)
         whole = memoryview(frame)[: HEADER_BYTES + header.length + TAG_BYTES]
-        body, room = whole[HEADER_BYTES:-TAG_BYTES], whole[HEADER_BYTES:]
-        self._aead.encrypt_into(self._nonce(), body, whole[:HEADER_BYTES], room)
+        self._aead.encrypt_into(self._nonce(), body, whole[:HEADER_BYTES], whole[HEADER_BYTES:])
         return whole
 
     def sealed(self, kind: Kind, number: int, body: bytes) -> memoryview:
@@ -102,8 +105,12 @@ class Opener(_Counted):
     def open(self, nonce: bytes, header: Header, sealed: memoryview) -> memoryview:
         """The body, opened where it lay; raises PeerFault where it is not what was sealed."""
         body = sealed[: header.length]
+        self.open_into(nonce, header, sealed, body)
+        return body
+
+    def open_into(self, nonce: bytes, header: Header, sealed: memoryview, room: memoryview) -> None:
+        """The same into the place where the body belongs, of `header.length` bytes."""
         try:
-            self._aead.decrypt_into(nonce, sealed, _HEADER.pack(*header), body)
+            self._aead.decrypt_into(nonce, sealed, _HEADER.pack(*header), room)
         except InvalidTag:
             raise PeerFault("a bulk frame that was not sealed with the key agreed on") from None
-        return body
