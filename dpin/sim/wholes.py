@@ -21,6 +21,18 @@ from dpin.sim.world import Habits, World
 NOTHING: Final = MicroTokens(0)
 
 
+def idle(name: str) -> Choice:
+    """A node that takes no jobs."""
+    return Choice(
+        name=name,
+        provides=False,
+        price=NOTHING,
+        stake=NOTHING,
+        leases_max=1,
+        fault=Fault.NONE,
+    )
+
+
 class Wholes:
     """Four whole nodes in epochs of some seconds; a scenario says what happens to them."""
 
@@ -32,7 +44,7 @@ class Wholes:
         checks = safety(frozenset(self.honest), read)
         self.world = World(seed, Habits(skew_max=seconds(0.2)), checks)
         self._chain = chain
-        self._depot = Depot(lambda _source, _target: True, dice(seed, "depot"))
+        self.depot = Depot(lambda _source, _target: True, dice(seed, "depot"))
         self._name, self._seed = name, seed
         for index, node in enumerate(self.nodes):
             self.world.add(node, self.boot(index))
@@ -45,15 +57,7 @@ class Wholes:
     def boot(self, index: int) -> Boot:
         """How this node starts."""
         owner = Owner(self.founding.keys[index], self.founding.tables[index], self._chain)
-        choice = Choice(
-            name=f"node-{index}",
-            provides=False,
-            price=NOTHING,
-            stake=NOTHING,
-            leases_max=1,
-            fault=Fault.NONE,
-        )
-        return peer_node(self.founding, owner, choice, self._depot)
+        return peer_node(self.founding, owner, idle(f"node-{index}"), self.depot)
 
     def machine(self, node: NodeId) -> PeerNode:
         """An honest node that runs."""
