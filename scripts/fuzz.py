@@ -3,11 +3,11 @@
     python -m scripts.fuzz --seconds 3600
     python -m scripts.fuzz --seconds 3600 --atheris
 
-Each reader gets its share of the time in a process of its own: by mutation of right samples, or led
-by coverage (`--atheris`, which needs `pip install dpin[fuzz]`). Exits with 1 when something else
-than a fault of the peer was raised, and prints the bytes that did it; they belong into
-`fuzz_targets.py` for good. Memory, threads and descriptors are watched: a reader that keeps what it
-is sent fails too.
+Each reader gets its share of the time in a process of its own, by mutation of right samples; or all
+are led by coverage in one process (`--atheris`, which needs `pip install dpin[fuzz]`). Exits with 1
+when something else than a fault of the peer was raised, and prints the bytes that did it; they
+belong into `fuzz_targets.py` for good. Memory, threads and descriptors are watched: a reader that
+keeps what it is sent fails too.
 """
 
 import argparse
@@ -33,6 +33,7 @@ NO_ATHERIS: Final = (
 GROWTH_MAX_BYTES: Final = 64 << 20
 BYTES_MAX: Final = 4096
 KILO: Final = 1024
+ALL: Final = "all of them"
 
 
 class Reader(Protocol):
@@ -114,7 +115,8 @@ def by_coverage(name: str, seconds: float, seed: int) -> None:
     import atheris  # noqa: PLC0415  Only where it is there.
 
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
-        target = targets()[name]
+        readers = targets()
+    target = All(readers) if name == ALL else readers[name]
     folder = Path(tempfile.mkdtemp())
     (folder / "corpus").mkdir()
     for number, sample in enumerate(target.samples):
@@ -123,6 +125,30 @@ def by_coverage(name: str, seconds: float, seed: int) -> None:
     arguments += [f"-max_len={BYTES_MAX}", "-rss_limit_mb=1500", f"-artifact_prefix={folder}/"]
     atheris.Setup([name, *arguments, str(folder / "corpus")], target)
     atheris.Fuzz()
+
+
+class All:
+    """All readers as one: the first byte says which."""
+
+    def __init__(self, readers: Mapping[str, Reader]) -> None:
+        self._readers = [readers[name] for name in sorted(readers)]
+        self._count, self._handles = 0, 0
+
+    @property
+    def samples(self) -> tuple[bytes, ...]:
+        """Those of each."""
+        numbered = enumerate(self._readers)
+        return tuple(bytes([at]) + right for at, one in numbered for right in one.samples)
+
+    def __call__(self, data: bytes) -> None:
+        """Read, and now and then look whether anything was left behind."""
+        self._count += 1
+        if data:
+            self._readers[data[0] % len(self._readers)](data[1:])
+        if self._count == KILO:
+            self._handles = handles()
+        elif not self._count % (64 * KILO) and handles() > self._handles:
+            raise ResourceWarning(f"{handles() - self._handles} more threads and descriptors")
 
 
 def _told(text: str) -> str:
@@ -175,7 +201,7 @@ def main() -> int:
         count = by_mutation(wanted.only, wanted.seconds, wanted.seed)
         sys.stdout.write(f"{count} inputs, peak {peak_bytes() >> 20} MiB\n")
         return 0
-    names = sorted(targets())
+    names = [ALL] if wanted.atheris else sorted(targets())
     share = wanted.seconds / len(names)
     sys.stdout.write(f"{len(names)} readers, {share:.1f} s each, seed {wanted.seed}\n")
     held = [one(name, share, wanted.seed, coverage=wanted.atheris) for name in names]
