@@ -65,23 +65,28 @@ class KadCare:
         await trio.sleep(PUT_FIRST_SECONDS)
         while True:
             until = trio.current_time() + PUT_EVERY_SECONDS
-            await self._put_addresses()
+            await self.put_addresses()
             for blob in reversed(self._blobs.copy()):
                 await trio.sleep(PUT_PAUSE_SECONDS)
-                await self._put_blob(blob)
+                await self.put_blob(blob)
             await trio.sleep_until(until)
 
     def _mine(self) -> tuple[str, ...]:
         return to_tell(self._by.host.addresses, ADDRESSES_PER_PEER_MAX)
 
-    async def _put_addresses(self) -> None:
+    async def put_addresses(self) -> int:
+        """Have the nodes nearest to it keep where this node answers; how many do."""
         by, mine = self._by, self._mine()
-        if mine:
-            record = write_addresses(by.key, by.chain, mine, by.now())
-            kept = await self._door.put(address_name(record.signer), ask_to_keep(record))
-            log.debug("put-addresses", copies=kept)
+        if not mine:
+            return 0
+        record = write_addresses(by.key, by.chain, mine, by.now())
+        kept = await self._door.put(address_name(record.signer), ask_to_keep(record))
+        log.debug("put-addresses", copies=kept)
+        return kept
 
-    async def _put_blob(self, blob: BlobId) -> None:
+    async def put_blob(self, blob: BlobId) -> int:
+        """The same of a blob that this node has."""
         me = Contact(self._by.key.node_id, self._mine())
         kept = await self._door.put(blob_name(blob), ask_to_tell(me, blob))
         log.debug("put-provider", copies=kept)
+        return kept

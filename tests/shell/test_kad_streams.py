@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +12,7 @@ from libp2p.host.exceptions import StreamFailure
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import BlobId, ChainId, NodeId
 from dpin.base.units import Instant
+from dpin.net.address import PEER_ID_PREFIX
 from dpin.net.budget import ANSWERS_PER_PEER_MAX
 from dpin.net.contained import Contained
 from dpin.net.framing import VarintDecoder, varint_frame
@@ -20,9 +21,11 @@ from dpin.net.kad import ask_providers, kad_protocol
 from dpin.net.kadwire import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Contact, Kind, read_message
 from dpin.net.keeper import Keeper
 from dpin.net.network import Misbehaved, Unreached
-from dpin.net.records import heard_provider, place
+from dpin.net.records import blob_key, heard_provider, place
+from dpin.net.tally import Tally
 from dpin.node.kaddoor import Bearings, KadDoor
-from tests.support.hosts import next_of, seed
+from dpin.node.reaching import Reaching
+from tests.support.hosts import next_of, seed, until
 from tests.support.strangers import Attack, attacked, opened, still_serves
 
 CHAIN = ChainId(bytes(range(32)))
@@ -155,3 +158,41 @@ async def test_a_lookup_goes_on_to_those_whom_it_is_told_of() -> None:
         [found] = await doors[0].providers(BLOB)
     assert found == Contact(keys[1].node_id, where[keys[1].node_id])
     assert blamed == []
+
+
+async def test_who_was_reached_once_is_asked_again_without_anybody_between() -> None:
+    """Three hosts in a row; the one in the middle goes, the last one is found by the table."""
+    keys = [SigningKey(seed(number)) for number in range(1, 4)]
+    async with AsyncExitStack() as stack:
+        hosts = [
+            await stack.enter_async_context(open_host(HostOptions(seed(number), kad=PROTOCOL)))
+            for number in range(1, 4)
+        ]
+        where = {host.node_id: tuple(host.addresses) for host in hosts}
+        keepers = [Keeper(host.node_id, CHAIN, lambda node: where[node]) for host in hosts]
+        tally = Tally()
+        doors = []
+        for key, host, keeper in zip(keys, hosts, keepers, strict=True):
+            reaching = Reaching(host, tally, lambda: NOW, lambda _: None)
+            bearings = replace(
+                bearings_of(host, key, lambda *_: None),
+                reach=reaching.reach,
+                reached=reaching.reached,
+            )
+            doors.append(KadDoor(bearings, keeper))
+            doors[-1].serve()
+        first, middle, last = hosts
+        for keeper, after_it in pairwise(keepers):
+            keeper.places[after_it.me] = place(after_it.me)
+        await first.dial(middle.addresses[0])
+        await doors[0].explore(PEER_ID_PREFIX + last.node_id)
+        assert keepers[0].table.nearest(blob_key(BLOB), 9) == [
+            Contact(last.node_id, tuple(last.addresses))
+        ]
+        await until(lambda: last.node_id not in first.peers())
+        keepers[-1].shelf.put(heard_provider(keys[1].node_id, BLOB, (), NOW), NOW)
+        first.disconnect(middle.node_id)
+        await until(lambda: not first.peers())
+        keepers[0].parted(middle.node_id)
+        [found] = await doors[0].providers(BLOB)
+    assert found.node == keys[1].node_id
