@@ -6,7 +6,8 @@ Every node is connected to about 16 others, drawn at random, and half of those i
 Tables, lookups and limits are those of a node (`dpin.net.routing`, `dpin.net.lookup`); messages and
 dials are calls. First without any table, then after so many turns of looking around by each node,
 then with a fifth of all nodes gone. What is looked for is on the five nodes that are nearest to its
-key, and then on those five that a put by another node found to be nearest.
+key, and then on those five that a put by another node found to be nearest. With `--liars` one node
+in ten, all at addresses of four groups, keeps nothing and names other liars only.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from dpin.node.kaddoor import REPLICAS, WANTED_TO_PUT
 OWN_DIALS: Final = 8  # of each node, so about 16 connections
 KEYS: Final = 40
 GONE_ONE_IN: Final = 5
+LIARS_ONE_IN: Final = 10
+LIARS_GROUPS: Final = 4
 FOUND_MIN: Final = 0.97  # 39 of 40
 NOW: Final = Instant(1)
 IPV4_BYTES: Final = 4
@@ -45,9 +48,10 @@ class Walk:
 class World:
     """Nodes, their connections and their tables."""
 
-    def __init__(self, many: int, seed: bytes = b"lookups") -> None:
+    def __init__(self, many: int, seed: bytes = b"lookups", *, liars: bool = False) -> None:
         self.chance = Chance(seed)
         self.nodes = [NodeId(digest("node", seed + number.to_bytes(4))) for number in range(many)]
+        self.liars = self.nodes[::LIARS_ONE_IN] if liars else []
         self.contacts = {node: self._contact(node) for node in self.nodes}
         self.tables = {node: RoutingTable(node) for node in self.nodes}
         self.dialled: dict[NodeId, set[NodeId]] = {}
@@ -61,9 +65,11 @@ class World:
                 self.peers[other].add(node)
 
     def _contact(self, node: NodeId) -> Contact:
-        """Somewhere in the internet."""
-        ip = ".".join(str(1 + self.chance.below(9)) for _ in range(IPV4_BYTES))
-        at = f"/ip4/{11 + self.chance.below(80)}.{self.chance.below(256)}.{ip[:3]}"
+        """Somewhere in the internet; liars in few groups."""
+        one, two, three, four = (1 + self.chance.below(250) for _ in range(IPV4_BYTES))
+        if node in self.liars:
+            one, two = 0, one % LIARS_GROUPS
+        at = f"/ip4/{20 + one % 80}.{two}.{three}.{four}"
         return Contact(node, (f"{at}/tcp/1/p2p/{peer_text(node)}",))
 
     def known(self, node: NodeId, key: Key, most: int) -> list[Contact]:
@@ -99,19 +105,23 @@ class World:
                 lookup.answered(asked, self._named(asked, aim.key))
 
     def _named(self, node: NodeId, key: Key) -> list[Contact]:
+        if node in self.liars:
+            at = int.from_bytes(key)
+            liars = sorted(self.liars, key=lambda one: place(one) ^ at)
+            return [self.contacts[one] for one in liars[:CONTACTS_MAX]]
         near = self.known(node, key, CONTACTS_MAX)
         return [self.contacts[one.node] for one in near]
 
     def look_around(self) -> None:
         """One turn of every node."""
         for node in self.nodes:
-            if node not in self.gone:
+            if node not in self.gone and node not in self.liars:
                 name = self.tables[node].name_to_ask(self.chance)
                 self.walk(node, Aim(position(name), wanted=WANTED_TO_PUT))
 
     def someone(self, but: Iterable[NodeId] = ()) -> NodeId:
-        """A node that is there."""
-        kept = set(but) | self.gone
+        """A node that is there, and honest."""
+        kept = {*but, *self.gone, *self.liars}
         while (node := self.nodes[self.chance.below(len(self.nodes))]) in kept:
             pass
         return node
@@ -136,13 +146,14 @@ def looked_for(world: World, keys: int = KEYS) -> Figures:
     for number in range(keys):
         key = position(b"key %d" % number)
         at = int.from_bytes(key)
-        alive = (node for node in world.nodes if node not in world.gone)
+        alive = (one for one in world.nodes if one not in world.gone and one not in world.liars)
         holders = sorted(alive, key=lambda node, at=at: place(node) ^ at)[:REPLICAS]  # type: ignore[misc]
         walk = world.walk(world.someone(holders), Aim(key), holders)
         nearest += walk.found
         dials.append(walk.lookup.dials)
         brought = world.walk(world.someone(), Aim(key, wanted=WANTED_TO_PUT))
-        at_last = brought.lookup.nearest(REPLICAS)
+        nearest_asked = brought.lookup.nearest(REPLICAS)
+        at_last = [one for one in nearest_asked if one not in world.liars]
         put += world.walk(world.someone(at_last), Aim(key), at_last).found
     return Figures(nearest, put, sum(dials) / len(dials))
 
@@ -152,11 +163,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--liars", action="store_true", help="one node in ten lies")
     parser.add_argument("--short", action="store_true", help="200 nodes, 3 turns")
     wanted = parser.parse_args(arguments)
     many, turns = (200, 3) if wanted.short else (wanted.nodes, wanted.turns)
-    world = World(many)
-    rows = [("no table", looked_for(World(many)))]
+    world = World(many, liars=wanted.liars)
+    rows = [("no table", looked_for(World(many, liars=wanted.liars)))]
     for _ in range(turns):
         world.look_around()
     rows.append((f"{turns} turns", looked_for(world)))
