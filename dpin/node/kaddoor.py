@@ -6,7 +6,6 @@ Kad-DHT is not signed, so those messages do not carry it, and stock nodes keep w
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Final
@@ -131,10 +130,15 @@ class KadDoor:
         kept: list[NodeId] = []
 
         async def ask(peer: NodeId) -> None:
-            with suppress(Unavailable):  # It refuses, or is gone, or never answers that.
-                host = self._by.host
+            host = self._by.host
+            try:
                 await host.request(peer, question, PATIENCE_SECONDS, self._protocol)
-                kept.append(peer)
+            except Unavailable:
+                return  # It refuses, or is gone, or never answers that.
+            except PeerFault as fault:
+                self._by.blame(peer, str(fault))
+                return
+            kept.append(peer)
 
         async with trio.open_nursery() as nursery:
             for peer in nearest:

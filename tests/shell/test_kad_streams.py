@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
+import trio
 from libp2p.abc import INetStream
 from libp2p.host.exceptions import StreamFailure
 
@@ -17,12 +18,21 @@ from dpin.net.budget import ANSWERS_PER_PEER_MAX
 from dpin.net.contained import Contained
 from dpin.net.framing import VarintDecoder, varint_frame
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.kad import ask_providers, kad_protocol
-from dpin.net.kadwire import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Contact, Kind, read_message
+from dpin.net.kad import FRAMING, ask_providers, kad_protocol
+from dpin.net.kadwire import (
+    ANSWER_BYTES_MAX,
+    QUESTION_BYTES_MAX,
+    Contact,
+    KadMessage,
+    Kind,
+    read_message,
+    write_message,
+)
 from dpin.net.keeper import Keeper
 from dpin.net.network import Misbehaved, Unreached
 from dpin.net.records import blob_key, heard_provider, place
 from dpin.net.tally import Tally
+from dpin.node.kadcare import KadCare
 from dpin.node.kaddoor import Bearings, KadDoor
 from dpin.node.reaching import Reaching
 from tests.support.hosts import next_of, seed, until
@@ -196,3 +206,29 @@ async def test_who_was_reached_once_is_asked_again_without_anybody_between() -> 
         keepers[0].parted(middle.node_id)
         [found] = await doors[0].providers(BLOB)
     assert found.node == keys[1].node_id
+
+
+async def test_nonsense_in_answer_to_what_is_put_is_blamed_and_ends_nothing() -> None:
+    blamed: list[str] = []
+
+    async def loud(_peer: NodeId, question: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if read_message(question).kind == Kind.FIND_NODE:
+            return write_message(KadMessage(Kind.FIND_NODE))
+        return bytes(ANSWER_BYTES_MAX + 1)
+
+    async with (
+        open_host(HostOptions(seed(1), kad=PROTOCOL)) as host,
+        open_host(HostOptions(seed(2), kad=PROTOCOL)) as liar,
+    ):
+        lax = replace(FRAMING, answer_bytes_max=2 * ANSWER_BYTES_MAX)
+        liar._inside.exchanges[PROTOCOL]._framing = lax
+        liar.serve(loud, PROTOCOL)
+        await host.dial(liar.addresses[0])
+        key = SigningKey(seed(1))
+        bearings = bearings_of(host, key, lambda _, reason: blamed.append(reason))
+        keeper = Keeper(key.node_id, CHAIN, lambda _: ())
+        keeper.places[liar.node_id] = place(liar.node_id)
+        assert await KadCare(bearings, KadDoor(bearings, keeper), keeper).put_addresses() == 0
+        [reason] = blamed
+        assert f"at most {ANSWER_BYTES_MAX}" in reason
