@@ -62,7 +62,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.tensors import as_float
 from dpin.compute.ticker import Ticker, micronats
-from dpin.compute.train import PLAIN, Tools, held_out, seat_examples
+from dpin.compute.train import PLAIN, GroupLost, Inner, Tools, held_out, seat_examples
 from dpin.compute.trainers import trainer_of
 from dpin.compute.unit import (
     FAULTS,
@@ -75,6 +75,7 @@ from dpin.compute.unit import (
 )
 from dpin.compute.updates import encode_update
 
+GROUPS_LOST_MAX: Final = 2  # in one unit
 LEASES_KEPT: Final = 8  # whose optimizer state stays in memory
 
 
@@ -143,9 +144,8 @@ class HeldJob:
             states.append(self._shelf.put(self._folder, file, encode_window(state)))
 
         ticker = Ticker(seat, self._door)
-        outcome = run_unit(
-            self._trainer, order, Watch(self._door.clock_ms, ticker.on_step, on_state)
-        )
+        watch = Watch(self._door.clock_ms, ticker.on_step, on_state)
+        outcome = _run(self._trainer, order, watch, states)
         self._keep(command.lease, outcome.moments)
         data = encode_update(outcome.written.update)
         update = self._door.files.write(self._folder, f"update-{name}.bin", data)
@@ -272,6 +272,20 @@ class HeldJob:
         self._moments[lease] = copied
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
+
+
+def _run(trainer: Inner, order: UnitOrder, watch: Watch, states: list[str]) -> Outcome:
+    """One unit, from its start again where a group has lost a process, in the time left."""
+    began = watch.clock_ms()
+    for _ in range(GROUPS_LOST_MAX):
+        try:
+            return run_unit(trainer, order, watch)
+        except GroupLost:
+            states.clear()
+            if order.limit_ms:
+                left = order.limit_ms - (watch.clock_ms() - began)
+                order = replace(order, limit_ms=max(1, left))
+    return run_unit(trainer, order, watch)
 
 
 def _private_examples(command: OpenJob, manifest: TrainManifest, door: Door) -> Examples | None:

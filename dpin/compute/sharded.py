@@ -1,6 +1,6 @@
 """Rank 0's side of a group whose processes hold a part of the model each (see shards).
 
-Unlike other groups it waits until all have come, and where a process is lost the unit is lost too:
+Unlike other groups it waits until all have come, and where a process is lost the unit begins again:
 nobody has the state whole between two windows.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dpin.base.errors import Misuse, Unavailable
+from dpin.base.errors import Misuse
 from dpin.compute.checkpoint import Later, Moments, WindowState
 from dpin.compute.course import Course
 from dpin.compute.crew import Assembly, Crew, Gather, Load, Look, SetUp, Step
@@ -20,7 +20,7 @@ from dpin.compute.ranks import RankLost
 from dpin.compute.shards import Shards
 from dpin.compute.task import Architecture
 from dpin.compute.tensors import as_float
-from dpin.compute.train import Diverged, parts_of
+from dpin.compute.train import Diverged, GroupLost, parts_of
 
 
 class Group(NamedTuple):
@@ -107,15 +107,13 @@ class ShardedTrainer:
 
     @contextmanager
     def _group(self) -> Iterator[tuple[Assembly, Shards]]:
-        """Work of all processes; raises Unavailable where one of them is lost meanwhile."""
+        """Work of all processes; raises GroupLost where one of them is lost meanwhile."""
         try:
             yield self._built()
         except RankLost as lost:
             self._shards = None
             self._crew.abandon(str(lost))
-            raise Unavailable(
-                f"a process of the group is gone, and its part with it: {lost}"
-            ) from None
+            raise GroupLost(f"a process of the group is gone, and its part: {lost}") from None
         except BaseException:
             self._shards = None
             self._crew.renew("rank 0 has failed")

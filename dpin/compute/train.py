@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dpin.base.errors import Unavailable
 from dpin.base.ids import Digest, JobId
 from dpin.compute.checkpoint import Later, Moments, Start, WindowState
 from dpin.compute.course import Course
@@ -50,6 +51,10 @@ def parts_of(batch: Tensor, accumulation: int) -> list[Tensor]:
 def draw_of(job: JobId, lease: Digest, round_: int, step: int) -> tuple[object, ...]:
     """What draws the batch of a step."""
     return (job, lease, round_, step)
+
+
+class GroupLost(Unavailable):
+    """A process of a group is gone, and a part of the state with it: the unit begins again."""
 
 
 class Inner(Protocol):
