@@ -4,6 +4,8 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -12,11 +14,20 @@ import msgspec
 import pytest
 
 from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
+from dpin.base.ids import NodeId
 from dpin.client.client import Client
+from dpin.client.errors import ClientError
 from dpin.ledger.annals import OWN
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.genesis import read
-from dpin.node.home import Home, locate
+from dpin.light.facts import note_text, verifier_of
+from dpin.light.files import read_proof, write_proof
+from dpin.light.notes import Note, Signature
+from dpin.light.proofs import SignedCheckpoint
+from dpin.node.control import ProofRequest
+from dpin.node.home import Home, locate, read_key, read_signers
+from dpin.node.proofviews import ComparisonView
 from dpin.node.status import ValidatorView
 from scripts.demo_network import DemoNode, dpin, invite_to, join, make_nodes, wait_for
 from tests.support.network import (
@@ -25,6 +36,7 @@ from tests.support.network import (
     assert_conserved,
     assert_signed_once,
     pay,
+    run,
     stopped,
     told,
     with_short_chains,
@@ -171,18 +183,70 @@ def test_an_old_copy_of_a_home_signs_nothing_twice_and_comes_back_with_another_k
         said = stops(nia)
         nia.start()
         wait_for("it falls silent", PATIENCE_SECONDS, lambda: stops(nia) > said or None)
-    wait_until("signs again", kim, nia, lambda one: one.weight > 0 and one.cosigned > 0)
+    end = newest_own(lost)
+    assert end > last
+    wait_for("it signs again", PATIENCE_SECONDS, lambda: newest_own(nia.home)[0] > end[0] or None)
     assert nia.home.signers.exists()
     pay(nia, kim, "1")
-    own = [one for kind, one in archived(nia.home) if kind == OWN]
-    again = [place(one) for one in own if place(one) > last]
-    assert {at[0] for at in again}.isdisjoint({last[0]})  # Nothing more in that epoch.
-    assert max(place(one) for kind, one in archived(lost) if kind == OWN) > last
+    own = [place(one) for kind, one in archived(nia.home) if kind == OWN]
+    assert all(at <= last or at[0] > end[0] for at in own)  # Nothing more in that epoch.
     blocks: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)
     for home in (*(node.home for node in town), lost):
         for _, one in archived(home):
             blocks[one.block.header.epoch, one.author, one.round].add(one.digest)
     assert [at for at, digests in blocks.items() if len(digests) > 1] == []
+
+
+def test_a_signed_proof_of_another_ledger_is_refused_and_its_signers_are_slashed(
+    town: Sequence[DemoNode], tmp_path: Path
+) -> None:
+    """Three keys of four sign what is not the ledger; the last test: nobody trusts it then."""
+    kim, oda = town[0], town[-1]
+    proof = tmp_path / "proof.json"
+    seated = [wait_until("has a seat", kim, node, lambda one: one.weight > 0) for node in town[:4]]
+    bonds, liars = {one.node_id: one.bond for one in seated}, town[:3]
+
+    found: list[ComparisonView] = []
+
+    def slashed() -> list[ValidatorView] | None:
+        with suppress(ClientError), Client(oda.home) as client:  # Perhaps too early.
+            proof.write_text(forged(client.proof(ProofRequest()).proof, liars))
+            found.append(client.compare(proof.read_text()))
+        seen = [validator(kim, liar) for liar in liars]
+        paid = [one for one in seen if one is not None and one.jailed_until > 0]
+        return paid if len(paid) >= 2 else None  # Two quorums of four share so many.
+
+    wait_for("an epoch has ended", PATIENCE_SECONDS, partial(reached, oda, 1))
+    for one in wait_for("they are slashed", PATIENCE_SECONDS, slashed):
+        assert one.bond <= bonds[one.node_id] // 4  # Three times the weight that is at fault.
+        assert one.faults > 0
+    assert {one.verdict for one in found} == {"other"}
+    assert any(len(one.signed_both) >= 2 for one in found)
+    done = run(oda, "verify", str(proof), "--node")
+    assert done.returncode == 8
+    assert "error[not-verified]: two signed ledgers: checkpoint" in done.stderr
+    with Client(oda.home) as client:
+        (forks,) = [one for one in client.checks() if one.name == "forks"]
+        assert_conserved(client.node())
+    assert forks.verdict == "warn"
+
+
+def forged(written: str, liars: Sequence[DemoNode]) -> str:
+    """A proof as a node writes it, but for its checkpoint: of another state, and signed."""
+    proof = read_proof(written)
+    checkpoint = replace(proof.certificate.checkpoint, state_root=bytes(32))
+    text = note_text(proof.chain, 1, checkpoint.leaf)
+    seeds = {node.name: read_key(node.home) for node in liars}
+    further = [seed for node in liars for seed in read_signers(node.home, seeds[node.name])]
+    holders = {key.node_id: key for key in map(SigningKey, [*seeds.values(), *further])}
+    lines = []
+    for member in proof.crossings[-1].committee.members:
+        if member.signer in holders:
+            name = verifier_of(proof.chain, member)
+            signature = holders[NodeId(member.signer)].sign_note(text)
+            lines.append(Signature(name.name, name.key_id, signature))
+    wrong = SignedCheckpoint(checkpoint, (), Note(text, tuple(lines)))
+    return write_proof(replace(proof, certificate=wrong))
 
 
 def copied(node: DemoNode, target: Home) -> bool | None:
