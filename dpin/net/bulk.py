@@ -36,7 +36,7 @@ from dpin.net.budget import Rate
 from dpin.net.bulkasked import Denial, Land
 from dpin.net.bulkdoor import listeners_at
 from dpin.net.bulkflow import Loan
-from dpin.net.bulklink import Around, Lender, Small
+from dpin.net.bulklink import Around, Lender, NoChunk
 from dpin.net.bulksockets import NO_PORT, Sockets
 from dpin.net.bulkwire import paced
 from dpin.net.contained import one_line
@@ -169,7 +169,7 @@ class BulkPlane:
         await paced(self._around.outward, peer, len(data))
         return encode(Chunk(data))
 
-    async def answer(self, peer: NodeId, question: Small) -> Reply:
+    async def answer(self, peer: NodeId, question: NoChunk) -> Reply:
         """See `Library`; tickets are answered here."""
         if isinstance(question, AskTicket | AskDial):
             return await self.sockets.answer(peer, question)

@@ -1,9 +1,9 @@
 """The questions of this node that are under way on one bulk socket."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -26,6 +26,14 @@ LATE_MAX: Final = 64  # answers to what is no longer asked, still to come
 Land = Callable[[memoryview], None]  # called in a thread; raises PeerFault for the wrong bytes
 
 
+class Send(Protocol):
+    """What puts a question on its way; `soon`: alone, if need be."""
+
+    async def __call__(self, number: int, body: bytes, *, soon: bool) -> None:
+        """Returns when it is."""
+        ...
+
+
 class Denial(Unavailable):
     """The peer said that it will not answer."""
 
@@ -43,7 +51,7 @@ class Asked:
 class Questions:
     """At most BULK_QUESTIONS_MAX at once; each ends with its answer, or with the socket."""
 
-    def __init__(self, send: Callable[[int, bytes], Awaitable[None]], watch: Watch) -> None:
+    def __init__(self, send: Send, watch: Watch) -> None:
         self._send = send
         self._watch = watch
         self._numbers = count(1)
@@ -62,17 +70,22 @@ class Questions:
         await self._ended(encode(question), Asked(land))
 
     async def _ended(self, question: bytes, asked: Asked) -> Asked:
-        async with self._turns:
-            number = next(self._numbers)
-            self._asked[number] = asked
-            try:
-                with self._watch.busy(), suppress(trio.ClosedResourceError):
-                    await self._send(number, question)
-                    await asked.ended.wait()
-            finally:
-                if number in self._asked:
-                    self._late.add(number)  # First: a thread may look for it in both.
-                    del self._asked[number]
+        try:
+            self._turns.acquire_nowait()  # A turn of the loop less than to wait for one.
+        except trio.WouldBlock:
+            await self._turns.acquire()
+        number = next(self._numbers)
+        self._asked[number] = asked
+        try:
+            with self._watch.busy(), suppress(trio.ClosedResourceError):
+                # Chunks are asked for several at a time.
+                await self._send(number, question, soon=asked.land is None)
+                await asked.ended.wait()
+        finally:
+            self._turns.release()
+            if number in self._asked:
+                self._late.add(number)  # First: a thread may look for it in both.
+                del self._asked[number]
         if asked.error is not None:
             raise asked.error
         if not asked.ended.is_set():

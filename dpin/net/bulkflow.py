@@ -5,13 +5,14 @@ each chunk as much again. Bounded: a stay is CHUNKS_AT_ONCE chunks and a few sho
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dpin.base.codec import encode
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.net.blobwire import REASON_CHARACTERS_MAX, Refused
+from dpin.net.budget import BULK_QUESTIONS_MAX
 from dpin.net.bulkasked import Questions
 from dpin.net.bulkframe import (
     CHUNK_FRAME_BYTES,
@@ -67,18 +68,45 @@ class Outflow:
         self._wire = wire
         self._sealer = sealer
         self._frame: bytearray | None = None
+        self._loans: deque[tuple[int, Loan]] = deque()
+        self._begun: deque[Loan] = deque()
+        self._running = False  # in a thread, now
 
-    def run(self, loans: deque[tuple[int, Loan]]) -> memoryview | None:
-        """In a thread: send all that the other side takes at once; what is left of a frame.
+    @property
+    def waits(self) -> bool:
+        """Whether there are chunks to be sent."""
+        return bool(self._loans)
 
-        Whatever was begun is no more among `loans`.
-        """
+    @property
+    def joins(self) -> bool:
+        """Whether one more chunk may go with those that are being sent."""
+        return self._running and len(self._loans) < BULK_QUESTIONS_MAX
+
+    def add(self, number: int, loan: Loan) -> None:
+        """One more."""
+        self._loans.append((number, loan))
+
+    def done(self) -> Iterator[Loan]:
+        """Those that were begun, each once; to be called when `run` has ended."""
+        while self._begun:
+            yield self._begun.popleft()
+
+    def run(self) -> memoryview | None:
+        """In a thread: send all that the other side takes at once; what is left of a frame."""
         pauses = self._wire.pauses_out()
-        while loans:
-            frame = self._sealed(*loans.popleft())
-            sent = self._wire.send_quickly(frame, pauses)
-            if sent < len(frame):
-                return frame[sent:]
+        self._running = True
+        try:
+            for _ in range(CHUNKS_AT_ONCE):
+                if not self._loans:
+                    return None
+                number, loan = self._loans.popleft()
+                self._begun.append(loan)
+                frame = self._sealed(number, loan)
+                sent = self._wire.send_quickly(frame, pauses)
+                if sent < len(frame):
+                    return frame[sent:]
+        finally:
+            self._running = False
         return None
 
     def _sealed(self, number: int, loan: Loan) -> memoryview:

@@ -4,9 +4,7 @@ Bounded whatever the other side does: one chunk of either direction is in memory
 BULK_QUESTIONS_MAX questions wait, and a socket that stalls, trickles or is silent is closed.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -28,7 +26,7 @@ from dpin.net.blobwire import (
 )
 from dpin.net.budget import BULK_QUESTIONS_MAX
 from dpin.net.bulkasked import Questions
-from dpin.net.bulkflow import CHUNKS_AT_ONCE, Halted, Inflow, Loan, Outflow, denied
+from dpin.net.bulkflow import Halted, Inflow, Loan, denied
 from dpin.net.bulkframe import (
     HEADER_BYTES,
     TAG_BYTES,
@@ -38,14 +36,15 @@ from dpin.net.bulkframe import (
     Sealer,
     read_header,
 )
+from dpin.net.bulkpost import Post, Small
 from dpin.net.bulkwire import Wire
 from dpin.net.contained import Contained, one_line
 from dpin.net.network import Traffic
 from dpin.net.pace import Pace
 
 AskPeer = Callable[[NodeId, BlobQuestion | SocketQuestion], Awaitable[Reply]]
-Small = AskManifest | AskHave | SocketQuestion  # all but chunks
-_Put = tuple[int, Small]  # with its number
+NoChunk = AskManifest | AskHave | SocketQuestion
+_Put = tuple[int, NoChunk]  # with its number
 
 
 class Lender(Protocol):
@@ -59,7 +58,7 @@ class Lender(Protocol):
 class Answerer(Lender, Protocol):
     """Who answers all that is asked over a bulk socket."""
 
-    async def answer(self, peer: NodeId, question: Small) -> Reply:
+    async def answer(self, peer: NodeId, question: NoChunk) -> Reply:
         """All but chunks."""
         ...
 
@@ -75,23 +74,6 @@ class Around:
     step: Callable[[NodeId, str], None]  # on the way to a socket, for whoever traces
 
 
-@dataclass(frozen=True, slots=True)
-class _Small:
-    """A frame to be sealed and sent."""
-
-    kind: Kind
-    number: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A chunk to be read, sealed and sent."""
-
-    number: int
-    question: AskChunk
-
-
 class BulkLink:
     """One socket, from the moment that both sides have shown their keys."""
 
@@ -105,19 +87,16 @@ class BulkLink:
     ) -> None:
         self.peer = peer
         self.closed = trio.Event()
-        self._sealer, self._opener = seals
+        self._opener = seals[1]
         self._around = around
         self._wire = Wire(peer, socket, (around.inward, around.outward), counted)
-        self._out, self._to_send = trio.open_memory_channel[_Small | _Wanted](
-            3 * BULK_QUESTIONS_MAX  # our questions, our answers, chunks asked of us
-        )
+        self._post = Post(self._wire, seals[0], self._loan)
         self.questions = Questions(self._question, self._wire.watch)
         soon = trio.lowlevel.current_trio_token().run_sync_soon
-        self._outflow = Outflow(self._wire, self._sealer)
         self._inflow = Inflow(self._wire, self._opener, self.questions, soon)
 
-    async def _question(self, number: int, body: bytes) -> None:
-        await self._out.send(_Small(Kind.QUESTION, number, body))
+    async def _question(self, number: int, body: bytes, *, soon: bool) -> None:
+        await self._post.put(Small(Kind.QUESTION, number, body), soon=soon)
 
     async def run(self) -> None:
         """Until the socket ends; whoever still waits for an answer learns of it."""
@@ -132,7 +111,7 @@ class BulkLink:
         finally:
             self.closed.set()
             self._wire.close()
-            self._out.close()
+            self._post.close()
             self.questions.end(reason)
 
     async def _run(self) -> None:
@@ -152,40 +131,10 @@ class BulkLink:
 
             nursery.start_soon(until_over, partial(self._read, questions))
             nursery.start_soon(until_over, partial(self._answer, to_answer))
-            nursery.start_soon(until_over, self._send)
+            nursery.start_soon(until_over, self._post.run)
             nursery.start_soon(until_over, self._wire.watch.until_dead)
         if faults:
             raise faults[0]
-
-    async def _send(self) -> None:
-        """One task seals and sends all that goes out, so the count of frames has no gap."""
-        async for item in self._to_send:
-            items = [item]
-            with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while len(items) < CHUNKS_AT_ONCE:
-                    items.append(self._to_send.receive_nowait())
-            small = [
-                self._sealer.sealed(item.kind, item.number, item.body)
-                for item in items
-                if isinstance(item, _Small)
-            ]
-            if small:
-                await self._wire.send(memoryview(b"".join(small)))
-            await self._lend([item for item in items if isinstance(item, _Wanted)])
-
-    async def _lend(self, wanted: Sequence[_Wanted]) -> None:
-        """Read, seal and send chunks, all in one thread while the other side takes them."""
-        loans = deque((one.number, self._loan(one.question)) for one in wanted)
-        lent = [loan for _, loan in loans]
-        while loans:
-            with self._wire.watch.frame():
-                rest = await trio.to_thread.run_sync(self._outflow.run, loans)
-                self._wire.watch.moved()
-            if rest is not None:
-                await self._wire.send(rest)
-        for loan in lent:
-            with Contained():
-                await loan.settle()
 
     def _loan(self, question: AskChunk) -> Loan:
         with Contained():
@@ -241,7 +190,7 @@ class BulkLink:
         question = read_question(body)
         try:
             if isinstance(question, AskChunk):
-                self._out.send_nowait(_Wanted(number, question))
+                self._post.put_chunk(number, question)
             else:
                 questions.send_nowait((number, question))
         except trio.WouldBlock:
@@ -252,4 +201,4 @@ class BulkLink:
             reply: Reply = Refused("it failed here")
             with Contained():
                 reply = await self._around.answerer.answer(self.peer, question)
-            await self._out.send(_Small(Kind.ANSWER, number, encode(reply)))
+            await self._post.put(Small(Kind.ANSWER, number, encode(reply)))

@@ -147,14 +147,17 @@ class Wire:
         """For a stay in a thread that sends."""
         return Pauses(self._in_threads, POLLOUT, _nothing)
 
-    def send_quickly(self, frame: memoryview, pauses: "Pauses") -> int:
-        """In a thread: as much as the other side takes without a long pause; how much that was."""
+    def send_quickly(self, frame: memoryview, pauses: "Pauses | None") -> int:
+        """As much as the other side takes without a long pause; how much that was.
+
+        In a thread, or in the loop without any pause.
+        """
         sent = 0
         while sent < len(frame) and not self.outward.limited:
             try:
                 sent += self._in_threads.send(frame[sent:])
             except BlockingIOError:
-                if pauses.over():
+                if pauses is None or pauses.over():
                     break
         self._counted().bulk_out += sent
         return sent
