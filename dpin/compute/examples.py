@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpin.base.errors import Misuse, PeerFault
 from dpin.compute.hubspec import CAUSAL, PICTURE, HubSpec
+from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.task import Architecture
 from dpin.compute.tensors import tensor_bytes, tensor_from
@@ -84,6 +85,11 @@ class Rows:
 
 def examples_of(model: Architecture, shards: Sequence[bytes]) -> Stream | Rows:
     """The examples of some shards, in order; raises PeerFault for a malformed one, and Misuse."""
+    if isinstance(model, ModuleSpec) and model.width:
+        rows = torch.cat([decode_shard(shard) for shard in shards])
+        if rows.shape[1] != model.width:
+            raise PeerFault(f"rows of {rows.shape[1]} numbers, not {model.width}")
+        return Rows(rows)
     if not isinstance(model, HubSpec):
         data = bytearray(b"".join(shards))
         if not data:

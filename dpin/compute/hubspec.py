@@ -59,13 +59,15 @@ class DataFormat(Wire, frozen=True):
 
     `kind`: "text" (running text), "chat" (JSONL of messages), "table" (CSV or Parquet),
     "images" (a folder a class), "tokens" (shards made before). Columns are of tables and JSONL.
-    `labels` are the classes in order; empty: all that occur, sorted.
+    `labels` are the classes in order; empty: all that occur, sorted. `side` is the height and width
+    of pictures for a module of somebody's own; 0: as the model takes them.
     """
 
     kind: str = "text"
     text: str = "text"
     label: str = "label"
     labels: tuple[str, ...] = ()
+    side: int = 0
 
 
 TEXT: Final = DataFormat()

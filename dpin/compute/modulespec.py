@@ -17,6 +17,7 @@ TENSORS_MAX: Final = 4_096
 NAME_CHARS_MAX: Final = 200
 DIMENSIONS_MAX: Final = 8
 CONTEXT_MAX: Final = 1 << 15
+WIDTH_MAX: Final = 1 << 24  # of a row
 NUMBERS_MAX: Final = 1 << 34  # parameters
 _NAME: Final = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
 
@@ -29,8 +30,10 @@ class TensorShape(Wire, frozen=True):
 
 
 class ModuleSpec(Wire, frozen=True, tag=3):
-    """The module that `entry()` of the file `code` returns, trained on bytes of text.
+    """The module that `entry()` of the file `code` returns.
 
+    It is trained on text, windows of `context` + 1 bytes; or, where `width` is not 0, on rows of so
+    many numbers, and `context` is 1.
     `layout` names every tensor that is trained, in name order, so that updates are merged and
     models written by nodes that never run the code. It is empty until the code was run once.
     """
@@ -39,6 +42,7 @@ class ModuleSpec(Wire, frozen=True, tag=3):
     context: int
     layout: tuple[TensorShape, ...] = ()
     code: BlobId = NO_BLOB
+    width: int = 0
 
 
 def check_module(spec: ModuleSpec) -> None:
@@ -49,6 +53,8 @@ def check_module(spec: ModuleSpec) -> None:
         )
     if not 0 < spec.context <= CONTEXT_MAX:
         raise Misuse(f"a context of {spec.context} bytes")
+    if not 0 <= spec.width <= WIDTH_MAX or (spec.width and spec.context != 1):
+        raise Misuse(f"rows of {spec.width} numbers in a context of {spec.context}")
     check_layout(spec.layout)
 
 

@@ -19,10 +19,11 @@ from dpin.compute.door import Door
 from dpin.compute.examples import encode_shard, examples_of
 from dpin.compute.export import MODEL_FILE
 from dpin.compute.foreign import count_of, trial
-from dpin.compute.hubspec import CAUSAL, SEQUENCE, HubSpec, canonical_config
+from dpin.compute.hubspec import CAUSAL, SEQUENCE, TEXT, HubSpec, canonical_config
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.passes import cut_tokens, pass_over
+from dpin.compute.rowfiles import rows_of
 from dpin.compute.sealing import sealing
 from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import Architecture, ModelSpec, Prepare, Prepared
@@ -50,10 +51,8 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
         state = _built_in(command.model, command, door)
         start = _Start(state, b"", parameter_count(command.model))
     elif isinstance(command.model, ModuleSpec):
-        files = door.files
-        corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
-        pieces, held_out = _cut(corpus, command, command.model.context)
-        start = _own_code(command.model, command, door, held_out)
+        pieces, held_out, own = _own_data(command.model, command, door)
+        start = _own_code(own, command, door, held_out)
     else:
         pieces, held_out, spec = _hub_shards(command, command.model, door)
         start = _hub_start(command, spec)
@@ -120,6 +119,18 @@ def _built_in(model: ModelSpec, command: Prepare, door: Door) -> GlobalState:
     return GlobalState(model, Round(0), as_units(held))
 
 
+def _own_data(
+    spec: ModuleSpec, command: Prepare, door: Door
+) -> tuple[tuple[bytes, ...], bytes, ModuleSpec]:
+    """Shards and held-out examples of a module of somebody's own: text, or rows of numbers."""
+    if command.data.kind == TEXT.kind:
+        corpus = door.files.corpus(command.corpus, command.suffixes, command.bytes_max)
+        return *_cut(corpus, command, spec.context), spec
+    rows = rows_of(command.data, door.files, command.corpus)
+    rows = rows[_shuffled(len(rows), command.seed)]
+    return *_shared_out(command, rows, 0), replace(spec, width=rows.shape[1])
+
+
 def _own_code(spec: ModuleSpec, command: Prepare, door: Door, text: bytes) -> _Start:
     """What the requester's own code makes, run here as it will be everywhere; raises PeerFault."""
     code = door.files.read(command.base)
@@ -148,8 +159,13 @@ def _hub_shards(
         return (), encode_shard(rows), labelled(spec, labels)
     if command.whole:
         return _parts(command, rows, spec), b"", labelled(spec, labels)
-    kept = len(rows) * (MILLION - command.holdout_ppm) // MILLION
     least = spec.context if rows.shape[1] == 1 else 0
+    return *_shared_out(command, rows, least), labelled(spec, labels)
+
+
+def _shared_out(command: Prepare, rows: Tensor, least: int) -> tuple[tuple[bytes, ...], bytes]:
+    """Shards and what is held out, each of more than `least` rows; raises Misuse."""
+    kept = len(rows) * (MILLION - command.holdout_ppm) // MILLION
     if command.shards > SHARDS_MAX or not 0 < command.holdout_ppm < MILLION:
         raise Misuse(f"{command.shards} shards with {command.holdout_ppm} ppm held out")
     if kept // command.shards <= least or len(rows) - kept <= least or kept < command.batch:
@@ -161,7 +177,7 @@ def _hub_shards(
         )
     bounds = [kept * index // command.shards for index in range(command.shards + 1)]
     pieces = [encode_shard(rows[low:high]) for low, high in pairwise(bounds)]
-    return tuple(pieces), encode_shard(rows[kept:]), labelled(spec, labels)
+    return tuple(pieces), encode_shard(rows[kept:])
 
 
 def _parts(command: Prepare, rows: Tensor, spec: HubSpec) -> tuple[bytes, ...]:

@@ -162,7 +162,7 @@ class Reader:
     # --- tables ---
 
     def _column(self, source: Source, name: str) -> list[str]:
-        table = _table(source.path, source.files.read(source.path))
+        table = read_table(source.path, source.files.read(source.path))
         if name not in table.column_names:
             known = ", ".join(table.column_names)
             raise Misuse(f"{source.path} has no column {name!r}", f"it has {known}")
@@ -234,7 +234,8 @@ def _conversations(data: bytes) -> Iterator[list[dict[str, str]]]:
             ) from None
 
 
-def _table(path: str, data: bytes) -> pa.Table:
+def read_table(path: str, data: bytes) -> pa.Table:
+    """A Parquet, JSONL or CSV file by its name; raises Misuse."""
     buffer = pa.BufferReader(data)
     try:
         if path.endswith(".parquet"):

@@ -36,9 +36,13 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class DataFields(Fields, frozen=True, kw_only=True):
-    """The text to train on. Providers of an open job see it."""
+    """The data to train on. Providers of an open job see them."""
 
-    path: Annotated[str, Meta(min_length=1, max_length=4096, description="file or folder of text")]
+    path: Annotated[str, Meta(min_length=1, max_length=4096, description="file or folder")]
+    format: Annotated[
+        str, Meta(description="text; for a module of your own also table, images or tokens")
+    ] = "text"
+    side: Annotated[int, Meta(ge=1, le=1024, description="of pictures, in pixels")] = 32
     suffixes: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^\.[^/]{1,15}$")], ...],
         Meta(min_length=1, max_length=32, description="which files of a folder"),

@@ -58,7 +58,7 @@ async def own_code(order: TrainOrder, wish: ModuleWish, path: str) -> TrainOrder
         raise Misuse(f"{path} has {size:,} bytes", fix=f"at most {CODE_BYTES_MAX:,} are run")
     spec = ModuleSpec(wish.entry, wish.context)
     check_module(spec)
-    return msgspec.structs.replace(order, model=spec, base=path)
+    return msgspec.structs.replace(order, model=spec, base=path, data=wish.data)
 
 
 async def _config(base: str) -> str:

@@ -18,6 +18,7 @@ from dpin.compute import confine
 from dpin.compute.child import WorkerOptions
 from dpin.compute.door import Door
 from dpin.compute.foreign import trial
+from dpin.compute.hubspec import DataFormat
 from dpin.compute.limits import check_train
 from dpin.compute.modulespec import ModuleSpec, TensorShape, check_module
 from dpin.compute.probe import settle
@@ -37,6 +38,7 @@ from dpin.compute.task import (
     MergeRound,
     Opened,
     OuterSpec,
+    Prepare,
     Prepared,
     Trained,
     TrainManifest,
@@ -53,6 +55,8 @@ R = TypeVar("R")
 SPEC = ModuleSpec("build", 16)
 ROWS = torch.arange(4 * 17).reshape(4, 17)
 MEMORY = 1 << 30
+TEXT = replace(prepare("made"), model=SPEC, base="net.py", batch=4)
+TABLE = b"a,b,c\n" + b"".join(b"%d.5,%d.25,%d\n" % (n % 7, n % 5, n % 11) for n in range(200))
 
 pytestmark = [
     pytest.mark.process,
@@ -129,16 +133,15 @@ def test_a_loss_of_ones_own_counts_and_chance_is_refused(sandbox: Sandbox, home:
 class Bench:
     """A session whose job trains the module."""
 
-    def __init__(self, sandbox: Sandbox, code: bytes) -> None:
+    def __init__(self, sandbox: Sandbox, code: bytes, wanted: Prepare = TEXT) -> None:
         self.desk = Desk()
         self.held = self.desk.files.held
-        self.held |= {"corpus.txt": CORPUS, "net.py": code}
+        self.held |= {"corpus.txt": CORPUS, "table.csv": TABLE, "net.py": code}
         plain = self.desk.door()
         self.session = Session(
             Door(plain.files, plain.clock_ms, plain.report, plain.pulse, sandbox)
         )
-        command = replace(prepare("made"), model=SPEC, base="net.py", batch=4)
-        self.prepared = self.do(command, Prepared)
+        self.prepared = self.do(wanted, Prepared)
         opening = open_job(self.prepared, "work")
         assert isinstance(self.prepared.model, ModuleSpec)
         manifest = replace(decode(TrainManifest, opening.manifest), model=self.prepared.model)
@@ -171,6 +174,21 @@ def test_a_module_is_trained_replayed_merged_and_exported(sandbox: Sandbox, home
     assert bench.held["out/module.py"] == code
     names = set(load(bench.held["out/model.safetensors"]))
     assert names == {"table.weight", "out.first.weight", "out.first.bias"}
+
+
+def test_a_module_learns_from_the_rows_of_a_table(sandbox: Sandbox, home: Path) -> None:
+    wanted = replace(
+        TEXT, corpus="table.csv", model=ModuleSpec("line", 1), data=DataFormat("table")
+    )
+    bench = Bench(sandbox, at_home(str(home)), wanted)
+    assert isinstance(bench.prepared.model, ModuleSpec)
+    assert bench.prepared.model.width == 3
+    before = bench.do(Evaluate(), Evaluated).loss_micronats
+    trained = bench.do(unit(), Trained)
+    checked = bench.do(CheckWindow(trained.leaves[1], 0, trained.states[1]), WindowChecked)
+    assert checked.found == leaf_digest(trained.leaves[2])
+    bench.do(MergeRound(Round(0), (Contribution(trained.update, 8),)), Merged)
+    assert bench.do(Evaluate(), Evaluated).loss_micronats < before
 
 
 def test_code_that_makes_another_module_than_the_job_names_is_refused(
@@ -212,6 +230,8 @@ async def test_a_module_trains_in_a_real_worker_which_leaves_no_process_behind(
     [
         replace(SPEC, entry="a b"),
         replace(SPEC, context=0),
+        replace(SPEC, width=3),
+        replace(SPEC, context=1, width=-1),
         replace(SPEC, layout=(TensorShape("b", (1,)), TensorShape("a", (1,)))),
         replace(SPEC, layout=(TensorShape("a", (1,)), TensorShape("a", (1,)))),
         replace(SPEC, layout=(TensorShape("a/b", (1,)),)),

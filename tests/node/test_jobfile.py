@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dpin.base.errors import Misuse
 from dpin.base.units import TOKEN
+from dpin.compute.hubspec import DataFormat
 from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT, SPARSELOCO
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec, ModelSpec, OuterSpec
@@ -243,6 +244,27 @@ def test_a_rule_or_privacy_that_cannot_be_is_told_with_its_place(line: str, word
 def test_a_module_of_ones_own_is_named_by_file_and_function() -> None:
     job = train("model: {module: nets/small.py:build, context: 32}\n")
     assert job.module == ModuleWish("nets/small.py", "build", 32)
+
+
+def test_a_module_of_ones_own_reads_tables_pictures_and_arrays() -> None:
+    line = "model: {module: small.py:build}\n"
+    table = train(line, "data.format=table")
+    assert table.module == ModuleWish("small.py", "build", 1, DataFormat("table"))
+    pictures = train(line, "data.format=images", "data.side=8")
+    assert pictures.module == ModuleWish("small.py", "build", 1, DataFormat("images", side=8))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "words"),
+    [
+        ("", "table", "built-in models read text"),
+        ("model: {module: s.py:f}", "tabel", "no format"),
+        ("model: {module: s.py:f, context: 8}", "table", "take no context"),
+    ],
+)
+def test_data_that_a_model_does_not_read_are_told(line: str, kind: str, words: str) -> None:
+    with pytest.raises(Misuse, match=words):
+        train(f"{line}\n", f"data.format={kind}")
 
 
 @pytest.mark.parametrize(
