@@ -23,7 +23,6 @@ from dpin.compute.hubspec import CAUSAL, SEQUENCE, TEXT, HubSpec, canonical_conf
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.passes import cut_tokens, pass_over
-from dpin.compute.rowfiles import rows_of
 from dpin.compute.sealing import sealing
 from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import Architecture, ModelSpec, Prepare, Prepared
@@ -126,7 +125,7 @@ def _own_data(
     if command.data.kind == TEXT.kind:
         corpus = door.files.corpus(command.corpus, command.suffixes, command.bytes_max)
         return *_cut(corpus, command, spec.context), spec
-    rows = rows_of(command.data, door.files, command.corpus)
+    rows = hub.read_numbers(command.data, door.files, command.corpus)
     rows = rows[_shuffled(len(rows), command.seed)]
     return *_shared_out(command, rows, 0), replace(spec, width=rows.shape[1])
 
