@@ -9,8 +9,9 @@ provider. Isolation: every node keeps one warm worker process a job, which start
 
 Simulated: a hundred clients in one process, one after the other (`dpin sim clients`): batches,
 updates, screening and the merge, less the steps of training; no ledger, no network, nothing that
-only others would check. Isolation: none. With proofs: whatever a node computes for a unit besides
-(commitments, states of windows, files), with the same result.
+only others would check. In seconds of CPU of the one thread; Flower's are the clock's. Isolation:
+none. With proofs: whatever a node computes for a unit besides (commitments, states of windows,
+files), with the same result.
 
 --flower names a Python that has flwr 1.41: its deployment engine with as many SuperNodes as there
 are owners (a fresh process for every task of a client), and its simulation engine (Ray's workers);
@@ -112,7 +113,7 @@ class Simulated(NamedTuple):
     manifest: TrainManifest
 
     def steps(self, clients: int) -> float:
-        """Seconds of the steps of one round."""
+        """Seconds of CPU of the steps of one round."""
         trainer = Trainer(SIMULATED, Course(INNER, self.manifest.rounds), "cpu")
         trainer.load(Start(initial_state(SIMULATED, b"seed"), None))
         batch = torch.zeros(1, SIMULATED.context + 1, dtype=torch.int64)
@@ -140,7 +141,7 @@ def job_of(clients: int, rounds: int) -> Simulated:
 
 
 def simulated(clients: int, rounds: int) -> list[float]:
-    """Seconds of each round but the first, less those of its steps: no proofs."""
+    """Seconds of CPU of each round but the first, less those of its steps: no proofs."""
     job = job_of(clients, rounds)
     shards = [job.desk.files.read(path) for path in job.prepared.shards]
     many = Population(
@@ -175,10 +176,10 @@ def lease_of(client: int) -> Digest:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that something takes."""
-    began = time.perf_counter()
+    """Seconds of CPU that something takes: of one thread, so the clock's on a core of its own."""
+    began = time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def _round(session: Session, desk: Desk, clients: int, number: int) -> None:

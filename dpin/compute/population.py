@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from dpin.base.errors import Misuse
 from dpin.base.ids import Digest, JobId
@@ -32,6 +33,7 @@ from dpin.compute.unit import Seat, run_steps
 from dpin.compute.updates import BITS, Update
 
 GROUP: Final = 1 << 22  # numbers of the clients that are encoded together
+KNOWN_MAX: Final = 1 << 20  # numbers of a group whose movements are kept until the merge
 
 
 class Client(NamedTuple):
@@ -163,11 +165,32 @@ class Population:
             yield found.update
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known(Blocks):
+    """Blocks whose movement was computed with that of others."""
+
+    movement: Tensor  # (P,) int64, not to be changed
+
+    @override
+    def dense(self) -> Tensor:
+        return self.movement
+
+
 def _blocks(moved: Tensor, bits: int) -> Iterator[Blocks]:
     """(C, P) int64 -> the blocks of each row, as if it had been alone."""
     clients, count = moved.shape
     padded = functional.pad(moved, (0, -count % BLOCK))
     found = quantise(padded.view(-1), bits)
+    scales = found.scales.view(clients, -1)
     values = found.values.view(clients, -1)[:, :count].contiguous()
-    for scales, row in zip(found.scales.view(clients, -1), values, strict=True):
-        yield Blocks(scales, row, bits)
+    if moved.numel() > KNOWN_MAX:
+        for heads, row in zip(scales, values, strict=True):
+            yield Blocks(heads, row, bits)
+        return
+    for heads, row, movement in zip(scales, values, _dense(found, clients, count), strict=True):
+        yield _Known(heads, row, bits, movement)
+
+
+def _dense(found: Blocks, clients: int, count: int) -> Tensor:
+    """(C, P) int64: what the blocks of all rows say."""
+    return found.dense().view(clients, -1)[:, :count].contiguous()
