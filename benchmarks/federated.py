@@ -7,6 +7,9 @@ federated job, everything included: market, ledger, commits, transfers, merges a
 round is the time from one round's start to the next one's, less the training of its slowest
 provider. Isolation: every node keeps one warm worker process a job, which starts once.
 
+Protocol: whole rounds in the simulator, whose processors cost no time: what a round waits for
+(finality of the commits, of what everybody says it holds, messages of 1 to 10 ms).
+
 Simulated: a hundred clients in one process, one after the other (`dpin sim clients`): batches,
 updates, screening and the merge, less the steps of training; no ledger, no network, nothing that
 only others would check. In seconds of CPU of the one thread; Flower's are the clock's. Isolation:
@@ -36,6 +39,7 @@ from msgspec.structs import replace
 from benchmarks.local import load, show
 from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Digest, Round
+from dpin.base.units import seconds
 from dpin.client.client import Client as NodeClient
 from dpin.compute.checkpoint import Start, decode_global
 from dpin.compute.course import Course
@@ -56,6 +60,10 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.train import Trainer
+from dpin.sim.jobs import JOB as SIMULATED_JOB
+from dpin.sim.jobs import Works, training
+from dpin.sim.stage import since
+from dpin.sim.workers import QUICK, TRAIN
 from tests.support.network import OWN_WORDS, ended, town
 from tests.support.training import (
     CORPUS,
@@ -77,6 +85,7 @@ GOALS: Final = {5: 100, 10_000: 30}
 INNER: Final = replace(TINY_INNER, steps=1, batch=1)
 SIMULATED: Final = ModelSpec(1, 1, 2, 8)
 SIMULATED_GOAL: Final = 10
+SEEDS: Final = 3
 
 
 def whole(kilofloats: int, rounds: int) -> list[float]:
@@ -138,6 +147,24 @@ def job_of(clients: int, rounds: int) -> Simulated:
         shards=(NO_BLOB,) * clients,
     )
     return Simulated(session, desk, prepared, manifest)
+
+
+def protocol(seeds: int) -> list[float]:
+    """Seconds of fake time of whole rounds but the first, less units and merges.
+
+    Four production nodes in the simulator, 1 to 10 ms apart, on processors that cost no time: what
+    is left is what the protocol waits for.
+    """
+    found = []
+    for seed in range(seeds):
+        works = Works("rounds", seed, training(OWNERS))
+        report = works.finish(since(30))
+        assert not report.problems, report.problems
+        rounds = works.node(0).peer.requester.jobs[SIMULATED_JOB].rounds
+        began = [rounds[number].began for number in sorted(rounds)]
+        spans = [later - sooner for sooner, later in pairwise(began)]
+        found += [(span - TRAIN - QUICK) / seconds(1) for span in spans[1:]]
+    return found
 
 
 def simulated(clients: int, rounds: int) -> list[float]:
@@ -234,18 +261,22 @@ def main() -> None:
     parser.add_argument("--flower", default="", help="a Python that has flwr")
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--only", choices=["whole", "simulated"])
+    parser.add_argument("--only", choices=["whole", "simulated", "protocol"])
+    parser.add_argument("--kilofloats", type=int, nargs="*", choices=list(GOALS), default=[*GOALS])
     parser.add_argument("--short", action="store_true", help="ten simulated clients, for tests")
     options = parser.parse_args()
     clients, rounds = (10, 3) if options.short else (options.clients, options.rounds)
     rows = [("load before", load(), "")]
-    if options.only != "simulated" and not options.short:
-        for kilofloats, goal in GOALS.items():
+    if options.only in {None, "whole"} and not options.short:
+        for kilofloats in options.kilofloats:
+            goal = GOALS[kilofloats]
             words = ("deploy", str(OWNERS), str(kilofloats), str(rounds))
             theirs = flower(options.flower, *words) if options.flower else []
             name = f"whole, {4 * kilofloats:,} KB"
             rows.append(row(name, whole(kilofloats, rounds), theirs, goal))
-    if options.only != "whole":
+    if options.only in {None, "protocol"}:
+        rows.append(row("whole, protocol alone", protocol(SEEDS), [], GOALS[5]))
+    if options.only in {None, "simulated"}:
         words = ("simulate", str(clients), "1", str(rounds))
         theirs = flower(options.flower, *words) if options.flower else []
         name = f"{clients} simulated clients, 4 KB"

@@ -81,7 +81,7 @@ class DemoNode:
             start_new_session=True,
         )
         log.close()
-        wait_for(f"{self.name} answers", 60, self.look)
+        wait_for(f"{self.name} answers", 180, self.look)  # ends as soon as it holds
 
     def look(self) -> NodeView | None:
         """What the node shows, or None while it does not answer."""
