@@ -11,7 +11,7 @@ from typing import Final
 
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
-from dpin.base.ids import BlobId, Digest, JobId, Round, short
+from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round, short
 from dpin.compute.lineage import Lineage
 from dpin.compute.scores import Judged, Scored, ScoreRound, sampled
 from dpin.compute.statements import Signed, Statement
@@ -212,7 +212,8 @@ def _redone(view: DescentView, report: Merged, lineage: Lineage | None) -> Redon
     number, found = report.round - 1, report.state_hash.hex()
     told = view.rounds[report.round].state_hash if report.round < len(view.rounds) else None
     if told is None and lineage is not None and report.round < len(lineage.entries):
-        told = lineage.entries[report.round].state_hash.hex()
+        signed = lineage.entries[report.round].state_hash
+        told = None if signed == NO_DIGEST else signed.hex()
     state = UNTOLD if told is None else SAME if told == found else DIFFERS
     return Redone(number, found, state, report.refused)
 

@@ -13,9 +13,10 @@ from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import Misuse, NotFound, NotVerified, PeerFault
-from dpin.base.ids import BlobId, ChainId, JobId, Round
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, ChainId, Digest, JobId, Round
 from dpin.cli.auditing import blob_in, text_of, values_of
 from dpin.cli.recount import DIFFERS, SAME, UNTOLD, Told, Verdict, judge, plan
+from dpin.compute.lineage import Lineage, Origin, linked, signed
 from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.scores import Score, Scored
@@ -204,6 +205,23 @@ def test_another_state_and_other_scores_are_named(job: Job) -> None:
     assert "! round 0 leads to another state" in text_of(verdict)
 
 
+def lineage_to(job: Job, last: Digest) -> Lineage:
+    """Signed, from the first state to this one; what stands between is not known."""
+    origin = Origin(
+        JOB, KEY.node_id, NO_BLOB, NO_DIGEST, NO_DIGEST, (), RobustSpec(), PrivacySpec()
+    )
+    entries = linked(origin, job.manifest.state_hash, [(NO_DIGEST, ()), (last, ())])
+    return signed(KEY, CHAIN, origin, entries, NO_DIGEST)
+
+
+def test_the_last_state_is_held_against_the_lineage(job: Job) -> None:
+    last = Digest(bytes.fromhex(job.last))
+    assert job.again(Told((), lineage_to(job, last))).rounds[-1].state == SAME
+    assert job.again(Told((), lineage_to(job, NO_DIGEST))).rounds[-1].state == UNTOLD
+    forged = job.again(Told((), lineage_to(job, digest("test/state", b""))))
+    assert forged.problems == ("round 1 leads to another state than was told",)
+
+
 def test_scores_of_another_class_or_another_job_are_not_compared(job: Job) -> None:
     said = Statement(JOB, Round(0), digest("test/class", b"gpu"), ())
     elsewhere = replace(said, fingerprint=job.manifest.fingerprint, job=JobId(bytes(32)))
@@ -244,11 +262,11 @@ def test_what_blobs_alone_do_not_show_is_refused(
 
 def test_scores_are_published_signed_and_forged_ones_are_refused() -> None:
     said = Statement(JOB, Round(3), digest("test/class", b""), (Score(lease(0), -4, 700),))
-    signed = stated(KEY, CHAIN, said)
-    text = statements_text(CHAIN, [signed])
-    assert read_statements(text) == (signed,)
+    mine = stated(KEY, CHAIN, said)
+    text = statements_text(CHAIN, [mine])
+    assert read_statements(text) == (mine,)
     assert '"signer": "' + KEY.node_id.hex() in text
-    forged = Signed(KEY.node_id, replace(said, round=Round(4)), signed.signature)
+    forged = Signed(KEY.node_id, replace(said, round=Round(4)), mine.signature)
     absurd = stated(KEY, CHAIN, replace(said, scores=(Score(lease(0), 1 << 40, 0),)))
     for lie in (forged, absurd):
         with pytest.raises(PeerFault, match="scores that"):

@@ -286,7 +286,12 @@ def test_a_requester_killed_in_its_job_finishes_it_and_another_node_does_its_rou
     assert cli.run(words) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["same_class"], len(found["rounds"])) == (True, 8)
-    assert {one["state"] for one in found["rounds"]} == {"same"}  # The last by the lineage.
+    states = [one["state"] for one in found["rounds"]]  # The last is told by the lineage.
+    assert states[-1] == "same"
+    assert set(states) <= {
+        "same",
+        "not told",
+    }  # A round that nobody was in time for names no state.
     assert all(set(one["signed"].values()) == {"same"} for one in found["rounds"] if one["scores"])
     assert any(one["scores"] for one in found["rounds"])
 
