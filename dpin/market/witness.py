@@ -33,6 +33,7 @@ JOBS_MAX: Final = 1  # that one node is a witness of; each takes a worker
 BEHIND_MAX: Final = 4  # rounds that it merges itself to catch up; else a checkpoint is fetched
 KEPT: Final = 8  # statements that are said again
 RETRY: Final = seconds(1)
+LOOKS_MAX: Final = 60  # for a manifest; who cannot have it makes room for another job
 AGAIN: Final = seconds(15)
 LINGER: Final = seconds(60)  # after the end of a job, for its last round
 
@@ -72,6 +73,7 @@ class Witness:
     _fingerprint: Digest = NO_DIGEST
     _said: list[Signed] = field(default_factory=list)
     _retry_at: Instant = Instant(0)
+    _looks: int = 0
     _again_at: Instant = Instant(0)
     _until: Instant | None = None
 
@@ -99,7 +101,8 @@ class Witness:
 
     def _look(self, state: State, now: Instant) -> Iterator[Effect]:
         if now >= self._retry_at:
-            self._retry_at = after(now, RETRY)
+            self._retry_at, self._looks = after(now, RETRY), self._looks + 1
+            self.over = self._looks > LOOKS_MAX
             yield from self.loading.files.missing(state)
             yield Wake(self._retry_at)
 

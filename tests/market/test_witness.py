@@ -22,7 +22,7 @@ from dpin.market.mail import Mail
 from dpin.market.messages import AskCheckpoint, MarketMessage, ScoresMail
 from dpin.market.ownjob import RoundTimes
 from dpin.market.story import tell
-from dpin.market.witness import BEHIND_MAX, Witnesses, drawn
+from dpin.market.witness import BEHIND_MAX, LOOKS_MAX, Witnesses, drawn
 from dpin.storage.wanted import Fetch
 from tests.support.jobs import at, files_of, here, market, only, train_manifest, training_with
 from tests.support.ledgers import (
@@ -194,6 +194,13 @@ def test_one_job_at_a_time_and_a_worker_that_fails_or_dies_ends_it() -> None:
     other.take(Exited(other.witnesses.held[other.job_id].loading.worker, "killed"))
     assert only(Dismiss, other.follow(3)) == []
     assert other.witnesses.held == {}
+
+
+def test_a_manifest_that_nobody_gives_is_not_looked_for_for_ever() -> None:
+    watched = Watched()
+    asked = [moment for moment in range(2 * LOOKS_MAX) if only(Fetch, watched.follow(moment))]
+    assert LOOKS_MAX <= len(asked) <= LOOKS_MAX + 1
+    assert watched.witnesses.held == {}
 
 
 def test_a_witness_goes_a_while_after_the_job() -> None:
