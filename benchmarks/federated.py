@@ -98,7 +98,7 @@ def whole(kilofloats: int, rounds: int) -> list[float]:
             "type: federated\n"
             f"model: {MODELS[kilofloats]}\n"
             "data: {dataset: letters, eval: eval.txt}\n"
-            f"args: {{rounds: {rounds}, max_steps: 4, per_device_train_batch_size: 1}}\n"
+            f"args: {{rounds: {rounds}, max_steps: {4 * rounds}, per_device_train_batch_size: 1}}\n"
             f"resources: {{nodes: {OWNERS}, memory: 500MB}}\n"
             "limits: {cost: 100}\n"
         )
