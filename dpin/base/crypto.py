@@ -9,15 +9,15 @@ from hashlib import sha256, shake_256
 from typing import Final, NamedTuple
 
 from blake3 import blake3
-from nacl._sodium import ffi, lib
 from nacl.bindings import (
     crypto_scalarmult,
     crypto_sign,
     crypto_sign_ed25519_pk_to_curve25519,
     crypto_sign_ed25519_sk_to_curve25519,
+    crypto_sign_open,
     crypto_sign_seed_keypair,
 )
-from nacl.exceptions import CryptoError
+from nacl.exceptions import BadSignatureError, CryptoError
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest, NodeId
@@ -108,15 +108,14 @@ def _verified(signer: bytes, statement: bytes, signature: bytes) -> bool:
 
 
 def verify_bytes(signer: bytes, message: bytes, signature: bytes) -> bool:
-    """Plain Ed25519 (RFC 8032) as libsodium checks it.
-
-    The function under `nacl.bindings`: that one copies the message to where nobody reads it, which
-    takes a twentieth of the time.
-    """
+    """Plain Ed25519 (RFC 8032) as libsodium checks it."""
     if len(signature) != SIGNATURE_BYTES or len(signer) != ID_BYTES:
         return False
-    signed = signature + message
-    return bool(lib.crypto_sign_open(ffi.NULL, ffi.NULL, signed, len(signed), signer) == 0)
+    try:
+        crypto_sign_open(signature + message, signer)
+    except BadSignatureError:
+        return False
+    return True
 
 
 class EdgeCase(NamedTuple):

@@ -103,9 +103,7 @@ class OwnJob:
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since
-    alone: bool = (
-        False  # with nobody connected, this node was cut off: none of the lost may be gone
-    )
+    alone: bool = False  # with nobody connected: it is this node that was cut off
     cancelled: bool = False
     # the model
     merging: Merging | None = None
