@@ -72,7 +72,7 @@ class Size:
 
 FULL: Final = Size(DEMO_ROUNDS, DEMO_INNER.steps, DEMO_CORPUS_BYTES, 2, compare=True)
 # A newcomer is ready after a few rounds, and its seat must last for some more.
-SHORT: Final = Size(9, 12, 600_000, 0, compare=False)
+SHORT: Final = Size(11, 12, 600_000, 0, compare=False)
 SKIP_WORK: Final = "skip-work"
 
 
@@ -86,7 +86,8 @@ class Demo:
         self.claims = Claims(console)
         self.began = time.monotonic()
         self.nodes: list[DemoNode] = []
-        self.under_way = Event()  # the second round of the main job has begun
+        self.training = Event()  # the first round of the main job has begun
+        self.under_way = Event()  # the second
 
     def say(self, text: str) -> None:
         """One line of the story, with the time since the start."""
@@ -127,6 +128,8 @@ class Demo:
             loss.start()
             for entry in client.events(job):
                 self._tell(entry)
+                if entry.kind == "round":
+                    self.training.set()
                 if entry.data.get("round") and "participants" in entry.data:
                     self.under_way.set()
             loss.join()
@@ -141,6 +144,8 @@ class Demo:
         """While the others train: eve joins, then bea is killed in the middle of a round."""
         bea, eve = self.nodes[1], self.nodes[4]
         cheats = not self.size.cheat_rounds
+        if not self.training.wait(120):  # Until then eve could win one of the first seats.
+            raise DemoError("no round has begun")
         eve.start(SKIP_WORK if cheats else "")
         how = f" and will cheat (--fault {SKIP_WORK})" if cheats else ""
         self.say(f"[bold]eve joins[/] by invite, with {GRANT} tokens from ada{how}")
