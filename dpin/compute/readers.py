@@ -32,6 +32,8 @@ PICTURE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png")
 PIXELS_MAX: Final = 1 << 24  # of a picture before it is made small
 NUMPY_MAGIC: Final = b"\x93NUMPY"
 
+AnyArray = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -113,13 +115,7 @@ class Reader:
         return torch.tensor(ids, dtype=torch.int32).reshape(-1, 1)
 
     def _tokens(self, source: Source) -> Tensor:
-        data = source.files.read(source.path)
-        if not data.startswith(NUMPY_MAGIC):
-            raise Misuse(f"{source.path} is no .npy file", "numpy.save an array of token ids")
-        try:
-            found = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise Misuse(f"{source.path} cannot be read: {error}") from None
+        found = read_array(source.path, source.files.read(source.path), "token ids")
         if found.dtype.kind not in "iu" or found.size == 0 or int(found.min()) < 0:
             raise Misuse(f"{source.path} holds no token ids")
         return torch.from_numpy(found.astype(np.int32).reshape(-1, 1))
@@ -199,17 +195,37 @@ class Reader:
         return torch.stack([self._picture(data, classes[folder]) for folder, data in found])
 
     def _picture(self, data: bytes, label: int) -> Tensor:
-        side, channels = int(self._config.image_size), int(self._config.num_channels)
-        try:
-            with Image.open(io.BytesIO(data)) as opened:
-                if opened.width * opened.height > PIXELS_MAX:
-                    raise Misuse(f"a picture of {opened.width} x {opened.height} pixels")
-                small = opened.convert("RGB" if channels == 3 else "L").resize((side, side))  # noqa: PLR2004
-        except (OSError, SyntaxError, ValueError) as error:
-            raise Misuse(f"a picture cannot be read: {error}") from None
-        pixels = torch.from_numpy(np.array(small, dtype=np.uint8)).reshape(side, side, channels)
-        flat = pixels.permute(2, 0, 1).reshape(-1)
-        return torch.cat((flat, torch.tensor(divmod(label, 256), dtype=torch.uint8)))
+        return read_picture(
+            data, int(self._config.image_size), int(self._config.num_channels), label
+        )
+
+
+def read_array(path: str, data: bytes, what: str) -> AnyArray:
+    """The array of a .npy file, which should hold `what`; raises Misuse."""
+    if not data.startswith(NUMPY_MAGIC):
+        raise Misuse(f"{path} is no .npy file", f"numpy.save an array of {what}")
+    try:
+        found: AnyArray = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise Misuse(f"{path} cannot be read: {error}") from None
+    return found
+
+
+def read_picture(data: bytes, side: int, channels: int, label: int) -> Tensor:
+    """Channels x side x side pixels, then the label in two bytes, the higher first: uint8.
+
+    Three channels are colours, one is grey. Raises Misuse.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.width * opened.height > PIXELS_MAX:
+                raise Misuse(f"a picture of {opened.width} x {opened.height} pixels")
+            small = opened.convert("RGB" if channels == 3 else "L").resize((side, side))  # noqa: PLR2004
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Misuse(f"a picture cannot be read: {error}") from None
+    pixels = torch.from_numpy(np.array(small, dtype=np.uint8)).reshape(side, side, channels)
+    flat = pixels.permute(2, 0, 1).reshape(-1)
+    return torch.cat((flat, torch.tensor(divmod(label, 256), dtype=torch.uint8)))
 
 
 def read_tokenizer(data: bytes) -> Tokenizer:

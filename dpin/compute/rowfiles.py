@@ -4,23 +4,22 @@ A row is one example: N of them, W integers wide. What is no integer becomes one
 a float the bits of its float32, a word its place among all that occur in its column.
 """
 
-import io
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dpin.base.errors import Misuse
 from dpin.compute.door import Files
 from dpin.compute.hubspec import DataFormat
-from dpin.compute.readers import NUMPY_MAGIC, PICTURE_SUFFIXES, PIXELS_MAX, read_table
+from dpin.compute.readers import PICTURE_SUFFIXES, AnyArray, read_array, read_picture, read_table
 
 INTEGER_MAX: Final = (1 << 31) - 1
 SIDE_MAX: Final = 1_024  # pixels
 BYTE_VALUES: Final = 256
+COLOURS: Final = 3  # channels of a picture
 Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 
 
@@ -63,7 +62,7 @@ def _column(name: str, column: pa.Array) -> Numbers:
     raise Misuse(f"column {name!r} is of type {kind}", "numbers, words, or yes and no")
 
 
-def _fitting(found: np.ndarray[tuple[int, ...], np.dtype[np.generic]], what: str) -> Numbers:
+def _fitting(found: AnyArray, what: str) -> Numbers:
     if found.size and max(-int(found.min()), int(found.max())) > INTEGER_MAX:
         raise Misuse(f"{what} has numbers of more than 32 bits")
     return found.astype(np.int32)
@@ -71,12 +70,7 @@ def _fitting(found: np.ndarray[tuple[int, ...], np.dtype[np.generic]], what: str
 
 def _array(path: str, data: bytes) -> Tensor:
     """The rows of a .npy file: whatever is in one of the first dimension is one example."""
-    if not data.startswith(NUMPY_MAGIC):
-        raise Misuse(f"{path} is no .npy file", "numpy.save an array, an example a row")
-    try:
-        found = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise Misuse(f"{path} cannot be read: {error}") from None
+    found = read_array(path, data, "rows, an example each")
     if found.ndim < 2 or not found.size:  # noqa: PLR2004  # rows and columns
         raise Misuse(f"{path} holds no rows", "numpy.save an array of two dimensions")
     rows = found.reshape(len(found), -1)
@@ -99,17 +93,7 @@ def _pictures(data: DataFormat, files: Files, path: str) -> Tensor:
     classes = sorted({folder for folder, _ in found})
     if len(classes) > BYTE_VALUES * BYTE_VALUES:
         raise Misuse(f"{len(classes)} classes of pictures")
-    places = {folder: divmod(place, BYTE_VALUES) for place, folder in enumerate(classes)}
-    return torch.stack([_picture(one, data.side, places[folder]) for folder, one in found])
-
-
-def _picture(data: bytes, side: int, place: tuple[int, int]) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            if opened.width * opened.height > PIXELS_MAX:
-                raise Misuse(f"a picture of {opened.width} x {opened.height} pixels")
-            small = opened.convert("RGB").resize((side, side))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise Misuse(f"a picture cannot be read: {error}") from None
-    pixels = torch.from_numpy(np.array(small, dtype=np.uint8)).permute(2, 0, 1).reshape(-1)
-    return torch.cat((pixels, torch.tensor(place, dtype=torch.uint8)))
+    places = {folder: place for place, folder in enumerate(classes)}
+    return torch.stack(
+        [read_picture(one, data.side, COLOURS, places[folder]) for folder, one in found]
+    )
