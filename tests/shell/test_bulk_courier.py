@@ -130,7 +130,8 @@ async def test_the_course_of_a_fetch_names_tickets_sockets_and_what_each_source_
         with trio.fail_after(PATIENCE_SECONDS):
             end = await taker.courier.traced(Fetch(blob, sources, Purpose.MODEL), course)
         assert isinstance(end, Fetched)
-        assert sum(share.bytes for share in course.shares.values()) == len(DATA)
+        # On a busy machine the last chunk may be asked of both, and come from both.
+        assert sum(share.bytes for share in course.shares.values()) >= len(DATA)
         for peer in sources:
             told = [hop.what for hop in course.hops if hop.peer == peer]
             ticket, gave = told.index("asked for a ticket"), told.index("gave its first chunk")
