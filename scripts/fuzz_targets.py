@@ -13,7 +13,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import BlobId, ChainId, Digest, NodeId
 from dpin.base.leaf import opened
 from dpin.base.machine import PeerUp, Received
-from dpin.base.units import Instant, seconds
+from dpin.base.units import Instant
 from dpin.ledger.blocks import read_block
 from dpin.ledger.chains import OwnChains
 from dpin.ledger.execute import Executor
@@ -36,7 +36,6 @@ from dpin.net.memory import written
 from dpin.net.peers import Peers
 from dpin.net.prefix import group_of, ip_in
 from dpin.net.records import read_record, write_addresses, write_provider
-from dpin.net.requests import Ask, Requests
 from dpin.node.presence import Presence, announce, heard
 from dpin.sim.ledgers import found_network
 from dpin.verify.messages import VerifyMessage
@@ -65,12 +64,6 @@ def _frames(data: bytes) -> None:
 def _discovery(data: bytes) -> None:
     machine = Discovery(Start(KEY, (), CHAIN), Peers(), Bans())
     machine.step(PeerUp(PEER.node_id), NOW)
-    machine.step(Received(PEER.node_id, data), NOW)
-
-
-def _requests(data: bytes) -> None:
-    machine = Requests(seconds(1))
-    machine.step(Ask(PEER.node_id, b"?"), NOW)
     machine.step(Received(PEER.node_id, data), NOW)
 
 
@@ -128,7 +121,6 @@ TARGETS: Final[Mapping[str, Fuzzed]] = {
     "discovery": Fuzzed(
         _discovery, (encode(AskPeers(_record())), encode(TellPeers((_record(), _record()))))
     ),
-    "requests": Fuzzed(_requests, (bytes(8) + b"answer",)),
     "memory": Fuzzed(read_memory, (written(Peers(), Bans(), ()),)),
     "address": Fuzzed(_places, (_address().encode(),)),
     "blob question": Fuzzed(

@@ -53,32 +53,6 @@ def root(leaves: Sequence[bytes]) -> Digest:
     return Digest(level[0])
 
 
-class Peaks:
-    """Roots of the perfect subtrees of a growing tree: enough to append and to name the root."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[Digest] = []
-
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash."""
-        carry, below = Digest(leaf), self.size
-        while below & 1:
-            carry, below = node_hash(self._peaks.pop(), carry), below >> 1
-        self._peaks.append(carry)
-        self.size += 1
-
-    @property
-    def root(self) -> Digest:
-        """Root of all leaves so far."""
-        if not self._peaks:
-            return EMPTY_ROOT
-        result = self._peaks[-1]
-        for peak in reversed(self._peaks[:-1]):
-            result = node_hash(peak, result)
-        return result
-
-
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[Digest]:
     """The path from leaf `index` to the root, lowest sibling first (RFC 9162 section 2.1.3.1)."""
     assert 0 <= index < len(leaves)
@@ -111,55 +85,3 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes
 def _are_digests(hashes: Sequence[bytes]) -> bool:
     """A hash covers its children glued together: a short one beside a long one would pass too."""
     return all(len(item) == ID_BYTES for item in hashes)
-
-
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[Digest]:
-    """Proof that the first `old_size` leaves are a prefix (RFC 9162 section 2.1.4.1)."""
-    assert 0 < old_size <= len(leaves)
-    return _subproof(leaves, old_size, known=True)
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, *, known: bool) -> list[Digest]:
-    if old_size == len(leaves):
-        return [] if known else [root(leaves)]
-    cut = _split(len(leaves))
-    if old_size <= cut:
-        return [*_subproof(leaves[:cut], old_size, known=known), root(leaves[cut:])]
-    return [*_subproof(leaves[cut:], old_size - cut, known=False), root(leaves[:cut])]
-
-
-def consistent(sizes: tuple[int, int], roots: tuple[bytes, bytes], proof: Sequence[bytes]) -> bool:
-    """Whether the tree (sizes[0], roots[0]) is a prefix of (sizes[1], roots[1]); RFC 9162 2.1.4.2.
-
-    An empty old tree has no proofs: nobody needs one, and a caller who passes 0 has lost count.
-    """
-    old_size, new_size = sizes
-    if not 0 < old_size <= new_size:
-        return False
-    if old_size == new_size:
-        return not proof and roots[0] == roots[1]
-    if not _are_digests([*roots, *proof]):
-        return False
-    path = list(proof) if old_size & (old_size - 1) else [roots[0], *proof]
-    return _roots_from_consistency(old_size - 1, new_size - 1, path) == roots
-
-
-def _roots_from_consistency(
-    place: int, last: int, path: Sequence[bytes]
-) -> tuple[Digest, Digest] | None:
-    if not path:
-        return None
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    old = new = Digest(path[0])
-    for sibling in path[1:]:
-        if last == 0:
-            return None
-        if place & 1 or place == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
-        else:
-            new = node_hash(new, sibling)
-        place, last = place >> 1, last >> 1
-    return (old, new) if last == 0 else None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dpin.base.errors import Misuse, PeerFault
-from dpin.compute.hubspec import CAUSAL, PICTURE, HubSpec
+from dpin.compute.hubspec import HubSpec
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.task import Architecture
@@ -99,13 +99,6 @@ def examples_of(model: Architecture, shards: Sequence[bytes]) -> Stream | Rows:
     if rows.shape[1] == 1:
         return Stream(rows.reshape(-1), model.context)
     return Rows(rows)
-
-
-def row_width(spec: HubSpec, pixels: int) -> int:
-    """Numbers in a row: tokens; tokens and labels; tokens, length, class; pixels, class in two."""
-    if spec.head == CAUSAL:
-        return 2 * spec.context if spec.masked else 1
-    return pixels + 2 if spec.head == PICTURE else spec.context + 2
 
 
 def encode_shard(rows: Tensor) -> bytes:

@@ -1,7 +1,8 @@
 """Files of people to rows of integers: text, chats, tables, pictures, tokens made before.
 
 Reading is done where the data are: at the requester, or at the owner of a private dataset. N is the
-number of examples; see `examples.row_width` for how wide a row is.
+number of examples. A row holds tokens; tokens and labels; tokens, length and class; or pixels and
+the class in two.
 """
 
 import io

@@ -4,7 +4,7 @@ The API is for programs of this machine's user: it listens on loopback, and refu
 could make a browser send (a foreign Host or Origin, a body that is not JSON).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -57,7 +57,6 @@ HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("gateway")
 
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STATUSES: Final = {NotFound.code: 404, NoMatch.code: 409, TooEarly.code: 409, OverBudget.code: 402}
 _CODES: Final = {404: "no-such-route", 405: "wrong-method", 413: "too-large", 415: "not-json"}

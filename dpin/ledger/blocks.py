@@ -10,7 +10,7 @@ from typing import Final
 from dpin.base.codec import Wire, decode, encode
 from dpin.base.crypto import SIGNATURE_BYTES, SigningKey, digest, verify
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ID_BYTES, NO_DIGEST, ChainId, Digest, Round
+from dpin.base.ids import ID_BYTES, ChainId, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT, leaf_hashes, root
 from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import Committee, first_committee
@@ -241,6 +241,3 @@ def _check_body(block: Block) -> None:
         raise PeerFault("block with a transaction that is too large")
     if payload_root(body) != header.payload_root:
         raise PeerFault("block whose body does not have the root its header names")
-
-
-NO_REFERENCE: Final = Reference(Round(0), 0, NO_DIGEST)

@@ -10,10 +10,9 @@ from dpin.base import merkle
 from dpin.base.codec import Wire, encode
 from dpin.base.crypto import SigningKey, verify_note
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ChainId, Digest, short
+from dpin.base.ids import ChainId, Digest
 from dpin.ledger.checkpoint import Checkpoint, note_text
 from dpin.ledger.committee import Committee
-from dpin.light.notes import ED25519, Note, Signature, Verifier, write_note
 
 
 class AuthorSignature(Wire, frozen=True):
@@ -81,19 +80,3 @@ def check(certificate: Certificate, chain: ChainId, committee: Committee) -> Non
     for one in certificate.signatures:
         if not is_signed(chain, committee.signer(one.author), size, root, one.signature):
             raise PeerFault(f"the signature of member {one.author} is wrong")
-
-
-def verifier_of(chain: ChainId, committee: Committee, author: int) -> Verifier:
-    """A member's key as readers of notes know keys."""
-    name = f"dpin/{chain.hex()}/{short(committee.members[author])}"
-    return Verifier(name, ED25519, committee.signer(author))
-
-
-def signed_note(certificate: Certificate, chain: ChainId, committee: Committee) -> str:
-    """The certificate as a C2SP signed note, for witnesses and other readers of logs."""
-    lines = []
-    for one in certificate.signatures:
-        verifier = verifier_of(chain, committee, one.author)
-        lines.append(Signature(verifier.name, verifier.key_id, one.signature))
-    text = note_text(chain, certificate.size, certificate.root)
-    return write_note(Note(text, tuple(lines)))

@@ -5,7 +5,7 @@ are the frozen state bucket by bucket, and the newest receipts; all else about r
 peaks of their tree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from dpin.base.codec import Wire, decode, encode
@@ -122,8 +122,3 @@ class Reader:
         """The state, when all is there."""
         assert self.done, "only what is done is restored"
         return self._assembly.finish(self._log)
-
-
-def records_of(frozen: Frozen, log: ReceiptLog) -> Sequence[bytes]:
-    """All records of a frozen state."""
-    return list(pieces(frozen, log))

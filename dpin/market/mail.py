@@ -56,7 +56,7 @@ class Mail:
             case Heartbeat():
                 self._beat(peer, message, state, now)
             case Text():
-                yield from self._text(peer, message, state, now)
+                yield from self._text(peer, message, state)
             case AskCheckpoint() | RevealMail():
                 yield from self._shared(peer, message, now)
             case ScoresMail():
@@ -133,9 +133,7 @@ class Mail:
                 heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None
             )
 
-    def _text(
-        self, peer: NodeId, message: Text, state: State | None, now: Instant
-    ) -> Iterator[Effect]:
+    def _text(self, peer: NodeId, message: Text, state: State | None) -> Iterator[Effect]:
         lease = state.leases.get(message.lease) if state is not None else None
         own = self._own(lease.job) if lease is not None and lease.provider == peer else None
         if own is None or not isinstance(own.order, InferOrder):
@@ -146,8 +144,6 @@ class Mail:
         fresh = message.data[len(own.text) - message.offset :]
         if not fresh or len(own.text) + len(fresh) > TEXT_BYTES_MAX:
             return
-        if not own.text:
-            own.first_text = now
         own.text += fresh
         shown = fresh.decode("utf-8", "replace")
         yield Note(own.local_id, "token", shown, {"bytes": fresh.hex()})

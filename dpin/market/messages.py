@@ -99,8 +99,6 @@ class ScoresMail(Wire, frozen=True, tag=25):
     signed: Signed
 
 
-KeyMessage = AskJobKey | JobKeyMail
-MaskMessage = MaskMail | RevealMail | AskReveal
 MarketMessage = (
     BidMessage
     | Decline

@@ -117,7 +117,6 @@ class OwnJob:
     holdout_before: int | None = None  # micro-nats per byte
     evaluation: Totalled | None = None
     text: bytes = b""
-    first_text: Instant | None = None
     # the story
     phases: list[PhaseTime] = field(default_factory=list)
     rounds: dict[Round, RoundTimes] = field(default_factory=dict)

@@ -23,7 +23,6 @@ TOPICS_MAX: Final = 32
 BLOB: Final = "/dpin/blob/1"  # chunks and manifests
 ASK: Final = "/dpin/ask/1"  # questions that every node answers; see dpin.net.ask
 DIAL_BACK: Final = "/dpin/dial-back/1"  # a nonce, on a connection that was asked for
-QUESTIONS: Final = (BLOB, ASK, DIAL_BACK)  # protocols of one question and one answer
 
 
 class Outcome(StrEnum):

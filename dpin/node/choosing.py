@@ -2,7 +2,6 @@
 
 from dpin.base.crypto import SigningKey
 from dpin.base.errors import Misuse
-from dpin.base.units import parse_tokens
 from dpin.market.engagement import Fault
 from dpin.market.privacy import parse_datasets
 from dpin.market.provider import Choice
@@ -20,8 +19,8 @@ def choice_of(settings: Settings, fault: str, key: SigningKey, *, development: b
     return Choice(
         name=settings.node.name or name_of(key.node_id),
         provides=settings.share.provide,
-        price=parse_tokens(settings.jobs.min_price),
-        stake=parse_tokens(settings.jobs.stake),
+        price=settings.jobs.price_floor,
+        stake=settings.jobs.stake_tokens,
         leases_max=settings.share.max_jobs,
         fault=Fault(fault),
         custom_code=settings.jobs.custom_code == SANDBOXED,

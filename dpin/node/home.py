@@ -30,6 +30,7 @@ from dpin.node.keyfile import (
 )
 from dpin.node.settings import CONFIG_CHARS_MAX
 from dpin.node.signerfile import SIGNERS_CHARS_MAX, decode_signers, encode_signers
+from dpin.storage.durable import create_file, replace_file
 
 _PRIVATE: Final = 0o600
 _FOLDER: Final = 0o700
@@ -138,7 +139,7 @@ def write_key(path: Path, text: str) -> None:
     """Write a key file that was not there; raises Misuse rather than write over one."""
     with _disk(path):
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+            create_file(path, text.encode())
         except FileExistsError:
             raise Misuse(
                 f"{path} exists: a key is never written over",
@@ -146,10 +147,6 @@ def write_key(path: Path, text: str) -> None:
             ) from None
         except FileNotFoundError:
             raise Misuse(f"there is no folder {path.parent}", fix="make it first") from None
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def replace_key(path: Path, text: str) -> None:
@@ -334,20 +331,24 @@ def held(home: Home) -> Iterator[None]:
     with _disk(home.lock):
         handle = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
     try:
+        with _disk(home.lock):
+            _lock(home, handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(home: Home, handle: int) -> None:
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(handle, _PID_BYTES_MAX).decode(errors="replace").strip()
-        os.close(handle)
         raise Misuse(
             f"another node uses this folder: pid {holder or 'unknown'} ({home.root})",
             fix=f"{_with_home(home, 'node stop')}, or use another --home",
         ) from None
-    try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(handle)
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
 
 
 def _with_home(home: Home, command: str) -> str:
@@ -359,15 +360,8 @@ def _with_home(home: Home, command: str) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside and rename over, so that a crash leaves the old or the new."""
-    beside = path.with_name(f"{path.name}.new")
     with _disk(path):
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        replace_file(path, data)
 
 
 def _bytes(path: Path, limit: int) -> bytes:

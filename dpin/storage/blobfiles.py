@@ -17,6 +17,7 @@ from dpin.base.codec import decode, encode
 from dpin.base.crypto import blake3_digest
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import ID_BYTES, BlobId
+from dpin.storage.durable import make_durable, make_names_durable
 
 _NAME: Final = re.compile(r"([0-9a-f]{64})\.(manifest|data|part|pin|new)")
 _PUBLIC: Final = b"public\n"
@@ -87,7 +88,7 @@ class Folder:
         path = self._named(blob, "pin")
         if public is None:
             path.unlink(missing_ok=True)
-            self._sync_names()
+            make_names_durable(self._folder)
         else:
             self._write_whole(path, blob, _PUBLIC if public else _PRIVATE)
 
@@ -97,16 +98,9 @@ class Folder:
         with new.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            make_durable(file.fileno())
         new.replace(path)
-        self._sync_names()
-
-    def _sync_names(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        make_names_durable(self._folder)
 
 
 class Files(Folder):
@@ -174,10 +168,10 @@ class Files(Folder):
     def finish(self, blob: BlobId) -> tuple[int, int]:
         """Turn a part of which all chunks are good into the whole; its time and length."""
         with self.part(blob).open("rb") as file:
-            os.fsync(file.fileno())
+            make_durable(file.fileno())
             found = os.fstat(file.fileno())
         self.part(blob).replace(self.data(blob))
-        self._sync_names()
+        make_names_durable(self._folder)
         return found.st_mtime_ns, found.st_size
 
     def reopen(self, blob: BlobId) -> None:

@@ -1,4 +1,4 @@
-"""Append, sync, roll, replay: the node's one log, and the lock of the folder it lies in.
+"""Append, sync, roll, replay: the node's one log.
 
 The log is a folder of segments, numbered from 1; the one with the highest number is current and it
 alone is replayed. A new segment begins with everything that is still needed of the older ones. It
@@ -11,18 +11,16 @@ that it could not write and report the next one as good, so the log refuses ever
 the node stops, and a start from the disk shows what was kept.
 """
 
-import fcntl
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import trio
 
 from dpin.base.errors import Unavailable
+from dpin.storage.durable import UNFINISHED, make_durable, make_names_durable
 from dpin.storage.frames import (
     Problem,
     Record,
@@ -33,60 +31,9 @@ from dpin.storage.frames import (
 )
 
 KIND_ENTRY: Final = 1  # the only kind so far: what a machine asked to store
-UNFINISHED: Final = ".new"  # a segment that is not current yet; of no use after a crash
 _WRITE_BYTES: Final = 1 << 20  # handed to the system at once, so that a long carry is not copied
 _PRIVATE: Final = 0o600
 _FOLDER: Final = 0o700
-
-
-def _make_durable(descriptor: int) -> None:
-    """Return when the device itself has the file's data."""
-    if sys.platform == "darwin":
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache.
-    else:
-        os.fdatasync(descriptor)
-
-
-def _make_name_durable(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class FolderLock:
-    """Keeps a data folder to one process; the kernel frees it when the process dies."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take the lock, or raise Unavailable that names the process which has it."""
-        try:
-            self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise Unavailable(f"cannot lock {folder}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._descriptor, 20).decode(errors="replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise Unavailable(f"another node uses this folder: pid {holder} ({folder})") from error
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        """Let another process have the folder. Once only."""
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +197,15 @@ def _settle(segments: Sequence[_Segment], archive: bool) -> None:  # noqa: FBT00
     old = segments[0]
     for new in segments[1:]:
         if archive:
-            _make_durable(old.descriptor)
-        _make_durable(new.descriptor)
+            make_durable(old.descriptor)
+        make_durable(new.descriptor)
         new.unfinished.rename(new.path)
-        _make_name_durable(new.path.parent)
+        make_names_durable(new.path.parent)
         if not archive:
             _drop_older(new.path)
         old = new
     if len(segments) == 1:
-        _make_durable(old.descriptor)
+        make_durable(old.descriptor)
 
 
 def _drop_older(current: Path) -> None:
@@ -288,9 +235,9 @@ def _open(folder: Path) -> tuple[_Segment, Replay]:
         end, replay = _recover(descriptor, path)
         # What a killed process had only handed to the kernel is durable from here on too: the
         # node will act on it.
-        _make_durable(descriptor)
-        _make_name_durable(folder)
-        _make_name_durable(folder.parent)
+        make_durable(descriptor)
+        make_names_durable(folder)
+        make_names_durable(folder.parent)
     except BaseException:
         os.close(descriptor)
         raise

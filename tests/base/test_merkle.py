@@ -12,19 +12,16 @@ from hypothesis import strategies as st
 from dpin.base.ids import Digest
 from dpin.base.merkle import (
     EMPTY_ROOT,
-    Peaks,
-    consistency_proof,
-    consistent,
     inclusion_proof,
     leaf_hash,
     node_hash,
     root,
     root_from_inclusion,
 )
+from tests.support.paths import altered_path
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "merkle"
 INCLUSION = sorted((VECTORS / "inclusion").rglob("*.json"))
-CONSISTENCY = sorted((VECTORS / "consistency").rglob("*.json"))
 
 LEAVES = st.lists(st.binary(max_size=4).map(leaf_hash), min_size=1, max_size=40)
 
@@ -50,7 +47,7 @@ def naive_root(leaves: Sequence[bytes]) -> Digest:
 
 
 def test_all_published_vectors_are_here() -> None:
-    assert (len(INCLUSION), len(CONSISTENCY)) == (98, 98)
+    assert len(INCLUSION) == 98
 
 
 @pytest.mark.parametrize("path", INCLUSION, ids=name_of)
@@ -61,26 +58,13 @@ def test_published_inclusion_proofs_are_judged_as_published(path: Path) -> None:
     assert (found != expected) == case["wantErr"], case["desc"]
 
 
-@pytest.mark.parametrize("path", CONSISTENCY, ids=name_of)
-def test_published_consistency_proofs_are_judged_as_published(path: Path) -> None:
-    case = json.loads(path.read_text())
-    old, new = unpacked([case["root1"], case["root2"]])
-    sizes = (case["size1"], case["size2"])
-    assert consistent(sizes, (old, new), unpacked(case["proof"])) != case["wantErr"], case["desc"]
-
-
 def test_the_empty_tree_has_the_root_of_the_rfc() -> None:
-    assert root([]) == Peaks().root == EMPTY_ROOT
+    assert root([]) == EMPTY_ROOT
     assert EMPTY_ROOT.hex().startswith("e3b0c44298fc1c14")
 
 
 @given(st.lists(st.binary(max_size=4).map(leaf_hash), max_size=70))
 def test_the_root_is_that_of_the_recursive_definition(leaves: list[bytes]) -> None:
-    peaks = Peaks()
-    for count, leaf in enumerate(leaves, 1):
-        peaks.append(leaf)
-        assert peaks.root == naive_root(leaves[:count])
-    assert peaks.size == len(leaves)
     assert root(leaves) == naive_root(leaves)
 
 
@@ -102,37 +86,6 @@ def test_no_altered_inclusion_proof_leads_to_the_root(
     assert root_from_inclusion(leaf_hash(b"other!"), index, len(leaves), path) != root(leaves)
 
 
-@given(LEAVES, st.data())
-def test_every_prefix_is_proven_to_be_one(leaves: list[bytes], data: st.DataObject) -> None:
-    old = data.draw(st.integers(1, len(leaves)))
-    proof = consistency_proof(leaves, old)
-    assert consistent((old, len(leaves)), (root(leaves[:old]), root(leaves)), proof)
-
-
-@given(LEAVES, st.data())
-def test_no_altered_consistency_proof_is_taken(leaves: list[bytes], data: st.DataObject) -> None:
-    old = data.draw(st.integers(1, len(leaves)))
-    sizes, proof = (old, len(leaves)), consistency_proof(leaves, old)
-    roots = (root(leaves[:old]), root(leaves))
-    altered = data.draw(altered_path(list(proof)))
-    assert not consistent(sizes, roots, altered)
-    assert not consistent(sizes, (leaf_hash(b"other!"), roots[1]), proof)
-    assert not consistent(sizes, (roots[0], leaf_hash(b"other!")), proof)
-
-
-@st.composite
-def altered_path(draw: st.DrawFn, path: list[bytes]) -> list[bytes]:
-    """`path` with one bit turned, one hash dropped, or one hash added."""
-    place = draw(st.integers(0, len(path)))
-    if place == len(path):
-        return [*path, leaf_hash(b"extra")]
-    if draw(st.booleans()):
-        return path[:place] + path[place + 1 :]
-    turned = bytearray(path[place])
-    turned[draw(st.integers(0, 31))] ^= 1 << draw(st.integers(0, 7))
-    return [*path[:place], bytes(turned), *path[place + 1 :]]
-
-
 @given(
     st.binary(max_size=40),
     st.integers(-2, 1 << 70),
@@ -143,17 +96,8 @@ def test_no_proof_a_peer_can_write_does_more_than_fail(
     leaf: bytes, index: int, size: int, path: list[bytes]
 ) -> None:
     assert root_from_inclusion(leaf, index, size, path) != leaf_hash(b"tree")
-    assert not consistent((index, size + 1), (leaf, leaf_hash(b"tree")), [b"", *path])
 
 
 def test_an_empty_leaf_beside_a_long_sibling_is_no_proof() -> None:
     left, right = leaf_hash(b"left"), leaf_hash(b"right")
     assert root_from_inclusion(b"", 0, 2, [left + right]) is None
-    assert not consistent((1, 2), (b"", root([left, right])), [left + right])
-
-
-def test_no_proof_starts_from_an_empty_tree_or_a_larger_one() -> None:
-    some = leaf_hash(b"some")
-    assert not consistent((0, 1), (EMPTY_ROOT, some), [])
-    assert not consistent((2, 1), (some, some), [])
-    assert not consistent((0, 0), (EMPTY_ROOT, EMPTY_ROOT), [])

@@ -1,12 +1,9 @@
 """A certificate is what a quorum of one committee signed about one log, and nothing else is."""
 
-from base64 import b64encode
 from dataclasses import replace
-from hashlib import sha256
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,10 +18,7 @@ from dpin.ledger.certificates import (
     chosen,
     is_signed,
     sign_checkpoint,
-    signed_note,
-    verifier_of,
 )
-from dpin.light.notes import read_head, read_note, signed_by
 from tests.support.certified import CHAIN, History, committee_of
 
 
@@ -113,30 +107,6 @@ def test_the_keys_of_the_epoch_sign_and_not_the_accounts() -> None:
     renewed = replace(history.committee, signers=(history.stranger.node_id,) * 4)
     with pytest.raises(PeerFault, match="wrong"):
         check(certificate, CHAIN, renewed)
-
-
-def test_the_note_of_a_certificate_is_read_as_a_transparency_log_s() -> None:
-    history, certificate = certified()
-    note = read_note(signed_note(certificate, CHAIN, history.committee))
-    head = read_head(note.text)
-    assert head.origin == f"dpin/{CHAIN.hex()}"
-    assert (head.size, head.root) == (certificate.size, certificate.root)
-    for one in certificate.signatures:
-        assert signed_by(note, verifier_of(CHAIN, history.committee, one.author))
-
-
-def test_another_library_makes_the_same_of_the_note() -> None:
-    history, certificate = certified()
-    text = signed_note(certificate, CHAIN, history.committee)
-    body = f"dpin/{CHAIN.hex()}\n{certificate.size}\n{b64encode(certificate.root).decode()}\n"
-    lines = []
-    for one in certificate.signatures:
-        signer = history.keys[one.author].node_id
-        Ed25519PublicKey.from_public_bytes(signer).verify(one.signature, body.encode())
-        name = f"dpin/{CHAIN.hex()}/{history.committee.members[one.author].hex()[:8]}"
-        identity = sha256(name.encode() + b"\x0a\x01" + signer).digest()[:4]
-        lines.append(f"\u2014 {name} {b64encode(identity + one.signature).decode()}\n")
-    assert text == f"{body}\n{''.join(lines)}"
 
 
 def test_a_signature_holds_for_one_size_and_root() -> None:

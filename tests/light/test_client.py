@@ -73,13 +73,8 @@ def test_what_is_no_genesis_is_refused(data: bytes) -> None:
 
 def trusting(history: History) -> light.LightClient:
     """Trusts the history's committee, from its beginning; checkpoints are made under it."""
-    members = tuple(
-        facts.Member(node, node, weight, bytes(32), 0)
-        for node, weight in zip(history.committee.members, history.committee.weights, strict=True)
-    )
-    committee = facts.Committee(0, bytes(32), 0, members)
-    history.made_under = Digest(committee.digest)
-    return light.LightClient(light.Trust(CHAIN, committee, 0))
+    history.made_under = Digest(history.known.digest)
+    return light.LightClient(light.Trust(CHAIN, history.known, 0))
 
 
 def test_it_moves_on_to_what_continues_its_log_and_never_back() -> None:
@@ -90,7 +85,7 @@ def test_it_moves_on_to_what_continues_its_log_and_never_back() -> None:
     history.grow(9)
     second = certificate_fact(history.certify())
     client.follow(first, ())
-    proof = merkle.consistency_proof(history.leaves, first.size)
+    proof = history.tree.consistency(first.size)
     with pytest.raises(facts.NotProven, match="continuation"):
         client.follow(second, proof[1:])
     client.follow(second, proof)
@@ -113,7 +108,7 @@ def test_another_log_by_the_same_quorum_is_no_continuation() -> None:
     fork.grow(3)
     forked = fork.certify()
     with pytest.raises(facts.NotProven, match="continuation"):
-        client.follow(certificate_fact(forked), merkle.consistency_proof(fork.leaves, 7))
+        client.follow(certificate_fact(forked), fork.tree.consistency(7))
 
 
 def forged(good: facts.Certificate, stranger: bytes) -> dict[str, facts.Certificate]:

@@ -1,9 +1,13 @@
 """A node's folder."""
 
 import os
+import sys
 from pathlib import Path
+from subprocess import PIPE
+from typing import Final
 
 import pytest
+import trio
 
 from dpin.base.errors import Misuse, Unavailable
 from dpin.base.ids import Digest, NodeId
@@ -13,6 +17,15 @@ from dpin.ledger.params import DEVELOPMENT
 from dpin.node import home as homes
 from dpin.node.home import Running
 from dpin.node.invite import Invite
+from tests.support.files import files_limited_to
+
+HOLDER: Final = """
+import sys
+from dpin.node.home import held, locate
+with held(locate(sys.argv[1], {})):
+    print("held", end="", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -44,6 +57,12 @@ def test_a_key_is_made_once_and_read_by_its_owner_alone(home: homes.Home) -> Non
     with pytest.raises(Misuse, match="never written over"):
         homes.create_key(home)
     assert homes.read_key(home) == seed
+
+
+def test_a_key_that_found_no_room_leaves_nothing_in_its_way(home: homes.Home) -> None:
+    with files_limited_to(8), pytest.raises(Unavailable, match="too large"):
+        homes.create_key(home)
+    assert homes.create_key(home) == homes.read_key(home)
 
 
 def test_a_key_that_others_may_read_is_refused_with_the_command_that_helps(
@@ -103,6 +122,21 @@ def test_a_second_process_on_one_home_is_refused_and_the_first_frees_it(home: ho
     taken = rf"another node uses this folder: pid {os.getpid()}"
     with homes.held(home), pytest.raises(Misuse, match=taken), homes.held(home):
         raise AssertionError
+    with homes.held(home):
+        pass
+
+
+async def test_the_lock_of_a_killed_process_is_free(home: homes.Home) -> None:
+    command = [sys.executable, "-c", HOLDER, str(home.root)]
+    process = await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with process.stdin, process.stdout:
+        assert await process.stdout.receive_some() == b"held"
+        with pytest.raises(Misuse, match=f"pid {process.pid} "), homes.held(home):
+            raise AssertionError
+        process.kill()
+        await process.wait()
     with homes.held(home):
         pass
 

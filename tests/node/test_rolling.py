@@ -10,7 +10,8 @@ import trio
 from dpin.base.machine import Roll
 from dpin.ledger.keeper import Keeper
 from dpin.node.rolling import Roller
-from dpin.storage.log import UNFINISHED, Log
+from dpin.storage.durable import UNFINISHED
+from dpin.storage.log import Log
 from tests.ledger.test_parts import busy
 
 BEFORE, DURING = [b"before"], [b"during %d" % number for number in range(20)]

@@ -1,9 +1,8 @@
-"""The log on a real disk: replay, torn tails, rot, full disks, and one process a folder."""
+"""The log on a real disk: replay, torn tails, rot and full disks."""
 
 import os
 import sys
 from pathlib import Path
-from subprocess import PIPE
 from typing import Final
 
 import pytest
@@ -11,19 +10,10 @@ import trio
 
 from dpin.base.errors import Unavailable
 from dpin.storage.frames import Record, encode_record, segment_name
-from dpin.storage.log import FolderLock, Log
+from dpin.storage.log import Log
 from tests.support.files import files_limited_to
 
 BODIES: Final = [b"first", b"", b"third" * 1000]
-
-HOLDER: Final = """
-import sys
-from pathlib import Path
-from dpin.storage.log import FolderLock
-lock = FolderLock(Path(sys.argv[1]))
-print("held", end="", flush=True)
-sys.stdin.read()
-"""
 
 
 def first(folder: Path) -> Path:
@@ -162,31 +152,3 @@ async def test_records_may_be_appended_while_others_are_synced(tmp_path: Path) -
             await trio.lowlevel.checkpoint()
     await log.close()
     assert await replayed(path) == ([bytes([number]) for number in range(10)], 0)
-
-
-def test_a_second_lock_on_a_folder_names_the_process_that_has_it(tmp_path: Path) -> None:
-    with (
-        FolderLock(tmp_path),
-        pytest.raises(Unavailable, match=f"another node uses this folder: pid {os.getpid()} "),
-    ):
-        FolderLock(tmp_path)
-    FolderLock(tmp_path).release()
-
-
-async def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    process = await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    async with process.stdin, process.stdout:
-        assert await process.stdout.receive_some() == b"held"
-        with pytest.raises(Unavailable, match=f"pid {process.pid} "):
-            FolderLock(tmp_path)
-        process.kill()
-        await process.wait()
-    FolderLock(tmp_path).release()
-
-
-def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="cannot lock"):
-        FolderLock(tmp_path / "missing")

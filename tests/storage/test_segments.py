@@ -16,8 +16,9 @@ from typing import Final
 import pytest
 
 from dpin.base.errors import Unavailable
+from dpin.storage.durable import UNFINISHED
 from dpin.storage.frames import HEAD_BYTES, segment_name
-from dpin.storage.log import UNFINISHED, Log
+from dpin.storage.log import Log
 from tests.support.files import files_limited_to
 
 OLD: Final = [b"old one", b"old two" * 1000]
@@ -31,7 +32,7 @@ import trio
 from dpin.storage.log import Log
 from tests.storage.test_segments import CARRY, LATE
 
-CALLERS = {"_flush", "begin_roll", "sync", "_make_durable", "_make_name_durable"}
+CALLERS = {"_flush", "begin_roll", "sync", "make_durable", "make_names_durable"}
 CALLERS |= {"unlink", "rename"}
 CALLS = {"open", "write", "fdatasync", "fsync", "rename", "unlink", "close"}
 folder, last, archive = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "archive"

@@ -6,10 +6,12 @@ from dpin.base import merkle
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, ChainId, Digest, NodeId
+from dpin.base.logtree import LogTree
 from dpin.ledger.certificates import Certificate, chosen, sign_checkpoint
 from dpin.ledger.checkpoint import Checkpoint
 from dpin.ledger.committee import Committee
 from dpin.ledger.order import Receipt
+from dpin.light import facts
 
 CHAIN = ChainId(digest("test/chain", b""))
 
@@ -53,6 +55,23 @@ class History:
         """Receipts."""
         for _ in range(count):
             self.leaves.append(merkle.leaf_hash(encode(receipt_of(len(self.leaves)))))
+
+    @property
+    def known(self) -> facts.Committee:
+        """The committee, as a verifier knows it."""
+        members = tuple(
+            facts.Member(node, node, weight, bytes(32), 0)
+            for node, weight in zip(self.committee.members, self.committee.weights, strict=True)
+        )
+        return facts.Committee(0, bytes(32), 0, members)
+
+    @property
+    def tree(self) -> LogTree:
+        """The log, as its keeper has it."""
+        log = LogTree()
+        for leaf in self.leaves:
+            log.append(leaf)
+        return log
 
     def certify(self, state_root: Digest = NO_DIGEST) -> Certificate:
         """A checkpoint as the next leaf, signed by all."""
