@@ -3,19 +3,23 @@
 from collections.abc import Iterator
 from typing import Final
 
+from dpin.base.ids import NodeId
 from dpin.base.machine import Wake
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.ledger.accounts import Job, Lease, LeaseState, State
+from dpin.ledger.accounts import Job, Lease, LeaseState, State, registered
 from dpin.ledger.transactions import Award, SignedBid, Stop
 from dpin.ledger.views import holds_live_lease, open_seats
 from dpin.ledger.wishes import Wish
 from dpin.market.messages import Reason
 from dpin.market.ownjob import Beat, OwnJob
+from dpin.market.story import Note, without
 
 BIDS_MAX: Final = 64  # of one job; the cheapest are kept
 AWARD_BIDS_MAX: Final = 24  # in one transaction
 ENOUGH_WAIT: Final = seconds(1)  # for a better bid, once there are enough
+NEAR_WAIT: Final = Micros(2_500_000)  # while somebody connected is silent: bids are repeated
 ANY_WAIT: Final = seconds(3)  # for more bids, while there are too few
+HURRY_TICKS: Final = 8  # before the open seats expire, what is there is awarded
 DOWN_PATIENCE: Final = seconds(5)  # for a provider whose connection is gone: hosts are restarted
 SILENCE_PATIENCE: Final = seconds(10)  # for a connected provider that says nothing
 
@@ -32,7 +36,7 @@ def keep_bid(own: OwnJob, signed: SignedBid, now: Instant) -> None:
         del bids[dearest.bid.provider]
 
 
-def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | Wake]:
+def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | Wake | Note]:
     """Award the open seats, once everybody has answered or waiting has been long enough."""
     seats = open_seats(state, job)
     bids = [
@@ -46,25 +50,36 @@ def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish |
         return
     first_at = own.supply.first_at if own.supply.first_at is not None else now
     own.supply.first_at = first_at
-    ripe = after(first_at, ENOUGH_WAIT if len(bids) >= seats else ANY_WAIT)
-    if now < ripe and not _all_answered(own, job, state):
+    silent = _unanswered(own, job, state)
+    ripe = after(first_at, _patience(own, silent, enough=len(bids) >= seats))
+    hurry = job.current is None and state.tick >= job.deadline - HURRY_TICKS
+    if now < ripe and silent and not hurry:
         yield Wake(ripe)
         return
+    yield from without(own, job, silent, state)
     cheapest = sorted(bids, key=lambda signed: (signed.bid.price, signed.bid.provider))
     name = f"award:{job.id.hex()}:{len(job.leases)}"
     yield Wish(name, Award(job.id, tuple(cheapest[:AWARD_BIDS_MAX])))
 
 
-def _all_answered(own: OwnJob, job: Job, state: State) -> bool:
-    """Whether nobody is left who might still offer."""
-    for node in sorted(state.accounts):
+def _unanswered(own: OwnJob, job: Job, state: State) -> list[NodeId]:
+    """Those who might still offer."""
+    found = []
+    for node in sorted(registered(state.accounts)):
         registration = state.accounts[node].registration
         if registration is None or not registration.provides or node == job.requester:
             continue
         answered = node in own.supply.bids or node in own.supply.declines
         if not answered and not holds_live_lease(state, job, node):
-            return False
-    return True
+            found.append(node)
+    return found
+
+
+def _patience(own: OwnJob, silent: list[NodeId], *, enough: bool) -> Micros:
+    """How long to wait from the first bid on."""
+    if not enough:
+        return ANY_WAIT
+    return NEAR_WAIT if any(node in own.near for node in silent) else ENOUGH_WAIT
 
 
 def stops(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | Wake]:

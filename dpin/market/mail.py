@@ -14,6 +14,7 @@ from dpin.ledger.accounts import Account, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import BID_TAG, Bid
 from dpin.market.awarding import keep_bid
+from dpin.market.early import EarlyMail
 from dpin.market.merging import Effect as MergingEffect
 from dpin.market.messages import (
     AskCheckpoint,
@@ -43,6 +44,7 @@ class Mail:
         self._jobs = jobs
         self._chain = chain
         self._params = params
+        self._early = EarlyMail()
 
     def told(
         self, peer: NodeId, message: Message, state: State | None, now: Instant
@@ -52,7 +54,7 @@ class Mail:
             case BidMessage():
                 yield from self._offered(peer, message, state, now)
             case Decline():
-                self._declined(peer, message)
+                self._declined(peer, message, now)
             case Heartbeat():
                 self._beat(peer, message, state, now)
             case Text():
@@ -63,6 +65,12 @@ class Mail:
                 self._witnessed(peer, message.signed, state)
             case _:
                 assert_never(message)
+
+    def recalled(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
+        """What was said about a job before this node has seen it on the ledger."""
+        if own.job is not None:
+            for peer, message in self._early.take(own.job.id, now):
+                yield from self.told(peer, message, state, now)
 
     def _shared(
         self, peer: NodeId, message: AskCheckpoint | RevealMail, now: Instant
@@ -101,17 +109,29 @@ class Mail:
             yield Blame(peer, "sent a bid that it did not sign")
             return
         own = self._own(bid.job)
+        if own is None and self._expecting:
+            self._early.keep(peer, message, now)
         account = state.accounts.get(peer) if state is not None else None
         # Names are free: without a stake behind each, they could push all honest offers out.
-        if state is None or own is None or account is None:
+        if state is None or own is None or own.job is None or account is None:
             return
         if _stands(bid, account, self._params):
             keep_bid(own, message.signed, now)
-            yield from offered(own, peer, bid.price, state)
+            yield from offered(own, own.job, peer, bid.price, state)
 
-    def _declined(self, peer: NodeId, message: Decline) -> None:
+    @property
+    def _expecting(self) -> bool:
+        """Whether a job of ours is proposed and not seen on the ledger yet."""
+        return any(
+            own.propose is not None and own.job is None and not own.stage.ended
+            for own in self._jobs.values()
+        )
+
+    def _declined(self, peer: NodeId, message: Decline, now: Instant) -> None:
         own = self._own(message.job)
         if own is None:
+            if self._expecting:
+                self._early.keep(peer, message, now)
             return
         own.supply.bids.pop(peer, None)
         if peer in own.supply.declines or len(own.supply.declines) < DECLINES_MAX:

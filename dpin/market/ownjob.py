@@ -1,5 +1,6 @@
 """One job from the requester's side: what is known of it, and its story as people see it."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -103,6 +104,7 @@ class OwnJob:
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since
+    near: AbstractSet[NodeId] = frozenset()  # connected
     alone: bool = False  # with nobody connected: it is this node that was cut off
     cancelled: bool = False
     # the model

@@ -150,10 +150,11 @@ class Requester:
     # --- following the ledger ---
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
-        own.signer, own.keys = self._signer, self.keys
+        own.signer, own.keys, own.near = self._signer, self.keys, self._up
         yield from _watch_time(own, now)
         if own.job is None and own.propose is not None:
             own.job = self._own_jobs.find(own, self._me, state)
+            yield from self._mail.recalled(own, state, now)
         if own.job is None:
             if own.cancelled:
                 own.end(Stage.CANCELLED, own.reason or "before it was funded", now)

@@ -1,15 +1,19 @@
 """What people read in a job's log: facts of the ledger, each told once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.ids import NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
+from dpin.ledger.views import holds_live_lease, open_seats
 from dpin.market.appraising import differing, told
+from dpin.market.messages import Decline
 from dpin.market.ownjob import OwnJob, RoundTimes
 
+SAID_MAX: Final = 100  # letters of what others say
+NAMES_MAX: Final = 8  # of those who did not bid, in one line
 TRACE: Final = "trace"  # a note that only `--trace` shows
 Value = str | int | None
 
@@ -83,12 +87,45 @@ def _witnesses(own: OwnJob, job: Job, record: RoundRecord, state: State) -> Iter
             yield Note(own.local_id, "warning" if differs else "progress", text, data)
 
 
-def offered(own: OwnJob, provider: NodeId, price: int, state: State) -> Iterator[Note]:
-    """A provider offers for the first time."""
+def offered(own: OwnJob, job: Job, provider: NodeId, price: int, state: State) -> Iterator[Note]:
+    """A provider offers for the first time, or when all seats are taken."""
     if once(own, f"bid:{provider.hex()}"):
         text = f"{name_of(state, provider)} offers at {format_tokens(price)} a unit"
         data: dict[str, Value] = {"hop": "offered", "provider": provider.hex()}
         yield Note(own.local_id, TRACE, text, data)
+
+    late = not open_seats(state, job) and not holds_live_lease(state, job, provider)
+    if late and once(own, f"late-bid:{provider.hex()}"):
+        text = (
+            f"the offer of {name_of(state, provider)} at {format_tokens(price)} came too late: "
+            "all seats are taken; it stands for the next that opens"
+        )
+        yield Note(own.local_id, "lease", text, {"provider": provider.hex()})
+
+
+def without(own: OwnJob, job: Job, silent: Sequence[NodeId], state: State) -> Iterator[Note]:
+    """Seats are awarded: who has not offered, and why."""
+    declined = own.supply.declines
+    said = [
+        f"{name_of(state, node)} ({_told(declined[node])})"
+        for node in sorted(declined)
+        if not holds_live_lease(state, job, node)
+    ]
+    unheard = [
+        f"{name_of(state, node)} ({'no answer' if node in own.near else 'not connected'})"
+        for node in silent
+    ]
+    names = [*unheard, *said]
+    if names and once(own, f"without:{len(job.leases)}"):
+        more = f" and {len(names) - NAMES_MAX} others" if len(names) > NAMES_MAX else ""
+        text = f"did not bid: {', '.join(names[:NAMES_MAX])}{more}"
+        yield Note(own.local_id, "lease", text, {"silent": len(unheard)})
+
+
+def _told(decline: Decline) -> str:
+    """What a provider says of itself, short and in one line."""
+    said = decline.detail or decline.code
+    return "".join(letter if letter.isprintable() else "?" for letter in said[:SAID_MAX])
 
 
 def _lease_hops(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:

@@ -11,13 +11,17 @@ from dpin.market.awarding import (
     BIDS_MAX,
     DOWN_PATIENCE,
     ENOUGH_WAIT,
+    HURRY_TICKS,
+    NEAR_WAIT,
     SILENCE_PATIENCE,
     awards,
     keep_bid,
     stops,
 )
-from dpin.market.messages import Reason
+from dpin.market.messages import Decline, Reason
 from dpin.market.ownjob import Beat, OwnJob
+from dpin.market.provider import BID_AGAIN
+from dpin.market.story import TRACE, Note, name_of, offered
 from tests.support.jobs import at, market, only, proposed, training
 from tests.support.ledgers import PRICE, lease_of
 from tests.support.market import do, offer, own_job, refused
@@ -34,7 +38,7 @@ class Sale:
     def bid(self, who: str, price: int, moment: float, until: int = 3_000) -> None:
         keep_bid(self.own, offer(self.ledger, self.job_id, who, price, until), at(moment))
 
-    def awards(self, moment: float) -> list[Wish | Wake]:
+    def awards(self, moment: float) -> list[Wish | Wake | Note]:
         job = self.ledger.state.jobs[self.job_id]
         return list(awards(self.own, job, self.ledger.state, at(moment)))
 
@@ -73,6 +77,47 @@ def test_when_everybody_has_answered_the_award_is_at_once() -> None:
     assert sale.winners(0) == []
     sale.bid("two", PRICE + 1, 0)
     assert sale.winners(0) == ["maker", "two"]
+
+
+def test_somebody_connected_is_waited_for_until_it_has_said_its_word_again() -> None:
+    """The first may be lost; who is not connected is waited for as before."""
+    sale = Sale()
+    sale.own.near = {sale.ledger.id("one")}
+    sale.bid("maker", PRICE, 0)
+    assert sale.winners(1) == []
+    assert at(0) + BID_AGAIN < at(0) + NEAR_WAIT == at(2.5)
+    sale.bid("one", PRICE - 1, 2.1)
+    assert sale.winners(2.1) == ["one", "maker"]
+
+
+def test_no_bid_is_waited_for_until_the_seats_have_expired() -> None:
+    sale = Sale(seats=2)
+    sale.bid("maker", PRICE, 0)
+    job = sale.ledger.state.jobs[sale.job_id]
+    sale.ledger.wait(job.deadline - sale.ledger.state.tick - HURRY_TICKS - 1)
+    assert sale.winners(0) == []
+    sale.ledger.wait(1)
+    assert sale.winners(0) == ["maker"]
+
+
+def test_the_log_says_who_did_not_bid_and_whose_bid_came_too_late() -> None:
+    sale = Sale()
+    sale.own.near = {sale.ledger.id("two")}
+    sale.bid("maker", PRICE, 0)
+    declined = Decline(sale.job_id, Reason.BUSY, "1 of 1 leases taken\n" + "!" * 500)
+    sale.own.supply.declines[sale.ledger.id("one")] = declined
+    [note] = only(Note, sale.awards(3))
+    names = [name_of(sale.ledger.state, sale.ledger.id(who)) for who in ("two", "one")]
+    assert note.text.startswith(f"did not bid: {names[0]} (no answer), {names[1]} (1 of 1 leases")
+    assert "\n" not in note.text
+    assert len(note.text) < 200
+    [wish] = only(Wish, sale.awards(3))
+    do(sale.ledger, "buyer", wish)
+    job = sale.ledger.state.jobs[sale.job_id]
+    said = list(offered(sale.own, job, sale.ledger.id("two"), PRICE, sale.ledger.state))
+    assert [note.kind for note in said] == [TRACE, "lease"]
+    assert "came too late" in said[1].text
+    assert list(offered(sale.own, job, sale.ledger.id("two"), PRICE, sale.ledger.state)) == []
 
 
 def test_the_ledger_takes_the_award_at_the_second_price() -> None:

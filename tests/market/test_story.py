@@ -22,11 +22,11 @@ def hops(own: OwnJob, ledger: Ledger) -> list[str]:
 def test_a_timeline_has_each_hop_of_a_unit_once_and_in_order() -> None:
     ledger = market()
     job = training(ledger, "buyer", "maker")
-    own = own_job(ledger, job)
+    own, terms = own_job(ledger, job), ledger.state.jobs[job]
     provider = lease_of(ledger, job, "maker").provider
-    [offer] = [*offered(own, provider, 1_000_000, ledger.state)]
+    [offer] = [*offered(own, terms, provider, 1_000_000, ledger.state)]
     assert (offer.data["hop"], offer.text) == ("offered", "node offers at 1 a unit")
-    assert [*offered(own, provider, 1_000_000, ledger.state)] == []
+    assert [*offered(own, terms, provider, 1_000_000, ledger.state)] == []
     assert hops(own, ledger) == ["state fetched", "started"]
     finish(ledger, job, "maker")
     exchange(ledger, job, "maker")
