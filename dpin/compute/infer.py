@@ -60,13 +60,6 @@ class CachedScores:
         return scores[0, -1].cpu()
 
 
-@torch.no_grad()
-def scores_anew(model: GPT, text: Sequence[int]) -> Tensor:
-    """(256,) as CachedScores gives, without a cache: what the cache is tested against."""
-    shown: Tensor = model(torch.tensor([text[visible_from(len(text), model.context) :]]))
-    return shown[0, -1]
-
-
 def choose(scores: Tensor, temperature_ppm: int, draw: Sequence[object]) -> int:
     """The next byte: the likeliest, or at a temperature the likeliest after Gumbel noise.
 

@@ -13,8 +13,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, ChainId, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT, leaf_hashes, root
 from dpin.ledger.checkpoint import CheckpointSignature
-from dpin.ledger.committee import Committee, first_committee
-from dpin.ledger.genesis import Genesis
+from dpin.ledger.committee import Committee
 from dpin.ledger.params import ROUND_MARGIN_MAX, Consensus
 from dpin.ledger.transactions import TRANSACTION_BYTES_MAX
 
@@ -118,11 +117,6 @@ def sign_block(key: SigningKey, chain: ChainId, header: Header, body: tuple[byte
     name = header_digest(header)
     block = Block(header, key.sign(BLOCK_TAG, chain, name), body)
     return Vertex(block, name, {reference.author: reference for reference in header.ancestors})
-
-
-def genesis_blocks(genesis: Genesis, chain: ChainId) -> list[Vertex]:
-    """Round 0 of the network, bound to the chain by its reveal."""
-    return opening_blocks(first_committee(genesis, chain), genesis.created_ms, Digest(chain))
 
 
 def opening_blocks(committee: Committee, time_ms: int, seal: Digest) -> list[Vertex]:

@@ -212,7 +212,7 @@ class Network(Protocol):
     ) -> bytes:
         """Ask a peer and wait for its answer. Raises Unavailable, or PeerFault for a bad one.
 
-        `protocol` is one of QUESTIONS, or that of Kad-DHT (dpin.net.kad) where it is spoken.
+        `protocol` is BLOB, ASK or DIAL_BACK, or that of Kad-DHT (dpin.net.kad) where it is spoken.
         """
         ...
 

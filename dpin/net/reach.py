@@ -45,7 +45,6 @@ class Reservation:
 
     relay: NodeId
     address: str  # of this node, by way of the relay
-    seconds_left: int
 
 
 @dataclass(frozen=True, slots=True)

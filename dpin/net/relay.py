@@ -241,11 +241,7 @@ class Reservations:
     @property
     def held(self) -> tuple[Reservation, ...]:
         """All of them, by relay."""
-        now = trio.current_time()
-        return tuple(
-            Reservation(relay, held.address, max(0, round(held.until - now)))
-            for relay, held in sorted(self._held.items())
-        )
+        return tuple(Reservation(relay, held.address) for relay, held in sorted(self._held.items()))
 
     def moved(self) -> None:
         """Connections have come or gone."""

@@ -33,7 +33,7 @@ class Bulletin:
         self.seen = Seen()
         self.stopped = trio.Event()
         self._changed = trio.Event()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}  # by the key of the wish
 
     def take(self, effect: Note | Outcome | Pledged | Applied) -> None:
         """Something that people may want to know."""
@@ -42,11 +42,10 @@ class Bulletin:
                 self.log.add(effect, self._now())
                 self.moved()
             case Pledged(key=key):
-                if key in self._waiting:
-                    self._waiting[key].kept = True
+                for waiting in self._waiting.get(key, ()):
+                    waiting.kept = True
             case Outcome(key=key):
-                waiting = self._waiting.get(key)
-                if waiting is not None:
+                for waiting in self._waiting.get(key, ()):
                     waiting.outcome = effect
                     waiting.done.set()
             case Applied(commit=commit):
@@ -63,12 +62,15 @@ class Bulletin:
 
     async def outcome(self, key: str, seconds: float) -> Outcome:
         """Wait for the outcome of a wish; raises Unavailable when it takes too long."""
-        waiting = self._waiting[key] = _Waiting()
+        waiting, others = _Waiting(), self._waiting.setdefault(key, [])
+        others.append(waiting)
         try:
             with trio.move_on_after(seconds):
                 await waiting.done.wait()
         finally:
-            del self._waiting[key]
+            others.remove(waiting)
+            if not others:
+                del self._waiting[key]
         if waiting.outcome is None:
             raise _undecided(seconds, kept=waiting.kept)
         return waiting.outcome

@@ -313,7 +313,7 @@ def _stepped(plan: Plan, event: TransferEvent, course: Course | None) -> Sequenc
 
 async def _discard(paths: tuple[str, ...]) -> None:
     for path in paths:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # Gone already, or in nobody's way but the disk's.
             await trio.Path(path).unlink()
 
 

@@ -151,7 +151,7 @@ class Storeroom:
     def _view_of(self, blob: BlobId) -> BlobView:
         stored = next((one for one in self._store.pins.listed() if one.blob == blob), None)
         if stored is None:
-            stored = Stored(blob, 0, 0, 0, pinned=False, public=False, in_use=False)
+            stored = Stored(blob, 0, 0, 0, pinned=False, public=False)
         return self._view(stored)
 
     def _view(self, stored: Stored) -> BlobView:

@@ -34,7 +34,7 @@ class Held:
     proved: set[int] = field(default_factory=set)  # chunks hashed not long ago
     proved_stamp: tuple[int, int] = (0, 0)  # what the file looked like then
     proved_since: float = 0.0
-    users: int = 0  # of its path, and downloads under way
+    users: int = 0  # downloads under way
     pin: bool | None = None  # its owner's, and whether everybody may read it
 
     @property

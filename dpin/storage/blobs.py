@@ -82,7 +82,7 @@ class BlobStore:
         return self._used(blob).manifest
 
     def path(self, blob: BlobId) -> Path:
-        """Where the whole blob lies, to be read only. Pin it for as long as the path is used."""
+        """Where the whole blob lies, to be read only, until room is made for another."""
         if not self._used(blob).whole:
             raise Unavailable(f"blob {short(blob)} is not whole yet")
         return self._files.data(blob)
@@ -90,16 +90,6 @@ class BlobStore:
     def reader(self, blob: BlobId) -> "Reader":
         """For the chunks that are here; raises Unavailable where none is."""
         return Reader(self._files, self._degrade, blob, self._used(blob))
-
-    def pin(self, blob: BlobId) -> None:
-        """Keep a blob from eviction while it is used; one `unpin` for each. See also `pins`."""
-        self._used(blob).users += 1
-
-    def unpin(self, blob: BlobId) -> None:
-        """Take one pin away."""
-        held = self._held[blob]
-        assert held.users > 0, "a pin is taken away once"
-        held.users -= 1
 
     async def begin(self, manifest: BlobManifest) -> "Download":
         """Make room for a blob, or go on with what is here of it; use the result in `with`.

@@ -26,7 +26,6 @@ class Stored:
     present: int | None  # chunks that are here; None where nobody has looked at a part yet
     pinned: bool
     public: bool  # it is pinned for everybody to read
-    in_use: bool
 
     @property
     def whole(self) -> bool:
@@ -82,5 +81,4 @@ def _stored(blob: BlobId, held: Held) -> Stored:
         present=chunks if held.whole else some,
         pinned=held.pin is not None,
         public=bool(held.pin),
-        in_use=held.users > 0,
     )

@@ -19,7 +19,6 @@ from dpin.compute.aggregation.copies import (
     SPARSE_PPM_MAX,
     copies,
     cosine_ppm,
-    overlap_ppm,
 )
 from dpin.compute.aggregation.gram import gram_of
 from dpin.compute.checkpoint import decode_global
@@ -133,11 +132,14 @@ def test_copies_are_found_as_pair_by_pair(rows: list[list[int]]) -> None:
     vectors = [torch.tensor(row) for row in rows]
     gram = gram_of(vectors)
     sparse = [bool((row != 0).sum() * 1_000_000 <= len(row) * SPARSE_PPM_MAX) for row in vectors]
+    moved = [{place for place, value in enumerate(row) if value} for row in rows]
     want: dict[int, int] = {}
     for later in range(len(rows)):
         for earlier in range(later):
-            one, two = vectors[earlier] != 0, vectors[later] != 0
-            both = sparse[earlier] and sparse[later] and overlap_ppm(one, two) >= OVERLAP_PPM_MAX
+            one, two = moved[earlier], moved[later]
+            least = min(len(one), len(two))
+            alike = bool(least) and len(one & two) * 1_000_000 // least >= OVERLAP_PPM_MAX
+            both = sparse[earlier] and sparse[later] and alike
             limit = SPARSE_COSINE_PPM_MAX if both else COSINE_PPM_MAX
             if earlier not in want and cosine_ppm(gram, earlier, later) >= limit:
                 want[later] = earlier

@@ -15,7 +15,6 @@ from dpin.ledger.blocks import (
     Reference,
     Rules,
     check_block,
-    genesis_blocks,
     payload_root,
     read_block,
     sign_block,
@@ -24,6 +23,7 @@ from dpin.ledger.checkpoint import CheckpointSignature, CommitteeRecord, Member
 from dpin.ledger.committee import committee_of, first_committee
 from dpin.ledger.genesis import chain_id
 from tests.support.cluster import key, network
+from tests.support.forge import genesis_blocks
 
 GENESIS, KEYS = network(4)
 CHAIN = chain_id(GENESIS)

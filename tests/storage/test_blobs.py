@@ -79,8 +79,6 @@ async def test_what_is_not_here_is_said_not_to_be(tmp_path: Path) -> None:
         store.path(BLOB)
     with pytest.raises(Unavailable, match="is not here"):
         await store.reader(BLOB).read(0)
-    with pytest.raises(Unavailable, match="is not here"):
-        store.pin(BLOB)
     await store.add_bytes(DATA)
     for index in (-1, 3, 1 << 70):
         with pytest.raises(Unavailable, match="is not here"):
@@ -236,7 +234,7 @@ async def test_the_longest_unused_blob_makes_room(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, 3 * (CHUNK_BYTES + 32))
     first, second, third = [await store.add_bytes(bytes([n]) * CHUNK_BYTES) for n in range(3)]
     await store.reader(first).read(0)
-    store.pin(second)
+    assert store.path(second).exists()
     fourth = await store.add_bytes(b"\3" * CHUNK_BYTES)
     assert [store.has(blob) for blob in (first, second, third, fourth)] == [True, True, False, True]
     assert not any(third.hex() in name for name in names_in(tmp_path))
@@ -255,20 +253,17 @@ async def test_after_a_restart_the_oldest_file_makes_room(tmp_path: Path) -> Non
 async def test_what_is_in_use_is_never_evicted_and_the_quota_says_so(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, 2 * (CHUNK_BYTES + 32))
     unused = await store.add_bytes(b"unused")
-    pinned = await store.add_bytes(b"\1" * CHUNK_BYTES)
-    store.pin(pinned)
-    store.pin(pinned)
-    store.unpin(pinned)
-    with pytest.raises(Unavailable, match="disk quota of"):
-        await store.begin(MANIFEST)
+    used = await store.add_bytes(b"\1" * CHUNK_BYTES)
+    with await store.begin(store.manifest(used)):
+        with await store.begin(store.manifest(used)):
+            pass
+        with pytest.raises(Unavailable, match="disk quota of"):
+            await store.begin(MANIFEST)
     assert store.has(unused)
-    assert store.has(pinned)
-    store.unpin(pinned)
-    with pytest.raises(AssertionError):
-        store.unpin(pinned)
+    assert store.has(used)
     with pytest.raises(Unavailable, match="disk quota of"):
         await store.add_bytes(DATA)  # Too large even for an empty store.
-    assert store.has(pinned)
+    assert store.has(used)
 
 
 async def test_a_download_holds_its_room_and_gives_it_back_when_it_ends(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 
-from dpin.base.ids import NO_DIGEST, Round
-from dpin.ledger.blocks import Header, Reference, Vertex, genesis_blocks, payload_root, sign_block
+from dpin.base.ids import NO_DIGEST, ChainId, Digest, Round
+from dpin.ledger.blocks import Header, Reference, Vertex, opening_blocks, payload_root, sign_block
+from dpin.ledger.committee import first_committee
 from dpin.ledger.core import Core, first_opening
 from dpin.ledger.genesis import Genesis, chain_id
 from tests.support.cluster import network
+
+
+def genesis_blocks(genesis: Genesis, chain: ChainId) -> list[Vertex]:
+    """Round 0 of a network, bound to the chain by its reveal."""
+    return opening_blocks(first_committee(genesis, chain), genesis.created_ms, Digest(chain))
 
 
 def core_of(genesis: Genesis) -> Core:

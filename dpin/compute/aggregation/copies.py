@@ -48,11 +48,6 @@ def cosine_ppm(gram: Gram, a: int, b: int) -> int:
     return gram[a][b] * MILLION // both if both else 0
 
 
-def overlap_ppm(a: Tensor, b: Tensor) -> int:
-    """How much of the smaller support, (P,) bool, lies in the larger one."""
-    return _share(int((a & b).sum()), int(a.sum()), int(b.sum()))
-
-
 def _share(both: int, one: int, other: int) -> int:
     least = min(one, other)
     return both * MILLION // least if least else 0
