@@ -7,12 +7,15 @@ from dpin.cli.options import table
 from dpin.cli.pictures import since
 from dpin.node.netviews import (
     BanView,
+    CopyView,
+    DirectoryView,
     HistogramView,
     LinkView,
     NetworkView,
     PingView,
     TraceView,
 )
+from dpin.node.status import counted
 
 _ID_SHOWN: Final = 8
 _KIB: Final = 1024
@@ -31,6 +34,7 @@ def network_view_text(view: NetworkView) -> str:
         ("in", _counted(view.bytes_in, size)),
         ("out", _counted(view.bytes_out, size)),
         ("line", _line(view)),
+        *_directory(view.directory),
         ("mesh", _counted(view.mesh, str)),
         ("dials", _counted(view.dials, str)),
         ("dropped", _counted({name: n for name, n in view.dropped.items() if n}, str) or "nothing"),
@@ -44,6 +48,31 @@ def network_view_text(view: NetworkView) -> str:
         f"{'in vain':<11}{end.address}  {end.reason}  {since(end.at_ms)} ago" for end in failed
     ]
     return "\n".join(lines)
+
+
+def _directory(view: DirectoryView) -> list[tuple[str, str]]:
+    """Where its lookups begin, and how well others know of this node."""
+    filled = f"{sum(size > 0 for size in view.buckets)} of {counted(len(view.buckets), 'bucket')}"
+    looked = "not yet" if view.explored_ms is None else f"{since(view.explored_ms)} ago"
+    table_text = f"{counted(view.nodes, 'node')} reached, in {filled}, looked around {looked}"
+    rows = [("directory", f"{table_text}; keeps {counted(view.kept, 'record')}")]
+    for name, by in (("told", "messages"), ("told kad", "kad")):
+        rows.append((name, _copies([copy for copy in view.own if copy.by == by])))
+    return rows
+
+
+def _copies(own: list[CopyView]) -> str:
+    """Who keeps where this node answers, and what it has."""
+    addresses = [copy for copy in own if copy.what == "addresses"]
+    blobs = [copy for copy in own if copy.what != "addresses"]
+    told = [
+        f"addresses kept by {counted(one.copies, 'node')}, {since(one.at_ms)} ago"
+        for one in addresses
+    ]
+    if blobs:
+        kept, oldest = sum(one.copies > 0 for one in blobs), min(one.at_ms for one in blobs)
+        told.append(f"{kept} of {counted(len(blobs), 'blob')}, the oldest {since(oldest)} ago")
+    return "; ".join(told)
 
 
 def _line(view: NetworkView) -> str:

@@ -46,6 +46,7 @@ class _Node(Collector):
         """All families."""
         yield from self._self()
         yield from self._connections()
+        yield from self._directory()
         yield from self._messages()
         yield from self._work()
 
@@ -85,6 +86,31 @@ class _Node(Collector):
             ahead = network.clock_ahead_ms / MILLIS_PER_SECOND
             text = "How far the clocks of peers are ahead."
             yield GaugeMetricFamily("dpin_clock_ahead_seconds", text, value=ahead)
+
+    def _directory(self) -> Iterator[Metric]:
+        directory = self._network.directory
+        gauges = (
+            ("dpin_directory_nodes", "Reached before, for lookups.", directory.nodes),
+            ("dpin_directory_buckets", "With a node in it.", sum(map(bool, directory.buckets))),
+            ("dpin_directory_records", "Kept for all.", directory.kept),
+        )
+        yield from (GaugeMetricFamily(name, text, value=value) for name, text, value in gauges)
+        if directory.explored_ms is not None:
+            text = "When it last looked for more nodes."
+            at = directory.explored_ms / MILLIS_PER_SECOND
+            yield GaugeMetricFamily("dpin_directory_explored_time_seconds", text, value=at)
+        own = GaugeMetricFamily(
+            "dpin_directory_own_records", "By whether others keep it.", labels=["kept"]
+        )
+        oldest = GaugeMetricFamily(
+            "dpin_directory_own_oldest_time_seconds", "When others were told.", labels=["kept"]
+        )
+        for kept in (True, False):
+            times = [copy.at_ms for copy in directory.own if bool(copy.copies) is kept]
+            own.add_metric([str(kept).lower()], len(times))
+            if times:
+                oldest.add_metric([str(kept).lower()], min(times) / MILLIS_PER_SECOND)
+        yield from (own, oldest)
 
     def _messages(self) -> Iterator[Metric]:
         network = self._network

@@ -54,6 +54,11 @@ class RoutingTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def sizes(self) -> list[int]:
+        """How many nodes each bucket holds, the farthest first, down to the deepest with any."""
+        depth = max((at for at, bucket in enumerate(self._buckets, 1) if bucket), default=0)
+        return [len(bucket) for bucket in self._buckets[:depth]]
+
     def answered(self, node: NodeId, address: str, now: Instant) -> bool:
         """Note that a node answered at an address that this node dialled; whether it is in now.
 

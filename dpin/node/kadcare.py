@@ -12,12 +12,14 @@ import trio
 
 from dpin.base.chance import Chance
 from dpin.base.ids import BlobId
+from dpin.base.units import Instant
 from dpin.net.address import to_tell
 from dpin.net.kad import ask_to_keep, ask_to_tell
 from dpin.net.kadwire import Contact
 from dpin.net.keeper import Keeper
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX
-from dpin.net.records import address_name, blob_name, write_addresses
+from dpin.net.records import address_name, blob_key, blob_name, write_addresses
+from dpin.node.copies import By, Copies, Copy
 from dpin.node.kaddoor import Bearings, KadDoor
 
 EXPLORE_FIRST_SECONDS: Final = 20.0
@@ -40,6 +42,8 @@ class KadCare:
         self._door = door
         self._table = keeper.table
         self._chance = Chance(b"kad" + bearings.key.node_id + bearings.now().to_bytes(8))
+        self.copies = Copies()
+        self.explored_at: Instant | None = None  # the last time that it had looked around
         self._blobs: OrderedDict[BlobId, None] = OrderedDict()  # the newest last
 
     def provide(self, blob: BlobId) -> None:
@@ -56,6 +60,7 @@ class KadCare:
         while True:
             if self._by.host.peers():
                 await self._door.explore(self._table.name_to_ask(self._chance))
+                self.explored_at = self._by.now()
                 turns += 1
             often = turns < EXPLORE_OFTEN_TURNS
             await trio.sleep(EXPLORE_OFTEN_SECONDS if often else EXPLORE_SECONDS)
@@ -81,6 +86,7 @@ class KadCare:
             return 0
         record = write_addresses(by.key, by.chain, mine, by.now())
         kept = await self._door.put(address_name(record.signer), ask_to_keep(record))
+        self.copies.note(Copy(record.key, By.KAD, kept, by.now()))
         log.debug("put-addresses", copies=kept)
         return kept
 
@@ -88,5 +94,6 @@ class KadCare:
         """The same of a blob that this node has."""
         me = Contact(self._by.key.node_id, self._mine())
         kept = await self._door.put(blob_name(blob), ask_to_tell(me, blob))
+        self.copies.note(Copy(blob_key(blob), By.KAD, kept, self._by.now()))
         log.debug("put-provider", copies=kept)
         return kept

@@ -15,6 +15,7 @@ from dpin.net.network import Network, Outcome, Traffic, Unreached
 from dpin.net.reachability import Finding
 from dpin.net.tally import Dialled, Histogram
 from dpin.node.acquaintances import unfit
+from dpin.node.directoryviews import directory_view
 from dpin.node.health import FIXES
 from dpin.node.inquirer import GREET_SECONDS
 from dpin.node.neighbourhood import Neighbourhood
@@ -72,6 +73,7 @@ class Lookout:
             announcement_delay=_histogram(tally.announcements),
             round_trip=_histogram(tally.round_trips),
             dialled=[_dialled(*item) for item in tally.addresses.items()],
+            directory=directory_view(self.neighbours().whereabouts, self.host.node_id),
             line_up=self.seen.line.up.rate,
             line_down=self.seen.line.down.rate,
         )

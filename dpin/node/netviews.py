@@ -45,6 +45,25 @@ class DialView(View):
     took_ms: int
 
 
+class CopyView(View):
+    """The last time that a record of this node was brought to others, who keep it for an hour."""
+
+    what: str  # "addresses", or the id of a blob
+    by: str  # "messages" of dpin's own among connected peers | "kad"
+    copies: int  # of those asked, who said that they keep it
+    at_ms: int
+
+
+class DirectoryView(View):
+    """What one node knows and keeps of the directory of all nodes."""
+
+    nodes: int  # that answered at an address of their own, near and far: where lookups begin
+    buckets: list[int]  # how many of them at each distance, the farthest first
+    explored_ms: int | None  # when it last looked for more; null: not yet
+    kept: int  # records of this node and of others that it keeps
+    own: list[CopyView]
+
+
 class NetworkView(View):
     """What a running node knows of its place in the network."""
 
@@ -66,6 +85,7 @@ class NetworkView(View):
     announcement_delay: HistogramView
     round_trip: HistogramView
     dialled: list[DialView]
+    directory: DirectoryView
     line_up: int = 0  # bytes a second that transfers came to; 0: not known
     line_down: int = 0
 

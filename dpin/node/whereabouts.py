@@ -25,6 +25,7 @@ from dpin.net.envelope import Service, open_envelope, prefix, wrap
 from dpin.net.kadwire import Contact
 from dpin.net.peers import ADDRESSES_PER_PEER_MAX
 from dpin.net.records import Key, Record, blob_key, node_key, write_addresses, write_provider
+from dpin.node.copies import By, Copy
 from dpin.node.kadcare import KadCare
 from dpin.node.kaddoor import Bearings, KadDoor
 
@@ -51,12 +52,12 @@ class Whereabouts:
     def __init__(self, bearings: Bearings, nursery: trio.Nursery) -> None:
         self._by = bearings
         self._nursery = nursery
-        self._directory = Directory(bearings.key.node_id, bearings.chain, bearings.known)
-        self._kad = KadDoor(bearings, self._directory.keeper)
-        self._care = KadCare(bearings, self._kad, self._directory.keeper)
+        self.directory = Directory(bearings.key.node_id, bearings.chain, bearings.known)
+        self._kad = KadDoor(bearings, self.directory.keeper)
+        self.care = KadCare(bearings, self._kad, self.directory.keeper)
         self._prefix = prefix(bearings.chain, Service.DIRECTORY)
         self._searches: dict[Key, _Search] = {}
-        self._provided: dict[BlobId, None] = {}  # in the order in which they came
+        self.provided: dict[BlobId, None] = {}  # in the order in which they came
         self._sought: dict[NodeId, float] = {}  # when a missing peer was last asked for
         self._sought_far: dict[NodeId, float] = {}  # the same, of peers that were dialled for it
         self._news = trio.Event()
@@ -64,7 +65,7 @@ class Whereabouts:
     def start(self) -> None:
         """Answer by Kad-DHT; tell others where this node is and what it has, again and again."""
         self._kad.serve()
-        for task in (self._announce, self._care.explore, self._care.publish):
+        for task in (self._announce, self.care.explore, self.care.publish):
             self._nursery.start_soon(task)
 
     def takes(self, event: PeerUp | PeerDown | Received) -> bool:
@@ -90,11 +91,11 @@ class Whereabouts:
 
     def provide(self, blob: BlobId) -> None:
         """From now on it gives a blob to everybody."""
-        self._provided.pop(blob, None)
-        self._provided[blob] = None
-        while len(self._provided) > PROVIDED_MAX:
-            del self._provided[next(iter(self._provided))]
-        self._care.provide(blob)
+        self.provided.pop(blob, None)
+        self.provided[blob] = None
+        while len(self.provided) > PROVIDED_MAX:
+            del self.provided[next(iter(self.provided))]
+        self.care.provide(blob)
         self._tell_of(blob)
 
     async def addresses(self, node: NodeId, *, far: bool = True) -> tuple[str, ...]:
@@ -158,7 +159,7 @@ class Whereabouts:
             mine = to_tell(host.addresses, ADDRESSES_PER_PEER_MAX)
             if mine:
                 self._step(Announce(write_addresses(key, chain, mine, self._by.now())))
-            for blob in list(self._provided):
+            for blob in list(self.provided):
                 await trio.sleep(PROVIDE_PAUSE_SECONDS)
                 self._tell_of(blob)
             with trio.move_on_after(ANNOUNCE_SECONDS):
@@ -171,7 +172,7 @@ class Whereabouts:
     # --- the machine ---
 
     def _step(self, event: Event) -> None:
-        for effect in self._directory.step(event, self._by.now()):
+        for effect in self.directory.step(event, self._by.now()):
             self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
@@ -190,6 +191,7 @@ class Whereabouts:
                     search.records = records
                     search.ended.set()
             case Announced(key, copies):
+                self.care.copies.note(Copy(key, By.MESSAGES, copies, self._by.now()))
                 log.debug("announced", key=short(key), copies=copies)
             case _:
                 assert_never(effect)

@@ -39,6 +39,10 @@ async def test_prometheus_reads_what_the_views_say() -> None:
     assert found["dpin_net_bytes_total", (("direction", "in"), ("protocol", "gossip"))] == 6
     assert found["dpin_reachability", (("verdict", "outbound only"),)] == 1
     assert found["dpin_clock_ahead_seconds", ()] == 0.012
+    assert found["dpin_directory_nodes", ()] == 5
+    assert found["dpin_directory_buckets", ()] == 2
+    assert found["dpin_directory_own_records", (("kept", "true"),)] == 2
+    assert found["dpin_directory_own_records", (("kept", "false"),)] == 1
     assert found["dpin_ledger_height", ()] == control.node().ledger.height
 
 
@@ -55,5 +59,5 @@ def test_no_label_grows_with_peers_or_jobs() -> None:
     labels = {label for _, pairs in found for label, _ in pairs}
     assert labels <= {
         "version", "state", "path", "verdict", "topic", "outcome", "direction", "protocol",
-        "cause", "reason", "le",
+        "cause", "reason", "le", "kept",
     }  # fmt: skip

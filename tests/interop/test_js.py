@@ -170,7 +170,7 @@ async def test_a_stock_kad_dht_and_dpin_nodes_find_what_each_other_keep(tmp_path
             await seen_by(js, 2)  # The second one was named by the first.
             whereabouts(second).provide(ours)
             with trio.fail_after(SECONDS):  # By itself it does so 90 s after its start.
-                while await whereabouts(second)._care.put_addresses() < len((first, js)):
+                while await whereabouts(second).care.put_addresses() < len((first, js)):
                     await trio.sleep(0.5)
             await _js_puts(js, its, [first, second])
             await _js_finds(js, ours, [first, second])

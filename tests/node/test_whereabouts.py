@@ -317,16 +317,16 @@ async def test_what_a_node_puts_by_kad_dht_is_with_the_nearest_and_found_from_an
 ) -> None:
     async with country(80) as nodes:
         giver = nodes[0]
-        giver.whereabouts._care.provide(BLOB)
+        giver.whereabouts.care.provide(BLOB)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(giver.whereabouts._care.publish)
+            nursery.start_soon(giver.whereabouts.care.publish)
             await trio.sleep(PUT_FIRST_SECONDS + PUT_PAUSE_SECONDS + LOOKUP_SECONDS)
             nursery.cancel_scope.cancel()
         me = giver.host.node_id
         for key in (node_key(me), blob_key(BLOB)):
             others = [node for node in nodes if node is not giver]
             near = sorted(others, key=lambda node, key=key: distance(key, node.host.node_id))[:5]  # type: ignore[misc]
-            kept = [node.whereabouts._directory.shelf.get(key, now()) for node in near]
+            kept = [node.whereabouts.directory.shelf.get(key, now()) for node in near]
             assert sum(bool(records) for records in kept) >= REPLICAS - 1
         for asker in nodes[10::30]:
             assert await asker.whereabouts._kad.addresses(me) == (giver.host.addresses[0],)
@@ -339,9 +339,9 @@ async def test_looking_around_fills_the_table_and_keeps_no_connections(
 ) -> None:
     async with country(80) as nodes:
         node = nodes[0]
-        before, table = set(node.host.peers()), node.whereabouts._directory.keeper.table
+        before, table = set(node.host.peers()), node.whereabouts.directory.keeper.table
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(node.whereabouts._care.explore)
+            nursery.start_soon(node.whereabouts.care.explore)
             await trio.sleep(EXPLORE_FIRST_SECONDS + 8 * EXPLORE_OFTEN_SECONDS)
             nursery.cancel_scope.cancel()
         await trio.sleep(1)
@@ -356,7 +356,7 @@ async def test_who_is_in_the_table_and_gone_is_dropped_when_it_is_dialled(
 ) -> None:
     async with country(60) as nodes:
         node = nodes[0]
-        table = node.whereabouts._directory.keeper.table
+        table = node.whereabouts.directory.keeper.table
         await node.whereabouts._kad.explore(table.name_to_ask(Chance(b"")))
         await trio.sleep(60)  # for the budget of dials
         key = node_key(STRANGER.node_id)

@@ -421,6 +421,14 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
                     reason="nobody listens there", at_ms=NOW_MS, took_ms=3,
                 )
             ],
+            directory=netviews.DirectoryView(
+                nodes=5, buckets=[4, 0, 1], explored_ms=NOW_MS, kept=7,
+                own=[
+                    netviews.CopyView(what="addresses", by="messages", copies=4, at_ms=NOW_MS),
+                    netviews.CopyView(what="ab" * 32, by="messages", copies=0, at_ms=NOW_MS),
+                    netviews.CopyView(what="addresses", by="kad", copies=1, at_ms=NOW_MS),
+                ],
+            ),
         )  # fmt: skip
 
     def links(self) -> list[netviews.LinkView]:
