@@ -133,9 +133,9 @@ def first_committee(genesis: Genesis, chain: ChainId) -> Committee:
 
 def lower_median(values: Sequence[tuple[int, int]]) -> int:
     """The least value that, with all below it, has half of the weight; pairs (value, weight)."""
-    half, below = sum(weight for _, weight in values), 0
+    total, below = sum(weight for _, weight in values), 0
     for value, weight in sorted(values):
         below += weight
-        if 2 * below >= half:
+        if 2 * below >= total:
             return value
     raise AssertionError("a median is taken of at least one value")

@@ -23,7 +23,7 @@ from dpin.net.blobwire import (
 from dpin.net.budget import BULK_LINKS_MAX, BULK_LINKS_PER_PEER_MAX
 from dpin.net.bulkdoor import Door, Seals, dial
 from dpin.net.bulklink import Around, AskPeer, BulkLink
-from dpin.net.contained import Contained, Report
+from dpin.net.contained import Contained, Report, one_line
 from dpin.net.links import clock
 from dpin.net.network import Network
 from dpin.net.tickets import SECRET_BYTES, TICKET_BYTES, Tickets, keys_of
@@ -65,9 +65,13 @@ class Standing:
         return total >= BULK_LINKS_MAX or len(self._links.get(peer, [])) >= BULK_LINKS_PER_PEER_MAX
 
     def add(self, peer: NodeId, stream: trio.SocketStream, seals: Seals) -> BulkLink:
-        """One more; it is then to be kept."""
+        """One more; it is then to be kept. Raises Unavailable where the system has no room."""
         counted = partial(self._network.beside.count, peer)
-        link = BulkLink(peer, stream.socket, seals, self._around, counted)
+        try:
+            link = BulkLink(peer, stream.socket, seals, self._around, counted)
+        except OSError as error:
+            stream.socket.close()
+            raise Unavailable(f"no room for a bulk socket: {one_line(error)}") from error
         self._links.setdefault(peer, []).append(link)
         return link
 
@@ -189,4 +193,5 @@ class Sockets:
         if self.standing.full(peer):
             stream.socket.close()
             return
-        await self.standing.keep(self.standing.add(peer, stream, seals))
+        with Contained(self._report):
+            await self.standing.keep(self.standing.add(peer, stream, seals))

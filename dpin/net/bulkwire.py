@@ -65,9 +65,11 @@ class Watch:
         """A frame is on its way, which must end."""
         number = next(self._numbers)
         self._frames[number] = trio.current_time()
-        with self.busy():
-            yield
-        del self._frames[number]
+        try:
+            with self.busy():
+                yield
+        finally:
+            del self._frames[number]
 
     async def until_dead(self) -> None:
         """Returns when the socket is to be closed."""

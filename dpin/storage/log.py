@@ -14,6 +14,7 @@ the node stops, and a start from the disk shows what was kept.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +85,7 @@ class Log:
         self._archive = archive
         self._broken: str | None = None
         self._syncing = trio.Lock()  # close waits: a number closed under a sync may be reused
+        self._thread = trio.CapacityLimiter(1)  # of its own: no other work keeps a sync waiting
 
     @classmethod
     async def open(cls, folder: Path, *, archive: bool = False) -> "tuple[Log, Replay]":
@@ -165,7 +167,8 @@ class Log:
             self._refuse_if_broken()
             segments = list(self._segments)
             try:
-                await trio.to_thread.run_sync(_settle, segments, self._archive)
+                settle = partial(_settle, segments, archive=self._archive)
+                await trio.to_thread.run_sync(settle, limiter=self._thread)
             except OSError as error:
                 raise self._break(error) from error
             for segment in segments[:-1]:
@@ -192,7 +195,7 @@ class Log:
             raise Unavailable(f"the log {where} takes nothing more: {self._broken}")
 
 
-def _settle(segments: Sequence[_Segment], archive: bool) -> None:  # noqa: FBT001 (thread call)
+def _settle(segments: Sequence[_Segment], *, archive: bool) -> None:
     """Blocking part of `Log.sync`: each newer segment becomes current, in order."""
     old = segments[0]
     for new in segments[1:]:

@@ -16,10 +16,11 @@ from dpin.net.budget import BULK_PENDING_PER_IP_MAX, Rate
 from dpin.net.bulk import BulkOptions, BulkPlane
 from dpin.net.bulkasked import Denial
 from dpin.net.bulkdoor import MAGIC, dial
-from dpin.net.bulkframe import HEADER_BYTES, Kind
+from dpin.net.bulkframe import HEADER_BYTES, Kind, Opener, Sealer
 from dpin.net.bulksockets import NO_PORT
-from dpin.net.tickets import Keys, keys_of
+from dpin.net.tickets import KEY_BYTES, Keys, keys_of
 from tests.support.bulk import Landing, Shelf, two_planes
+from tests.support.files import no_more_files
 from tests.support.hosts import until
 
 DATA = urandom(2 * CHUNK_BYTES) + b"the end"
@@ -258,3 +259,14 @@ async def test_chunks_that_flow_and_small_questions_between_them_are_all_answere
                 nursery.start_soon(have)
         assert b"".join(landing.got[index] for index in range(24)) == data
         assert giver.sockets.door.accepted == 1
+
+
+async def test_a_socket_too_many_for_the_system_is_closed_and_ends_nothing_else() -> None:
+    seals = Sealer(bytes(KEY_BYTES)), Opener(bytes(KEY_BYTES))
+    async with two_planes() as (giver, taker):
+        mine, theirs = trio.socket.socketpair()
+        with theirs, no_more_files():
+            await giver.sockets._run(taker.node_id, trio.SocketStream(mine), seals)
+        assert mine.fileno() == -1
+        assert giver.sockets.standing.count() == {}
+        assert "Too many open files" in giver.errors[-1]

@@ -152,3 +152,20 @@ async def test_records_may_be_appended_while_others_are_synced(tmp_path: Path) -
             await trio.lowlevel.checkpoint()
     await log.close()
     assert await replayed(path) == ([bytes([number]) for number in range(10)], 0)
+
+
+async def test_other_work_on_the_disk_never_keeps_a_sync_waiting(tmp_path: Path) -> None:
+    log, _replay = await Log.open(tmp_path / "wal")
+    threads = trio.to_thread.current_default_thread_limiter()
+    others = [object() for _ in range(int(threads.total_tokens))]
+    for other in others:
+        threads.acquire_on_behalf_of_nowait(other)
+    try:
+        log.append(BODIES)
+        with trio.fail_after(10):
+            await log.sync()
+    finally:
+        for other in others:
+            threads.release_on_behalf_of(other)
+    await log.close()
+    assert await replayed(tmp_path / "wal") == (BODIES, 0)
