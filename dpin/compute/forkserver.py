@@ -83,6 +83,12 @@ class Forkserver:
 
     async def fork(self, options: WorkerOptions) -> Forked:
         """A new worker; raises Unavailable where none can be forked."""
+        try:
+            return await self._forked(options)
+        except OSError as error:
+            raise Unavailable(f"no worker can be forked: {error.strerror}") from error
+
+    async def _forked(self, options: WorkerOptions) -> Forked:
         link = await self._linked()
         self._made += 1
         number = self._made
@@ -94,12 +100,16 @@ class Forkserver:
             options.engine,
             tuple(sorted(surroundings(options.engine).items())),
         )
-        (stdin, to_it), (from_it, stdout), (errors, stderr) = os.pipe(), os.pipe(), os.pipe()
-        child = self._children[number] = Forked((to_it, from_it, errors))
+        theirs, ours = _pipes()
+        child = self._children[number] = Forked(ours)
+        asked = False
         try:
-            await _send(link, wanted, (stdin, stdout, stderr))
+            await _send(link, wanted, theirs)
+            asked = True
             await child.born.wait()
         except BaseException:
+            if not asked:  # Else its end will be told of.
+                self._children.pop(number, None)
             await child.aclose()
             raise
         if not child.pid:
@@ -119,16 +129,16 @@ class Forkserver:
     async def _live(self, task_status: Linked) -> None:
         """Start the process, hear what it says, and see to its end."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", "dpin.compute.forker"],
-                stdin=theirs,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment(),
-                start_new_session=True,
-            )
         with trio.socket.from_stdlib_socket(ours) as link:
+            with theirs:
+                process = await trio.lowlevel.open_process(
+                    [sys.executable, "-P", "-m", "dpin.compute.forker"],
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment(),
+                    start_new_session=True,
+                )
             task_status.started(link)
             try:
                 await self._listen(link, IDLE_SECONDS)
@@ -176,13 +186,25 @@ class Forkserver:
             child.end(-signal.SIGKILL)
 
 
+def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """The worker's ends of its stdin, stdout and stderr, and the node's; raises OSError."""
+    made: list[int] = []
+    try:
+        for _ in range(3):
+            made += os.pipe()
+    except OSError:
+        for descriptor in made:
+            os.close(descriptor)
+        raise
+    stdin, to_it, from_it, stdout, errors, stderr = made
+    return (stdin, stdout, stderr), (to_it, from_it, errors)
+
+
 async def _send(link: Link, wanted: Fork, theirs: tuple[int, int, int]) -> None:
-    """Ask for a worker with these pipes, which are its own from here on; raises Unavailable."""
+    """Ask for a worker with these pipes, which are its own from here on; raises OSError."""
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", theirs).tobytes())
     try:
         await link.sendmsg([encode(wanted)], [rights])
-    except OSError as error:
-        raise Unavailable(f"no worker can be forked: {error}") from None
     finally:
         for descriptor in theirs:
             os.close(descriptor)

@@ -119,7 +119,10 @@ def _text(line: bytes) -> str:
 async def open_worker(
     options: WorkerOptions, forkserver: Forkserver | None = None
 ) -> AsyncIterator[Worker]:
-    """A child that lives as long as the block: a fork, where there is who forks."""
+    """A child that lives as long as the block: a fork, where there is who forks.
+
+    Raises Unavailable where the system has no room for one.
+    """
     worker = Worker(await _child(options, forkserver))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.listen)
@@ -136,4 +139,7 @@ async def _child(options: WorkerOptions, forkserver: Forkserver | None) -> Child
             return await forkserver.fork(options)
         except Unavailable:
             pass  # What is wrong with torch here, a process of its own will say.
-    return await executed(options)
+    try:
+        return await executed(options)
+    except OSError as error:
+        raise Unavailable(f"no worker can be started: {error.strerror}") from error

@@ -34,6 +34,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.worker import Ended, Worker, open_worker
+from tests.support.files import no_more_files
 from tests.support.training import CORPUS, lease, open_job, prepare
 
 pytestmark = pytest.mark.process
@@ -264,3 +265,13 @@ async def test_where_nothing_can_be_forked_a_worker_is_a_program_of_its_own(
 def parent_of(pid: int) -> int:
     """The process that has started this one."""
     return psutil.Process(pid).ppid()
+
+
+async def test_a_system_without_room_for_a_worker_is_said_to_have_none_and_nothing_stays_open(
+    tmp_path: Path, forkserver: Forkserver | None
+) -> None:
+    before = psutil.Process().num_fds()
+    with no_more_files(), pytest.raises(Unavailable, match="no worker can be started"):
+        async with open_worker(WorkerOptions(tmp_path), forkserver):
+            raise AssertionError
+    assert psutil.Process().num_fds() == before
