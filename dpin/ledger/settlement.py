@@ -64,6 +64,22 @@ def lapse(book: Book, unit: Unit) -> None:
         leases.end(book, lease, "bond-spent")
 
 
+def withhold(book: Book, unit: Unit, reason: str, heard: Sequence[NodeId]) -> None:
+    """LAPSED after a commit: there was nothing to check in time. It costs what no commit costs.
+
+    Whoever is slow cannot be told from whoever hides, so nobody is convicted, nobody gains by
+    saying that nothing was shown, and the lease ends. `heard` are paid for their checks.
+    """
+    job, lease = _parties(book, unit)
+    checked = _pay_checks(book, job, unit, heard)
+    unit.lost = money.seize_bond(book, lease, unit.price // 2)
+    money.credit(book, job.requester, unit.lost)
+    money.refund(book, job, unit.price + unit.verifier_fee - checked)
+    book.account(lease.provider).faults += 1
+    _close(book, unit, UnitState.LAPSED, reason)
+    leases.end(book, lease, reason)
+
+
 def slash(book: Book, unit: Unit, reason: str, accusers: Sequence[NodeId]) -> None:
     """SLASHED: at most one price of the bond (C1); a part burns, the accusers share the rest.
 
@@ -96,12 +112,16 @@ def _parties(book: Book, unit: Unit) -> tuple[Job, Lease]:
 
 def _pay_verifiers(book: Book, job: Job, unit: Unit) -> MicroTokens:
     """A share of the verifier fee to each seat that revealed; returns what was paid in all."""
-    share = unit.verifier_fee // max(1, job.propose.verifiers)
     revealed = [seat.verifier for seat in unit.seats if seat.reveal is not None]
-    money.spend_escrow(job, share * len(revealed))
-    for verifier in revealed:
+    return _pay_checks(book, job, unit, revealed)
+
+
+def _pay_checks(book: Book, job: Job, unit: Unit, heard: Sequence[NodeId]) -> MicroTokens:
+    share = unit.verifier_fee // max(1, job.propose.verifiers)
+    money.spend_escrow(job, share * len(heard))
+    for verifier in heard:
         money.credit(book, verifier, share)
-    return MicroTokens(share * len(revealed))
+    return MicroTokens(share * len(heard))
 
 
 def _close(book: Book, unit: Unit, state: UnitState, reason: str) -> None:

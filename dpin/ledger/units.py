@@ -106,7 +106,7 @@ def expire(book: Book, unit: Unit) -> None:
         case UnitState.SEATED:
             _seals_over(book, unit)
         case UnitState.SEALED:
-            _convict(book, unit, "withheld-leaf")
+            _withhold(book, unit)
         case UnitState.OPENED:
             _judge(book, unit)
         case UnitState.PAID | UnitState.VOID | UnitState.SLASHED | UnitState.LAPSED:
@@ -139,6 +139,14 @@ def _convict(book: Book, unit: Unit, reason: str) -> None:
     settlement.slash(book, unit, reason, [seat.verifier for seat in _sealed(unit)])
 
 
+def _withhold(book: Book, unit: Unit) -> None:
+    """No leaf was shown in time: that proves nothing. Those who sealed have done their part."""
+    sealed = _sealed(unit)
+    for seat in sealed:
+        seats.excuse(book, seat)
+    settlement.withhold(book, unit, "withheld-leaf", [seat.verifier for seat in sealed])
+
+
 def _judge(book: Book, unit: Unit) -> None:
     """The verdict of those who revealed (C1)."""
     _note_attendance(book, unit)
@@ -152,8 +160,10 @@ def _judge(book: Book, unit: Unit) -> None:
             settlement.slash(book, unit, "wrong-start", accusers)
         case [True]:
             settlement.pay(book, unit, "verified")
+        case [False] if len(reveals) > 1 and _saw_nothing(unit, verdicts[0]):
+            settlement.withhold(book, unit, "withheld-state", accusers)
         case [False] if len(reveals) > 1:
-            settlement.slash(book, unit, _guilt(unit, verdicts[0]), accusers)
+            settlement.slash(book, unit, "bad-work", accusers)
         case [False]:
             settlement.void(book, unit, "disputed-by-one")
         case _:
@@ -179,12 +189,14 @@ def _started_elsewhere(book: Book, unit: Unit) -> bool:
     return agreed is not None and decode(Leaf, unit.commit.first.leaf).parameters != agreed
 
 
-def _guilt(unit: Unit, verdict: tuple[bytes, bytes]) -> str:
-    """What verifiers who agree hold against a provider: other results, or nothing to look at."""
+def _saw_nothing(unit: Unit, verdict: tuple[bytes, bytes]) -> bool:
+    """Whether verifiers who agree hold no other result against a provider, but that there is none.
+
+    They were shown no state, or one that is not what was committed.
+    """
     found, update = verdict
     claimed, _ = _claimed(unit)
-    withheld = found == NO_DIGEST or (found == claimed and update == NO_BLOB)
-    return "withheld-state" if withheld else "bad-work"
+    return found == NO_DIGEST or (found == claimed and update == NO_BLOB)
 
 
 def _claimed(unit: Unit) -> tuple[bytes, bytes]:

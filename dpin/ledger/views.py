@@ -20,7 +20,6 @@ from dpin.ledger.accounts import (
 )
 from dpin.ledger.transactions import EVAL
 
-ROUNDS_BACK: Final = 16  # a unit older than this has long been settled
 FAILED: Final = (UnitState.VOID, UnitState.SLASHED, UnitState.LAPSED)
 LATE_TAG: Final = "dpin/late/v1"
 LATE_AGE_MAX: Final = 2  # rounds; what is later is dropped
@@ -31,10 +30,16 @@ def live_units(state: State) -> Iterator[tuple[Job, Lease, Unit]]:
     """Every unit whose money has not moved for the last time, by job, round and lease."""
     for job_id in sorted(state.live_jobs):
         job = state.jobs[job_id]
-        for record in job.rounds[-ROUNDS_BACK:]:
+        pending = sum(state.leases[lease].pending for lease in job.leases)
+        found: list[list[Unit]] = []  # by round, the newest first
+        for record in reversed(job.rounds):
+            if not pending:
+                break
             units = (state.units.get((lease, record.round)) for lease in record.roster)
-            for unit in (unit for unit in units if unit is not None and not unit.state.settled):
-                yield job, state.leases[unit.lease], unit
+            found.append([unit for unit in units if unit is not None and not unit.state.settled])
+            pending -= len(found[-1])
+        for unit in (unit for units in reversed(found) for unit in units):
+            yield job, state.leases[unit.lease], unit
 
 
 def live_leases(state: State) -> Iterator[tuple[Job, Lease]]:
@@ -101,13 +106,22 @@ def holds_live_lease(state: State, job: Job, provider: NodeId) -> bool:
     )
 
 
+def checked(unit: Unit) -> int:
+    """How many seats of a settled unit are paid: those that revealed.
+
+    Where no leaf was ever shown to them, those that sealed.
+    """
+    if unit.state == UnitState.LAPSED and unit.opened is None:
+        return sum(seat.sealed is not None for seat in unit.seats)
+    return sum(seat.reveal is not None for seat in unit.seats)
+
+
 def unit_cost(job: Job, unit: Unit) -> MicroTokens:
     """What a settled unit has cost its requester: the work, and the checks that were made."""
-    if unit.state not in {UnitState.PAID, UnitState.VOID}:
+    if unit.state not in {UnitState.PAID, UnitState.VOID, UnitState.LAPSED}:
         return MicroTokens(0)
-    revealed = sum(seat.reveal is not None for seat in unit.seats)
-    checks = unit.verifier_fee // max(1, job.propose.verifiers) * revealed
-    if unit.state == UnitState.VOID or unit.commit is None:
+    checks = unit.verifier_fee // max(1, job.propose.verifiers) * checked(unit)
+    if unit.state != UnitState.PAID or unit.commit is None:
         return MicroTokens(checks)
     return MicroTokens(unit.price * unit.commit.steps // job.propose.steps + checks)
 

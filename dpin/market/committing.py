@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dpin.base.ids import Digest, Round
-from dpin.ledger.accounts import Job, JobState, State, UnitState
+from dpin.ledger.accounts import Job, State, UnitState
 from dpin.ledger.transactions import Commit
 from dpin.ledger.wishes import Wish
 
@@ -33,7 +33,11 @@ class Commits:
                 yield Wish(f"commit:{self.lease.hex()}:{round_}", self.made[round_])
 
     def unfinished(self, job: Job, state: State) -> bool:
-        """Whether the job has taken its last round while the unit begun last is being made."""
-        unit = state.units.get((self.lease, self.begun))
-        running = unit is not None and unit.state == UnitState.RUNNING
-        return running and job.state == JobState.SETTLING
+        """Whether a unit of the lease is under way: it may be committed in its own time.
+
+        So it is after the lease has ended, as in a round that was over before the unit was.
+        """
+        if not state.leases[self.lease].pending:
+            return False
+        units = (state.units.get((self.lease, record.round)) for record in reversed(job.rounds))
+        return any(unit is not None and unit.state == UnitState.RUNNING for unit in units)

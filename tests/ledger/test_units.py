@@ -8,9 +8,10 @@ import pytest
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger.accounts import LeaseState, Unit, UnitState
-from dpin.ledger.params import DEVELOPMENT
+from dpin.ledger.params import DEVELOPMENT, PUBLIC
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Commit, LeafPath, OpenLeaf, Unstake, VerifyCommit
+from dpin.ledger.views import live_units, unit_cost
 from tests.support.ledgers import (
     JOB,
     OTHER,
@@ -141,18 +142,29 @@ def test_the_same_leaf_with_another_update_convicts_too(ledger: Ledger) -> None:
     assert gains(ledger, before)["ann"] == -PRICE
 
 
-def test_two_who_were_shown_nothing_convict_for_that(ledger: Ledger) -> None:
+def test_what_two_were_not_shown_costs_what_no_commit_costs_and_convicts_nobody(
+    ledger: Ledger,
+) -> None:
     unit, gained = verdict(ledger, [NO_DIGEST, NO_DIGEST])
-    assert (unit.state, unit.reason, unit.lost) == (UnitState.SLASHED, "withheld-state", PRICE)
-    assert gained["bob"] == gained["cat"] == PRICE * 4 // 10
+    assert (unit.state, unit.reason) == (UnitState.LAPSED, "withheld-state")
+    assert gained == {"req": PRICE // 2 - FEE, "ann": -PRICE // 2, "bob": SHARE, "cat": SHARE}
+    assert unit.lost == PRICE // 2
+    assert unit_cost(ledger.state.jobs[job_of(ledger, unit)], unit) == FEE
+    lease = ledger.state.leases[unit.lease]
+    assert (lease.state, lease.reason, lease.bond) == (LeaseState.ENDED, "withheld-state", 0)
+    assert ledger.account("ann").faults == 1
 
 
-def test_two_who_could_not_encode_the_update_convict_for_that(ledger: Ledger) -> None:
+def job_of(ledger: Ledger, unit: Unit) -> JobId:
+    return ledger.state.leases[unit.lease].job
+
+
+def test_two_who_could_not_encode_the_update_convict_nobody(ledger: Ledger) -> None:
     unit, _ = opened(ledger, [HONEST, HONEST])
     truth = found_in(work(ledger, (unit.lease, unit.round)), unit)
     for seat in list(unit.seats):
         assert ledger.do(ledger.name(seat.verifier), reveal_of(unit, truth, NO_BLOB)) == "ok"
-    assert (unit.state, unit.reason) == (UnitState.SLASHED, "withheld-state")
+    assert (unit.state, unit.reason) == (UnitState.LAPSED, "withheld-state")
 
 
 def test_the_agreement_of_one_pays(ledger: Ledger) -> None:
@@ -183,15 +195,35 @@ def test_who_seals_and_does_not_reveal_is_absent(
     assert gained["ann"] == (PAY if state == UnitState.PAID else 0)
 
 
-def test_a_provider_that_does_not_open_is_slashed(ledger: Ledger) -> None:
+def test_a_provider_that_does_not_open_in_time_is_not_convicted(ledger: Ledger) -> None:
     before = money(ledger)
     _, unit, _ = committed(ledger)
     seal_all(ledger, unit, [OTHER, OTHER])
     ledger.wait(DEVELOPMENT.leaf_ticks)
-    assert (unit.state, unit.reason) == (UnitState.SLASHED, "withheld-leaf")
+    assert (unit.state, unit.reason) == (UnitState.LAPSED, "withheld-leaf")
     gained = gains(ledger, before)
-    assert gained == {"req": 0, "ann": -PRICE, "bob": PRICE * 4 // 10, "cat": PRICE * 4 // 10}
+    assert gained == {"req": PRICE // 2 - FEE, "ann": -PRICE // 2, "bob": SHARE, "cat": SHARE}
+    assert unit_cost(ledger.state.jobs[job_of(ledger, unit)], unit) == FEE
     assert ledger.account("bob").absences == (False,)
+
+
+def test_a_unit_is_followed_however_many_rounds_ago_it_was() -> None:
+    """On a public network a leaf may be opened for an hour, and rounds may take a minute."""
+    ledger = peopled("req", "ann", "bob", "cat", params=PUBLIC)
+    job = running(ledger, "req", "ann", rounds=40)
+    finish(ledger, job, "ann")
+    ledger.wait(1)
+    unit = unit_of(ledger, job, "ann")
+    done = work(ledger, (unit.lease, unit.round))
+    seal_all(ledger, unit, [OTHER, OTHER])
+    for _ in range(30):
+        exchange(ledger, job, "ann")
+        finish(ledger, job, "ann")
+    rounds = [found.round for _, _, found in live_units(ledger.state)]
+    assert unit.state == UnitState.SEALED
+    assert rounds[0] == unit.round == 0
+    assert rounds == sorted(rounds)
+    assert ledger.do("ann", done.open_leaf(unit.window)) == "ok"
 
 
 def test_when_nobody_seals_others_are_seated_once() -> None:

@@ -15,8 +15,8 @@ EDGES = {
     UnitState.RUNNING: {UnitState.COMMITTED, UnitState.LAPSED, UnitState.VOID},
     UnitState.COMMITTED: {UnitState.SEATED, UnitState.PAID},
     UnitState.SEATED: {UnitState.SEALED, UnitState.PAID},
-    UnitState.SEALED: {UnitState.OPENED, UnitState.SLASHED},
-    UnitState.OPENED: {UnitState.PAID, UnitState.VOID, UnitState.SLASHED},
+    UnitState.SEALED: {UnitState.OPENED, UnitState.SLASHED, UnitState.LAPSED},
+    UnitState.OPENED: {UnitState.PAID, UnitState.VOID, UnitState.SLASHED, UnitState.LAPSED},
 }
 
 
@@ -60,7 +60,7 @@ def _requester(unit: Unit, steps: int, share: int, params: Params) -> int:
     if unit.state == UnitState.VOID:
         return -heard * share
     if unit.state == UnitState.LAPSED:
-        return unit.lost
+        return unit.lost - share * sum(_counts(unit, seat) for seat in unit.seats)
     if unit.state == UnitState.SLASHED:
         burned = floor(Fraction(unit.lost * params.slash_burn_ppm, MILLION))
         accusers = sum(_counts(unit, seat) for seat in unit.seats)
@@ -71,6 +71,8 @@ def _requester(unit: Unit, steps: int, share: int, params: Params) -> int:
 def _verifier(unit: Unit, seat: Seat, share: int, params: Params) -> int:
     if unit.state in {UnitState.PAID, UnitState.VOID}:
         return share if seat.reveal is not None else 0
+    if unit.state == UnitState.LAPSED:
+        return share if _counts(unit, seat) else 0
     if unit.state != UnitState.SLASHED:
         return 0
     heard = [one for one in unit.seats if _counts(unit, one)]
@@ -81,7 +83,7 @@ def _verifier(unit: Unit, seat: Seat, share: int, params: Params) -> int:
 
 
 def _counts(unit: Unit, seat: Seat) -> bool:
-    """Whether this seat shares in a conviction."""
+    """Whether this seat shares in a conviction, or is paid where there was nothing to see."""
     judged = unit.reason in {"bad-work", "withheld-state", "wrong-start"}
     return (seat.reveal if judged else seat.sealed) is not None
 
@@ -90,7 +92,7 @@ def _absent(unit: Unit) -> list[NodeId]:
     """Everybody who was penalised over this unit, once for each time."""
     seated = {seat.verifier for seat in unit.seats}
     absent = sorted(unit.used - seated)  # Replaced by the refill.
-    if unit.state in {UnitState.RUNNING, UnitState.COMMITTED, UnitState.SEATED, UnitState.LAPSED}:
+    if unit.state in {UnitState.RUNNING, UnitState.COMMITTED, UnitState.SEATED}:
         return absent
     absent += [seat.verifier for seat in unit.seats if seat.sealed is None]
     judged = unit.state.settled and unit.reason not in {"optimizer-chain", "withheld-leaf"}
