@@ -1,4 +1,7 @@
-"""Window states on disk, within a quota: the oldest units go first, the newest never."""
+"""Window states on disk, within a quota: the oldest units go first, the newest two never.
+
+A unit is checked while the next are trained: who has nothing to show then is not paid.
+"""
 
 from collections import deque
 from typing import Final
@@ -6,6 +9,7 @@ from typing import Final
 from dpin.compute.door import Files
 
 STATE_BYTES_MAX: Final = 256 << 20
+UNITS_MIN: Final = 2  # kept whatever their size; what was settled is discarded before
 
 
 class Shelf:
@@ -24,7 +28,7 @@ class Shelf:
         """Write one state; answers with its path."""
         path = self._files.write(folder, name, data)
         self._units[-1].append((path, len(data)))
-        while len(self._units) > 1 and self._bytes() > self._limit:
+        while len(self._units) > UNITS_MIN and self._bytes() > self._limit:
             for old, _ in self._units.popleft():
                 self._files.remove(old)
         return path

@@ -372,8 +372,11 @@ def test_old_window_states_leave_the_disk_when_the_quota_is_full() -> None:
         for window in range(2):
             shelf.put("f", f"{unit}-{window}", bytes(60))
     assert sorted(files.held) == ["f/1-0", "f/1-1", "f/2-0", "f/2-1"]
-    shelf.put("f", "2-2", bytes(600))  # the newest unit stays, however large
-    assert sorted(files.held) == ["f/2-0", "f/2-1", "f/2-2"]
+    shelf.put("f", "2-2", bytes(600))  # The newest two stay, however large: they are checked.
+    assert sorted(files.held) == ["f/1-0", "f/1-1", "f/2-0", "f/2-1", "f/2-2"]
+    shelf.open_unit()
+    shelf.put("f", "3-0", bytes(60))
+    assert sorted(files.held) == ["f/2-0", "f/2-1", "f/2-2", "f/3-0"]
 
 
 def infer(
