@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from dpin.base.attention import LOOK
 from dpin.base.ids import NodeId
 from dpin.base.machine import Wake
 from dpin.base.units import Instant, Micros, after, seconds
@@ -91,11 +92,19 @@ def stops(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish | 
             continue
         beat = own.beats.setdefault(lease_id, Beat(None, now))
         gone = _gone_at(own, lease, beat)
-        if now >= gone:
+        if now >= gone and not own.alone:
             own.supply.bids.pop(lease.provider, None)  # Who is there bids again, within seconds.
             yield Wish(f"stop:{lease_id.hex()}", Stop(lease_id))
         else:
-            yield Wake(gone)
+            yield Wake(min(max(gone, now), after(now, LOOK)))
+
+
+def excuse(own: OwnJob, slept: Micros, now: Instant) -> None:
+    """What this node did not hear while it slept, nobody has kept from it."""
+    for lease, beat in own.beats.items():
+        own.beats[lease] = Beat(beat.heartbeat, min(now, after(beat.at, slept)))
+    for peer, since in own.lost.items():
+        own.lost[peer] = min(now, after(since, slept))
 
 
 def _gone_at(own: OwnJob, lease: Lease, beat: Beat) -> Instant:

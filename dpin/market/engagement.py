@@ -52,6 +52,7 @@ from dpin.verify.jobkeys import JobKeys
 RESTARTS_MAX: Final = 2
 MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
 HAVE_MARGIN_TICKS: Final = 5  # before the exchange ends, say what is held even if not all is
+TEXT_PART: Final = 1 << 15  # bytes of generated text in one message
 
 
 class Fault(StrEnum):
@@ -81,10 +82,11 @@ class Engagement:
     veil: Veil = field(init=False)
     pace: Pace = field(default_factory=Pace)
     commits: Commits = field(init=False)
+    have_margin: int = HAVE_MARGIN_TICKS
     restarts: int = 0
     failed: str = ""  # why this lease cannot be worked on any more
     _trained: dict[Round, Trained] = field(default_factory=dict)
-    _offset: int = 0
+    _text: bytes = b""  # generated so far
 
     def __post_init__(self) -> None:
         worker = WorkerId(f"lease-{self.lease.id.hex()[:16]}")
@@ -119,12 +121,13 @@ class Engagement:
             return
         yield from self.loading.prepare(state, now)
         yield from self._ready()
+        self.veil.take(self.files.manifest)
+        self.pace.follow(self.job, state.tick)
+        yield from self._work(state)  # Before a merge moves on from what the unit begins with.
         yield from self.veil.unveil(self.files.manifest, state, now)
         yield from self.commits.follow(state)
         record = self.job.current
-        self.pace.follow(self.job, state.tick)
         if record is not None:
-            yield from self._work(record, state)
             yield from self.veil.follow(record, state, now)
             yield from self._exchange(record, state)
         yield from self.pulse.beat(self.phase, now)
@@ -140,19 +143,29 @@ class Engagement:
         if not self.loading.late or self.merging.holding is not None:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
 
-    def _work(self, record: RoundRecord, state: State) -> Iterator[Effect]:
-        """Order the unit of the current round."""
-        unit = state.units.get((self.lease.id, record.round))
-        if unit is None or unit.state != UnitState.RUNNING or record.round in self.commits.made:
+    def _work(self, state: State) -> Iterator[Effect]:
+        """Order the unit that begins with what the worker holds.
+
+        That of the current round, or, where this node was so slow to load or to merge that the
+        round has gone on, of one before: it may be committed until its own deadline.
+        """
+        round_ = self._held
+        if round_ is None or self.commits.begun >= round_ or round_ in self.commits.made:
             return
-        if self.commits.begun < record.round and self._loaded(record.round):
-            self.commits.begun = record.round
+        unit = state.units.get((self.lease.id, round_))
+        if unit is not None and unit.state == UnitState.RUNNING and state.tick < unit.deadline:
+            self.commits.begun = round_
             yield Order(self.worker, self._unit_command(unit, state))
 
-    def _loaded(self, round_: Round) -> bool:
+    @property
+    def _held(self) -> Round | None:
+        """The round whose unit could begin now."""
         if isinstance(self.files.manifest, InferManifest):
-            return self.files.ready
-        return self.merging.holding == round_
+            return Round(0) if self.files.ready else None
+        held = self.merging.resting
+        over = held is not None and held < len(self.job.rounds) and self.job.rounds[held].closed
+        # What comes after a masked round cannot be masked with the others any more.
+        return None if over and self.merging.privacy.masked else held
 
     def _unit_command(self, unit: Unit, state: State) -> TrainUnit | Generate:
         if isinstance(self.files.manifest, InferManifest):
@@ -186,7 +199,7 @@ class Engagement:
                     yield Allow(updates[offer], None)
             held = sorted(offer for offer, blob in updates.items() if blob in self.merging.paths)
         complete = len(held) == len(offers(record))
-        late = state.tick >= record.deadline - HAVE_MARGIN_TICKS
+        late = state.tick >= record.deadline - self.have_margin
         if record.haves.get(self.lease.id) != tuple(held) and (complete or late):
             name = f"have:{self.lease.id.hex()}:{record.round}:{len(held)}"
             yield Wish(name, Have(self.lease.id, record.round, tuple(held)))
@@ -223,8 +236,8 @@ class Engagement:
                 self.pace.trained(report, self.job.propose.steps)
                 yield from self.veil.trained(report)
             case Tokens(data=data):
-                yield Send(self.job.requester, encode(Text(self.lease.id, self._offset, data)))
-                self._offset += len(data)
+                yield Send(self.job.requester, encode(Text(self.lease.id, len(self._text), data)))
+                self._text += data
             case Generated():
                 yield from self._generated(report)
             case Failed(command=command, reason=reason):
@@ -242,11 +255,14 @@ class Engagement:
         self.commits.keep(Round(0), commit_of(leaves, BlobId(report.output)))
         self.pulse.tokens_per_second = report.tokens * 1_000 // max(1, report.milliseconds)
         yield Produced(leaves, (), "")
+        for offset in range(0, len(self._text), TEXT_PART):  # Some of it may have been lost.
+            part = self._text[offset : offset + TEXT_PART]
+            yield Send(self.job.requester, encode(Text(self.lease.id, offset, part)))
 
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
         self.loading.restarted()
-        self.commits.begun, self._offset = Round(-1), 0
+        self.commits.begun, self._text = Round(-1), b""
         self.restarts += 1
         if self.commits.made or self.restarts > RESTARTS_MAX:
             self.failed = f"the worker died: {reason}"

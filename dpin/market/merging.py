@@ -55,6 +55,13 @@ class Merging:
     _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
 
+    @property
+    def resting(self) -> Round | None:
+        """The round that begins with the state held, unless the worker was told to move on."""
+        if self.holding is None or self._ordered >= self.holding or self.unveiling is not None:
+            return None
+        return self.holding
+
     def opened(self, report: Opened, checkpoint: str) -> None:
         """The worker has loaded the job."""
         self.holding, self.state_hash = report.round, report.state_hash

@@ -17,6 +17,7 @@ from dpin.ledger.params import grace_for
 MARGIN_MS: Final = 2_000  # from the end of a unit to its commit, or half of the grace
 UNBOXED_MS: Final = 1 << 62
 ROUNDS_KEPT: Final = 4
+LEAST_PARTS: Final = 3  # tenths of a unit that are done, whatever the time
 
 
 @dataclass(slots=True)
@@ -50,4 +51,5 @@ class Pace:
         grace = grace_for(self.grace_ticks, self._took) * tick_ms
         whole = self._took * tick_ms + grace - min(MARGIN_MS, grace // 2)
         left = whole - (tick - self._began[round_]) * tick_ms
-        return max(1, left) if self._unit_ms > left else UNBOXED_MS
+        least = self._unit_ms * LEAST_PARTS // 10  # Less than a fifth is not taken at all.
+        return max(1, left, least) if self._unit_ms > left else UNBOXED_MS

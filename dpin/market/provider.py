@@ -17,8 +17,8 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import Register, Stake
 from dpin.ledger.views import holds_live_lease, live_leases, open_seats
 from dpin.ledger.wishes import Follow, Wish
+from dpin.market.engagement import HAVE_MARGIN_TICKS, Engagement, Fault, renew
 from dpin.market.engagement import Effect as EngagementEffect
-from dpin.market.engagement import Engagement, Fault, renew
 from dpin.market.messages import (
     AskCheckpoint,
     AskReveal,
@@ -184,6 +184,7 @@ class Provider:
         engagement.loading.datasets = self._choice.datasets
         engagement.loading.custom_code = self._choice.custom_code
         engagement.pace.grace_ticks = self._params.grace_ticks
+        engagement.have_margin = have_margin(self._params)
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
@@ -289,10 +290,18 @@ def _no_sandbox(probed: Probed) -> str:
 
 
 def _finishes(engagement: Engagement, state: State) -> bool:
-    """Whether a lease that has ended is still at its last unit."""
+    """Whether a lease that has ended is still at a unit that may be committed, and is paid then."""
     if engagement.failed or engagement.files.fault or engagement.fault == Fault.VANISH:
         return False
     return engagement.commits.unfinished(engagement.job, state)
+
+
+def have_margin(params: Params) -> int:
+    """Ticks before the end of an exchange at which one says what is held, even if not all is.
+
+    Whoever has said nothing by then leaves, so a busy node needs time to have its word committed.
+    """
+    return max(HAVE_MARGIN_TICKS, 2 * params.have_ticks // 3)
 
 
 def _job_of(message: ProviderMessage) -> JobId:

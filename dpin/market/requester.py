@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
+from dpin.base.attention import Attention
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import NO_DIGEST, BlobId, ChainId, NodeId
@@ -24,7 +25,7 @@ from dpin.ledger.transactions import EVAL, INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
 from dpin.market import workshop
-from dpin.market.awarding import awards, stops
+from dpin.market.awarding import awards, excuse, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
 from dpin.market.messages import Reason
@@ -98,6 +99,7 @@ class Requester:
         self.jobs = self._own_jobs.by_id
         self._mail = Mail(self.jobs, chain, params)
         self._up: set[NodeId] = set()
+        self._attention = Attention()
 
     def restore(self, record: OwnRecord) -> None:
         """What was known of own jobs before a restart, in its old order."""
@@ -105,6 +107,9 @@ class Requester:
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
+        slept = self._attention.look(now)
+        for own in self.jobs.values() if slept else ():
+            excuse(own, slept, now)
         effects = [*self._begin_again(now), *self._take(event, now)]
         if self._state is not None:
             self._own_jobs.recall(self._state)
@@ -247,8 +252,9 @@ class Requester:
             own.alone = not self._up
             if isinstance(event, PeerUp):
                 own.lost.pop(event.peer, None)
-                if back:  # The others have not been able to come until now.
+                if back:  # The others have not been able to come, or to say a word, until now.
                     own.lost = dict.fromkeys(own.lost, now)
+                    own.beats = {key: replace(beat, at=now) for key, beat in own.beats.items()}
             elif not own.stage.ended and self._relies_on(own, event.peer):
                 own.lost[event.peer] = now
 

@@ -23,7 +23,7 @@ from dpin.market.requester import Start
 from dpin.sim.checks import Voice
 from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Owner, found_network
-from dpin.sim.peers import PeerNode, peer_blocks_in, peer_node
+from dpin.sim.peers import Drag, Pace, PeerNode, peer_blocks_in, peer_node, unhampered
 from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
 from dpin.sim.timeline import Check, dice
 from dpin.sim.workers import TRAIN
@@ -38,10 +38,11 @@ PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who lies, and whose units take how long; `watch` are further checks."""
+    """Who lies, whose units take how long, whose machine drags; `watch` are further checks."""
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     units: Mapping[int, Micros] = field(default_factory=dict)
+    drags: Mapping[int, Drag] = field(default_factory=dict)
     watch: Sequence[Check] = ()
 
 
@@ -65,8 +66,8 @@ class Works:
             zip(self.founding.keys, self.founding.tables, strict=True)
         ):
             choice = _choice(index, crew.faults.get(index, Fault.NONE))
-            unit = crew.units.get(index, TRAIN)
-            boot = peer_node(self.founding, Owner(key, table), choice, self.depot, unit)
+            pace = Pace(crew.units.get(index, TRAIN), crew.drags.get(index, unhampered))
+            boot = peer_node(self.founding, Owner(key, table), choice, self.depot, pace)
             self.world.add(key.node_id, boot)
         self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults}
         self.world.inject(self.nodes[0], Start(JOB, order), BEGIN)
@@ -89,16 +90,29 @@ class Works:
         self.world.timeline.at(back, partial(self.world.start, node))
 
     def finish(self, calm: Instant) -> Report:
-        """Play until the job has ended, at most PATIENCE after the last fault."""
+        """Play until the job has ended, at most PATIENCE after the last fault; it must be done."""
+        report = self.see_out(calm)
+        report.problems.extend([] if report.problems else self._missing())
+        return report
+
+    def see_out(self, calm: Instant) -> Report:
+        """The same for a job that may end in any way."""
         self.world.run(calm)
         while self.world.timeline.now < after(calm, PATIENCE) and not self.world.trace.problems:
             if self._ended:
                 break
             self.world.run(after(self.world.timeline.now, seconds(1)))
-        problems = self.world.trace.problems or self._missing()
         figures = figures_of(self.world) | (self.units() if self._own else {})
         digest = self.world.trace.digest
-        return Report(self._name, self._seed, digest, figures, list(problems))
+        problems = list(self.world.trace.problems)
+        if not problems and not self._ended:
+            problems.append("the job takes too long")
+        return Report(self._name, self._seed, digest, figures, problems)
+
+    @property
+    def own(self) -> OwnJob:
+        """The requester's job, of a requester that runs."""
+        return self.node(0).peer.requester.jobs[JOB]
 
     @property
     def _own(self) -> OwnJob | None:

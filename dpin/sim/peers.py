@@ -1,6 +1,6 @@
 """Whole nodes in a simulated world: the production machine, pretended blob stores and workers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -11,7 +11,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Preserve
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.compute.task import Merged
+from dpin.compute.task import Merged, Trained
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
 from dpin.ledger.handover import Handover
@@ -65,13 +65,33 @@ class PeerNode:
         )
 
 
+Drag = Callable[[Instant], int]  # how many times as long everything takes now
+
+
+def unhampered(now: Instant) -> int:
+    """A machine that keeps up."""
+    del now
+    return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a whole unit takes the workers of a node, and what hampers it."""
+
+    unit: Micros = TRAIN
+    drag: Drag = unhampered
+
+
+USUAL: Final = Pace()
+
+
 @dataclass(slots=True)
 class PeerDevice:
     """Blob store, keys and workers of one node. The files outlive it, the workers do not."""
 
     owner: Owner
     depot: Depot
-    unit: Micros = TRAIN  # what a whole unit takes its workers
+    pace: Pace = USUAL
     workers: dict[WorkerId, PretendWorker] = field(default_factory=dict)
     busy: dict[WorkerId, Instant] = field(default_factory=dict)
 
@@ -79,10 +99,12 @@ class PeerDevice:
         """Do what the node asks of its store and its workers; the rest is for people."""
         match effect:
             case Fetch() | Keep() | KeepData() | Allow() | Discard():
-                return self.depot.perform(self.owner.key.node_id, effect)
+                factor = self.pace.drag(now)
+                found = self.depot.perform(self.owner.key.node_id, effect)
+                return [(Micros(wait * factor), event) for wait, event in found]
             case Hire(worker):
                 files = self.files
-                self.workers.setdefault(worker, PretendWorker(worker, files, self.unit))
+                self.workers.setdefault(worker, PretendWorker(worker, files, self.pace.unit))
             case Order() if effect.worker in self.workers:
                 return [self._ordered(effect, now)]
             case Dismiss(worker):
@@ -104,7 +126,10 @@ class PeerDevice:
 
     def _ordered(self, order: Order, now: Instant) -> tuple[Micros, object]:
         """A worker does its commands one after the other."""
-        took, report = self.workers[order.worker].perform(order.command)
+        factor, worker = self.pace.drag(now), self.workers[order.worker]
+        worker.unit = Micros(self.pace.unit * factor)  # Of a unit in a box less is done then.
+        took, report = worker.perform(order.command)
+        took = took if isinstance(report, Trained) else Micros(took * factor)
         if isinstance(report, Merged):
             self.depot.merged.append((self.owner.key.node_id, report.round, report.state_hash))
         done = after(max(now, self.busy.get(order.worker, now)), took)
@@ -142,12 +167,12 @@ def _identity(owner: Owner, files: Mapping[str, bytes]) -> Identity:
 
 
 def peer_node(
-    founding: Founding, owner: Owner, choice: Choice, depot: Depot, unit: Micros = TRAIN
+    founding: Founding, owner: Owner, choice: Choice, depot: Depot, pace: Pace = USUAL
 ) -> Boot:
-    """How a whole node with this key starts, whose workers take so long for a unit."""
+    """How a whole node with this key starts, whose workers and disk have this pace."""
 
     def boot(records: Sequence[bytes], _now: Instant) -> Body:
-        device = PeerDevice(owner, depot, unit)
+        device = PeerDevice(owner, depot, pace)
         identity = _identity(owner, device.files)
         kept = sorted(name for name in device.files if name.startswith(CLOSING_FILE))
         closings = [device.files[name] for name in kept]

@@ -17,6 +17,7 @@ from dpin.sim.ledgers import LedgerNode
 from dpin.sim.liars import babble, replay, some_others, withhold
 from dpin.sim.nemesis import nemesis
 from dpin.sim.network import BAD, LAN, WAN
+from dpin.sim.overload import overload
 from dpin.sim.stage import MEMBERS, Cast, Lie, Report, Stage, since
 from dpin.sim.station import AnyMachine
 from dpin.sim.timeline import dice
@@ -163,6 +164,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "nemesis": nemesis,
     "jobs": jobs,
     "late": late,
+    "overload": overload,
     "kills": kills,
     "private": private,
     "sealed": sealed,

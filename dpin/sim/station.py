@@ -68,6 +68,7 @@ class Station:
     body: Body | None = None
     life: int = 0
     tick_at: Instant = NEVER  # world time of the next Tick
+    stalled_until: Instant = Instant(0)  # world time until which it does nothing
     performed_at: Instant = Instant(0)  # world time until which batches wait for the disk
     peers: dict[NodeId, int] = field(default_factory=dict)  # believed connected: in which life
 
@@ -82,6 +83,10 @@ class Station:
             del self.peers[peer]
         gone: list[PeerUp | PeerDown] = [PeerDown(peer)] if before else []
         return [*gone, PeerUp(peer)] if life else gone
+
+    def stall(self, until: Instant) -> None:
+        """Do nothing up to then, by the world's time; what happens meanwhile is found then."""
+        self.stalled_until = max(self.stalled_until, until)
 
     def clock(self, now: Instant) -> Instant:
         """What the node takes the time to be."""

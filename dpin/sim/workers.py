@@ -106,7 +106,7 @@ class PretendWorker:
     def __init__(self, name: str, files: dict[str, bytes], unit: Micros = TRAIN) -> None:
         self._name = name
         self._files = files
-        self._unit = unit
+        self.unit = unit
         self._held: Held | None = None
 
     def perform(self, command: Command) -> tuple[Micros, Report]:
@@ -190,12 +190,12 @@ class PretendWorker:
             held.job, command.lease, command.round, 0, 0, held.state, before, NO_DIGEST, cursor
         )
         leaves = [leaf]
-        for _ in range(fitting(held.manifest.windows, command.limit_ms, self._unit)):
+        for _ in range(fitting(held.manifest.windows, command.limit_ms, self.unit)):
             leaves.append(trained_leaf(held.manifest, leaves[-1], command.fault))
         held.optimizers[command.lease] = leaves[-1].optimizer
         name = f"{command.lease.hex()}-{command.round}"
         update = update_file(leaf, leaves[-1]) + (b"!" if command.fault == WRONG else b"")
-        took = Micros(self._unit * (len(leaves) - 1) // held.manifest.windows)
+        took = Micros(self.unit * (len(leaves) - 1) // held.manifest.windows)
         return took, task.Trained(
             lease=command.lease,
             round=command.round,

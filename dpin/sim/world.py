@@ -126,7 +126,10 @@ class World:
 
     def _happen(self, station: Station, life: int, event: object) -> None:
         body = station.body
-        if body is not None and station.life == life:
+        if station.stalled_until > self.timeline.now:
+            again = partial(self._happen, station, life, event)
+            self.timeline.at(station.stalled_until, again)
+        elif body is not None and station.life == life:
             self._perform(station, body.machine.step(event, station.clock(self.timeline.now)))
 
     def _perform(self, station: Station, effects: Sequence[object]) -> None:

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from dpin.base.attention import LOOK, Attention
 from dpin.base.codec import decode, encode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, NodeId
 from dpin.base.leaf import Leaf, leaf_digest, opened
 from dpin.base.machine import Blame, Send, Wake
-from dpin.base.units import Instant, Micros, after
+from dpin.base.units import Instant, Micros, after, seconds
 from dpin.compute.generation import Generate
 from dpin.compute.task import CheckUpdate, CheckWindow, InferManifest, UpdateChecked, WindowChecked
 from dpin.compute.work import Order
@@ -26,6 +27,7 @@ from dpin.verify.messages import AskOpening, NoOpening, Opening
 RETRY_SOON: Final = Micros(200_000)
 ACCUSE_TICKS: Final = 4  # before a deadline, what was not delivered counts as withheld
 PATIENCE_TICKS: Final = 5  # from the first question on, before that may be said of anybody
+PATIENCE: Final = seconds(2)  # and so long this node must have been awake by then
 
 Effect = Send | Blame | Wake | Wish | Fetch | Order
 
@@ -42,12 +44,13 @@ class Examination:
     bench: Bench
     provider: NodeId
     salt: Digest
+    attention: Attention = field(default_factory=Attention)  # of this node
     found: Digest | None = None
     update: BlobId | None = None
     _openings: dict[bool, Opening] = field(default_factory=dict)  # by `final`
     _paths: dict[BlobId, str] = field(default_factory=dict)
     _ordered: set[_Stage] = field(default_factory=set)  # given to the worker
-    _asked_at: dict[_Stage, int] = field(default_factory=dict)  # the tick of the first question
+    _asked_at: dict[_Stage, tuple[int, Instant]] = field(default_factory=dict)  # first, and when
     _retry_at: Instant = Instant(0)
 
     # --- following the ledger ---
@@ -63,7 +66,7 @@ class Examination:
         """Compute the checked window, then seal what was found."""
         if self.found is None and self.bench.usable and _Stage.WINDOW not in self._ordered:
             yield from self._compute(unit, state, now)
-        if self.found is None and self._withheld(_Stage.WINDOW, unit, state):
+        if self.found is None and self._withheld(_Stage.WINDOW, unit, state, now):
             self.found = NO_DIGEST
         if self.found is not None:
             sealed = seal(unit.lease, unit.round, seat.verifier, self.found, self.salt)
@@ -76,7 +79,7 @@ class Examination:
             model = files.paths[files.manifest.model]
             yield self.bench.order(Generate(files.manifest_data, model))
             return
-        self._asked_at.setdefault(_Stage.WINDOW, state.tick)
+        self._asked_at.setdefault(_Stage.WINDOW, (state.tick, now))
         yield from self._obtain(unit, now, final=False)
         opening = self._openings.get(False)
         if opening is not None and opening.state in self._paths:
@@ -91,25 +94,27 @@ class Examination:
         if self.found != leaf_digest(_leaf(unit.opened.checked.leaf)):
             self.update = NO_BLOB
         if self.update is None and self.bench.usable and _Stage.UPDATE not in self._ordered:
-            self._asked_at.setdefault(_Stage.UPDATE, state.tick)
+            self._asked_at.setdefault(_Stage.UPDATE, (state.tick, now))
             yield from self._obtain(unit, now, final=True)
             yield from self._encode_again(unit, state)
-        if self.update is None and self._withheld(_Stage.UPDATE, unit, state):
+        if self.update is None and self._withheld(_Stage.UPDATE, unit, state, now):
             self.update = NO_BLOB
         if self.update is not None:
             reveal = VerifyReveal(unit.lease, unit.round, self.found, self.update, self.salt)
             yield Wish(_name("reveal", unit), reveal)
 
-    def _withheld(self, stage: _Stage, unit: Unit, state: State) -> bool:
+    def _withheld(self, stage: _Stage, unit: Unit, state: State, now: Instant) -> bool:
         """Whether the provider has let its time pass.
 
         A worker of ours that is slow (it has its order already), dead, or was ready so late that
-        the provider could hardly answer, is no fault of the provider's.
+        the provider could hardly answer, is no fault of the provider's; nor is it that this node
+        slept, and has the answer among the mail that it has not read.
         """
         asked = self.bench.usable and stage not in self._ordered
-        since = self._asked_at.get(stage, state.tick)
-        waited = state.tick - since >= PATIENCE_TICKS
-        return asked and waited and state.tick >= unit.deadline - ACCUSE_TICKS
+        tick, moment = self._asked_at.get(stage, (state.tick, now))
+        waited = state.tick - tick >= PATIENCE_TICKS
+        awake = now >= after(max(moment, self.attention.since), PATIENCE)
+        return asked and waited and awake and state.tick >= unit.deadline - ACCUSE_TICKS
 
     def _obtain(self, unit: Unit, now: Instant, *, final: bool) -> Iterator[Effect]:
         """Ask for the opening, then for the blobs it names that are not held already."""
@@ -118,7 +123,10 @@ class Examination:
         base = self._base(unit)
         if opening is not None and final and base is not None:
             self._paths[opening.base] = base
-        if now < self._retry_at or (opening and all(blob in self._paths for blob in wanted)):
+        if opening and all(blob in self._paths for blob in wanted):
+            return
+        yield Wake(after(now, LOOK))
+        if now < self._retry_at:
             return
         self._retry_at = after(now, RETRY)
         yield Wake(self._retry_at)

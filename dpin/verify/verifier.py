@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from dpin.base.attention import Attention
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
 from dpin.base.ids import Digest, JobId, NodeId
@@ -53,6 +54,7 @@ class Verifier:
         self._state: State | None = None
         self._benches: dict[JobId, Bench] = {}
         self._examinations: dict[UnitKey, Examination] = {}
+        self._attention = Attention()
 
     @property
     def checking(self) -> Sequence[tuple[UnitKey, JobId]]:
@@ -62,6 +64,7 @@ class Verifier:
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""
         effects: list[Effect] = []
+        self._attention.look(now)
         match event:
             case Follow(state):
                 self._state = state
@@ -93,7 +96,8 @@ class Verifier:
             examination = self._examinations.get(key)
             if examination is None:
                 provider = state.leases[key[0]].provider
-                examination = Examination(bench, provider, self._salt(key))
+                salt, attention = self._salt(key), self._attention
+                examination = Examination(bench, provider, salt, attention)
                 self._examinations[key] = examination
             bench.renew(job)
             yield from bench.prepare(state, now)

@@ -215,7 +215,9 @@ def test_whoever_lost_everybody_was_cut_off_itself_and_lets_nobody_go_for_that()
     lent = Lent()
     lent.own.lost[lent.lease.provider], lent.own.alone = at(1), True
     assert lent.stopped(9.9) is None
-    assert lent.stopped(10) is not None
+    assert lent.stopped(60) is None
+    lent.own.alone = False
+    assert lent.stopped(60) is not None
 
 
 def test_a_provider_that_gives_up_is_let_go_at_once_and_another_refusal_is_none() -> None:

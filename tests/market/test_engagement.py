@@ -9,16 +9,25 @@ from dpin.base.leaf import Leaf
 from dpin.base.machine import Send
 from dpin.base.units import Tick
 from dpin.compute.generation import Generate, Generated, Tokens
-from dpin.compute.task import Failed, Opened, OpenJob, Progress, Report, Trained, TrainUnit
+from dpin.compute.task import (
+    Failed,
+    MergeRound,
+    Opened,
+    OpenJob,
+    Progress,
+    Report,
+    Trained,
+    TrainUnit,
+)
 from dpin.compute.work import Dismiss, Hire, Order
-from dpin.ledger.accounts import JobState, LeaseState, Phase
+from dpin.ledger.accounts import JobState, LeaseState, Phase, UnitState
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Commit, Have, Ready, Stop
 from dpin.ledger.views import offers
 from dpin.ledger.wishes import Wish
 from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault, renew
 from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
-from dpin.market.pace import MARGIN_MS, UNBOXED_MS, Pace
+from dpin.market.pace import LEAST_PARTS, MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
 from dpin.verify.defender import Produced
 from tests.support.jobs import (
@@ -268,7 +277,45 @@ def test_the_last_unit_is_finished_and_paid_where_the_job_has_taken_its_last_rou
     assert (job.state, behind.lease.state) == (JobState.SETTLING, LeaseState.ENDED)
     assert behind.engagement.commits.unfinished(job, behind.ledger.state)
     assert behind.ledger.do("maker", behind.commit_late()) == "ok"
+    last = unit_of(behind.ledger, behind.job_id, "maker")
+    assert (last.round, last.state) == (1, UnitState.RUNNING)
+    assert behind.engagement.commits.unfinished(job, behind.ledger.state)
+    behind.ledger.wait(last.deadline - behind.ledger.state.tick)
     assert not behind.engagement.commits.unfinished(job, behind.ledger.state)
+
+
+def test_who_has_loaded_when_its_round_is_over_begins_its_unit_before_it_merges() -> None:
+    """What it commits must begin with the state that the round began with."""
+    engaged = Engaged(both=True)
+    engaged.follow()
+    for event in files_of(train_manifest(seats=2, rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    engaged.do(engaged.follow(), Ready)
+    finish(engaged.ledger, engaged.job_id, "one")
+    engaged.ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(engaged.ledger, engaged.job_id, "maker", "one")
+    job = engaged.ledger.state.jobs[engaged.job_id]
+    assert (job.rounds[0].closed, job.rounds[1].closed) == (True, False)
+    for one in job.rounds[0].included:
+        engaged.engagement.loading.fetched(here(one.update))
+    engaged.report(Opened(Round(0), START))
+    commands = [order.command for order in only(Order, engaged.follow())]
+    assert [type(command) for command in commands] == [TrainUnit, MergeRound]
+    assert isinstance(commands[0], TrainUnit)
+    assert commands[0].round == 0
+
+
+def test_who_can_begin_only_when_its_time_is_over_begins_nothing() -> None:
+    engaged = Engaged(both=True)
+    engaged.follow()
+    for event in files_of(train_manifest(seats=2, rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    engaged.do(engaged.follow(), Ready)
+    unit = unit_of(engaged.ledger, engaged.job_id, "maker")
+    engaged.ledger.wait(unit.deadline - engaged.ledger.state.tick)
+    engaged.report(Opened(Round(0), START))
+    orders = [type(order.command) for order in only(Order, engaged.follow())]
+    assert TrainUnit not in orders
 
 
 def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
@@ -290,7 +337,8 @@ def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
     whole = took * 200 + 2_000 - 1_000
     assert pace.box_ms(Round(1), now, 200) == whole < 10_000
     assert pace.box_ms(Round(1), Tick(now + 5), 200) == whole - 1_000
-    assert pace.box_ms(Round(1), Tick(now + 1_000), 200) == 1
+    # Less than a fifth of a unit is refused: that much is done however late it is.
+    assert pace.box_ms(Round(1), Tick(now + 1_000), 200) == 10_000 * LEAST_PARTS // 10
     pace.trained(reported(steps=20, milliseconds=1_000), 40)
     assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS
 
@@ -309,7 +357,7 @@ def test_the_grace_that_a_box_counts_on_is_the_one_that_the_ledger_gives() -> No
     assert record.quorum_at is not None
     grace = record.deadline - record.quorum_at
     assert grace >= 3 * DEVELOPMENT.grace_ticks
-    pace.trained(reported(steps=20, milliseconds=10_000_000), 40)
+    pace.trained(reported(steps=20, milliseconds=60_000), 40)
     whole = record.quorum_at - began + grace
     assert pace.box_ms(Round(0), began, tick_ms) == whole * tick_ms - MARGIN_MS
 
@@ -441,8 +489,9 @@ def test_a_generation_streams_its_text_and_commits_its_digest() -> None:
         *said(engagement.reported(Tokens(b"upon"))),
     ]
     assert texts == [Text(engagement.lease.id, 0, b"once "), Text(engagement.lease.id, 5, b"upon")]
-    [produced] = engagement.reported(Generated(OTHER, 8, 10, 400))
+    produced, again = engagement.reported(Generated(OTHER, 8, 10, 400))
     assert isinstance(produced, Produced)
+    assert said([again]) == [Text(engagement.lease.id, 0, b"once upon")]  # Some may be lost.
     assert [leaf.parameters for leaf in produced.leaves] == [START, Digest(OTHER)]
     assert produced.states == ()
     assert engagement.pulse.tokens_per_second == 20

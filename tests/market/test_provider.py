@@ -10,6 +10,7 @@ from dpin.base.machine import Send, Tick, Wake
 from dpin.base.units import MicroTokens
 from dpin.compute.task import Opened, Progress
 from dpin.compute.work import Dismiss, Exited, Hire, Reported, WorkerId
+from dpin.ledger.accounts import UnitState
 from dpin.ledger.transactions import Award, Operation, Register, Stake, Stop
 from dpin.ledger.wishes import Follow, Wish
 from dpin.market.engagement import Engagement, Fault
@@ -44,7 +45,7 @@ from tests.support.jobs import (
     train_manifest,
     training,
 )
-from tests.support.ledgers import PRICE, START, Ledger, finish, lease_of
+from tests.support.ledgers import PRICE, START, Ledger, finish, lease_of, unit_of
 from tests.support.market import CHOICE, worker_of
 
 
@@ -185,7 +186,12 @@ def test_a_lease_on_the_ledger_is_worked_on_and_dismissed_when_it_ends() -> None
     assert only(Hire, shop.follow()) == [Hire(worker)]
     assert shop.provider.offers.taken == 1
     assert shop.ledger.do("buyer", Stop(lease_of(shop.ledger, job, "maker").id)) == "ok"
-    assert only(Dismiss, shop.follow(1)) == [Dismiss(worker)]
+    assert only(Dismiss, shop.follow(1)) == []  # Its unit may still be committed, and paid.
+    assert [*shop.provider.engagements]
+    unit = unit_of(shop.ledger, job, "maker")
+    shop.ledger.wait(unit.deadline - shop.ledger.state.tick)
+    assert unit.state == UnitState.LAPSED
+    assert only(Dismiss, shop.follow(2)) == [Dismiss(worker)]
     assert not shop.provider.engagements
 
 

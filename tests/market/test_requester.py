@@ -401,10 +401,25 @@ def test_a_provider_that_is_gone_is_let_go_and_one_that_is_back_is_not() -> None
     buyer.step(PeerUp(maker), 5)
     assert only(Wish, buyer.follow(6)) == []
     buyer.step(PeerDown(maker), 7)
-    assert only(Wish, buyer.step(Tick(), 11.9)) == []
+    for moment in (8, 9, 10, 11, 11.9):
+        assert only(Wish, buyer.step(Tick(), moment)) == []
     assert wish_for(Stop, buyer.step(Tick(), 12)).operation == Stop(
         lease_of(buyer.ledger, buyer.job, "maker").id
     )
+
+
+def test_a_requester_that_has_slept_lets_nobody_go_for_what_it_did_not_hear() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    maker = buyer.ledger.id("maker")
+    for peer in (maker, buyer.ledger.id("one")):
+        buyer.step(PeerUp(peer), 4)
+    buyer.follow(4)
+    assert only(Wish, buyer.step(Tick(), 60)) == []  # Signs of life are among its mail.
+    moments = range(61, 70)
+    assert [only(Wish, buyer.step(Tick(), moment)) for moment in moments] == [[]] * 9
+    assert isinstance(wish_for(Stop, buyer.step(Tick(), 70)).operation, Stop)
 
 
 def test_a_requester_whose_own_network_is_opened_again_lets_nobody_go() -> None:

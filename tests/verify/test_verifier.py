@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from dpin.base.attention import LOOK
 from dpin.base.codec import decode
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest
 from dpin.base.machine import Blame, Send, Tick
-from dpin.base.units import Instant
+from dpin.base.units import Instant, after
 from dpin.compute.generation import Generate, Generated
 from dpin.compute.task import CheckUpdate, CheckWindow, OpenJob, UpdateChecked, WindowChecked
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkerId
@@ -66,6 +67,15 @@ class Checked(CheckedUnit):
         effects = self.step(Follow(self.ledger.state))
         for event in files_of(train_manifest()):
             effects = self.step(event)
+        return effects
+
+    def wait(self) -> list[Effect]:
+        """The time of the unit's state is almost over, and this node has been awake in it."""
+        self.near_deadline()
+        effects: list[Effect] = []
+        for _ in range(3):
+            self.now = after(self.now, LOOK)
+            effects = self.step(Follow(self.ledger.state))
         return effects
 
     def tell(self, message: Opening | NoOpening) -> list[Effect]:
@@ -265,10 +275,22 @@ def test_a_state_never_delivered_is_held_against_the_provider_only_at_the_end(
 ) -> None:
     checked.load()
     assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
-    checked.near_deadline()
-    effects = checked.step(Follow(checked.ledger.state))
-    checked.do(effects)
+    checked.do(checked.wait())
     assert checked.seat.sealed is not None
+
+
+@pytest.mark.parametrize("slept", [3, 60])
+def test_who_has_slept_itself_holds_nothing_against_the_provider(
+    checked: Checked, slept: float
+) -> None:
+    """The answer is among its mail; the ledger's time has gone on without it."""
+    checked.load()
+    checked.near_deadline()
+    checked.now = at(slept)
+    assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
+    checked.tell(checked.opening(final=False))
+    assert orders(checked.step(here(STATE)))
+    assert only(Wish, checked.wait()) == []
 
 
 def test_an_end_never_delivered_is_held_against_the_provider_only_at_the_end(
@@ -278,22 +300,19 @@ def test_an_end_never_delivered_is_held_against_the_provider_only_at_the_end(
     checked.do(checked.find(checked.honest))
     checked.open()
     assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
-    checked.near_deadline()
-    [wish] = only(Wish, checked.step(Follow(checked.ledger.state)))
+    [wish] = only(Wish, checked.wait())
     assert isinstance(wish.operation, VerifyReveal)
     assert (wish.operation.found, wish.operation.update) == (checked.honest, NO_BLOB)
 
 
 def test_an_own_worker_that_is_slow_accuses_nobody(checked: Checked) -> None:
     assert [type(command) for command in orders(checked.ready())] == [CheckWindow]
-    checked.near_deadline()
-    assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
+    assert only(Wish, checked.wait()) == []
 
 
 def test_own_files_that_do_not_come_accuse_nobody(checked: Checked) -> None:
     checked.step(Follow(checked.ledger.state))
-    checked.near_deadline()
-    assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
+    assert only(Wish, checked.wait()) == []
 
 
 def test_an_own_bench_that_is_ready_only_at_the_end_accuses_nobody(checked: Checked) -> None:
@@ -307,8 +326,7 @@ def test_an_own_worker_that_keeps_dying_accuses_nobody(checked: Checked) -> None
     checked.ready()
     for _ in range(RESTARTS_MAX + 1):
         checked.step(Exited(checked.worker, "out of memory"))
-    checked.near_deadline()
-    assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
+    assert only(Wish, checked.wait()) == []
 
 
 def test_a_dead_worker_is_brought_up_again_with_its_orders_a_few_times(checked: Checked) -> None:
