@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import Final
 
 from dpin.base.errors import DpinError, Misuse
+from dpin.cli.plain import plain
 from dpin.client.errors import ClientError, JobFailed
 
 
@@ -73,7 +74,8 @@ def exit_of_job(state: str, reason: str) -> ExitCode:
 
 def tell(code: str, message: str, fix: str = "") -> None:
     """Write an error to stderr: one sentence, and what to do."""
-    sys.stderr.write(f"error[{code}]: {message}\n" + (f"  fix: {fix}\n" if fix else ""))
+    lines = f"error[{code}]: {message}\n" + (f"  fix: {fix}\n" if fix else "")
+    sys.stderr.write(plain(lines))
 
 
 def tell_known(error: Known) -> ExitCode:

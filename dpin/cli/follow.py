@@ -14,6 +14,7 @@ from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
 from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
+from dpin.cli.plain import plain
 from dpin.cli.tracing import TRACE
 from dpin.client.client import ENDED, Client
 from dpin.node.status import JobDetail, LeaseView, LogEntry
@@ -66,7 +67,7 @@ class Picture:
         if time.monotonic() < self._drawn + DRAW_SECONDS:
             return
         text = picture_text(node.job(job), self._last)
-        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._live.update(Text(plain(text), no_wrap=True, overflow="ellipsis"), refresh=True)
         self._drawn = time.monotonic()
 
 

@@ -1,12 +1,14 @@
-"""A text as it is generated: bytes to stdout the moment they come."""
+"""A text as it is generated: to stdout the moment it comes."""
 
 import sys
 import time
+from codecs import getincrementaldecoder
 from dataclasses import dataclass
 
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.link import show_values
 from dpin.cli.options import say
+from dpin.cli.plain import plain
 from dpin.client.client import Client
 from dpin.node.control import RunRequest
 from dpin.node.status import JobDetail, LogEntry
@@ -24,7 +26,7 @@ def follow_generation(node: Client, request: RunRequest, *, json: bool) -> Gener
     """Start one and print its text until it has ended; Ctrl-C ends it."""
     started = time.monotonic()
     job = node.run(request).id
-    text, first = bytearray(), 0.0
+    text, first, stdout = bytearray(), 0.0, _Stdout()
     try:
         for entry in node.events(job):
             if entry.kind != "token":
@@ -32,8 +34,7 @@ def follow_generation(node: Client, request: RunRequest, *, json: bool) -> Gener
             first = first or time.monotonic() - started
             text += _bytes(entry)
             if not json:
-                sys.stdout.buffer.write(_bytes(entry))
-                sys.stdout.buffer.flush()
+                stdout.write(_bytes(entry))
     except KeyboardInterrupt:
         node.cancel(job)
         say(f"\ncancelled {job}")
@@ -64,6 +65,21 @@ def _ended(detail: JobDetail, text: bytes, times: tuple[float, float], *, json: 
         say(f"error[job-failed]: {job.id} {job.state}: {job.reason}\n  fix: dpin explain {job.id}")
     speed = f"{rate:.1f} tok/s, TTFT {first:.2f} s, {job.participants} nodes"
     return Generated(exit_of_job(job.state, job.reason), speed)
+
+
+class _Stdout:
+    """Bytes as they were made, for programs; on a terminal what can be shown of them."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stdout.isatty()
+        self._letters = getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes) -> None:
+        """Some more, at once."""
+        if self._shown:
+            data = plain(self._letters.decode(data)).encode()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def _bytes(entry: LogEntry) -> bytes:

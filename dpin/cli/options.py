@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dpin.cli.plain import plain
+
 HomeOption = Annotated[
     str | None,
     typer.Option("--home", metavar="DIR", help="The node's folder, instead of the usual one."),
@@ -25,13 +27,13 @@ def group(text: str) -> typer.Typer:
 
 def show(text: str) -> None:
     """Print data."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{plain(text)}\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
     """Print what is said to people only."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{plain(text)}\n")
     sys.stderr.flush()
 
 

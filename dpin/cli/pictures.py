@@ -5,6 +5,7 @@ import time
 from dpin.base.units import format_tokens
 from dpin.cli.metrics import communication_share
 from dpin.cli.options import table
+from dpin.cli.plain import plain_line
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -280,7 +281,14 @@ def _movement_row(movement: MovementView) -> tuple[str, ...]:
     place = (str(movement.number), str(movement.height), since(movement.time_ms), movement.what)
     money = (signed_tokens(movement.change), format_tokens(movement.fee))
     who = (movement.other or "-")[: 2 * _ID_SHOWN]
-    return (*place, *money, format_tokens(movement.free), who, _memo(movement), movement.detail)
+    return (
+        *place,
+        *money,
+        format_tokens(movement.free),
+        who,
+        plain_line(movement.memo),
+        movement.detail,
+    )
 
 
 def movement_text(movement: MovementView) -> str:
@@ -290,15 +298,10 @@ def movement_text(movement: MovementView) -> str:
     if movement.other is not None:
         parts.append(f"{direction} {movement.other[: 2 * _ID_SHOWN]}")
     if movement.memo:
-        parts.append(f'"{_memo(movement)}"')
+        parts.append(f'"{plain_line(movement.memo)}"')
     if movement.detail != "ok":
         parts.append(movement.detail)
     return f"{'  '.join(parts)}  {format_tokens(movement.free)} free"
-
-
-def _memo(movement: MovementView) -> str:
-    """A stranger wrote it: nothing in it may move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in movement.memo)
 
 
 def signed_tokens(amount: int) -> str:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from dpin.cli.plain import plain_entry
 from dpin.node.control import Control
 from dpin.node.home import Home, Running, write_running
 from dpin.node.settings import LogSection
@@ -32,6 +33,7 @@ def set_up_logs(section: LogSection) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
             structlog.processors.format_exc_info,
+            *([plain_entry] if console else []),
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[section.level]),

@@ -401,6 +401,21 @@ def test_history_is_paged_and_says_how_to_see_more(control: FakeControl, capsys:
     assert "nothing has moved yet" in capsys.readouterr().out
 
 
+def test_a_generated_text_cannot_command_a_terminal_and_is_whole_elsewhere(
+    control: FakeControl,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = b"\xc3\xa9t\xc3\xa9\x1b]52;c;x\x07\n"
+    pieces = [LogEntry(1, 0, "token", "", {"bytes": piece.hex()}) for piece in (said[:1], said[1:])]
+    control.entries = [*pieces, *generation_log()[2:]]
+    run(["run", "model", "prompt"])
+    assert capsysbinary.readouterr().out.startswith(said)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run(["run", "model", "prompt"])
+    assert capsysbinary.readouterr().out.startswith("été?]52;c;x?\n".encode())
+
+
 def test_a_strangers_memo_cannot_move_the_cursor(control: FakeControl, capsys: Printed) -> None:
     control.movements = [movement_view(1, memo="\x1b[2Jgone\n")]
     assert run(["wallet", "history"]) == 0
