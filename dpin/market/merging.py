@@ -58,9 +58,10 @@ class Merging:
     @property
     def resting(self) -> Round | None:
         """The round that begins with the state held, unless the worker was told to move on."""
-        if self.holding is None or self._ordered >= self.holding or self.unveiling is not None:
+        if self.holding is None or self._ordered >= self.holding:
             return None
-        return self.holding
+        unveiled = self.unveiling.record.round if self.unveiling is not None else Round(-1)
+        return self.holding if unveiled < self.holding else None
 
     def opened(self, report: Opened, checkpoint: str) -> None:
         """The worker has loaded the job."""

@@ -212,11 +212,15 @@ def jobs(seed: int) -> Report:
 
 def private(seed: int) -> Report:
     """Three providers train under masks while one of them crashes and comes back."""
-    works = Works("private", seed, training(3, "secagg"))
+    order = training(3, "secagg")
+    works = Works("private", seed, order)
     victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
     when = after(since(14), seconds(works.dice.below(160) / 10))
     works.crash(victim, when, after(when, seconds(1 + works.dice.below(8))))
-    return works.finish(since(30))
+    report = works.finish(since(30))
+    if not report.problems and report.figures["units_paid"] < (order.seats - 1) * order.rounds:
+        report.problems.append("work of somebody who did not crash was not paid")
+    return report
 
 
 def sealed(seed: int) -> Report:
