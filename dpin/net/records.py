@@ -108,13 +108,15 @@ def write_addresses(
 ) -> Record:
     """The record of where the owner of `key` answers."""
     body = AddressRecord(addresses[:ADDRESSES_PER_PEER_MAX], _ends(now))
-    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)))
+    raw = _bounded(seal(key, chain, RECORD_TAG, encode(body)))
+    return _record_of_addresses(key.node_id, body, raw)
 
 
 def write_provider(key: SigningKey, chain: ChainId, blob: BlobId, now: Instant) -> Record:
     """The record of the owner of `key` having a blob."""
     body = ProviderRecord(blob, _ends(now))
-    return read_record(chain, seal(key, chain, RECORD_TAG, encode(body)))
+    raw = seal(key, chain, RECORD_TAG, encode(body))
+    return Record(blob_key(blob), key.node_id, body.expires, raw)  # Whoever signs need not check.
 
 
 def heard_provider(
@@ -133,15 +135,23 @@ def read_record(chain: ChainId, raw: bytes) -> Record:
 
     One of another time is no fault, for a clock may be off, its own or ours: see `Record.fresh`.
     """
-    if len(raw) > RECORD_BYTES_MAX:
-        raise PeerFault(f"a record of {len(raw)} bytes, at most {RECORD_BYTES_MAX}")
-    signed = open_signed(chain, RECORD_TAG, raw)
+    signed = open_signed(chain, RECORD_TAG, _bounded(raw))
     signer = NodeId(signed.signer)
     body: Body = decode(Body, signed.body, RECORD_BYTES_MAX)
     if isinstance(body, ProviderRecord):
         if len(body.blob) != ID_BYTES:
             raise PeerFault("a record of what is no blob")
         return Record(blob_key(BlobId(body.blob)), signer, body.expires, raw)
+    return _record_of_addresses(signer, body, raw)
+
+
+def _bounded(raw: bytes) -> bytes:
+    if len(raw) > RECORD_BYTES_MAX:
+        raise PeerFault(f"a record of {len(raw)} bytes, at most {RECORD_BYTES_MAX}")
+    return raw
+
+
+def _record_of_addresses(signer: NodeId, body: AddressRecord, raw: bytes) -> Record:
     if not 0 < len(body.addresses) <= ADDRESSES_PER_PEER_MAX or any(
         node_in(address) != signer for address in body.addresses
     ):

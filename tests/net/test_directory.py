@@ -55,6 +55,12 @@ def own(key: SigningKey, now: Instant = NOW, port: int = 1) -> Record:
     return write_addresses(key, CHAIN, (address(key.node_id, port),), now)
 
 
+def test_what_a_signer_keeps_is_what_others_read() -> None:
+    """Whoever signs a record does not check its own signature, so this does."""
+    for record in (own(KEYS[0]), write_provider(KEYS[0], CHAIN, BLOB, NOW)):
+        assert read_record(CHAIN, record.raw) == record
+
+
 class Town:
     """Directories and the messages between those that are connected."""
 
