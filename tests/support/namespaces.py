@@ -160,6 +160,10 @@ class Internet:
         self._route(router, rules.get(kind, _KEEPS_PORTS))
         return inside
 
+    def router_of(self, machine: str) -> str:
+        """The namespace of the router that a machine is behind."""
+        return machine.replace(f"{self.name}-m", f"{self.name}-r")
+
     def _plug(self, namespace: str, number: int, *, v4: bool = True) -> None:
         """Hang a namespace on the bridge, as its `wan`."""
         self.wire(namespace, ("wan", f"p{number}"), self.name)
