@@ -33,6 +33,7 @@ class Arrival:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._epochs: dict[NodeId, int] = {}  # in which each peer says that it is
+        self._newest = 0  # of these
         self.enter()
 
     def enter(self) -> None:
@@ -47,7 +48,7 @@ class Arrival:
     @property
     def next_at(self) -> Instant:
         """When to go on, at the latest."""
-        if self._engine.runner.diverged is not None:
+        if self._at_home or self._engine.runner.diverged is not None:
             return NEVER
         if self._join is not None:
             return self._join.next_at
@@ -58,6 +59,7 @@ class Arrival:
     def left(self, peer: NodeId) -> None:
         """The peer is gone."""
         self._epochs.pop(peer, None)
+        self._newest = max(self._epochs.values(), default=0)
         if self._join is not None:
             self._join.down(peer)
 
@@ -66,6 +68,7 @@ class Arrival:
         if self._engine.keeper is None:
             return
         self._epochs[peer] = epoch
+        self._newest = max(self._epochs.values())
         if self._join is not None and epoch >= self._reached:
             self._join.up(peer)
 
@@ -87,7 +90,7 @@ class Arrival:
 
     def go(self, now: Instant) -> tuple[list[Send | Blame], Progress | None]:
         """Ask for what is next; where all is there, the engine is in the newest epoch then."""
-        if self._engine.runner.diverged is not None:
+        if self._at_home or self._engine.runner.diverged is not None:
             return [], None
         effects = self._step(now)
         if self._join is None or self._join.restored is None:
@@ -112,6 +115,11 @@ class Arrival:
     # --- the way ---
 
     @property
+    def _at_home(self) -> bool:
+        """Whether nobody says to be far ahead, as nearly always; this is asked at every step."""
+        return self._newest < self._core.epoch + FAR and not self._handovers
+
+    @property
     def _reached(self) -> int:
         """The epoch to which the handovers lead."""
         return self._core.epoch + len(self._handovers)
@@ -120,8 +128,6 @@ class Arrival:
     def _ahead(self) -> list[NodeId]:
         """Who may know of the next handover and was not asked for it; some may boast."""
         least = max(self._reached + 1, self._core.epoch + FAR)
-        if max(self._epochs.values(), default=0) < least:
-            return []  # As nearly always; this is asked twice at every step.
         return [
             peer
             for peer, epoch in self._epochs.items()

@@ -70,6 +70,7 @@ class Core:
         committee = committee_of(opening.committee)
         first = opening_blocks(committee, opening.timestamp_ms, opening.seal)
         self.opening = opening
+        self.epoch = committee.epoch  # whose order this is
         self.rules = Rules(chain, committee, consensus)
         self.dag = Dag(first, committee, consensus.gc_depth)
         self.certifier = Certifier(chain, committee, opening.sequence)
@@ -83,11 +84,6 @@ class Core:
         self._unfinished: dict[Digest, Vertex] = {}  # accepted, with transactions, not committed
         self._decisions: deque[Decision] = deque()
         self._changed = False
-
-    @property
-    def epoch(self) -> int:
-        """Whose order this is."""
-        return self.rules.committee.epoch
 
     def after(self, handover: Handover) -> Opening:
         """Where the next epoch begins; the last commit of this one has been given out."""
@@ -191,7 +187,7 @@ class Core:
             timestamp_ms=self._time_ms,
             digest=self._digest,
             transactions=[tx for block in blocks for tx in block.block.body],
-            epoch=self.rules.committee.epoch,
+            epoch=self.epoch,
             blocks=[_facts(block) for block in blocks],
         )
 

@@ -47,7 +47,7 @@ class Forks:
         self.caught: dict[tuple[int, int], CheckpointFork] = {}  # by epoch and author
         self._engine = engine
         self._seen: dict[tuple[int, int], Certificate] = {}  # by epoch and sequence
-        self._own: dict[tuple[int, int], Certificate] = {}  # the newest that were compared
+        self._compared: tuple[Certificate | None, Certificate | None] = (None, None)  # own ones
         self._news: list[Certificate] = []
 
     def __len__(self) -> int:
@@ -122,13 +122,14 @@ class Forks:
         They are what proofs for strangers are made of: the newest, and those that ended epochs.
         """
         newest = (self._engine.annals.newest, self._engine.core.certifier.newest)
-        own = {_place(one): one for one in newest if one is not None}
-        for place in sorted(own.keys() - self._own.keys()):
-            other = self._seen.get(place)
-            committee = self._engine.annals.committee(place[0])
-            if other is not None and committee is not None and not _same(own[place], other):
-                self._contradict(own[place], other, committee)
-        self._own = own
+        if newest == self._compared:
+            return  # As nearly always; this is asked at every step.
+        self._compared = newest
+        for own in (one for one in newest if one is not None):
+            other = self._seen.get(_place(own))
+            committee = self._engine.annals.committee(own.checkpoint.epoch)
+            if other is not None and committee is not None and not _same(own, other):
+                self._contradict(own, other, committee)
 
     def _end(self, place: tuple[int, int]) -> Certificate | None:
         """The certificate that ended an epoch, however long ago, if it is of that number."""

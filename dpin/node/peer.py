@@ -26,7 +26,7 @@ from dpin.base.machine import (
     Tick,
     Wake,
 )
-from dpin.base.units import Instant
+from dpin.base.units import NEVER, Instant
 from dpin.compute.work import Exited, Reported, WorkEffect, WorkEvent
 from dpin.ledger.accounts import State
 from dpin.ledger.duties import Duties, Witness
@@ -144,10 +144,8 @@ class Peer:
         self.identity, self.key = options.identity, options.identity.key
         me, params = self.key.node_id, options.genesis.params
         self.executor = Remembering(options.genesis, me)
-        self.params = params
-        self.genesis = options.genesis
-        self.choice = options.choice
-        self.verifiers = options.verifiers
+        self.params, self.genesis = params, options.genesis
+        self.choice, self.verifiers = options.choice, options.verifiers
         own: dict[Owner, list[bytes]] = {owner: [] for owner in Owner}
         for record in options.records:
             own[Owner(record[0])].append(record[1:])
@@ -164,6 +162,7 @@ class Peer:
         pledges = standing(own[Owner.PLEDGED])
         again = [self.wishes.restore(pledge, self.state) for pledge in pledges]
         self._again = [one for one in again if one is not None]  # offered with the first event
+        self._look_at = Instant(0)  # when market or verification wants to follow, at the latest
         self._duties = Duties(options.identity, self.chain, params)
         self._renewal = Renewal(options.identity)
         secret = self.key.sign("dpin/salt/v1", self.chain, digest("dpin/salt/v1", me))
@@ -190,9 +189,7 @@ class Peer:
             if not pending:
                 return outside
             effect = pending.popleft()
-            if isinstance(
-                effect, _OUTSIDE
-            ):  # Nearly all are of these: nobody inside asks for them.
+            if isinstance(effect, _OUTSIDE):  # As nearly all: nobody inside asks for them.
                 outside.append(effect)
             else:
                 pending.extend(self._pass_on(effect, outside, now))
@@ -216,7 +213,7 @@ class Peer:
                 yield from self._ledger(self.replica.step(event, now))
             case Tick():
                 yield from self._ledger(self.replica.step(event, now))
-                yield from self._follow(now)
+                yield from self._follow(now, moved=False)
             case Wish() | Carry():
                 yield event
             case HoldSigner(key):
@@ -274,9 +271,7 @@ class Peer:
                 self._keys.told(message)
                 yield from self.provider.step(Follow(self.state), now)
                 yield from self.requester.step(Follow(self.state), now)
-            case CheckpointOffer():
-                yield from self.provider.step(ToProvider(peer, message), now)
-            case MaskMail() | AskReveal():
+            case CheckpointOffer() | MaskMail() | AskReveal():
                 yield from self.provider.step(ToProvider(peer, message), now)
             case AskCheckpoint() | RevealMail():
                 yield from self.provider.step(ToProvider(peer, message), now)
@@ -303,13 +298,12 @@ class Peer:
         match effect:
             case Wish() | Carry() | Refused():
                 yield from self.wishes.step(effect, self.state, now)
-            case Submission() | Outcome():
+            case Submission(data=data):
                 outside += _written(effect)
-                yield from (
-                    self._market(self.requester.step(effect, now))
-                    if isinstance(effect, Outcome)
-                    else self._ledger(self.replica.step(Submit(effect.data), now))
-                )
+                yield from self._ledger(self.replica.step(Submit(data), now))
+            case Outcome():
+                outside += _written(effect)
+                yield from self._market(self.requester.step(effect, now))
             case Applied(commit=commit, receipts=receipts):
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
@@ -331,8 +325,12 @@ class Peer:
             case _:
                 outside.append(self._logged(effect))
 
-    def _follow(self, now: Instant) -> Iterator[_Inner]:
-        """Let everybody compare the ledger with what is done."""
+    def _follow(self, now: Instant, *, moved: bool = True) -> Iterator[_Inner]:
+        """Let everybody compare the ledger, if it has moved or they want to, with what is done."""
+        if not moved and now < self._look_at:
+            yield from () if self._look_at == NEVER else (Wake(self._look_at),)
+            return  # A Tick ends every Wake: whoever waits for a later one has asked again.
+        self._look_at = NEVER
         follow = Follow(self.state)
         yield from self._verify(self.defender.step(follow))
         yield from self._verify(self.verifier.step(follow, now))
@@ -358,6 +356,9 @@ class Peer:
                     yield Send(peer, wrap(self.chain, service, body))
                 case Store():
                     yield _owned(owner, effect)
+                case Wake(at) if service != Service.LEDGER:
+                    self._look_at = min(self._look_at, at)
+                    yield effect
                 case _:
                     yield effect
 
@@ -367,11 +368,8 @@ class Peer:
             self._own_jobs.append(effect.record[1:])
         if not isinstance(effect, Roll):
             return effect
-        produced = [encode(unit) for unit in self.defender.held]
-        kept: dict[Owner, Iterable[bytes]] = {
-            Owner.LEDGER: effect.records,
-            Owner.PRODUCED: produced,
-        }
+        kept: dict[Owner, Iterable[bytes]] = {Owner.LEDGER: effect.records}
+        kept[Owner.PRODUCED] = [encode(unit) for unit in self.defender.held]
         kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.
         kept[Owner.PLEDGED] = [encode(pledge) for pledge in self.wishes.pledges]
         return Roll(_owned_records(kept), effect.at_once)
