@@ -12,6 +12,7 @@ from dpin.base.units import Instant, MicroTokens, after, seconds
 from dpin.base.units import Tick as LedgerTick
 from dpin.compute.task import Probed
 from dpin.compute.work import Exited, Reported, WorkEvent
+from dpin.ledger import fees
 from dpin.ledger.accounts import Account, Job, Lease, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import Register, Stake
@@ -36,6 +37,8 @@ from dpin.market.witness import Witnesses
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
+FEES_KEPT: Final = 256  # transactions
+FEE_BYTES: Final = 2_048  # of a large one
 LINGER: Final = seconds(60)  # after a masked lease
 BID_AGAIN: Final = seconds(2)
 BID_TICKS_LONG: Final = 3_000  # a bid stands this long, so that a lost provider is replaced at once
@@ -175,7 +178,7 @@ class Provider:
             return
         yield from self.witnesses.follow(state, self._probed.fingerprint, now)
         account = state.accounts.get(self._key.node_id) or Account()
-        yield from self._register(account, self._probed)
+        yield from self._register(account, self._probed, state)
         yield from self._bid(state, account, now)
 
     def _engage(self, job: Job, lease: Lease, state: State) -> Engagement:
@@ -208,7 +211,7 @@ class Provider:
             else:
                 yield from self._lingering.pop(lease_id).loading.dismiss()
 
-    def _register(self, account: Account, probed: Probed) -> Iterator[Effect]:
+    def _register(self, account: Account, probed: Probed, state: State) -> Iterator[Effect]:
         device = probed.devices[0]
         wanted = Register(
             name=self._choice.name,
@@ -223,9 +226,16 @@ class Provider:
         back = any(account.absences)
         if account.registration is None or not _same(account.registration, wanted) or back:
             yield Wish(REGISTER_KEY, wanted)
-        elif account.stake < self._choice.stake and account.free > 0:
-            amount = min(account.free, self._choice.stake - account.stake)
+            return
+        kept = self._fees(state)
+        amount = min(account.free - kept, self._choice.stake - account.stake)
+        if amount > kept // FEES_KEPT:  # Less is not worth the fee.
             yield Wish("stake", Stake(MicroTokens(amount)))
+
+    def _fees(self, state: State) -> int:
+        """What a node keeps back from its stake: whoever cannot pay for a commit is not paid."""
+        fee = fees.fee(self._params, state.fee_multiplier, FEE_BYTES, 1)
+        return FEES_KEPT * fee
 
     def _bid(self, state: State, account: Account, now: Instant) -> Iterator[Effect]:
         for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:

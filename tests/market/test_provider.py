@@ -11,6 +11,7 @@ from dpin.base.units import MicroTokens
 from dpin.compute.task import Opened, Progress
 from dpin.compute.work import Dismiss, Exited, Hire, Reported, WorkerId
 from dpin.ledger.accounts import UnitState
+from dpin.ledger.params import PUBLIC
 from dpin.ledger.transactions import Award, Operation, Register, Stake, Stop
 from dpin.ledger.wishes import Follow, Wish
 from dpin.market.engagement import Engagement, Fault
@@ -91,6 +92,19 @@ def test_whoever_has_too_little_stakes_what_there_is() -> None:
     shop = Shop(ledger, replace(CHOICE, stake=MicroTokens(10 * free)))
     assert ledger.do("maker", *operations(shop.follow())) == "ok"
     assert operations(shop.follow()) == [Stake(free)]
+
+
+def test_whoever_stakes_keeps_what_its_transactions_cost() -> None:
+    """With nothing left it could not even stake, and would pay for trying, again and again."""
+    ledger = Ledger("buyer", "maker", "one", "two", params=PUBLIC)
+    free = ledger.account("maker").free
+    shop = Shop(ledger, replace(CHOICE, stake=MicroTokens(10 * free)))
+    assert ledger.do("maker", *operations(shop.follow())) == "ok"
+    assert ledger.do("maker", *operations(shop.follow())) == "ok"
+    account = ledger.account("maker")
+    assert account.stake > free * 99 // 100
+    assert account.free > 200 * (free - account.stake - account.free) // 2
+    assert operations(shop.follow()) == []
 
 
 def test_before_the_probe_nothing_is_said() -> None:
