@@ -209,6 +209,7 @@ class Provider:
             if now < self._until[lease_id]:
                 yield from engagement.veil.unveil(engagement.files.manifest, state, now)
             else:
+                del self._until[lease_id]
                 yield from self._lingering.pop(lease_id).loading.dismiss()
 
     def _register(self, account: Account, probed: Probed, state: State) -> Iterator[Effect]:

@@ -1,7 +1,6 @@
 """py-libp2p: dial, listen, streams, gossip.
 
-Only this file, the guards (`guards.py`, `muxing.py`, `inbound.py`) and the shells of single ways to
-peers (`routes.py`, `relay.py`, `punch.py`, `portmap.py`) import it.
+Which other files of this package import it, and why nobody else may, stands in `pyproject.toml`.
 
 The whole of libp2p runs in one task (P12), which nothing that a peer sends can end; where it ends
 all the same, `events` ends, and whoever drives the node opens the network again.
