@@ -211,6 +211,9 @@ class Neighbourhood:
         except PeerFault as fault:
             self.blame(peer, str(fault))
             return
+        if signer != peer:  # Keys are free: one peer could crowd out all that others have said.
+            self.blame(peer, "announced in the name of another")
+            return
         mine = tuple(address for address in presence.addresses if node_in(address) == signer)
         self.find(LearntAddresses(mine))
         now = self._now()
