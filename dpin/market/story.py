@@ -9,10 +9,10 @@ from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.ledger.views import holds_live_lease, open_seats
 from dpin.market.appraising import differing, told
-from dpin.market.messages import Decline
+from dpin.market.messages import Decline, Reason
 from dpin.market.ownjob import OwnJob, RoundTimes
 
-SAID_MAX: Final = 100  # letters of what others say
+SAID_MAX: Final = 160  # letters of what others say
 NAMES_MAX: Final = 8  # of those who did not bid, in one line
 TRACE: Final = "trace"  # a note that only `--trace` shows
 Value = str | int | None
@@ -174,9 +174,18 @@ def _lease(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:
         price = format_tokens(lease.price)
         yield Note(own.local_id, "lease", f"{who} takes seat {lease.seat} at {price} a unit", data)
     if lease.stopped and once(own, f"stop:{lease.id.hex()}"):
-        yield Note(own.local_id, "lease", f"{who} was lost: its seat is open again", data)
+        why = _given_up(own, lease) or "was lost"
+        yield Note(own.local_id, "lease", f"{who} {why}: its seat is open again", data)
     if lease.state == LeaseState.ENDED and lease.reason and once(own, f"end:{lease.id.hex()}"):
         yield Note(own.local_id, "lease", f"lease of {who} ended: {lease.reason}", data)
+
+
+def _given_up(own: OwnJob, lease: Lease) -> str:
+    """Why a provider has left by itself, as it says; empty where it just was not heard of."""
+    said = own.supply.declines.get(lease.provider)
+    if said is None or said.code != Reason.FAULTY:
+        return ""
+    return f"gave the job up ({_told(said)})"
 
 
 def _unit(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[Note]:

@@ -23,7 +23,16 @@ from dpin.market.requester import Start
 from dpin.sim.checks import Voice
 from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Owner, found_network
-from dpin.sim.peers import Drag, Pace, PeerNode, peer_blocks_in, peer_node, unhampered
+from dpin.sim.peers import (
+    PRETENDED,
+    Drag,
+    Pace,
+    PeerNode,
+    Workplace,
+    peer_blocks_in,
+    peer_node,
+    unhampered,
+)
 from dpin.sim.stage import MEMBERS, Report, figures_of, safety, since
 from dpin.sim.timeline import Check, dice
 from dpin.sim.workers import TRAIN
@@ -38,12 +47,22 @@ PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who lies, whose units take how long, whose machine drags; `watch` are further checks."""
+    """Who lies, whose units take how long, whose machine drags; `watch` are further checks.
+
+    All that have no place of their own work at the `usual` one.
+    """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     units: Mapping[int, Micros] = field(default_factory=dict)
     drags: Mapping[int, Drag] = field(default_factory=dict)
     watch: Sequence[Check] = ()
+    usual: Workplace = PRETENDED
+    places: Mapping[int, Workplace] = field(default_factory=dict)
+
+    def pace(self, index: int) -> Pace:
+        """How a node works, and where."""
+        place = self.places.get(index, self.usual)
+        return Pace(self.units.get(index, TRAIN), self.drags.get(index, unhampered), place)
 
 
 USUAL: Final = Crew()
@@ -66,7 +85,7 @@ class Works:
             zip(self.founding.keys, self.founding.tables, strict=True)
         ):
             choice = _choice(index, crew.faults.get(index, Fault.NONE))
-            pace = Pace(crew.units.get(index, TRAIN), crew.drags.get(index, unhampered))
+            pace = crew.pace(index)
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot, pace)
             self.world.add(key.node_id, boot)
         self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults}

@@ -1,9 +1,12 @@
-"""Whole nodes in a simulated world: the production machine, pretended blob stores and workers."""
+"""Whole nodes in a simulated world: the production machine, pretended blob stores and workers.
+
+Tests give them workers that really train.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from dpin.base.codec import decode
 from dpin.base.crypto import SigningKey
@@ -11,7 +14,7 @@ from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.base.machine import Preserve
 from dpin.base.units import Instant, Micros, after, seconds
-from dpin.compute.task import Merged, Trained
+from dpin.compute.task import Command, Merged, Probed, Report, Trained
 from dpin.compute.work import Dismiss, Hire, Order, Reported, WorkerId
 from dpin.ledger import money
 from dpin.ledger.handover import Handover
@@ -74,12 +77,34 @@ def unhampered(now: Instant) -> int:
     return 1
 
 
+class Hand(Protocol):
+    """A worker of a simulated node; a whole unit takes it `unit` micros."""
+
+    unit: Micros
+
+    def perform(self, command: Command) -> tuple[Micros, Report]:
+        """Do one command: how long it takes, and what comes of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a node says of its device, and who works there: by name, with the node's files."""
+
+    probed: Probed = PROBED
+    hire: Callable[[WorkerId, dict[str, bytes]], Hand] = PretendWorker
+
+
+PRETENDED: Final = Workplace()
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a whole unit takes the workers of a node, and what hampers it."""
+    """What a whole unit takes the workers of a node, what hampers it, and where they work."""
 
     unit: Micros = TRAIN
     drag: Drag = unhampered
+    place: Workplace = PRETENDED
 
 
 USUAL: Final = Pace()
@@ -92,7 +117,7 @@ class PeerDevice:
     owner: Owner
     depot: Depot
     pace: Pace = USUAL
-    workers: dict[WorkerId, PretendWorker] = field(default_factory=dict)
+    workers: dict[WorkerId, Hand] = field(default_factory=dict)
     busy: dict[WorkerId, Instant] = field(default_factory=dict)
 
     def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
@@ -103,8 +128,8 @@ class PeerDevice:
                 found = self.depot.perform(self.owner.key.node_id, effect)
                 return [(Micros(wait * factor), event) for wait, event in found]
             case Hire(worker):
-                files = self.files
-                self.workers.setdefault(worker, PretendWorker(worker, files, self.pace.unit))
+                hired = self.workers.get(worker) or self.pace.place.hire(worker, self.files)
+                self.workers[worker] = hired
             case Order() if effect.worker in self.workers:
                 return [self._ordered(effect, now)]
             case Dismiss(worker):
@@ -177,7 +202,7 @@ def peer_node(
         kept = sorted(name for name in device.files if name.startswith(CLOSING_FILE))
         closings = [device.files[name] for name in kept]
         options = PeerOptions(identity, founding.genesis, records, choice, closings=closings)
-        return Body(PeerNode(options), device, [Probe(PROBED)])
+        return Body(PeerNode(options), device, [Probe(pace.place.probed)])
 
     return boot
 

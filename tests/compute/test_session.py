@@ -9,6 +9,9 @@ from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from typing_extensions import override
 
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
@@ -460,8 +463,46 @@ def test_a_window_state_of_the_disk_is_the_state_of_its_leaf() -> None:
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        BaseException("PyObject pointer is null"),
     ],
 )
-def test_a_machine_that_is_too_small_says_so(error: Exception) -> None:
+def test_a_machine_that_is_too_small_says_so(error: BaseException) -> None:
     assert reason_of(error).startswith("out of memory on this machine: ")
     assert reason_of(ValueError("x")) == "ValueError: x"
+
+
+class Panicking(Desk):
+    """In the middle of a unit a library in Rust panics: a BaseException of its own."""
+
+    @override
+    def pulse(self) -> None:
+        tokenizer = Tokenizer(WordLevel({"a": 0}, "a"))
+        tokenizer.encode("a").pad(1 << 63)
+
+
+def test_a_library_that_panics_ends_its_command_and_not_the_worker() -> None:
+    bench = Bench()
+    session = Session(Panicking(bench.desk.files, bench.desk.reports).door())
+    for command in (bench.opening, order(0, 0, 0), Evaluate()):
+        session.run(command)
+    opened, failed, measured = bench.desk.reports[-3:]
+    assert isinstance(opened, Opened)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("PanicException: ")
+    assert isinstance(measured, Evaluated)
+
+
+def test_a_worker_whose_node_has_gone_ends_in_the_middle_of_a_unit() -> None:
+    class Gone(BaseException):
+        """As executor.ParentGone."""
+
+    class Hangup(Desk):
+        @override
+        def pulse(self) -> None:
+            raise Gone
+
+    bench = Bench()
+    session = Session(Hangup(bench.desk.files).door())
+    session.run(bench.opening)
+    with pytest.raises(Gone):
+        session.run(order(0, 0, 0))

@@ -1,14 +1,17 @@
 """A job's log: each fact of the ledger once, in words."""
 
+from msgspec.structs import replace
+
 from dpin.base.ids import Round
 from dpin.compute.scores import Score, Scored
 from dpin.ledger.transactions import Stop
 from dpin.market.appraising import appraised
+from dpin.market.messages import Reason
 from dpin.market.ownjob import OwnJob
 from dpin.market.story import TRACE, Note, name_of, offered, tell, verdicts
 from tests.support.jobs import at, market, training
 from tests.support.ledgers import Ledger, check_honestly, exchange, finish, key_of, lease_of
-from tests.support.market import own_job
+from tests.support.market import own_job, refused
 
 
 def heard(own: OwnJob, ledger: Ledger, moment: float = 0) -> list[Note]:
@@ -90,6 +93,19 @@ def test_what_went_wrong_is_told_with_what_it_cost() -> None:
         ledger.wait(5)
     lost = [note.text for note in heard(own, ledger) if note.kind == "verify"]
     assert lost == ["round 1 of node: LAPSED (not-committed), lost 0.5"] * 2
+
+
+def test_why_a_provider_gives_a_job_up_is_told_and_can_do_nothing_to_a_terminal() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker", "one")
+    own = own_job(ledger, job)
+    heard(own, ledger)
+    said = replace(refused(job, Reason.FAULTY), detail="out of memory\x1b[2J" + 400 * "!")
+    own.supply.declines[ledger.id("one")] = said
+    assert ledger.do("buyer", Stop(lease_of(ledger, job, "one").id)) == "ok"
+    [text] = [note.text for note in heard(own, ledger) if "seat is open again" in note.text]
+    assert text.startswith("node gave the job up (out of memory?[2J!!!")
+    assert len(text) < 240
 
 
 def test_a_job_that_is_not_on_the_ledger_has_no_story() -> None:

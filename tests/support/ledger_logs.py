@@ -57,11 +57,17 @@ def logs(transfers: int = 12, run_seconds: int = 8, name: str = "audit") -> Logs
 
 def write_home(folder: Path, found: Logs, node: int = 0) -> Home:
     """The home of one of its nodes, as far as an audit looks at it."""
+    home = home_of(folder, found.genesis)
+    write_segment(home, 1, [bytes([Owner.LEDGER]) + body for body in found.records[node]])
+    return home
+
+
+def home_of(folder: Path, genesis: Genesis) -> Home:
+    """The home of a node of this network, as yet without a log."""
     home = home_in(folder, folder / "config.toml")
     prepare(home)
-    write_network(home, Invite(found.genesis, ()))
+    write_network(home, Invite(genesis, ()))
     home.ledger_log.mkdir()
-    write_segment(home, 1, [bytes([Owner.LEDGER]) + body for body in found.records[node]])
     return home
 
 
