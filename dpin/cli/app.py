@@ -1,11 +1,14 @@
 """`dpin`: the commands as one tree. What a command needs is imported when it runs."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from dpin.base.errors import DpinError
 from dpin.cli import doctor, jobs, origins, proofs, report, rounds, setup, submit
@@ -27,10 +30,19 @@ app = typer.Typer(
 )
 
 
+def _version(*, asked: bool) -> None:
+    if asked:
+        doctor.version()
+        raise typer.Exit
+
+
 @app.callback()
 def _everywhere(
     *,
     verbose: Annotated[bool, typer.Option("-v", help="Show where an error comes from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """A peer-to-peer network for GPU compute.
 
@@ -38,7 +50,7 @@ def _everywhere(
     job failed, 4 not found, 5 no node runs, 6 no provider matches, 7 timed out, 8 the result
     failed verification, 9 over budget, 130 interrupted.
     """
-    del verbose  # `run` has looked for it already: it must know before anything can fail.
+    del version, verbose  # `run` has looked for -v: it must know before anything can fail.
 
 
 app.command()(setup.init)
@@ -74,12 +86,27 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def commands() -> TyperGroup:
+    """The tree of commands; lists of commands show the whole first sentence of each."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    _say_whole_sentences(root)
+    return root
+
+
+def _say_whole_sentences(group: TyperGroup) -> None:
+    for command in group.commands.values():
+        first = " ".join((command.help or "").partition("\n\n")[0].split())
+        command.short_help = first.partition(". ")[0].removesuffix(".") + "."
+        if isinstance(command, TyperGroup):
+            _say_whole_sentences(command)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; errors are told as one sentence, a traceback only after `-v`."""
     verbose = bool(arguments) and arguments[0] == "-v"
-    command = typer.main.get_command(app)
     try:
-        result = command.main(list(arguments), prog_name="dpin", standalone_mode=False)
+        result = commands().main(list(arguments), prog_name="dpin", standalone_mode=False)
     except (DpinError, ClientError) as problem:
         _trace(verbose=verbose)
         return tell_known(problem)
@@ -88,12 +115,24 @@ def run(arguments: Sequence[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        return ExitCode.OK  # The reader of a pipe has had enough.
+        return _unheard()
+    except OSError as problem:
+        _trace(verbose=verbose)
+        where = f"{problem.filename}: " if problem.filename else ""
+        tell("disk", f"{where}{problem.strerror or problem}", "name another place, or make room")
+        return ExitCode.BUG
     except Exception as problem:  # noqa: BLE001  # The last resort: a bug is one sentence too.
         _trace(verbose=verbose)
         tell("bug", f"{type(problem).__name__}: {problem}", "dpin -v COMMAND shows where")
         return ExitCode.BUG
     return int(result) if isinstance(result, int) else ExitCode.OK
+
+
+def _unheard() -> ExitCode:
+    """The reader of a pipe has had enough: what is still held for it goes nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
 
 
 def _trace(*, verbose: bool) -> None:

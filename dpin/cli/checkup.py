@@ -56,7 +56,7 @@ def _python(_home: Home) -> str:
 
 def _config(home: Home) -> str:
     resolve(Layers(read_config(home), str(home.config), os.environ))
-    return str(home.config)
+    return str(home.config) if home.config.exists() else "none: every setting is the default"
 
 
 def _key(home: Home) -> str:

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dpin.cli.app import app
+from dpin.cli.app import commands
 from dpin.node.settings import ENV_PREFIX, Layers, meaning, resolve
 
 AnyCommand = TyperCommand | TyperGroup
@@ -38,7 +38,7 @@ fix.
 
 def command_helps() -> Iterator[tuple[str, str]]:
     """Every command's full name and help text, groups before their commands."""
-    yield from _helps("dpin", _root(), None)
+    yield from _helps("dpin", commands(), None)
 
 
 def _helps(
@@ -52,15 +52,9 @@ def _helps(
         yield from _helps(below, found, context)
 
 
-def _root() -> TyperGroup:
-    root = typer.main.get_command(app)
-    assert isinstance(root, TyperGroup)
-    return root
-
-
 def tree() -> list[str]:
     """One line a command: its name and its options, sorted. Scripts depend on all of it."""
-    return sorted(_lines("dpin", _root()))
+    return sorted(_lines("dpin", commands()))
 
 
 def _lines(path: str, command: AnyCommand) -> Iterator[str]:

@@ -52,6 +52,17 @@ def trials_of(file: Path, sets: Sequence[str], name: str) -> list[Trial]:
 
 def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
     """Submit all, at most so many at a time, and wait; Ctrl-C leaves the jobs that run."""
+    try:
+        _run_all(node, trials, parallel)
+    finally:
+        left = [trial for trial in trials if not trial.ended]
+        running = [trial.job for trial in left if trial.job]
+        if left:
+            say(f"{len(running)} jobs go on, {len(left) - len(running)} were not begun")
+            say("\n".join(f"  dpin submit --attach {job} | dpin cancel {job}" for job in running))
+
+
+def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:
     waiting = list(trials)
     while not all(trial.ended for trial in trials):
         running = [trial for trial in trials if trial.job and not trial.ended]

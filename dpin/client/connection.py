@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from dpin.client.errors import ClientError, Unreachable
-from dpin.node.home import Home, locate, read_running
+from dpin.node.home import Home, locate, network_fix, read_running
 from dpin.node.status import LogEntry
 
 SCHEMA_PREFIX: Final = "dpin.v1/"
@@ -22,7 +22,7 @@ RECONNECTS_MAX: Final = 6  # in a row, each after a longer pause: half a minute 
 _PAUSE_SECONDS: Final = 0.5
 
 T = TypeVar("T")
-_START: Final = "dpin node start"
+_WRONG_PLACE: Final = "start that node, or correct DPIN_API"
 
 
 class _Told(msgspec.Struct):
@@ -46,22 +46,32 @@ class Closed:
 LogItem = LogEntry | Idle | Closed
 
 
-def find_url(home: Home | None) -> str:
-    """Where the node of a home answers: DPIN_API, else what the node wrote when it started."""
+def find_node(home: Home | None) -> tuple[str, str]:
+    """Where the node of a home answers, and what to do where it does not.
+
+    DPIN_API says where, else what the node wrote when it started; raises Unreachable.
+    """
     named = os.environ.get("DPIN_API", "")
     if named and home is None:
-        return named
+        return named, _WRONG_PLACE
     home = home or locate(None, os.environ)
     running = read_running(home)
     if running is None:
-        raise Unreachable(f"no node runs in {home.root}", fix=_START)
-    return running.api
+        raise Unreachable(f"no node runs in {home.root}", fix=next_step(home))
+    return running.api, next_step(home)
+
+
+def next_step(home: Home) -> str:
+    """What to type next where no node runs: make one, give it a network, or start it."""
+    if not home.key.exists():
+        return home.command("init")
+    return home.command("node start") if home.genesis.exists() else network_fix(home)
 
 
 class Connection:
     """Requests to one node; every failure is a ClientError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, fix: str = _WRONG_PLACE) -> None:
         # A proxy from the environment must not see what is meant for this machine. Reading the
         # certificates of the world takes longer than the question, and plain HTTP needs none.
         self._http = httpx.Client(
@@ -71,6 +81,7 @@ class Connection:
             verify=not url.startswith("http://"),
         )
         self.url = url
+        self._fix = fix  # what to do where nobody answers
 
     def __enter__(self) -> Self:
         """Use it for a while."""
@@ -118,7 +129,7 @@ class Connection:
                     yield item
             except httpx.TransportError as problem:
                 if failures == RECONNECTS_MAX:
-                    raise _unreachable(self.url, problem) from None
+                    raise self._unreachable(problem) from None
             if not closed:
                 failures += 1
                 time.sleep(_PAUSE_SECONDS * failures)
@@ -134,9 +145,15 @@ class Connection:
                 method, path, content=content, headers=headers, timeout=timeout
             )
         except httpx.TransportError as problem:
-            raise _unreachable(self.url, problem) from None
+            raise self._unreachable(problem) from None
         _check(answer)
         return answer.content
+
+    def _unreachable(self, problem: httpx.TransportError) -> ClientError:
+        if isinstance(problem, httpx.TimeoutException):
+            late = f"the node at {self.url} does not answer"
+            return ClientError("timed-out", late, "it may be busy: try again, or: dpin doctor")
+        return Unreachable(f"no node answers at {self.url}", fix=self._fix)
 
     def _stream(self, path: str, after: int) -> Iterator[LogItem]:
         headers = {"last-event-id": str(after)}
@@ -201,9 +218,3 @@ def _check(answer: httpx.Response) -> None:
     except msgspec.MsgspecError:
         told = _Told("internal", f"the node answered {answer.status_code}", "see the node's log")
     raise ClientError(told.code, told.message, told.fix)
-
-
-def _unreachable(url: str, problem: httpx.TransportError) -> ClientError:
-    if isinstance(problem, httpx.TimeoutException):
-        return ClientError("timed-out", f"the node at {url} does not answer", "dpin node status")
-    return Unreachable(f"no node answers at {url}", fix=_START)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,7 +42,6 @@ _LISTENING_BYTES_MAX: Final = 4_096
 _BEACON_BYTES_MAX: Final = 1 << 24
 
 BEACON_TAG: Final = "dpin/beacon/v1"
-NO_NETWORK_FIX: Final = "dpin net create NAME, or: dpin net join INVITE"
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -73,6 +73,11 @@ class Home:
     worker: Path  # where workers may write
     peers: Path  # the peers remembered from the last run
     listening: Path  # where the last run answered, one address a line
+
+    def command(self, words: str) -> str:
+        """What to type so that it is about this home: with `--home` where it is not the usual."""
+        own = self.config.parent == self.root
+        return f"dpin {words} --home {shlex.quote(str(self.root))}" if own else f"dpin {words}"
 
 
 def home_in(root: Path, config: Path) -> Home:
@@ -159,7 +164,7 @@ def key_text(home: Home) -> str:
     try:
         return read_key_file(home.key)
     except FileNotFoundError:
-        raise Misuse(f"there is no node in {home.root}", fix=_with_home(home, "init")) from None
+        raise Misuse(f"there is no node in {home.root}", fix=home.command("init")) from None
 
 
 def read_key_file(path: Path) -> str:
@@ -266,8 +271,13 @@ def read_network(home: Home) -> Invite:
     try:
         genesis = _genesis(home, _bytes(home.genesis, INVITE_BYTES_MAX))
     except FileNotFoundError:
-        raise Misuse("this node belongs to no network yet", fix=NO_NETWORK_FIX) from None
+        raise Misuse("this node belongs to no network yet", fix=network_fix(home)) from None
     return Invite(genesis, read_bootstrap(home))
+
+
+def network_fix(home: Home) -> str:
+    """What to type where this home belongs to no network."""
+    return f"{home.command('net create NAME')}, or: {home.command('net join INVITE')}"
 
 
 def read_bootstrap(home: Home) -> tuple[str, ...]:
@@ -284,7 +294,7 @@ def _genesis(home: Home, data: bytes) -> Genesis:
     except PeerFault as error:
         raise Misuse(
             f"{home.genesis} is damaged: {error}",
-            fix=f"remove it and join again: {NO_NETWORK_FIX}",
+            fix=f"remove it and join again: {network_fix(home)}",
         ) from None
 
 
@@ -345,18 +355,10 @@ def _lock(home: Home, handle: int) -> None:
         holder = os.read(handle, _PID_BYTES_MAX).decode(errors="replace").strip()
         raise Misuse(
             f"another node uses this folder: pid {holder or 'unknown'} ({home.root})",
-            fix=f"{_with_home(home, 'node stop')}, or use another --home",
+            fix=f"{home.command('node stop')}, or use another --home",
         ) from None
     os.ftruncate(handle, 0)
     os.write(handle, f"{os.getpid()}\n".encode())
-
-
-def _with_home(home: Home, command: str) -> str:
-    return (
-        f"dpin {command} --home {home.root}"
-        if home.config.parent == home.root
-        else (f"dpin {command}")
-    )
 
 
 def _replace(path: Path, data: bytes) -> None:

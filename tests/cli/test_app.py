@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ def test_help_is_printed_and_is_no_error(
     printed = capsys.readouterr()
     assert printed.out.startswith("Usage: dpin")
     assert not printed.err
+
+
+def test_lists_of_commands_say_whole_sentences() -> None:
+    for _, text in command_helps():
+        listed = text.partition("\nCommands:\n")[2]
+        assert "..." not in listed
+        assert not listed or listed.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["version"]])
+def test_the_version_is_told_in_both_ways_that_people_try(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 0
+    assert capsys.readouterr().out == f"dpin {version('dpin')}\n"
 
 
 def test_the_command_tree_is_the_one_that_scripts_know() -> None:
@@ -95,6 +111,7 @@ def failing(problem: BaseException) -> Callable[[], None]:
         (ClientError("not-found", "no such job"), 4, "error[not-found]"),
         (ClientError("timed-out", "late"), 7, "error[timed-out]"),
         (JobFailed("j-1", "failed", "worker died"), 3, "fix: dpin explain j-1"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "error[disk]: /x: Permission denied"),
         (ValueError("oops"), 1, "error[bug]: ValueError: oops"),
         (KeyboardInterrupt(), 130, ""),
     ],

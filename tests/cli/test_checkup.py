@@ -57,6 +57,12 @@ TINY = (
 )
 
 
+def test_a_config_that_is_not_there_is_not_said_to_lie_anywhere(home: Home) -> None:
+    assert check(home, "config").detail == "none: every setting is the default"
+    write_config(home, "")
+    assert check(home, "config").detail == str(home.config)
+
+
 def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     unshare = shutil.which("unshare")
     if unshare is None:

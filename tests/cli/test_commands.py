@@ -131,10 +131,12 @@ def test_no_node_is_status_five(
     capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert run(["jobs", "--home", str(tmp_path / "other")]) == 5
-    assert "  fix: dpin node start\n" in capsys.readouterr().err
+    assert f"  fix: dpin init --home {tmp_path}/other\n" in capsys.readouterr().err
     monkeypatch.setenv("DPIN_API", "http://127.0.0.1:9")
     assert run(["jobs"]) == 5
-    assert "error[unreachable]: no node answers" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "error[unreachable]: no node answers" in told
+    assert "DPIN_API" in told
 
 
 def test_a_job_is_planned_and_not_started(

@@ -71,6 +71,20 @@ def test_all_points_run_a_few_at_a_time_and_the_best_stands_first(
     assert sweep_exit(trials) == 3
 
 
+def test_a_sweep_that_is_left_says_which_jobs_go_on(
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(Node(), trials, 2)
+    told = capsys.readouterr().err
+    assert "2 jobs go on, 1 were not begun" in told
+    assert "dpin submit --attach lr-1 | dpin cancel lr-1" in told
+
+
 def test_a_point_that_is_no_job_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(TEXT.replace("9e-3", "fast"))
     with pytest.raises(Misuse, match="learning_rate"):

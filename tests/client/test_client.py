@@ -151,14 +151,22 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
         node.fetch(JOB, tmp_path / "out")
 
 
-def test_no_node_is_unreachable_with_the_command_that_starts_one(
+def test_no_node_is_unreachable_with_the_command_that_leads_to_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DPIN_API", raising=False)
     home = homes.locate(str(tmp_path), {})
     with pytest.raises(Unreachable, match="no node runs") as failed:
         Client(home)
-    assert failed.value.fix == "dpin node start"
+    assert failed.value.fix == f"dpin init --home {tmp_path}"
+    home.key.touch()
+    with pytest.raises(Unreachable) as failed:
+        Client(home)
+    assert failed.value.fix.startswith(f"dpin net create NAME --home {tmp_path}, or: dpin net join")
+    home.genesis.touch()
+    with pytest.raises(Unreachable) as failed:
+        Client(home)
+    assert failed.value.fix == f"dpin node start --home {tmp_path}"
     homes.write_running(home, Running(1, "http://127.0.0.1:9", 0, "0.1.0"))
     with Client(home) as client, pytest.raises(Unreachable, match="no node answers"):
         client.node()

@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 from typing import Final, get_args
 
+import msgspec
 import pytest
 
 from dpin.ledger.reasons import Reason as LedgerReason
 from dpin.ledger.transactions import Operation
 from dpin.market.messages import Reason as MarketReason
-from dpin.node.settings import known_keys
+from dpin.node.settings import Layers, resolve
 from tests.meta.commands import EXEMPT, TESTED
 from tests.meta.documents import ROOT, block_commands, commands, console_commands, pages
 
@@ -97,6 +98,14 @@ def test_every_reason_of_the_market_is_on_its_page() -> None:
     assert not [reason.value for reason in MarketReason if reason.value not in text]
 
 
-def test_every_setting_is_on_the_page_for_operators() -> None:
+def test_every_setting_is_on_the_page_for_operators_with_its_default() -> None:
     text = (ROOT / "docs" / "operate.md").read_text()
-    assert not [key for key in known_keys() if f"`{key}`" not in text]
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        keys, defaults = (re.findall(r"`([^`]+)`", cell) for cell in (line.split("|") * 3)[1:3])
+        if line.startswith("| `") and defaults:
+            found |= dict(zip(keys, defaults * len(keys), strict=False))
+    choices = {
+        one.key: msgspec.json.encode(one.value).decode() for one in resolve(Layers()).choices
+    }
+    assert {key: value for key, value in found.items() if key in choices} == choices
