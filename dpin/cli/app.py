@@ -116,16 +116,19 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _unheard()
-    except OSError as problem:
-        _trace(verbose=verbose)
-        where = f"{problem.filename}: " if problem.filename else ""
-        tell("disk", f"{where}{problem.strerror or problem}", "name another place, or make room")
-        return ExitCode.BUG
     except Exception as problem:  # noqa: BLE001  # The last resort: a bug is one sentence too.
         _trace(verbose=verbose)
-        tell("bug", f"{type(problem).__name__}: {problem}", "dpin -v COMMAND shows where")
-        return ExitCode.BUG
+        return _unforeseen(problem)
     return int(result) if isinstance(result, int) else ExitCode.OK
+
+
+def _unforeseen(problem: Exception) -> ExitCode:
+    if isinstance(problem, OSError):
+        where = f"{problem.filename}: " if problem.filename else ""
+        tell("disk", f"{where}{problem.strerror or problem}", "name another place, or make room")
+    else:
+        tell("bug", f"{type(problem).__name__}: {problem}", "dpin -v COMMAND shows where")
+    return ExitCode.BUG
 
 
 def _unheard() -> ExitCode:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dpin.cli.options import HomeOption, JobArgument, JsonOption, say, show
+from dpin.cli.options import HomeOption, JobArgument, JsonOption, MaybeJobArgument, say, show
 
 
 def jobs(*, home: HomeOption = None, json: JsonOption = False) -> None:
@@ -22,7 +22,7 @@ def jobs(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 def status(
-    job: Annotated[str, typer.Argument(metavar="[JOB]", help="A job's id; without it, all.")] = "",
+    job: MaybeJobArgument = "",
     *,
     home: HomeOption = None,
     json: JsonOption = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpin.cli.options import HomeOption, JsonOption, group, say, show
+from dpin.cli.options import HomeOption, JsonOption, PeerArgument, group, say, show
 
 net = group("Found a network, join one, invite others.")
 
@@ -163,7 +163,7 @@ def bans(
 
 @net.command()
 def ping(
-    peer: Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id's beginning.")],
+    peer: PeerArgument,
     *,
     count: Annotated[int, typer.Option("--count", "-c", min=1, max=100, help="So often.")] = 4,
     home: HomeOption = None,
@@ -184,7 +184,7 @@ def ping(
 
 @net.command()
 def trace(
-    peer: Annotated[str, typer.Argument(metavar="NODE", help="Its name, or its id's beginning.")],
+    peer: PeerArgument,
     *,
     home: HomeOption = None,
     json: JsonOption = False,

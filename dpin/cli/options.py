@@ -13,7 +13,38 @@ HomeOption = Annotated[
     typer.Option("--home", metavar="DIR", help="The node's folder, instead of the usual one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or its beginning.")]
+
+
+def _job_ids(context: typer.Context, incomplete: str) -> list[str]:
+    from dpin.cli.completing import job_ids
+
+    return job_ids(context.params.get("home"), incomplete)
+
+
+def _peer_names(context: typer.Context, incomplete: str) -> list[str]:
+    from dpin.cli.completing import peer_names
+
+    return peer_names(context.params.get("home"), incomplete)
+
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="A job's id, or its beginning.", autocompletion=_job_ids),
+]
+MaybeJobArgument = Annotated[
+    str,
+    typer.Argument(metavar="[JOB]", help="A job's id; without it, all.", autocompletion=_job_ids),
+]
+AttachOption = Annotated[
+    str,
+    typer.Option("--attach", metavar="JOB", help="Follow a job again.", autocompletion=_job_ids),
+]
+PeerArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NODE", help="Its name, or its id's beginning.", autocompletion=_peer_names
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the job file; repeatable."),

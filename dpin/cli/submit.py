@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpin.cli.options import HomeOption, JsonOption, SetOption, say, show
+from dpin.cli.options import AttachOption, HomeOption, JsonOption, SetOption, say, show
 
 
 def submit(
@@ -18,7 +18,7 @@ def submit(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
     parallel: Annotated[int, typer.Option(min=1, help="Jobs of a sweep at one time.")] = 2,
     trace: Annotated[bool, typer.Option("--trace", help="Then show it hop by hop.")] = False,
-    attach: Annotated[str, typer.Option(metavar="JOB", help="Follow a job again.")] = "",
+    attach: AttachOption = "",
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:

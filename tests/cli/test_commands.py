@@ -517,3 +517,32 @@ def test_validators_are_shown_with_what_keeps_them_from_a_seat(capsys: Printed) 
     assert shown[3].endswith("jailed until epoch 7")
     assert run(["validator", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["validators"][1]["bond"] == 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("dpin status j-7f", JOB),
+        ("dpin logs j-", JOB),
+        ("dpin submit --attach j-", JOB),
+        ("dpin logs x-", ""),
+        ("dpin net ping swift", "swift-yak"),
+        ("dpin wal", "wallet"),
+    ],
+)
+def test_a_shell_completes_commands_jobs_and_peers(
+    typed: str, completed: str, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setenv("_DPIN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with pytest.raises(SystemExit):
+        run([])
+    assert capsys.readouterr().out.split() == completed.split()
+
+
+def test_a_shell_waits_for_no_node_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setenv("DPIN_API", "http://127.0.0.1:9")
+    test_a_shell_completes_commands_jobs_and_peers("dpin status j-7f", "", monkeypatch, capsys)
