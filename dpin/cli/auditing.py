@@ -25,7 +25,8 @@ from dpin.compute.scores import ScoreRound
 from dpin.compute.statements import SCORES_FILE, read_statements
 from dpin.compute.task import Command, Failed, Report
 from dpin.node.blobviews import FetchRequest
-from dpin.node.descents import HEX_DIGITS, DescentView, descent_of
+from dpin.node.descents import HEX_DIGITS, descent_of
+from dpin.node.descentviews import DescentView
 from dpin.node.foreman import answers
 from dpin.storage.blobfiles import manifest_of_file
 

@@ -15,7 +15,7 @@ from dpin.compute.lineage import (
     in_model,
     read_lineage,
 )
-from dpin.node.descents import DescentView
+from dpin.node.descentviews import DescentView
 
 LINEAGE_FILE: Final = "lineage.json"
 MODEL_FILES: Final = ("model.safetensors", "adapter_model.safetensors")

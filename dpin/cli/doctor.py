@@ -42,9 +42,9 @@ def version(*, json: JsonOption = False) -> None:
     """Print the version of dpin."""
     from importlib.metadata import version as version_of
 
-    from dpin.cli.link import show_values
-
     if json:
+        from dpin.cli.link import show_values
+
         python = ".".join(map(str, sys.version_info[:3]))
         show_values("version", {"version": version_of("dpin"), "python": python})
     else:

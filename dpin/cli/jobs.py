@@ -108,7 +108,7 @@ def cancel(job: JobArgument, *, home: HomeOption = None, json: JsonOption = Fals
     if json:
         show_view("submitted", view)
     else:
-        say(f"{view.id} is {view.state}")
+        say(f"{view.id} ends: {view.state} now; its last word:  dpin submit --attach {view.id}")
 
 
 def receipts(job: JobArgument, *, home: HomeOption = None, json: JsonOption = False) -> None:

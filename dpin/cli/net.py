@@ -51,7 +51,8 @@ def create(
     homes.write_network(place, invite)
     _tell("created", invite, json=json)
     if not json:
-        say("next:  dpin node start, then: dpin net invite")
+        start, invite_others = place.command("node start"), place.command("net invite")
+        say(f"next:  {start}, then: {invite_others}, which says where this node is")
 
 
 @net.command()
@@ -73,7 +74,7 @@ def join(
     homes.write_network(place, read)
     _tell("joined", read, json=json)
     if not json:
-        say("next:  dpin node start")
+        say(f"next:  {place.command('node start')}")
 
 
 @net.command()

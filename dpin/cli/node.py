@@ -48,8 +48,9 @@ def start(
     seed = opened_if_sealed(place)
     words = process.command(home, flags, fault)
     if detach:
+        say(f"the node starts, its log is {process.log_path(place)}")
         running = process.start_detached(place, words, seed)
-        say(f"the node runs (pid {running.pid}), its log is {process.log_path(place)}")
+        say(f"the node runs (pid {running.pid})")
         show(running.api)
     else:
         process.become(words, seed)

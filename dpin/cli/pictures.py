@@ -143,7 +143,8 @@ def scores_text(rounds: list[RoundView]) -> list[str]:
         return []
     heads = ("ROUND", "UPDATE OF", "GAIN ON OWN DATA", "ON OTHERS'")
     return [table(heads, [
-        (str(scored[-1].round), one.name, f"{one.assigned / 1000:.3f}", f"{one.other / 1000:.3f}")
+        (str(scored[-1].round + 1), one.name,
+         f"{one.assigned / 1000:.3f}", f"{one.other / 1000:.3f}")
         for one in scored[-1].scores
     ])]  # fmt: skip
 
@@ -155,7 +156,7 @@ def rounds_text(rounds: list[RoundView]) -> str:
         "COMM", "KB",
     )  # fmt: skip
     return table(heads, [
-        (str(item.round), str(len(item.participants)), str(item.included), _loss(item.loss),
+        (str(item.round + 1), str(len(item.participants)), str(item.included), _loss(item.loss),
          _loss(item.holdout), str(item.tokens_per_second), f"{item.train_ms / 1000:.1f}s",
          f"{item.exchange_ms / 1000:.1f}s", _share(communication_share(item)),
          str(item.update_bytes // 1000))
@@ -194,7 +195,7 @@ def result_text(detail: JobDetail) -> str:
     if verdicts:
         words.append(f"checks: {verdicts}")
     if detail.output is not None and detail.files:
-        words.append(f"-> {detail.output} ({', '.join(detail.files)})")
+        words.append(f"\n-> {detail.output}\n   {', '.join(detail.files)}")
     return "  ".join(words)
 
 

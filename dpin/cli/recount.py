@@ -30,7 +30,7 @@ from dpin.compute.task import (
     Report,
     TrainManifest,
 )
-from dpin.node.descents import DescentRound, DescentView
+from dpin.node.descentviews import DescentRound, DescentView
 from dpin.storage.wanted import SMALL_BYTES_MAX
 from dpin.verify.jobfiles import Found, named_blobs
 

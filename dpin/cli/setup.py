@@ -23,11 +23,11 @@ def init(
     Again on the same home, it makes what is missing and prints the card once more.
     """
     from dpin.base.crypto import SigningKey
+    from dpin.base.errors import Misuse
     from dpin.cli.link import home_of, show_values
-    from dpin.cli.making import configure, ensure_key
-    from dpin.ledger.beacon import CHAIN_LENGTH, Chain
+    from dpin.cli.making import configure, ensure_key, make_card
+    from dpin.client.connection import next_step
     from dpin.node import home as homes
-    from dpin.node.invite import Card, write_card
     from dpin.node.names import name_of
     from dpin.node.settings import Layers, resolve
 
@@ -37,10 +37,9 @@ def init(
     node = SigningKey(seed).node_id
     if not homes.read_config(place):
         configure(place, name or (name_of(node) if yes else _asked(name_of(node))))
-    progress = _Progress(CHAIN_LENGTH)
-    table = homes.ensure_beacon(place, seed, progress.see)
-    progress.end()
-    card = write_card(Card(node, Chain().anchor(table)))
+    elif name:
+        raise Misuse(f"{place.config} is there already", fix=f'set it there: name = "{name}"')
+    card = make_card(place, seed)
     settings = resolve(Layers(homes.read_config(place), str(place.config))).settings
     called = settings.node.name or name_of(node)
     if json:
@@ -49,9 +48,7 @@ def init(
         return
     say(f"{called}  {node.hex()}\nhome   {place.root}\nconfig {place.config}")
     say(f"keep a copy of {place.key}: whoever loses it loses the node's tokens and name")
-    say(
-        "next:  dpin net create NAME, or: dpin net join INVITE\ncard, for whoever founds a network:"
-    )
+    say(f"next:  {next_step(place)}\ncard, for whoever founds a network:")
     show(card)
 
 
@@ -59,22 +56,3 @@ def _asked(default: str) -> str:
     if not sys.stdin.isatty():
         return default
     return str(typer.prompt("A name for this node", default=default, err=True))
-
-
-class _Progress:
-    """One line on a terminal while something takes seconds."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._shown = -1
-
-    def see(self, done: int) -> None:
-        percent = done * 100 // self._total
-        if sys.stderr.isatty() and percent != self._shown:
-            self._shown = percent
-            sys.stderr.write(f"\rmaking the chain of reveals {percent} %")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._shown >= 0:
-            sys.stderr.write("\r\x1b[K")

@@ -43,7 +43,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
-from dpin.node.descents import DescentView
+from dpin.node.descentviews import DescentView
 from dpin.node.document import TEXT_CHARS_MAX
 from dpin.node.home import Home
 from dpin.node.jobfile import read_job

@@ -250,7 +250,8 @@ def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
         if times is not None:
             times.holdout_micronats = report.loss_micronats
     loss = format_millionths(report.loss_micronats, 3)
-    text = f"held-out loss after {report.round} rounds: {loss} nats a byte"
+    when = f"after round {report.round}" if report.round else "at the start"
+    text = f"held-out loss {when}: {loss} nats a byte"
     data: dict[str, Value] = {"round": report.round, "holdout_micronats": report.loss_micronats}
     yield Note(own.local_id, "progress", text, data)
 

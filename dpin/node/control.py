@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from dpin.node.blobviews import Blobs
-from dpin.node.descents import DescentView
+from dpin.node.descentviews import DescentView
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.proofviews import ComparisonView
 from dpin.node.status import (

@@ -4,42 +4,9 @@ from dpin.base.errors import NotFound
 from dpin.base.ids import NO_DIGEST, Digest, JobId
 from dpin.ledger.accounts import Included, RoundRecord, State
 from dpin.market.merging import by_commit
-from dpin.node.status import View
+from dpin.node.descentviews import DescentRound, DescentView, TakenView
 
 HEX_DIGITS = 64
-
-
-class TakenView(View):
-    """One update that a round has taken."""
-
-    provider: str
-    lease: str
-    update: str
-    steps: int
-    seat: int = 0
-    age: int = 0  # rounds that it came late
-    committed: int = 0  # its place among the commits of the round: the earlier of two alike counts
-
-
-class DescentRound(View):
-    """One round: the state that most of its providers committed to, and what it took."""
-
-    round: int
-    state_hash: str | None
-    taken: list[TakenView]
-    closed: bool = False
-    beacon: str = ""  # that draws what is looked at; empty: none
-
-
-class DescentView(View):
-    """One job of anybody, as it stands on the ledger."""
-
-    job: str
-    requester: str
-    manifest: str
-    fingerprint: str
-    state_hash: str  # that it began with
-    rounds: list[DescentRound]
 
 
 def descent_of(state: State, job: str) -> DescentView:

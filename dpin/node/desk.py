@@ -45,7 +45,8 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
-from dpin.node.descents import DescentView, descent_of
+from dpin.node.descents import descent_of
+from dpin.node.descentviews import DescentView
 from dpin.node.exiles import Exiles
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
@@ -54,7 +55,7 @@ from dpin.node.lookout import Lookout
 from dpin.node.netviews import BanView, LinkView, NetworkView, PingView, TraceView
 from dpin.node.panorama import money_of
 from dpin.node.peer import Peer
-from dpin.node.planning import order_of, plan_of, run_order
+from dpin.node.planning import check_price, order_of, plan_of, run_order
 from dpin.node.proofviews import ComparisonView
 from dpin.node.proving import proof_view
 from dpin.node.status import (
@@ -294,6 +295,7 @@ class Desk(Watchtower):
                 f"this node has {format_tokens(has)} for jobs",
                 fix="lower limits.cost, or have tokens sent to this node: dpin wallet",
             )
+        check_price(order, self._peer)
         local_id = f"j-{token_hex(4)}"
         await self._around.tell(Start(local_id, order))
         while not self._bulletin.log.after(local_id, 0):  # Its first word waits for the disk.

@@ -230,7 +230,7 @@ class Panorama:
         return Check(
             name="checks",
             verdict="warn" if small else "ok",
-            detail=f"disputes are decided by two peers; {able} nodes are able to check",
+            detail=f"disputes are decided by two peers; {counted(able, 'node')} able to check",
             fix=f"with {PANEL_WHOLE} there could be an appeal" if small else "",
         )
 

@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 import trio
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, OverBudget
 from dpin.base.ids import NO_BLOB, NO_DIGEST
-from dpin.base.units import MILLION, Ppm, parse_tokens, seconds
+from dpin.base.units import MILLION, Ppm, format_tokens, parse_tokens, seconds
 from dpin.compute.task import InferManifest, TrainManifest
 from dpin.ledger.transactions import Propose
 from dpin.market.offers import cost_max, expected_unit_ms
@@ -27,7 +27,8 @@ from dpin.node.ordering import (
     with_windows,
 )
 from dpin.node.peer import Peer
-from dpin.node.status import PeerView, PlanView
+from dpin.node.settings import JobsSection
+from dpin.node.status import PeerView, PlanView, counted
 from dpin.node.tuning import own_code, tuned
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
@@ -122,9 +123,9 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
     account = peer.state.accounts.get(peer.key.node_id)
     warnings = []
     if len(providers) < propose.seats:
-        warnings.append(f"{propose.seats} seats, but {len(providers)} providers are known")
-    if propose.price_cap == 0:
-        warnings.append("limits.cost is too low for a single unit")
+        known = counted(len(providers), "provider")
+        warnings.append(f"{counted(propose.seats, 'seat')}, but {known} known")
+    warnings += _price_warnings(propose, peer)
     if account is None or account.spendable < order.budget:
         warnings.append("limits.cost is more than the balance")
     return PlanView(
@@ -141,6 +142,29 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
         providers=providers,
         warnings=warnings,
     )
+
+
+def _price_warnings(propose: Propose, peer: Peer) -> list[str]:
+    """Whether units at this price find providers that ask what a new node asks."""
+    usual = JobsSection().price_floor
+    if propose.price_cap >= usual:
+        return []
+    needed = cost_max(peer.params, msgspec.structs.replace(propose, price_cap=usual))
+    return [
+        f"limits.cost leaves {format_tokens(propose.price_cap)} for a unit, and most providers ask "
+        f"{format_tokens(usual)}: that takes a limits.cost of {format_tokens(needed)}"
+    ]
+
+
+def check_price(order: Order, peer: Peer) -> None:
+    """Raises OverBudget where the whole job's cost cannot buy a single unit."""
+    propose, _ = _proposal(order, peer)
+    if not propose.price_cap:
+        units = counted(propose.seats * propose.rounds, "unit")
+        raise OverBudget(
+            f"{format_tokens(order.budget)} cannot pay for {units} of work",
+            fix="raise limits.cost (--max-cost), or see what it takes: dpin submit FILE --dry-run",
+        )
 
 
 def _proposal(order: Order, peer: Peer) -> tuple[Propose, int]:

@@ -41,7 +41,7 @@ from dpin.compute.task import (
     TrainManifest,
     TrainUnit,
 )
-from dpin.node.descents import DescentRound, DescentView, TakenView
+from dpin.node.descentviews import DescentRound, DescentView, TakenView
 from dpin.verify.jobfiles import Found
 from tests.support.training import CORPUS, SEATS, Desk, MemoryFiles, lease, manifest_for, prepare
 

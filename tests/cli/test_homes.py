@@ -57,6 +57,25 @@ def test_init_again_keeps_the_key_and_makes_what_is_missing(
     assert json.loads(capsys.readouterr().out)["card"] == card
 
 
+def test_init_does_not_pass_over_what_it_cannot_do_any_more(
+    tmp_path: Path, capsys: Printed
+) -> None:
+    home = home_made(tmp_path / "h", capsys)
+    assert run(["init", "--encrypt", "--home", home]) == 2
+    assert f"fix: dpin wallet encrypt --home {home}" in capsys.readouterr().err
+    assert run(["init", "--name", "other", "--home", home]) == 2
+    assert 'fix: set it there: name = "other"' in capsys.readouterr().err
+
+
+def test_init_says_the_step_that_is_next(tmp_path: Path, capsys: Printed) -> None:
+    home = str(tmp_path / "h")
+    for founded, step in ((False, "net create NAME"), (True, "node start")):
+        assert run(["init", "--yes", "--home", home]) == 0
+        assert f"next:  dpin {step} --home {home}" in capsys.readouterr().err
+        assert founded or run(["net", "create", "home", "--home", home]) == 0
+        capsys.readouterr()
+
+
 def test_a_network_is_founded_shown_and_joined(
     tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,8 @@ def test_a_node_starts_answers_refuses_a_second_one_and_stops(running: Path) -> 
     assert second.returncode == 2
     assert "error[misuse]: another node uses this folder: pid" in second.stderr
     third = dpin("node", "start", "--detach", *home)
-    assert (third.returncode, third.stderr) == (2, second.stderr)
+    assert third.returncode == 2
+    assert third.stderr.endswith(second.stderr)
     stopped = dpin("node", "stop", *home)
     assert stopped.returncode == 0, stopped.stderr
     assert dpin("node", "status", *home).returncode == 5

@@ -30,7 +30,8 @@ from dpin.compute.lineage import (
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.state import initial_state
 from dpin.compute.tensors import as_float
-from dpin.node.descents import DescentRound, DescentView, TakenView, descent_of
+from dpin.node.descents import descent_of
+from dpin.node.descentviews import DescentRound, DescentView, TakenView
 from tests.support.jobs import market
 from tests.support.ledgers import propose
 from tests.support.training import TINY

@@ -1,17 +1,18 @@
 """What an order would do and cost; and what it needs before it can be one."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, OverBudget
 from dpin.base.units import MicroTokens
 from dpin.ledger.transactions import Credit
 from dpin.ledger.wishes import Wish
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import read_job
-from dpin.node.planning import order_of, plan_of
+from dpin.node.planning import check_price, order_of, plan_of
 from dpin.node.status import PeerView
 from tests.support.alone import Alone
 from tests.support.market import BUDGET, infer_order, train_order
@@ -65,13 +66,25 @@ def test_a_plan_warns_of_what_would_keep_it_from_running() -> None:
     node = Alone()
     dear = msgspec.structs.replace(train_order(seats=2), budget=MicroTokens(10**14))
     assert plan_of(dear, node.peer, [PROVIDER]).warnings == [
-        "2 seats, but 1 providers are known",
+        "2 seats, but 1 provider known",
         "limits.cost is more than the balance",
     ]
     cheap = msgspec.structs.replace(train_order(), budget=MicroTokens(1))
-    assert plan_of(cheap, node.peer, [PROVIDER]).warnings == [
-        "limits.cost is too low for a single unit"
-    ]
+    [warning] = plan_of(cheap, node.peer, [PROVIDER]).warnings
+    assert warning.startswith("limits.cost leaves 0 for a unit, and most providers ask 1: ")
+    needed = MicroTokens(int(Decimal(warning.rpartition(" ")[2]) * 10**6))
+    enough = msgspec.structs.replace(cheap, budget=needed)
+    assert plan_of(enough, node.peer, [PROVIDER]).warnings == []
+    short = msgspec.structs.replace(cheap, budget=MicroTokens(needed - 1))
+    assert len(plan_of(short, node.peer, [PROVIDER]).warnings) == 1
+
+
+def test_a_job_that_cannot_pay_for_a_unit_is_refused_before_it_begins() -> None:
+    node = Alone()
+    check_price(train_order(), node.peer)
+    for order in (train_order(), infer_order()):
+        with pytest.raises(OverBudget, match="cannot pay for"):
+            check_price(msgspec.structs.replace(order, budget=MicroTokens(0)), node.peer)
 
 
 def test_credit_counts_where_a_job_is_paid() -> None:

@@ -29,7 +29,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
-from dpin.node.descents import DescentView
+from dpin.node.descentviews import DescentView
 from dpin.node.jobfile import TrainJob, read_job
 from dpin.node.proofviews import CheckpointView, ComparisonView
 from tests.support.fake_blobs import FakeBlobs

@@ -1,0 +1,36 @@
+"""A job on the ledger as programs see it: rounds, states and the updates that they took."""
+
+from dpin.node.status import View
+
+
+class TakenView(View):
+    """One update that a round has taken."""
+
+    provider: str
+    lease: str
+    update: str
+    steps: int
+    seat: int = 0
+    age: int = 0  # rounds that it came late
+    committed: int = 0  # its place among the commits of the round: the earlier of two alike counts
+
+
+class DescentRound(View):
+    """One round: the state that most of its providers committed to, and what it took."""
+
+    round: int
+    state_hash: str | None
+    taken: list[TakenView]
+    closed: bool = False
+    beacon: str = ""  # that draws what is looked at; empty: none
+
+
+class DescentView(View):
+    """One job of anybody, as it stands on the ledger."""
+
+    job: str
+    requester: str
+    manifest: str
+    fingerprint: str
+    state_hash: str  # that it began with
+    rounds: list[DescentRound]
