@@ -1,11 +1,12 @@
 """What a shell may complete: a node that does not answer at once leaves the shell as it is."""
 
+import os
 from collections.abc import Callable
 
 from dpin.base.errors import DpinError
-from dpin.cli.link import connect
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
+from dpin.node.home import locate
 
 
 def job_ids(home: str | None, beginning: str) -> list[str]:
@@ -20,7 +21,7 @@ def peer_names(home: str | None, beginning: str) -> list[str]:
 
 def _asked(home: str | None, beginning: str, names: Callable[[Client], list[str]]) -> list[str]:
     try:
-        with connect(home) as node:
+        with Client(locate(home, os.environ) if home else None) as node:
             return [name for name in names(node) if name.startswith(beginning)]
     except (DpinError, ClientError):
         return []
