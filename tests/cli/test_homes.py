@@ -104,8 +104,8 @@ def test_a_network_is_founded_shown_and_joined(
         (["net", "create", "garden", "--preset", "fast"], "there is no preset"),
         (["net", "create", "garden", "--validator", "dpinv1:xyz"], "not the whole"),
         (["net", "join", "hello"], "does not begin an invite"),
-        (["net", "show"], "dpin net create NAME, or: dpin net join INVITE"),
-        (["node", "start"], "dpin net create NAME, or: dpin net join INVITE"),
+        (["net", "show"], "dpin net create NAME --home "),
+        (["node", "start"], ", or: dpin net join INVITE --home "),
     ],
 )
 def test_what_cannot_be_is_status_two(
