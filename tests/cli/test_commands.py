@@ -160,7 +160,8 @@ def test_a_job_is_followed_to_its_end_and_gives_its_status(
     assert [line.split()[1] for line in lines[1:9]] == [
         "phase", "phase", "lease", "progress", "round", "round", "verify", "end",
     ]  # fmt: skip
-    assert lines[-1].startswith("done  loss 5.500 -> 2.600  cost 0.39")
+    assert lines[-3].startswith("done  loss 5.500 -> 2.600  cost 0.39")
+    assert lines[-1] == "   model.safetensors, sub/receipts.json"
     control.end = ("failed", "expired")
     assert run(["submit", job_file]) == 6
     assert f"fix: dpin explain {JOB}" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from dpin.ledger import beacon
 from dpin.ledger.beacon import Chain
 from dpin.node import home as homes
 from dpin.node.invite import CARD_PREFIX, INVITE_PREFIX
+from dpin.sim.scenarios import NAMES
 
 Printed = pytest.CaptureFixture[str]
 
@@ -180,5 +181,5 @@ def test_config_says_where_each_value_is_from(
 
 def test_simulations_are_listed_by_name(capsys: Printed) -> None:
     assert run(["sim", "run"]) == 0
-    assert "partition" in capsys.readouterr().out.splitlines()
+    assert capsys.readouterr().out.splitlines() == list(NAMES)
     assert run(["sim", "run", "nothing"]) == 2
