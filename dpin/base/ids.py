@@ -17,3 +17,12 @@ NO_BLOB: Final = BlobId(bytes(ID_BYTES))
 def short(identity: bytes) -> str:
     """Enough of an id for a person to tell it from its neighbours."""
     return identity.hex()[:8]
+
+
+def read_id(text: str) -> bytes | None:
+    """An id from its hexadecimal digits; None where it is none."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return found if len(found) == ID_BYTES else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dpin.base.errors import Misuse, PeerFault
-from dpin.base.ids import ID_BYTES, NodeId
+from dpin.base.ids import NodeId, read_id
 from dpin.base.sealed import (
     HEAD_START_BYTES,
     PIECE_BYTES,
@@ -23,11 +23,8 @@ _FIX: Final = "name a file that can be read, and a new one that can be written"
 
 def node_id(text: str) -> NodeId:
     """A node's id in hex; raises Misuse."""
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != ID_BYTES:
+    found = read_id(text)
+    if found is None:
         raise Misuse(f"{text[:80]!r} is not a node's id", fix="64 hex digits: dpin peers --json")
     return NodeId(found)
 

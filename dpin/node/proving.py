@@ -3,7 +3,7 @@
 from typing import Final
 
 from dpin.base.errors import Misuse, TooEarly
-from dpin.base.ids import ID_BYTES
+from dpin.base.ids import read_id
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.ledger.book import Kind, Part
 from dpin.ledger.committee import first_record
@@ -51,10 +51,7 @@ def history_of(peer: Peer, since: int = 0) -> History:
 
 
 def _digest(text: str, what: str) -> bytes:
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        data = b""
-    if len(data) != ID_BYTES:
+    data = read_id(text)
+    if data is None:
         raise Misuse(f"{text[:80]!r} is not {what}", fix="paste all of its 64 hexadecimal digits")
     return data

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from dpin.base.errors import Misuse, NotFound
-from dpin.base.ids import ID_BYTES, BlobId, NodeId
+from dpin.base.ids import BlobId, NodeId, read_id
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.net.course import Course, Hop, Share
 from dpin.net.links import clock
@@ -218,10 +218,7 @@ def _state(errand: Errand | None) -> str:
 
 
 def _whole_id(text: str) -> BlobId:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != ID_BYTES:
+    found = read_id(text)
+    if found is None:
         raise Misuse(f"{text[:80]!r} is not the id of a blob", fix=f"64 hex digits: {_LIST}")
     return BlobId(found)

@@ -2,7 +2,7 @@
 
 from dpin.base.codec import decode, encode
 from dpin.base.errors import Misuse, NotFound, PeerFault
-from dpin.base.ids import ID_BYTES, NodeId
+from dpin.base.ids import NodeId, read_id
 from dpin.base.units import parse_tokens
 from dpin.ledger import fees
 from dpin.ledger.transactions import (
@@ -71,13 +71,10 @@ def signed_of(text: str) -> SignedTransaction:
 
 def account_id(text: str) -> NodeId:
     """An account from its hexadecimal digits; raises Misuse."""
-    try:
-        node = bytes.fromhex(text)
-    except ValueError:
-        node = b""
-    if len(node) != ID_BYTES:
+    node = read_id(text)
+    if node is None:
         raise Misuse(
-            f"{text!r} is not a node id",
+            f"{text[:80]!r} is not a node id",
             fix="paste the 64 hexadecimal digits that dpin init prints",
         )
     return NodeId(node)

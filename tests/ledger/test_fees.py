@@ -102,6 +102,10 @@ def test_the_price_moves_by_at_most_an_eighth_towards_half_full(
         assert after <= multiplier
 
 
+def test_ever_so_little_above_half_full_raises_the_price_by_the_least() -> None:
+    assert fees.moved(MILLION, 10**9 + 1, 10**9) == MILLION + 1
+
+
 def test_full_commits_raise_the_price_and_empty_ones_bring_it_back() -> None:
     small = msgspec.structs.replace(DEAR.consensus, block_bytes_max=200)
     ledger = Ledger("ann", params=msgspec.structs.replace(DEAR, consensus=small))
