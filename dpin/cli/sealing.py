@@ -1,5 +1,6 @@
 """Files sealed and opened a piece at a time, whatever their length."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -43,8 +44,7 @@ def pieces_of(path: Path) -> Iterator[Iterable[bytes]]:
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file that was not there, for its owner alone; gone again if anything goes wrong."""
     try:
-        with path.open("xb") as file:
-            path.chmod(0o600)
+        with open(path, "xb", opener=_private) as file:
             try:
                 yield file
             except BaseException:
@@ -52,6 +52,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
                 raise
     except OSError as error:
         raise Misuse(f"{error.filename or path}: {error.strerror}", fix=_FIX) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def seal_into(seal: Seal, pieces: Iterable[bytes], out: BinaryIO) -> int:

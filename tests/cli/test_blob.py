@@ -1,5 +1,6 @@
 """Files sealed by one node and opened by another."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.sealed import PIECE_BYTES, SEALED_PIECE_BYTES
 from dpin.cli.app import run
 from dpin.cli.exits import ExitCode
+from dpin.cli.sealing import new_file
 from dpin.node.keyfile import encode_key
 
 SEED = bytes(range(32))
@@ -41,6 +43,14 @@ def test_a_file_sealed_for_a_node_is_opened_by_it(tmp_path: Path, length: int) -
     assert unseal(sealed, out) == ExitCode.OK
     assert out.read_bytes() == file.read_bytes()
     assert out.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_opened_is_private_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)  # A later change would come too late.
+    with new_file(tmp_path / "out") as file:
+        assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
 
 
 def test_another_node_opens_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
