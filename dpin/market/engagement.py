@@ -20,6 +20,7 @@ from dpin.compute.task import (
     Progress,
     Report,
     Trained,
+    TrainManifest,
     TrainUnit,
 )
 from dpin.compute.work import Order, WorkEffect, WorkerId
@@ -51,6 +52,7 @@ from dpin.verify.jobkeys import JobKeys
 
 RESTARTS_MAX: Final = 2
 MARGIN_MS: Final = 2_000  # between the end of a time-boxed unit and its deadline on the ledger
+READY_MARGIN_TICKS: Final = 15  # before the award lapses, say so though the worker still loads
 HAVE_MARGIN_TICKS: Final = 5  # before the exchange ends, say what is held even if not all is
 TEXT_PART: Final = 1 << 15  # bytes of generated text in one message
 
@@ -120,7 +122,7 @@ class Engagement:
             yield from self.pulse.give_up(self.failed or self.files.fault, now)
             return
         yield from self.loading.prepare(state, now)
-        yield from self._ready()
+        yield from self._ready(state)
         self.veil.take(self.files.manifest)
         self.pace.follow(self.job, state.tick)
         yield from self._work(state)  # Before a merge moves on from what the unit begins with.
@@ -132,15 +134,17 @@ class Engagement:
             yield from self._exchange(record, state)
         yield from self.pulse.beat(self.phase, now)
 
-    def _ready(self) -> Iterator[Effect]:
-        """Say so once files and state are here.
+    def _ready(self, state: State) -> Iterator[Effect]:
+        """Say so once the worker holds the job: what is begun later is late, and may be fined.
 
-        At a job's start the worker may still be loading: its time is in the first deadline. Whoever
-        joins a job under way waits for it, because the others do not wait.
+        At a job's start, where loading takes longer than an award lasts, its time is in the first
+        deadline. Whoever joins a job under way waits for it, because the others do not wait.
         """
         if self.lease.state != LeaseState.AWARDED or self.loading.start is None:
             return
-        if not self.loading.late or self.merging.holding is not None:
+        opens = isinstance(self.files.manifest, TrainManifest)
+        hurry = state.tick >= self.lease.deadline - READY_MARGIN_TICKS and not self.loading.late
+        if hurry or not opens or self.merging.holding is not None:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
 
     def _work(self, state: State) -> Iterator[Effect]:

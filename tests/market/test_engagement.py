@@ -25,7 +25,14 @@ from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Commit, Have, Ready, Stop
 from dpin.ledger.views import offers
 from dpin.ledger.wishes import Wish
-from dpin.market.engagement import RESTARTS_MAX, Effect, Engagement, Fault, renew
+from dpin.market.engagement import (
+    READY_MARGIN_TICKS,
+    RESTARTS_MAX,
+    Effect,
+    Engagement,
+    Fault,
+    renew,
+)
 from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
 from dpin.market.pace import LEAST_PARTS, MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
@@ -90,6 +97,12 @@ class Engaged:
         self.report(Opened(Round(0), START))
         return effects
 
+    def hurry(self) -> None:
+        """Said to be ready because the award is about to lapse."""
+        left = self.lease.deadline - self.ledger.state.tick
+        self.ledger.wait(left - READY_MARGIN_TICKS)
+        self.do(self.follow(), Ready)
+
     def report(self, report: Report) -> list[Effect]:
         return list(self.engagement.reported(report))
 
@@ -138,7 +151,7 @@ def said(effects: Iterable[Effect]) -> list[MarketMessage]:
     return [decode(MarketMessage, send.payload) for send in only(Send, effects)]
 
 
-def test_a_lease_is_loaded_and_said_to_be_ready_before_the_worker_has_opened() -> None:
+def test_a_lease_is_said_to_be_ready_when_its_worker_has_opened_the_job() -> None:
     engaged = Engaged()
     first = engaged.follow()
     assert only(Hire, first) == [Hire(engaged.engagement.worker)]
@@ -147,9 +160,24 @@ def test_a_lease_is_loaded_and_said_to_be_ready_before_the_worker_has_opened() -
         engaged.engagement.loading.fetched(event)
     effects = engaged.follow()
     assert [type(order.command) for order in only(Order, effects)] == [OpenJob]
+    assert operations(effects) == []
+    engaged.report(Opened(Round(0), START))
+    effects = engaged.follow()
     assert operations(effects) == [Ready(engaged.lease.id)]
     engaged.do(effects, Ready)
     assert engaged.lease.state == LeaseState.RUNNING
+
+
+def test_a_worker_that_loads_for_long_costs_no_lease_at_the_start_of_a_job() -> None:
+    engaged = Engaged()
+    engaged.follow()
+    for event in files_of(train_manifest(rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    left = engaged.lease.deadline - engaged.ledger.state.tick
+    engaged.ledger.wait(left - READY_MARGIN_TICKS - 1)
+    assert operations(engaged.follow()) == []
+    engaged.ledger.wait(1)
+    assert operations(engaged.follow()) == [Ready(engaged.lease.id)]
 
 
 def test_a_unit_is_ordered_once_a_round_and_within_its_deadline() -> None:
@@ -168,7 +196,7 @@ def test_nothing_is_trained_before_the_worker_has_opened_the_job() -> None:
     engaged.follow()
     for event in files_of(train_manifest(rounds=2)):
         engaged.engagement.loading.fetched(event)
-    engaged.do(engaged.follow(), Ready)
+    engaged.hurry()
     assert only(Order, engaged.follow()) == []
     engaged.report(Opened(Round(0), START))
     assert len(only(Order, engaged.follow())) == 1
@@ -290,7 +318,7 @@ def test_who_has_loaded_when_its_round_is_over_begins_its_unit_before_it_merges(
     engaged.follow()
     for event in files_of(train_manifest(seats=2, rounds=2)):
         engaged.engagement.loading.fetched(event)
-    engaged.do(engaged.follow(), Ready)
+    engaged.hurry()
     finish(engaged.ledger, engaged.job_id, "one")
     engaged.ledger.wait(DEVELOPMENT.grace_ticks)
     exchange(engaged.ledger, engaged.job_id, "maker", "one")
@@ -310,7 +338,7 @@ def test_who_can_begin_only_when_its_time_is_over_begins_nothing() -> None:
     engaged.follow()
     for event in files_of(train_manifest(seats=2, rounds=2)):
         engaged.engagement.loading.fetched(event)
-    engaged.do(engaged.follow(), Ready)
+    engaged.hurry()
     unit = unit_of(engaged.ledger, engaged.job_id, "maker")
     engaged.ledger.wait(unit.deadline - engaged.ledger.state.tick)
     engaged.report(Opened(Round(0), START))

@@ -3,13 +3,13 @@
 `python -m scripts.nemesis --name overload` plays more of it.
 """
 
-from dpin.base.units import Micros, after
+from dpin.base.units import Micros, MicroTokens, after
 from dpin.ledger.accounts import UnitState
 from dpin.sim.overload import Overload, Strain
 from dpin.sim.timeline import BEGINNING
 from dpin.sim.workers import TRAIN
 
-LATE, A_MOMENT = 4, Micros(1)
+LATE, A_MOMENT = 6, Micros(1)
 
 
 def test_who_is_punished_for_being_slow_is_found() -> None:
@@ -19,7 +19,8 @@ def test_who_is_punished_for_being_slow_is_found() -> None:
     state = overload.works.node(0).peer.state
     unit = next(one for one in state.units.values() if one.state == UnitState.PAID)
     unit.state, unit.reason = UnitState.SLASHED, "withheld-state"
-    state.jobs[overload.works.job().id].escrow += 1
+    job = overload.works.job()
+    job.escrow = MicroTokens(job.escrow + 1)
     convicted, burned, kept = overload.play().problems
     assert "was convicted: withheld-state" in convicted
     assert "burned" in burned
