@@ -113,10 +113,15 @@ def test_a_validator_that_was_away_for_epochs_joins_by_the_state() -> None:
 
 
 def test_a_liar_about_states_is_blamed_and_does_no_harm() -> None:
-    stage, seen = stage_of(6, lies={0: embezzle})
-    stage.world.timeline.at(since(8), stage.join)
-    report = stage.finish(since(14))
-    assert report.problems == []
-    assert [one.joined for who, one in seen.resumed if who == stage.follower.node_id] == [True]
-    liar = stage.nodes[0]
-    assert {blame.peer for _, blame in stage.world.blames} == {liar}
+    blamed: set[NodeId] = set()
+    for seed in range(6, 14):  # Whether the newcomer asks the liar at all is drawn too.
+        stage, seen = stage_of(seed, lies={0: embezzle})
+        stage.world.timeline.at(since(8), stage.join)
+        report = stage.finish(since(14))
+        assert report.problems == []
+        assert [one.joined for who, one in seen.resumed if who == stage.follower.node_id] == [True]
+        blamed = {blame.peer for _, blame in stage.world.blames}
+        assert blamed <= {stage.nodes[0]}
+        if blamed:
+            break
+    assert blamed
