@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpin.node.home import locate, read_running
+from tests.support.network import with_short_chains
 
 pytestmark = pytest.mark.process
 
@@ -34,7 +35,9 @@ def started(words: list[str]) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("node")
+    base = tmp_path_factory.mktemp("node")
+    folder = base / "alone"
+    with_short_chains(base, [folder.name])
     assert dpin("init", "--yes", "--home", str(folder)).returncode == 0
     assert dpin("net", "create", "alone", "--home", str(folder)).returncode == 0
     return folder
@@ -72,13 +75,14 @@ def test_a_node_in_the_foreground_ends_cleanly_at_ctrl_c(founded: Path) -> None:
         assert node.stdout is not None
         assert any('"event": "ready"' in line for line in node.stdout)
         node.send_signal(signal.SIGINT)
-        rest, errors = node.communicate(timeout=30)
+        rest, errors = node.communicate(timeout=100)
     assert node.returncode == 0, rest + errors
     assert not errors
     assert not (founded / "node.json").exists()
 
 
 def test_a_swarm_finds_itself_and_ends_at_ctrl_c(tmp_path: Path) -> None:
+    with_short_chains(tmp_path, ["node-1", "node-2"])
     words = [sys.executable, "-m", "dpin", "sim", "up", "--nodes", "2", "--json"]
     words += ["--folder", str(tmp_path)]
     with started(words) as swarm:
@@ -91,7 +95,7 @@ def test_a_swarm_finds_itself_and_ends_at_ctrl_c(tmp_path: Path) -> None:
         homes = [locate(str(tmp_path / name), {}) for name in ("node-1", "node-2")]
         pids = [running.pid for home in homes if (running := read_running(home)) is not None]
         swarm.send_signal(signal.SIGINT)
-        _, errors = swarm.communicate(timeout=60)
+        _, errors = swarm.communicate(timeout=100)
     assert swarm.returncode == 0, errors
     assert [node["state"] for node in json.loads(shown)["nodes"]] == ["online", "online"]
     assert len(pids) == 2

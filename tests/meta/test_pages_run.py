@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.meta.documents import ROOT, blocks
+from tests.support.network import with_short_chains
 
 README: Final = ROOT / "README.md"
 TWO_MACHINES: Final = ROOT / "docs" / "two-machines.md"
@@ -98,7 +99,8 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
             ip("-n", namespace, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
             ip("-n", namespace, "link", "set", "eth0", "up")
             home = tmp_path / name
-            home.mkdir()
+            # The page begins with `dpin init`, which the README's first steps do in full.
+            with_short_chains(home / ".local" / "share", ["dpin"])
             made[name] = Machine(home, tmp_path, ("ip", "netns", "exec", namespace))
         yield made
     finally:
