@@ -6,15 +6,17 @@ import signal
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
 from dpin.base.codec import decode
 from dpin.base.crypto import digest
 from dpin.base.ids import Digest
+from dpin.cli import app as cli
 from dpin.client.client import Client
 from dpin.ledger.annals import FOREIGN, OWN, Record
 from dpin.ledger.blocks import Vertex, read_block
@@ -93,14 +95,22 @@ def wait_ready(node: DemoNode) -> NodeView:
 
 
 def run(node: DemoNode, *words: str) -> "subprocess.CompletedProcess[str]":
-    """One command on a node's home, as typed; the exit status is the caller's to judge."""
-    return subprocess.run(  # noqa: S603 (our own program)
-        [*DPIN, *words, "--home", node.folder],
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_SECONDS,
-        check=False,
-    )
+    """One command on a node's home; the exit status is the caller's to judge.
+
+    In this process, which has loaded the commands, but for those that become a node.
+    """
+    arguments = [*words, "--home", node.folder]
+    if words[0] == "node":
+        return subprocess.run(  # noqa: S603 (our own program)
+            [*DPIN, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_SECONDS,
+            check=False,
+        )
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as errors:
+        status = cli.run(arguments)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), errors.getvalue())
 
 
 def told(node: DemoNode, *words: str) -> dict[str, object]:
