@@ -23,7 +23,7 @@ def dpin(*words: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=240,
         env=environment,
     )
 
