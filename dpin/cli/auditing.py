@@ -18,12 +18,12 @@ from dpin.cli.audits import finished
 from dpin.cli.descent import LINEAGE_FILE
 from dpin.cli.link import connect
 from dpin.cli.options import table
-from dpin.cli.recount import Plan, Redone, Told, Verdict, judge, plan
+from dpin.cli.recount import SAME, Plan, Redone, Told, Verdict, judge, plan
 from dpin.client.client import Client
 from dpin.compute.lineage import read_lineage
 from dpin.compute.scores import ScoreRound
 from dpin.compute.statements import SCORES_FILE, read_statements
-from dpin.compute.task import Command, Failed, Report
+from dpin.compute.task import Command, Failed, Report, TrainUnit
 from dpin.node.blobviews import FetchRequest
 from dpin.node.descents import HEX_DIGITS, descent_of
 from dpin.node.descentviews import DescentView
@@ -41,6 +41,7 @@ class Evidence:
     ledger: Path | None
     blobs: Path | None
     result: Path | None
+    replay: bool = False  # whether units are trained again
 
 
 def audited(evidence: Evidence, job: str, last: int) -> Verdict:
@@ -55,8 +56,8 @@ def audited(evidence: Evidence, job: str, last: int) -> Verdict:
         if rounds > len(view.rounds):
             raise NotFound(f"the job has {len(view.rounds)} rounds", fix="--round counts from 0")
         with _blobs(evidence, node) as blob:
-            made = plan(view, blob, rounds)
-            return judge(made, _reports(made), told)
+            made = plan(view, blob, rounds, replay=evidence.replay)
+            return _judged(made, told)
 
 
 def _view(evidence: Evidence, node: Client | None, job: str) -> DescentView:
@@ -129,14 +130,14 @@ def _by_node(node: Client, blob: BlobId) -> str:
     return view.blob.path
 
 
-def _reports(made: Plan) -> list[Report]:
+def _judged(made: Plan, told: Told) -> Verdict:
     with TemporaryDirectory(prefix="dpin-audit-") as folder:
-        return trio.run(answers, Path(folder), made.commands, _in_vain)
+        return judge(made, trio.run(answers, Path(folder), made.commands, _in_vain), told)
 
 
 def _in_vain(command: Command, report: Report) -> bool:
     """Whether nothing that follows can be done any more."""
-    return isinstance(report, Failed) and not isinstance(command, ScoreRound)
+    return isinstance(report, Failed) and not isinstance(command, ScoreRound | TrainUnit)
 
 
 # --- told ----------------------------------------------------------------------------------------
@@ -160,6 +161,10 @@ def values_of(verdict: Verdict) -> dict[str, object]:
                     for lease, provider, own, other in one.scores
                 ],
                 "signed": one.signed,
+                "units": [
+                    {"lease": lease, "provider": provider, "state": state}
+                    for lease, provider, state in one.units
+                ],
             }
             for one in verdict.rounds
         ],
@@ -184,8 +189,11 @@ def _heads(verdict: Verdict) -> Iterator[str]:
         f"{word}: {len(verdict.rounds)} rounds done again, {told} of their states compared, "
         f"{signed} signed scores compared"
     )
+    units = [state for one in verdict.rounds for _, _, state in one.units]
+    if units:
+        yield f"{len(units)} units trained again, {units.count(SAME)} of them the same to the bit"
     if not verdict.one_class:
-        yield "this machine is of another numeric class: merges are exact, scores not compared"
+        yield "this machine is of another numeric class: only merges are compared"
 
 
 def _row(one: Redone) -> tuple[str, ...]:

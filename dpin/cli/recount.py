@@ -12,6 +12,7 @@ from typing import Final
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, Round, short
+from dpin.cli.replaying import Replay, is_same
 from dpin.compute.lineage import Lineage
 from dpin.compute.scores import Judged, Scored, ScoreRound, sampled
 from dpin.compute.statements import Signed, Statement
@@ -28,7 +29,9 @@ from dpin.compute.task import (
     Probe,
     Probed,
     Report,
+    Trained,
     TrainManifest,
+    TrainUnit,
 )
 from dpin.node.descentviews import DescentRound, DescentView
 from dpin.storage.wanted import SMALL_BYTES_MAX
@@ -60,6 +63,7 @@ class Redone:
     refused: tuple[str, ...]
     scores: list[tuple[str, str, int, int]] = field(default_factory=list)  # lease, provider, own, o
     signed: dict[str, str] = field(default_factory=dict)  # SAME or DIFFERS, by who signed
+    units: list[tuple[str, str, str]] = field(default_factory=list)  # lease, provider, SAME or D.
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,13 @@ class Verdict:
     problems: tuple[str, ...]  # what is not as it was told
 
 
-def plan(view: DescentView, blob: Callable[[BlobId], str], rounds: int) -> Plan:
+def plan(
+    view: DescentView, blob: Callable[[BlobId], str], rounds: int, *, replay: bool = False
+) -> Plan:
     """Gather the blobs of the first `rounds` rounds, and say what to do with them.
 
-    `blob` gives the file of one, checked; raises Misuse where the job cannot be done again.
+    `blob` gives the file of one, checked; with `replay` units are trained again as well. Raises
+    Misuse where the job cannot be done again.
     """
     name = BlobId(bytes.fromhex(view.manifest))
     with Path(blob(name)).open("rb") as file:
@@ -93,10 +100,12 @@ def plan(view: DescentView, blob: Callable[[BlobId], str], rounds: int) -> Plan:
     start = found.open_job((Round(0), paths[manifest.initial]), FOLDER)
     scored = manifest.outer.rule == SGD and manifest.private is None and manifest.privacy.replayable
     commands: list[Command] = [Probe(), start]
+    replayed = Replay(manifest) if replay else None
     for record in view.rounds[:rounds]:
         if not record.closed:
             break
         updates = {one.update: blob(BlobId(bytes.fromhex(one.update))) for one in record.taken}
+        commands += replayed.units(record) if replayed is not None else ()
         commands += _commands(record, updates, scored=scored)
     return Plan(view, manifest, tuple(commands), scored)
 
@@ -163,6 +172,7 @@ class _Judging:
     rounds: list[Redone] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _scored: Scored | None = None  # of the round that is merged next
+    _units: list[tuple[str, str, str]] = field(default_factory=list)  # likewise
 
     def take(self, command: Command, report: Report) -> None:
         """The next report; raises Misuse."""
@@ -174,6 +184,8 @@ class _Judging:
                     self.problems.append("the first state is not what the job began with")
             case Scored():
                 self._scored = report
+            case Trained():
+                self._trained(report)
             case Merged():
                 self._merged(report)
             case Failed(reason=reason):
@@ -182,13 +194,25 @@ class _Judging:
                 raise AssertionError("a worker answers what it was asked")
 
     def _failed(self, command: Command, reason: str) -> None:
+        if isinstance(command, TrainUnit):
+            self.problems.append(f"a unit of round {command.round} was not done again: {reason}")
+            return
         if not isinstance(command, ScoreRound):
             raise Misuse(f"it cannot be done again here: {reason}", fix="try another machine")
         self.problems.append(f"the updates of round {command.round} were not scored: {reason}")
 
+    def _trained(self, report: Trained) -> None:
+        """Compare a unit, where this machine computes as the job's do."""
+        if self.one_class:
+            record, lease = self.plan.view.rounds[report.round], report.lease.hex()
+            makers = {one.lease: one.provider for one in record.taken}
+            same = is_same(report, record)
+            self._units.append((lease, makers[lease], SAME if same else DIFFERS))
+
     def _merged(self, report: Merged) -> None:
         redone = _redone(self.plan.view, report, self.told.lineage)
         scored, self._scored = self._scored, None
+        redone.units, self._units = self._units, []
         self.rounds.append(redone)
         if scored is None:
             return
@@ -222,6 +246,10 @@ def _problems(rounds: list[Redone]) -> Iterator[str]:
     for redone in rounds:
         if redone.state == DIFFERS:
             yield f"round {redone.round} leads to another state than was told"
+        for _, provider, state in redone.units:
+            if state == DIFFERS:
+                who = short(bytes.fromhex(provider))
+                yield f"the update of round {redone.round} by {who} is not what its work gives here"
         for signer, said in sorted(redone.signed.items()):
             if said == DIFFERS:
                 who = short(bytes.fromhex(signer))

@@ -21,6 +21,10 @@ def audit(
         Path | None,
         typer.Option("--result", metavar="DIR", help="Compare with what lies in a result as well."),
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Train its units again too: as long as the job has taken."),
+    ] = False,
     ledger: Annotated[
         Path | None,
         typer.Option("--ledger", metavar="ARCHIVE", help="The ledger as a file, not your node's."),
@@ -36,13 +40,15 @@ def audit(
 
     Anybody can: it takes a ledger and the blobs, which your node fetches. Each state is compared
     with the one on the ledger; with `--result`, the last state with the lineage there, and every
-    signed score with the one found here. What differs ends with status 8.
+    signed score with the one found here; with `--replay`, updates with what the same work gives
+    here: also those of modules of somebody's own, which verifiers do not check. What differs ends
+    with status 8.
     """
     from dpin.cli.auditing import Evidence, audited, text_of, values_of
     from dpin.cli.exits import ExitCode
     from dpin.cli.link import show_values
 
-    verdict = audited(Evidence(home, ledger, blobs, result), job, rounds)
+    verdict = audited(Evidence(home, ledger, blobs, result, replay), job, rounds)
     show_values("audit", values_of(verdict)) if json else show(text_of(verdict))
     if verdict.problems:
         raise typer.Exit(ExitCode.NOT_VERIFIED)

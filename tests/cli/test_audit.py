@@ -16,7 +16,10 @@ from dpin.base.errors import Misuse, NotFound, NotVerified, PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, ChainId, Digest, JobId, Round
 from dpin.cli.auditing import blob_in, text_of, values_of
 from dpin.cli.recount import DIFFERS, SAME, UNTOLD, Told, Verdict, judge, plan
+from dpin.cli.replaying import SEATS_MAX, Replay, check_replay
+from dpin.compute.heldjob import LEASES_KEPT
 from dpin.compute.lineage import Lineage, Origin, linked, signed
+from dpin.compute.presets import DATA_PARALLEL
 from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.scores import Score, Scored
@@ -258,6 +261,36 @@ def test_what_blobs_alone_do_not_show_is_refused(
     view = job.proposed(replace(job.manifest, **change))
     with pytest.raises(Misuse, match=why):
         plan(view, partial(blob_in, job.folder), 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"privacy": PrivacySpec("dp", 0, 1 << 20, 4_000_000, 20_000)}, "its providers' own"),
+        ({"outer": DATA_PARALLEL}, "left over"),
+        ({"encoding": EncodingSpec(INT8, 0, 950_000)}, "left over"),
+        ({"seats": SEATS_MAX + 1}, "more than 8 seats"),
+    ],
+)
+def test_units_that_nobody_outside_gets_again_are_not_tried(
+    job: Job, change: dict[str, object], why: str
+) -> None:
+    assert SEATS_MAX <= LEASES_KEPT
+    check_replay(job.manifest)
+    with pytest.raises(Misuse, match=why):
+        check_replay(replace(job.manifest, **change))
+
+
+def test_a_lease_is_followed_from_the_first_round_on_while_its_units_are_whole(job: Job) -> None:
+    one, two = job.view.rounds
+    part, *rest = one.taken
+    replay = Replay(job.manifest)
+    cut = replace(one, taken=[replace(part, steps=part.steps - 1), *rest])
+    first = {unit.lease.hex() for unit in replay.units(cut)}
+    assert first == {taken.lease for taken in rest}
+    assert {unit.lease.hex() for unit in replay.units(two)} == first
+    late = [replace(taken, age=1) for taken in two.taken]
+    assert [*Replay(job.manifest).units(replace(one, taken=late))] == []
 
 
 def test_scores_are_published_signed_and_forged_ones_are_refused() -> None:

@@ -3,15 +3,24 @@
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from dpin.base.ids import Round
 from dpin.cli.app import run
+from dpin.cli.auditing import blob_in
 from dpin.cli.exits import ExitCode
+from dpin.cli.recount import DIFFERS, SAME, Plan, Told, judge, plan
+from dpin.compute.door import Door
+from dpin.compute.executor import Disk
+from dpin.compute.session import Session
+from dpin.compute.task import Progress, Report
 from dpin.ledger.accounts import UnitState
 from dpin.market.messages import Reason
+from dpin.node.descents import descent_of
 from tests.support.ledger_logs import home_of, write_segment
 from tests.support.realworks import Played, order, play, real
 
@@ -82,7 +91,7 @@ def audited(played: Played, folder: Path) -> int:
     """`dpin audit` with files alone; its exit status."""
     places = {"--ledger": "town.dpin", "--blobs": "blobs", "--result": "result"}
     words = [word for name, place in places.items() for word in (name, str(folder / place))]
-    return run(["audit", played.works.job().id.hex(), *words, "--json"])
+    return run(["audit", played.works.job().id.hex(), *words, "--replay", "--json"])
 
 
 def test_somebody_without_a_node_finds_states_and_scores_again(
@@ -96,9 +105,38 @@ def test_somebody_without_a_node_finds_states_and_scores_again(
     assert [len(one["scores"]) for one in found["rounds"]] == [
         len(record.included) for record in played.works.job().rounds
     ]
+    units = [one["units"] for one in found["rounds"]]
+    assert [len(one) for one in units] == [len(one["scores"]) for one in found["rounds"]]
+    assert {unit["state"] for one in units for unit in one} == {"same"}
     requester = played.works.nodes[0].hex()
     assert [one["signed"] for one in found["rounds"]] == [{requester: "same"}] * 4
     assert {path.name for path in stranger.iterdir()} == before  # No home of a node was made.
+
+
+def done_here(made: Plan) -> list[Report]:
+    """What a worker in this process finds."""
+    reports: list[Report] = []
+    session = Session(Door(Disk(), lambda: 0, reports.append, lambda: None))
+    for command in made.commands:
+        session.run(command)
+    return [report for report in reports if not isinstance(report, Progress)]
+
+
+def test_an_update_that_its_work_does_not_give_is_named(
+    played: Played, stranger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stranger)
+    view = descent_of(played.works.node(0).peer.state, played.works.job().id.hex())
+    one, other, honest = view.rounds[0].taken
+    swapped = [replace(one, update=other.update), replace(other, update=one.update), honest]
+    told = replace(view, rounds=[replace(view.rounds[0], taken=swapped)])
+    made = plan(told, partial(blob_in, stranger / "blobs"), 1, replay=True)
+    verdict = judge(made, done_here(made), Told())
+    [units] = [redone.units for redone in verdict.rounds]
+    found = {provider: state for _, provider, state in units}
+    assert found == {one.provider: DIFFERS, other.provider: DIFFERS, honest.provider: SAME}
+    named = [text for text in verdict.problems if "is not what its work gives here" in text]
+    assert len(named) == 2
 
 
 def test_a_blob_that_is_not_what_the_ledger_names_ends_an_audit(
