@@ -38,7 +38,7 @@ from dpin.ledger.transactions import INFER, TRAIN, Have, Ready
 from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
 from dpin.market.committing import Commits
-from dpin.market.loading import Loading
+from dpin.market.loading import Loading, proven, reject
 from dpin.market.merging import Merging
 from dpin.market.messages import Text
 from dpin.market.pace import Pace
@@ -141,6 +141,11 @@ class Engagement:
         deadline. Whoever joins a job under way waits for it, because the others do not wait.
         """
         if self.lease.state != LeaseState.AWARDED or self.loading.start is None:
+            return
+        told = proven(self.loading) if self.loading.late else True
+        if self.merging.holding is not None and not told:
+            # Whoever trains on from a false checkpoint is convicted of it.
+            yield from reject(self.loading) if told is False else ()
             return
         opens = isinstance(self.files.manifest, TrainManifest)
         hurry = state.tick >= self.lease.deadline - READY_MARGIN_TICKS and not self.loading.late

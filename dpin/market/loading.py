@@ -41,8 +41,10 @@ class Loading:
     merging: Merging = field(init=False)
     hired: bool = False
     opening: str = ""  # checkpoint that the worker was told to load
+    refused: set[NodeId] = field(default_factory=set)  # who offered what was not the job's state
+    offered_by: NodeId | None = None
     _sources: tuple[NodeId, ...] = ()  # who was asked for a checkpoint
-    _checkpoint: tuple[Round, BlobId] | None = None
+    checkpoint: tuple[Round, BlobId] | None = None
     _retry_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
@@ -78,9 +80,9 @@ class Loading:
             return Round(0), self.files.paths[manifest.model]
         if not self.late:
             return Round(0), self.files.paths[manifest.initial]
-        if self._checkpoint is None:
+        if self.checkpoint is None:
             return None
-        round_, blob = self._checkpoint
+        round_, blob = self.checkpoint
         path = self.merging.paths.get(blob)
         return None if path is None else (round_, path)
 
@@ -112,25 +114,27 @@ class Loading:
     def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
         if self.job.propose.kind == INFER or not self.late:
             return
-        self._sources = tuple(peer for peer in self.files.sources(state) if peer != self.provider)
-        if self._checkpoint is None:
+        known = self.files.sources(state)
+        out = {self.provider, *self.refused}
+        self._sources = tuple(peer for peer in known if peer not in out)
+        if self.checkpoint is None:
             for peer in self._sources:
                 yield Send(peer, encode(AskCheckpoint(self.job.id)))
         else:
-            yield Fetch(self._checkpoint[1], self._sources, Purpose.MODEL)
+            yield Fetch(self.checkpoint[1], self._sources, Purpose.MODEL)
 
     def offered(self, peer: NodeId, offer: CheckpointOffer) -> None:
         """Somebody who was asked holds the job's state; the first offer is taken."""
-        if peer not in self._sources or self._checkpoint is not None:
+        if peer not in self._sources or self.checkpoint is not None:
             return
         if self.late and 0 <= offer.round <= len(self.job.rounds):
-            self._checkpoint = (offer.round, offer.blob)
+            self.checkpoint, self.offered_by = (offer.round, offer.blob), peer
             self._retry_at = Instant(0)
 
     def missing(self, blob: BlobId) -> None:
         """Nobody has the blob; a checkpoint that nobody has was no offer."""
-        if self._checkpoint is not None and self._checkpoint[1] == blob:
-            self._checkpoint = None
+        if self.checkpoint is not None and self.checkpoint[1] == blob:
+            self.checkpoint = None
 
     def fetched(self, event: Fetched) -> None:
         """A blob is here."""
@@ -148,3 +152,28 @@ class Loading:
         if self.hired:
             self.hired = False
             yield Dismiss(self.worker)
+
+
+def proven(loading: Loading) -> bool | None:
+    """Whether a late joiner has loaded what the others began that round with.
+
+    None: the ledger does not say so yet. Where nobody has begun it, there is nothing to compare.
+    """
+    if loading.merging.origin is None:
+        return None
+    round_, state = loading.merging.origin
+    if round_ >= len(loading.job.rounds):
+        return True
+    record = loading.job.rounds[round_]
+    if record.state_hash is None:
+        return True if record.closed else None
+    return record.state_hash == state
+
+
+def reject(loading: Loading) -> Iterator[WorkEffect]:
+    """What was offered is not the job's state: load what somebody else offers."""
+    if loading.offered_by is not None:
+        loading.refused.add(loading.offered_by)
+    loading.checkpoint = loading.offered_by = None
+    yield from loading.dismiss()
+    loading.restarted()

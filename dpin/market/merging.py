@@ -45,6 +45,7 @@ class Merging:
     holding: Round | None = None
     state_hash: Digest | None = None
     checkpoint: str = ""  # file of the state held
+    origin: tuple[Round, Digest] | None = None  # the round and the state that were loaded
     paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here
     privacy: PrivacySpec = field(default_factory=PrivacySpec)
     states: dict[Round, Digest] = field(default_factory=dict)  # that rounds have led to
@@ -65,7 +66,7 @@ class Merging:
 
     def opened(self, report: Opened, checkpoint: str) -> None:
         """The worker has loaded the job."""
-        self.holding, self.state_hash = report.round, report.state_hash
+        self.holding, self.state_hash = self.origin = report.round, report.state_hash
         self.checkpoint = checkpoint
 
     def merged(self, report: Merged) -> None:
@@ -78,6 +79,7 @@ class Merging:
     def restarted(self) -> None:
         """The worker is another one now and holds nothing."""
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
+        self.origin = None
 
     def arrived(self, event: Fetched) -> None:
         """A blob is here; harmless when it is no update of ours."""

@@ -3,10 +3,10 @@
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Send
-from dpin.compute.task import OpenJob
+from dpin.compute.task import Opened, OpenJob
 from dpin.compute.work import Dismiss, Hire, Order, WorkerId
 from dpin.ledger.transactions import Stop
-from dpin.market.loading import Effect, Loading
+from dpin.market.loading import Effect, Loading, proven, reject
 from dpin.market.messages import AskCheckpoint, CheckpointOffer, MarketMessage
 from dpin.storage.wanted import Fetch, Purpose
 from tests.support.jobs import (
@@ -23,7 +23,7 @@ from tests.support.jobs import (
     train_manifest,
     training,
 )
-from tests.support.ledgers import PRICE, award, exchange, finish, lease_of
+from tests.support.ledgers import OTHER, PRICE, START, award, exchange, finish, lease_of
 
 W = WorkerId("w")
 HELD = file_id("state after round 0")
@@ -142,6 +142,42 @@ def test_a_checkpoint_that_nobody_has_makes_room_for_another_offer() -> None:
     joining.loading.missing(file_id("trap"))
     joining.offer("buyer")
     assert [fetch.blob for fetch in only(Fetch, joining.prepare(0))] == [HELD]
+
+
+def test_a_late_joiner_compares_what_it_loaded_with_what_the_others_began_with() -> None:
+    joining = Joining(late=True)
+    joining.load(0)
+    joining.offer("maker")
+    joining.prepare(0)
+    joining.loading.fetched(here(HELD))
+    assert opened(joining.prepare(0))
+    assert proven(joining.loading) is None
+    joining.loading.merging.opened(Opened(Round(1), OTHER), path_of(HELD))
+    assert proven(joining.loading) is None  # Nobody has committed in this round yet.
+    job = joining.ledger.state.jobs[joining.job_id]
+    job.rounds[1].state_hash = OTHER
+    assert proven(joining.loading) is True
+    job.rounds[1].state_hash = START
+    assert proven(joining.loading) is False
+
+
+def test_of_who_offered_a_false_checkpoint_no_other_is_taken() -> None:
+    joining = Joining(late=True)
+    joining.load(0)
+    joining.offer("maker", blob=file_id("trap"))
+    joining.loading.fetched(here(file_id("trap")))
+    assert opened(joining.prepare(0))
+    joining.loading.merging.opened(Opened(Round(1), OTHER), path_of(file_id("trap")))
+    assert list(reject(joining.loading)) == [Dismiss(W)]
+    assert joining.loading.merging.holding is None
+    effects = joining.prepare(2)
+    assert only(Hire, effects) == [Hire(W)]
+    assert joining.asked(effects) == ["buyer", "one"]
+    joining.offer("maker")
+    joining.offer("buyer")
+    assert [fetch.blob for fetch in only(Fetch, joining.prepare(4))] == [HELD]
+    joining.loading.fetched(here(HELD))
+    assert [it.checkpoint for it in opened(joining.prepare(4))] == [path_of(HELD)]
 
 
 def test_a_worker_that_is_gone_is_replaced_and_told_again() -> None:
