@@ -316,10 +316,10 @@ def test_a_unit_cut_short_is_paid_by_its_windows(ledger: Ledger) -> None:
 
 
 def test_too_little_work_is_refused(ledger: Ledger) -> None:
-    job = running(ledger, "req", "ann", windows=16, steps=160)
+    job = running(ledger, "req", "ann", windows=10, steps=100)
     key = key_of(ledger, job, "ann")
-    assert ledger.do("ann", work(ledger, key, windows=3).commit()) == "too-little-work"
-    assert ledger.do("ann", work(ledger, key, windows=4).commit()) == "ok"
+    assert ledger.do("ann", work(ledger, key, windows=1).commit()) == "too-little-work"
+    assert ledger.do("ann", work(ledger, key, windows=2).commit()) == "ok"  # a fifth, to the step
 
 
 def test_a_commit_that_does_not_bind_its_unit_is_refused(ledger: Ledger) -> None:
