@@ -5,6 +5,7 @@ whom does not matter, because every secret is checked against what its owner has
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +25,6 @@ from dpin.ledger.accounts import Job, RoundRecord, State
 from dpin.market.messages import AskReveal
 
 RETRY: Final = seconds(1)
-REVEALS_MAX: Final = 256  # kept until the heads are read
 
 Effect = Send | Wake | Order
 
@@ -46,7 +46,7 @@ class Unveiling:
     files: dict[str, Digest] = field(default_factory=dict)  # of the included updates, whose
     settled: list[Settled] = field(default_factory=list)
     _unmasking: list[Unmasking] = field(default_factory=list)
-    _early: list[tuple[NodeId, Reveal]] = field(default_factory=list)
+    _early: dict[Digest, Reveal] = field(default_factory=dict)  # told before the heads were read
     _asked: bool = False
     _merged: bool = False
     _retry_at: Instant = Instant(0)
@@ -76,19 +76,28 @@ class Unveiling:
         for circle in self.circles:
             self.settled.append(settle(circle, _valid(circle, heads)))
         self._unmasking = [Unmasking(settled) for settled in self.settled]
-        early, self._early = self._early, []
-        for sender, reveal in early:
-            self.told(sender, reveal)
+        early, self._early = self._early, {}
+        for _, reveal in sorted(early.items()):
+            with suppress(PeerFault):  # What is wrong with it is said when it comes again.
+                self._take(reveal)
 
     def told(self, sender: NodeId, reveal: Reveal) -> None:
         """Somebody's shares; raises PeerFault."""
-        if not self.settled:
-            if len(self._early) < REVEALS_MAX:
-                self._early.append((sender, reveal))
+        circle = next((one for one in self.circles if one.place == reveal.circle), None)
+        if circle is None:
             return
+        if circle.nodes.get(reveal.lease) != sender:
+            raise PeerFault("shares in another's name")
+        if self.settled:
+            self._take(reveal)
+        else:
+            self._early[reveal.lease] = reveal  # One of each member: there is no more to keep.
+
+    def _take(self, reveal: Reveal) -> None:
         for unmasking in self._unmasking:
-            if unmasking.settled.circle.place == reveal.circle:
-                unmasking.take(sender, reveal)
+            circle = unmasking.settled.circle
+            if circle.place == reveal.circle:
+                unmasking.take(circle.nodes[reveal.lease], reveal)
 
     def _groups(self) -> tuple[MaskedGroup, ...]:
         paths = {lease: path for path, lease in self.files.items()}
