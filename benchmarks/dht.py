@@ -36,6 +36,7 @@ from dpin.node.clock import Clock
 
 PEERS: Final = 16
 OPERATIONS: Final = 300
+END_SECONDS: Final = 60.0
 CHAIN: Final = ChainId(bytes(32))
 HIVEMIND: Final = """
 import json, os, random, sys, time
@@ -210,7 +211,17 @@ def swarm(peers: int) -> Iterator[tuple[list[Process], list[str]]]:
         for member in members:
             assert member.stdin is not None
             member.stdin.close()
-            member.wait(20)
+        for member in members:
+            _ended(member)
+
+
+def _ended(member: Process) -> None:
+    """Wait for its end; on a starved machine it may be too slow to wait for."""
+    try:
+        member.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        member.kill()
+        member.wait()
 
 
 def _cpu(members: Sequence[Process]) -> float:
