@@ -54,7 +54,8 @@ def _directory(view: DirectoryView) -> list[tuple[str, str]]:
     """Where its lookups begin, and how well others know of this node."""
     filled = f"{sum(size > 0 for size in view.buckets)} of {counted(len(view.buckets), 'bucket')}"
     looked = "not yet" if view.explored_ms is None else f"{since(view.explored_ms)} ago"
-    table_text = f"{counted(view.nodes, 'node')} reached, in {filled}, looked around {looked}"
+    where = f" in {filled}" if view.buckets else ""
+    table_text = f"{counted(view.nodes, 'node')} reached{where}, looked around {looked}"
     rows = [("directory", f"{table_text}; keeps {counted(view.kept, 'record')}")]
     for name, by in (("told", "messages"), ("told kad", "kad")):
         rows.append((name, _copies([copy for copy in view.own if copy.by == by])))

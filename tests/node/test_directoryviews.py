@@ -77,7 +77,7 @@ def test_of_all_copies_the_newest_are_remembered_once_each() -> None:
 def test_people_read_it_in_three_lines() -> None:
     lines = network_view_text(FakeControl().network()).splitlines()
     [table] = [line for line in lines if line.startswith("directory")]
-    assert "5 nodes reached, in 2 of 3 buckets, looked around " in table
+    assert "5 nodes reached in 2 of 3 buckets, looked around " in table
     assert table.endswith("; keeps 7 records")
     [told] = [line for line in lines if line.startswith("told ") and "blob" in line]
     assert "addresses kept by 4 nodes, " in told
