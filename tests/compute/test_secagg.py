@@ -16,10 +16,15 @@ from dpin.compute.secagg.member import Member
 from dpin.compute.secagg.settling import check_head, settle
 from dpin.compute.secagg.shamir import candidates, coefficients, restored, share
 from dpin.compute.secagg.unmasking import Unmasking
-from dpin.compute.secagg.words import KEY_SHARE, SELF_SHARE
+from dpin.compute.secagg.words import KEY_SHARE, KEY_TAG, SELF_SHARE
 from tests.support.circles import CHAIN, JOB, Group, circle_of, key_of, lease_of, numbers
 
 COUNT = 50
+SMALL_ORDERS = [  # of Curve25519: 0, 1, one of order 8 (RFC 7748 section 6.1 warns of them)
+    bytes(32),
+    b"\1" + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+]
 
 
 @settings(max_examples=30, deadline=None)
@@ -191,6 +196,18 @@ def test_heads_that_no_honest_member_writes_are_refused() -> None:
     for data in (b"", b"x" * 40, group.update(0, COUNT)[:-1]):
         with pytest.raises(PeerFault):
             masked_head(data, COUNT)
+
+
+@pytest.mark.parametrize("public", SMALL_ORDERS)
+def test_a_mask_key_that_agrees_with_nobody_spoils_its_own_update_alone(public: bytes) -> None:
+    """Its maker may list those only who are gone: nobody else sees it before the sum."""
+    group = Group(3)
+    [head] = group.heads({0: group.update(0, COUNT)}, COUNT).values()
+    draft = replace(head.key, public=public, signature=b"")
+    signed = replace(draft, signature=key_of(0).sign(KEY_TAG, CHAIN, draft.said))
+    check_head(group.circle, lease_of(0), head)
+    with pytest.raises(PeerFault, match="small order"):
+        check_head(group.circle, lease_of(0), replace(head, key=signed))
 
 
 def test_groups_cover_the_roster_and_none_is_too_small() -> None:

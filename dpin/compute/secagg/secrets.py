@@ -20,6 +20,7 @@ from dpin.compute.secagg.words import KEY_SHARE, KEY_TAG, SELF_SHARE, MaskKey, M
 DERIVED_TAG = "dpin/secagg/derived/v1"
 PAIR_TAG = "dpin/secagg/pair/v1"
 COMMITMENT_TAG = "dpin/secagg/commitment/v1"
+_ANY_SECRET = bytes(range(32))  # all are multiples of eight, so no small order survives one
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,18 @@ def pair_seed(secret: bytes, mine: MaskKey, other: MaskKey) -> MaskSeed:
 
     The lower lease adds it, the higher takes it off. Raises PeerFault for a key of no use.
     """
-    try:
-        shared = crypto_scalarmult(secret, other.public)
-    except (CryptoError, ValueError, TypeError, RuntimeError):
-        raise PeerFault("a mask key of a small order") from None
+    shared = _agreed(secret, other.public)
     ends = sorted([encode(mine), encode(other)])
     return MaskSeed(digest(PAIR_TAG, shared + encode(ends)), negative=mine.lease > other.lease)
+
+
+def check_public(public: bytes) -> None:
+    """Raise PeerFault for a mask key of no use, whoever would use it."""
+    _agreed(_ANY_SECRET, public)
+
+
+def _agreed(secret: bytes, public: bytes) -> bytes:
+    try:
+        return crypto_scalarmult(secret, public)
+    except (CryptoError, ValueError, TypeError, RuntimeError):
+        raise PeerFault("a mask key of a small order") from None

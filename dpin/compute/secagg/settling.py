@@ -13,6 +13,7 @@ from dpin.base.crypto import digest, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import ID_BYTES, Digest
 from dpin.compute.secagg.circle import MEMBERS_MIN, Circle
+from dpin.compute.secagg.secrets import check_public
 from dpin.compute.secagg.words import KEY_TAG, MaskedHead, MaskKey
 
 SETTLED_TAG = "dpin/secagg/settled/v1"
@@ -40,13 +41,14 @@ class Settled:
 
 
 def check_key(circle: Circle, key: MaskKey) -> None:
-    """Raise PeerFault unless the key is of a member of this circle, signed by its node."""
+    """Raise PeerFault unless it is a member's of this circle, signed by its node, and of use."""
     node = circle.nodes.get(key.lease)
     lengths = {len(key.public), len(key.commitment)}
     if node is None or key.circle != circle.place or lengths != {ID_BYTES}:
         raise PeerFault("a mask key of another round or of nobody in it")
     if not verify(node, KEY_TAG, circle.chain, key.said, key.signature):
         raise PeerFault("a mask key that its node has not signed")
+    check_public(key.public)
 
 
 def check_head(circle: Circle, lease: Digest, head: MaskedHead) -> None:
