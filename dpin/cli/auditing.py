@@ -17,13 +17,13 @@ from dpin.cli.archives import source_of
 from dpin.cli.audits import finished
 from dpin.cli.descent import LINEAGE_FILE
 from dpin.cli.link import connect
-from dpin.cli.options import table
+from dpin.cli.options import say, table
 from dpin.cli.recount import SAME, Plan, Redone, Told, Verdict, judge, plan
 from dpin.client.client import Client
 from dpin.compute.lineage import read_lineage
 from dpin.compute.scores import ScoreRound
 from dpin.compute.statements import SCORES_FILE, read_statements
-from dpin.compute.task import Command, Failed, Report, TrainUnit
+from dpin.compute.task import Command, Failed, Merged, Report, TrainUnit
 from dpin.node.blobviews import FetchRequest
 from dpin.node.descents import HEX_DIGITS, descent_of
 from dpin.node.descentviews import DescentView
@@ -136,7 +136,9 @@ def _judged(made: Plan, told: Told) -> Verdict:
 
 
 def _in_vain(command: Command, report: Report) -> bool:
-    """Whether nothing that follows can be done any more."""
+    """Whether nothing that follows can be done any more; says what has been done."""
+    if isinstance(report, Merged):
+        say(f"merged round {report.round} again")
     return isinstance(report, Failed) and not isinstance(command, ScoreRound | TrainUnit)
 
 

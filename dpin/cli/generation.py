@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.link import show_values
 from dpin.cli.options import say
+from dpin.cli.pictures import entry_text
 from dpin.cli.plain import plain
 from dpin.client.client import Client
 from dpin.node.control import RunRequest
@@ -29,6 +30,8 @@ def follow_generation(node: Client, request: RunRequest, *, json: bool) -> Gener
     text, first, stdout = bytearray(), 0.0, _Stdout()
     try:
         for entry in node.events(job):
+            if entry.kind == "phase" and not first:
+                say(entry_text(entry))
             if entry.kind != "token":
                 continue
             first = first or time.monotonic() - started
@@ -63,7 +66,7 @@ def _ended(detail: JobDetail, text: bytes, times: tuple[float, float], *, json: 
         sys.stdout.buffer.flush()
     if job.state != "done":
         say(f"error[job-failed]: {job.id} {job.state}: {job.reason}\n  fix: dpin explain {job.id}")
-    speed = f"{rate:.1f} tok/s, TTFT {first:.2f} s, {job.participants} nodes"
+    speed = f"{rate:.1f} tok/s, TTFT {first:.2f} s"
     return Generated(exit_of_job(job.state, job.reason), speed)
 
 

@@ -16,12 +16,15 @@ from dpin.cli.options import say, show
 from dpin.cli.pictures import movement_text
 from dpin.client.client import Client
 from dpin.ledger.transactions import OPERATIONS_MAX
+from dpin.ledger.wages import CHECK, WORK
 from dpin.node.control import PayRequest, TransferRequest
+from dpin.node.status import MovementView
 from dpin.node.till import account_id
 
 BATCH_BYTES_MAX: Final = 1 << 20
 POLL_SECONDS: Final = 0.5
 FOLLOWED_MAX: Final = 1_000  # movements between two looks
+DAY_MS: Final = 86_400_000
 _PAIR: Final = 2
 _FIELDS: Final = (2, 3)
 
@@ -87,6 +90,25 @@ def pay(node: Client, payments: list[TransferRequest], *, credit: bool, json: bo
         amount = format_tokens(sum(parse_tokens(one.amount) for one in portion))
         say(f"sent {amount}{what}{whom} in commit {view.height}: {view.detail}")
         say(f"{format_tokens(view.free)} left")
+
+
+def moved(node: Client, before: int, count: int, *, every: bool) -> list[MovementView]:
+    """The newest movements older than `before` that changed something, or all; newest first."""
+    found: list[MovementView] = []
+    while len(found) < count:
+        page = node.history(before=before, count=FOLLOWED_MAX)
+        found += [one for one in page if every or one.change or one.detail != "ok"]
+        if len(page) < FOLLOWED_MAX:
+            break
+        before = page[-1].number
+    return found[:count]
+
+
+def earned(node: Client, since_ms: int) -> int:
+    """What work and checks have brought since then, less what was lost by them."""
+    page = node.history(count=FOLLOWED_MAX)
+    recent = [one for one in page if one.what in {WORK, CHECK} and one.time_ms >= since_ms]
+    return sum(one.change for one in recent)
 
 
 def follow(node: Client, *, json: bool) -> None:

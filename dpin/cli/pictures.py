@@ -114,6 +114,8 @@ def _job_row(job: JobView) -> tuple[str, ...]:
     rounds = f"{job.round}/{job.rounds}" if job.rounds else "-"
     nodes = f"{job.participants}/{job.seats}"
     cost = f"{format_tokens(job.cost)} of {format_tokens(job.cost_max)}"
+    if job.role == "served":
+        cost = f"earned {format_tokens(job.earned)}"
     head = (job.id, job.name, job.kind, job.role, job.state)
     return (*head, rounds, nodes, cost, since(job.submitted_ms), job.reason)
 
@@ -185,6 +187,8 @@ def phases_text(detail: JobDetail) -> str:
 def result_text(detail: JobDetail) -> str:
     """Loss, cost, verdicts, and where the result lies."""
     job = detail.job
+    if job.role == "served":
+        return f"earned {format_tokens(job.earned)}"
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(detail.verdicts.items()))
     words = [f"cost {format_tokens(job.cost)}"]
     if detail.holdout_before is not None:

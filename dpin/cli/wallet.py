@@ -1,5 +1,6 @@
 """Tokens: what this node has, and giving them away."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def show_wallet(
     """Show this node's tokens."""
     from dpin.base.units import format_tokens
     from dpin.cli.link import connect, show_values
+    from dpin.cli.payments import DAY_MS, earned
     from dpin.node.till import account_id
 
     if account:
@@ -43,8 +45,10 @@ def show_wallet(
     with connect(home) as node:
         view = node.node()
         money = node.account(account) if account else view.money
+        wages = None if account else earned(node, int(time.time() * 1000) - DAY_MS)
     if json:
-        show_values("wallet", {"node_id": account or view.node_id, "money": money})
+        values = {"node_id": account or view.node_id, "money": money, "earned_in_a_day": wages}
+        show_values("wallet", values)
         return
     rows = [
         ("free", money.free),
@@ -52,7 +56,11 @@ def show_wallet(
         ("locked", money.locked),
         ("credit", money.credit),
     ]
+    if wages is not None:
+        rows.append(("earned", wages))
     show("\n".join(f"{name:<9}{format_tokens(amount):>16}" for name, amount in rows))
+    if wages is not None:
+        say("earned: by work and checks in the last 24 hours; dpin wallet history lists them")
     if view.development:
         say("tokens of a development network are worthless")
 
@@ -93,15 +101,19 @@ def history(
     *,
     count: Annotated[int, typer.Option(min=1, max=1_000, help="So many lines.")] = 20,
     before: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Older ones than this.")] = 0,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also what moved no tokens, as steps of jobs do.")
+    ] = False,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what became of this node's tokens, newest first."""
     from dpin.cli.link import connect, show_values
+    from dpin.cli.payments import moved
     from dpin.cli.pictures import movements_text
 
     with connect(home) as node:
-        movements = node.history(before=before, count=count)
+        movements = moved(node, before, count, every=every)
     if json:
         show_values("movements", {"movements": movements})
         return

@@ -27,10 +27,11 @@ from dpin.ledger.transactions import (
     Transfer,
     read_transaction,
 )
+from dpin.ledger.wages import wages
 
 MOVEMENTS_MAX: Final = 4_096
 OK: Final = 0  # the code of a receipt
-OTHER: Final = "jobs and bonds"  # escrows, payments, refunds, rewards: all but transfers
+OTHER: Final = "jobs and bonds"  # escrows, refunds, rewards: all but transfers and wages
 
 JOINED: Final = "all before a snapshot"
 
@@ -105,6 +106,11 @@ class History:
             return
         lines = list(self._lines(commit, receipts, before.fee_multiplier))
         unexplained = account.worth - before.worth - sum(line.change for line in lines)
+        if unexplained:
+            for wage in wages(state, self._account, receipts):
+                unexplained -= wage.change
+                memo, reason = wage.memo, wage.reason
+                lines.append(_Line(None, wage.what, wage.requester, memo, reason, 0, wage.change))
         if unexplained:
             lines.append(_Line(None, OTHER, change=unexplained))
         for line in lines:

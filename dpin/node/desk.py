@@ -157,6 +157,14 @@ class Purse(Records):
         return await self._decided(Carry(f"carry:{token_hex(8)}", signed))
 
     async def _give(self, gifts: Sequence[Gift]) -> TransferView:
+        account = self._peer.state.accounts.get(self._peer.key.node_id)
+        free = account.free if account else MicroTokens(0)
+        wanted = sum(gift.amount for gift in gifts)
+        if wanted > free:
+            raise OverBudget(
+                f"{format_tokens(wanted)} is more than the {format_tokens(free)} that are free",
+                fix="send less: dpin wallet says what there is",
+            )
         first, *more = gifts
         return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more), lasting=True))
 

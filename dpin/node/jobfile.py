@@ -1,8 +1,7 @@
 """A job as people write it: YAML text to a frozen JobSpec of integers."""
 
-import re
 from collections.abc import Callable, Sequence
-from typing import Final, Never, TypeVar, get_args
+from typing import Final, Never, TypeVar
 
 import msgspec
 
@@ -43,6 +42,7 @@ from dpin.node.jobfields import (
     TrainFields,
     TuneFields,
 )
+from dpin.node.jobshape import example_of, path_of, struct_in
 from dpin.node.modulefile import ModuleWish, module_wish
 from dpin.node.sweep import without_sweep
 from dpin.node.tunefile import HubWish, train_fields, wish_of
@@ -124,9 +124,9 @@ def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> J
         fields = msgspec.convert(document.values, kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        where = _path(path)
+        where = path_of(path)
         plain = message.replace("Object missing required field", "required and not there:")
-        _refuse(document, where, plain.replace("`", ""))
+        _refuse(document, where, plain.replace("`", ""), example_of(kind, where))
     match fields:
         case TrainFields():
             return _train(document, fields)
@@ -166,22 +166,9 @@ def _check_keys(document: Document, table: dict[str, Tree], kind: type, path: st
         if key not in known:
             inside = f" in {path}" if path else ""
             _refuse(document, here, f"unknown key {key!r}{inside}", suggestion(key, known))
-        inner = _struct_in(fields.get(key))
+        inner = struct_in(fields.get(key))
         if inner is not None and isinstance(value, dict):
             _check_keys(document, value, inner, here)
-
-
-def _struct_in(kind: object) -> type | None:
-    """The struct that a field's type is, or may be."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return kind
-    found = (_struct_in(part) for part in get_args(kind))
-    return next((part for part in found if part is not None), None)
-
-
-def _path(text: str) -> str:
-    """The `$.data.suffixes[0]` of msgspec as "data.suffixes"."""
-    return re.sub(r"\[[^]]*\]", "", text.strip("`").removeprefix("$").removeprefix("."))
 
 
 def _refuse(document: Document, path: str, message: str, fix: str = "") -> Never:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from dpin.base.errors import NotFound
 from dpin.base.units import Instant
-from dpin.ledger.accounts import State
+from dpin.ledger.accounts import Lease, State
 from dpin.market.engagement import Engagement
 from dpin.market.ownjob import OwnJob
 from dpin.market.story import name_of
 from dpin.node.peer import Peer
-from dpin.node.portrait import Portrait, kind_of, units_of
-from dpin.node.status import JobView, ServingView
+from dpin.node.portrait import Portrait, kind_of, lease_view, units_of
+from dpin.node.status import JobDetail, JobView, ServingView
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,48 @@ class Gallery:
 
     def own(self, prefix: str) -> OwnJob:
         """The own job that goes by this prefix of a local or ledger id; raises NotFound."""
+        found = self._named(prefix)
+        if len(found) == 1:
+            return found[0]
+        if not found and self._served_as(prefix):
+            raise NotFound(
+                f"{prefix} is a job of another node, which this one serves",
+                fix=f"its part here: dpin status {prefix}",
+            )
+        several = f"{len(found)} jobs go by {prefix!r}" if found else f"no job {prefix!r}"
+        raise NotFound(several, fix="list them: dpin jobs")
+
+    def _named(self, prefix: str) -> list[OwnJob]:
         wanted = prefix.lower()
-        found = [
+        return [
             own
             for own in self.peer.requester.jobs.values()
             if own.local_id.startswith(wanted)
             or (own.ledger_id is not None and own.ledger_id.hex().startswith(wanted))
         ]
-        if len(found) != 1:
-            several = f"{len(found)} jobs go by {prefix!r}" if found else f"no job {prefix!r}"
-            raise NotFound(several, fix="list them: dpin jobs")
-        return found[0]
+
+    def _served_as(self, prefix: str) -> list[Lease]:
+        """Leases of this node for the one job that goes by this prefix, the oldest first."""
+        wanted = prefix.lower().removeprefix("j-")
+        found = [lease for lease in self._leases() if lease.job.hex().startswith(wanted)]
+        return found if len({lease.job for lease in found}) == 1 else []
+
+    def detail(self, prefix: str) -> JobDetail:
+        """One job whole: its own, or this node's part in another's; raises NotFound."""
+        served = [] if self._named(prefix) else self._served_as(prefix)
+        if not served:
+            return self.portrait(self.own(prefix)).detail()
+        return JobDetail(
+            job=self._served_view(served[-1]),
+            phases=[],
+            leases=[lease_view(self.state, lease) for lease in served],
+            rounds=[],
+            holdout_before=None,
+            holdout_after=None,
+            output=None,
+            files=[],
+            verdicts={},
+        )
 
     def portrait(self, own: OwnJob) -> Portrait:
         """An own job, to look at closely."""
@@ -51,7 +82,7 @@ class Gallery:
     def jobs(self) -> list[JobView]:
         """Own jobs and jobs served, newest first."""
         mine = [self.portrait(own).summary() for own in self.peer.requester.jobs.values()]
-        served = [self._served_view(engagement) for engagement in self._engagements()]
+        served = [self._served_view(lease) for lease in self._leases()]
         return sorted([*mine, *served], key=lambda view: -view.submitted_ms)
 
     def serving(self) -> list[ServingView]:
@@ -90,17 +121,25 @@ class Gallery:
             earned=sum(unit.paid for unit in units_of(self.state, engagement.lease)),
         )
 
-    def _served_view(self, engagement: Engagement) -> JobView:
-        job = engagement.job
+    def _leases(self) -> list[Lease]:
+        """What this node has worked on for others, as long as the ledger remembers it."""
+        me = self.peer.key.node_id
+        found = [lease for lease in self.state.leases.values() if lease.provider == me]
+        return sorted(found, key=lambda lease: (lease.job, lease.number))
+
+    def _served_view(self, lease: Lease) -> JobView:
+        job = self.state.jobs[lease.job]
         current = job.current
+        engagement = self.peer.provider.engagements.get(lease.id)
+        fault = (engagement.failed or engagement.files.fault) if engagement else lease.reason
         return JobView(
             id=f"j-{job.id.hex()[:8]}",
             ledger_id=job.id.hex(),
             name=f"for {name_of(self.state, job.requester)}",
             kind=kind_of(job.propose.kind),
             role="served",
-            state=engagement.phase,
-            reason=engagement.failed or engagement.files.fault,
+            state=engagement.phase if engagement else lease.state.name.lower(),
+            reason=fault,
             round=current.round if current else len(job.rounds),
             rounds=job.propose.rounds,
             participants=len(current.roster) if current else 0,
@@ -109,4 +148,5 @@ class Gallery:
             cost_max=0,
             submitted_ms=self.peer.genesis.created_ms + job.opened_at,
             finished_ms=None,
+            earned=sum(unit.paid - unit.lost for unit in units_of(self.state, lease)),
         )

@@ -89,7 +89,7 @@ class Portrait:
         return JobDetail(
             job=self.summary(),
             phases=[self._phase_view(index) for index in range(len(own.phases))],
-            leases=[self._lease_view(self.state.leases[lease]) for lease in job.leases]
+            leases=[lease_view(self.state, self.state.leases[lease]) for lease in job.leases]
             if job
             else [],
             rounds=[self._round_view(record) for record in job.rounds] if job else [],
@@ -119,30 +119,6 @@ class Portrait:
             since_ms=phase.began // MICROS_PER_MILLI,
             elapsed_ms=(ended - phase.began) // MICROS_PER_MILLI,
             detail=phase.detail,
-        )
-
-    def _lease_view(self, lease: Lease) -> LeaseView:
-        return LeaseView(
-            lease=lease.id.hex(),
-            provider=lease.provider.hex(),
-            name=name_of(self.state, lease.provider),
-            seat=lease.seat,
-            state="stopped" if lease.stopped else lease.state.name.lower(),
-            reason=lease.reason,
-            price=lease.price,
-            units=[self._unit_view(unit) for unit in units_of(self.state, lease)],
-        )
-
-    def _unit_view(self, unit: Unit) -> UnitView:
-        return UnitView(
-            round=unit.round,
-            state=unit.state.name.lower(),
-            reason=unit.reason,
-            steps=unit.commit.steps if unit.commit else 0,
-            paid=unit.paid,
-            lost=unit.lost,
-            verifiers=[name_of(self.state, seat.verifier) for seat in unit.seats],
-            window=unit.window,
         )
 
     def _round_view(self, record: RoundRecord) -> RoundView:
@@ -228,6 +204,33 @@ class Portrait:
         if current is not None:
             return f"round {current.round + 1} of {job.propose.rounds} is under way", "wait"
         return "the last units are being checked", "wait"
+
+
+def lease_view(state: State, lease: Lease) -> LeaseView:
+    """One provider's part in a job."""
+    return LeaseView(
+        lease=lease.id.hex(),
+        provider=lease.provider.hex(),
+        name=name_of(state, lease.provider),
+        seat=lease.seat,
+        state="stopped" if lease.stopped else lease.state.name.lower(),
+        reason=lease.reason,
+        price=lease.price,
+        units=[_unit_view(state, unit) for unit in units_of(state, lease)],
+    )
+
+
+def _unit_view(state: State, unit: Unit) -> UnitView:
+    return UnitView(
+        round=unit.round,
+        state=unit.state.name.lower(),
+        reason=unit.reason,
+        steps=unit.commit.steps if unit.commit else 0,
+        paid=unit.paid,
+        lost=unit.lost,
+        verifiers=[name_of(state, seat.verifier) for seat in unit.seats],
+        window=unit.window,
+    )
 
 
 def units_of(state: State, lease: Lease) -> Iterator[Unit]:

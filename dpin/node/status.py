@@ -221,6 +221,7 @@ class JobView(View):
     cost_max: int
     submitted_ms: int
     finished_ms: int | None
+    earned: int = 0  # by this node, where it serves the job: less what its bond has lost
 
 
 class JobDetail(View):
@@ -339,7 +340,7 @@ class MovementView(View):
     height: int
     time_ms: int
     transaction: str | None
-    what: str  # an operation, or "jobs and bonds"
+    what: str  # an operation, "work" or "check" for a unit of a job, or "jobs and bonds"
     other: str | None  # who gave or got
     memo: str
     detail: str  # "ok", or why nothing happened but the fee

@@ -48,8 +48,7 @@ class Window:
 
     def job(self, job: str) -> JobDetail:
         """One job."""
-        gallery = self._gallery
-        return gallery.portrait(gallery.own(job)).detail()
+        return self._gallery.detail(job)
 
     def explain(self, job: str) -> ExplainView:
         """Why it stands where it stands."""

@@ -4,12 +4,24 @@ import msgspec
 import pytest
 
 from dpin.base.codec import encode
+from dpin.base.ids import JobId, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger import fees, history
 from dpin.ledger.history import JOINED, OTHER, Movement, Remembering
 from dpin.ledger.params import DEVELOPMENT, Params
 from dpin.ledger.transactions import Credit, Operation, Stake, Transfer, sign
-from tests.support.ledgers import Ledger, award, propose, registration
+from dpin.ledger.wages import CHECK, WORK
+from tests.support.ledgers import (
+    STAKE,
+    Ledger,
+    award,
+    check_honestly,
+    finish,
+    propose,
+    registration,
+    running,
+    unit_of,
+)
 from tests.support.twins import restored
 
 DEAR: Params = msgspec.structs.replace(DEVELOPMENT, fee_base=MicroTokens(1_000))
@@ -101,6 +113,52 @@ def test_what_jobs_take_and_give_back_is_told_in_one_line() -> None:
     ledger.wait(400)
     assert ledger.lines[-1].what == OTHER
     assert ledger.lines[-1].change > 0
+    assert_explained(ledger)
+
+
+class Working(Kept):
+    """A ledger on which bob and two keep to their seats, and ann or one works for req."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("ann", "bob", "one", "two"):
+            assert self.do(name, registration(), Stake(STAKE)) == "ok"
+
+    def settle(self, provider: str) -> JobId:
+        job = running(self, "bob", provider)
+        finish(self, job, provider)
+        self.wait(1)
+        check_honestly(self, (unit_of(self, job, provider).lease, Round(0)))
+        return job
+
+
+def test_pay_for_work_is_told_with_its_job_and_round() -> None:
+    ledger = Working()
+    job = ledger.settle("ann")
+    [line] = [line for line in ledger.lines if line.what == WORK]
+    assert line.change == unit_of(ledger, job, "ann").paid > 0
+    assert (line.other, line.transaction, line.detail) == (ledger.id("bob"), None, "ok")
+    assert line.memo == b"job %b, round 1" % job.hex()[:8].encode()
+    assert_explained(ledger)
+
+
+def test_pay_for_a_check_is_told_apart_from_work() -> None:
+    ledger = Working()
+    job = ledger.settle("one")
+    [line] = [line for line in ledger.lines if line.what == CHECK]
+    unit = unit_of(ledger, job, "one")
+    assert ledger.id("ann") in {seat.verifier for seat in unit.seats}
+    assert line.change == unit.verifier_fee // 2
+    assert_explained(ledger)
+
+
+def test_what_a_late_unit_costs_is_told_with_the_reason() -> None:
+    ledger = Working()
+    job = running(ledger, "bob", "ann")
+    ledger.wait(400)
+    [line] = [line for line in ledger.lines if line.what == WORK]
+    assert line.change == -unit_of(ledger, job, "ann").lost < 0
+    assert line.detail == "not-committed"
     assert_explained(ledger)
 
 
