@@ -72,7 +72,7 @@ from dpin.node.status import (
 )
 from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
-from dpin.node.till import Gift, account_id, gifts_of, prepared, signed_of
+from dpin.node.till import Gift, account_id, check_free, gifts_of, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
 from dpin.node.window import Window
 
@@ -157,14 +157,7 @@ class Purse(Records):
         return await self._decided(Carry(f"carry:{token_hex(8)}", signed))
 
     async def _give(self, gifts: Sequence[Gift]) -> TransferView:
-        account = self._peer.state.accounts.get(self._peer.key.node_id)
-        free = account.free if account else MicroTokens(0)
-        wanted = sum(gift.amount for gift in gifts)
-        if wanted > free:
-            raise OverBudget(
-                f"{format_tokens(wanted)} is more than the {format_tokens(free)} that are free",
-                fix="send less: dpin wallet says what there is",
-            )
+        check_free(gifts, self._peer.state.accounts.get(self._peer.key.node_id))
         first, *more = gifts
         return await self._decided(Wish(f"pay:{token_hex(8)}", first, tuple(more), lasting=True))
 

@@ -28,5 +28,6 @@ def example_of(kind: type, path: str) -> str:
         if name not in fields:
             return ""
         default, within = fields[name].default, struct_in(fields[name].type)
-    plain = isinstance(default, str | int | float)
-    return f"such as {path.rpartition('.')[2]}: {default}" if plain and default != "" else ""
+    if not isinstance(default, str | int) or default in {"", "0", 0}:
+        return ""
+    return f"such as {path.rpartition('.')[2]}: {default}; see docs/job-file.md"

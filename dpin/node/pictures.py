@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from dpin.base.errors import NotFound
 from dpin.base.units import Instant
-from dpin.ledger.accounts import Lease, State
+from dpin.ledger.accounts import State
 from dpin.market.engagement import Engagement
 from dpin.market.ownjob import OwnJob
-from dpin.market.story import name_of
 from dpin.node.peer import Peer
-from dpin.node.portrait import Portrait, kind_of, lease_view, units_of
+from dpin.node.portrait import Portrait, kind_of, units_of
+from dpin.node.served import Mine, Served
 from dpin.node.status import JobDetail, JobView, ServingView
 
 
@@ -33,7 +33,7 @@ class Gallery:
         found = self._named(prefix)
         if len(found) == 1:
             return found[0]
-        if not found and self._served_as(prefix):
+        if not found and self._served.detail(prefix) is not None:
             raise NotFound(
                 f"{prefix} is a job of another node, which this one serves",
                 fix=f"its part here: dpin status {prefix}",
@@ -50,28 +50,16 @@ class Gallery:
             or (own.ledger_id is not None and own.ledger_id.hex().startswith(wanted))
         ]
 
-    def _served_as(self, prefix: str) -> list[Lease]:
-        """Leases of this node for the one job that goes by this prefix, the oldest first."""
-        wanted = prefix.lower().removeprefix("j-")
-        found = [lease for lease in self._leases() if lease.job.hex().startswith(wanted)]
-        return found if len({lease.job for lease in found}) == 1 else []
-
     def detail(self, prefix: str) -> JobDetail:
         """One job whole: its own, or this node's part in another's; raises NotFound."""
-        served = [] if self._named(prefix) else self._served_as(prefix)
-        if not served:
-            return self.portrait(self.own(prefix)).detail()
-        return JobDetail(
-            job=self._served_view(served[-1]),
-            phases=[],
-            leases=[lease_view(self.state, lease) for lease in served],
-            rounds=[],
-            holdout_before=None,
-            holdout_after=None,
-            output=None,
-            files=[],
-            verdicts={},
-        )
+        served = None if self._named(prefix) else self._served.detail(prefix)
+        return served or self.portrait(self.own(prefix)).detail()
+
+    @property
+    def _served(self) -> Served:
+        peer = self.peer
+        mine = Mine(peer.key.node_id, peer.genesis.created_ms, peer.provider.engagements)
+        return Served(self.state, mine)
 
     def portrait(self, own: OwnJob) -> Portrait:
         """An own job, to look at closely."""
@@ -82,8 +70,7 @@ class Gallery:
     def jobs(self) -> list[JobView]:
         """Own jobs and jobs served, newest first."""
         mine = [self.portrait(own).summary() for own in self.peer.requester.jobs.values()]
-        served = [self._served_view(lease) for lease in self._leases()]
-        return sorted([*mine, *served], key=lambda view: -view.submitted_ms)
+        return sorted([*mine, *self._served.views()], key=lambda view: -view.submitted_ms)
 
     def serving(self) -> list[ServingView]:
         """What this node works on for others."""
@@ -119,34 +106,4 @@ class Gallery:
             steps=engagement.pulse.steps,
             tokens_per_second=engagement.pulse.tokens_per_second,
             earned=sum(unit.paid for unit in units_of(self.state, engagement.lease)),
-        )
-
-    def _leases(self) -> list[Lease]:
-        """What this node has worked on for others, as long as the ledger remembers it."""
-        me = self.peer.key.node_id
-        found = [lease for lease in self.state.leases.values() if lease.provider == me]
-        return sorted(found, key=lambda lease: (lease.job, lease.number))
-
-    def _served_view(self, lease: Lease) -> JobView:
-        job = self.state.jobs[lease.job]
-        current = job.current
-        engagement = self.peer.provider.engagements.get(lease.id)
-        fault = (engagement.failed or engagement.files.fault) if engagement else lease.reason
-        return JobView(
-            id=f"j-{job.id.hex()[:8]}",
-            ledger_id=job.id.hex(),
-            name=f"for {name_of(self.state, job.requester)}",
-            kind=kind_of(job.propose.kind),
-            role="served",
-            state=engagement.phase if engagement else lease.state.name.lower(),
-            reason=fault,
-            round=current.round if current else len(job.rounds),
-            rounds=job.propose.rounds,
-            participants=len(current.roster) if current else 0,
-            seats=job.propose.seats,
-            cost=0,
-            cost_max=0,
-            submitted_ms=self.peer.genesis.created_ms + job.opened_at,
-            finished_ms=None,
-            earned=sum(unit.paid - unit.lost for unit in units_of(self.state, lease)),
         )

@@ -1,10 +1,13 @@
 """From payments as they are asked for to operations as the ledger takes them."""
 
+from collections.abc import Sequence
+
 from dpin.base.codec import decode, encode
-from dpin.base.errors import Misuse, NotFound, PeerFault
+from dpin.base.errors import Misuse, NotFound, OverBudget, PeerFault
 from dpin.base.ids import NodeId, read_id
-from dpin.base.units import parse_tokens
+from dpin.base.units import MicroTokens, format_tokens, parse_tokens
 from dpin.ledger import fees
+from dpin.ledger.accounts import Account
 from dpin.ledger.transactions import (
     MEMO_BYTES_MAX,
     OPERATIONS_MAX,
@@ -35,9 +38,22 @@ def gifts_of(request: PayRequest) -> tuple[Gift, ...]:
 def _gift(payment: TransferRequest, *, credit: bool) -> Gift:
     memo = payment.memo.encode()
     if len(memo) > MEMO_BYTES_MAX:
-        raise Misuse(f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken")
+        raise Misuse(
+            f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken", fix="shorten it"
+        )
     kind = Credit if credit else Transfer
     return kind(account_id(payment.to), parse_tokens(payment.amount), memo)
+
+
+def check_free(gifts: Sequence[Gift], payer: Account | None) -> None:
+    """Raises OverBudget where the payer has less; the ledger would take a fee and say the same."""
+    free = payer.free if payer else MicroTokens(0)
+    wanted = sum(gift.amount for gift in gifts)
+    if wanted > free:
+        raise OverBudget(
+            f"{format_tokens(wanted)} is more than the {format_tokens(free)} that are free",
+            fix="send less: dpin wallet says what there is",
+        )
 
 
 def prepared(peer: Peer, request: PrepareRequest) -> PreparedView:

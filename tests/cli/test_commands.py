@@ -419,6 +419,45 @@ def test_a_generated_text_cannot_command_a_terminal_and_is_whole_elsewhere(
     assert capsysbinary.readouterr().out.startswith("été?]52;c;x?\n".encode())
 
 
+def test_history_leaves_out_steps_that_moved_nothing(control: FakeControl, capsys: Printed) -> None:
+    idle = movement_view(2, what="have", change=0, fee=0)
+    control.movements = [movement_view(1), idle, movement_view(3, change=0, detail="refused")]
+
+    def numbers(*words: str) -> list[str]:
+        assert run(["wallet", "history", *words]) == 0
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+
+    assert numbers() == ["3", "1"]
+    assert numbers("--all") == ["3", "2", "1"]
+
+
+def test_the_wallet_says_what_work_and_checks_have_brought(
+    control: FakeControl, capsys: Printed
+) -> None:
+    now = int(time.time() * 1000)
+    control.movements = [
+        movement_view(1, what="work", change=9_000_000, time_ms=now - 2 * 86_400_000),
+        movement_view(2, what="work", change=1_000_000, time_ms=now),
+        movement_view(3, what="check", change=500_000, time_ms=now),
+        movement_view(4, what="transfer", change=700_000, time_ms=now),
+    ]
+    assert run(["wallet"]) == 0
+    printed = capsys.readouterr()
+    assert "earned                1.5\n" in printed.out
+    assert "in the last 24 hours" in printed.err
+    assert run(["wallet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["earned_in_a_day"] == 1_500_000
+
+
+def test_a_generation_says_what_it_waits_for_until_its_text_comes(
+    control: FakeControl, capsys: Printed
+) -> None:
+    phase = LogEntry(number=1, time_ms=0, kind="phase", text="match: asking providers", data={})
+    control.entries = [phase, *generation_log()]
+    assert run(["run", "model", "prompt"]) == 0
+    assert "match: asking providers" in capsys.readouterr().err
+
+
 def test_a_strangers_memo_cannot_move_the_cursor(control: FakeControl, capsys: Printed) -> None:
     control.movements = [movement_view(1, memo="\x1b[2Jgone\n")]
     assert run(["wallet", "history"]) == 0

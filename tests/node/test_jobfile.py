@@ -285,3 +285,19 @@ def test_a_module_that_is_badly_named_is_told_with_its_place(line: str, words: s
     with pytest.raises(Misuse) as caught:
         read_job(TRAIN + line + "\n")
     assert words in f"{caught.value} {caught.value.fix}"
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("args: {rounds: many}", "such as rounds: 10"),
+        ("resources: {memory: 4}", "such as memory: 500MB"),
+        ("data: {path: [x]}", ""),
+        ("limits: {time: 3}", "such as time: 6h"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_with_a_right_one(line: str, fix: str) -> None:
+    text = f"type: train\n{line}\n" if "data" in line else f"{TRAIN}\n{line}\n"
+    with pytest.raises(Misuse) as refused:
+        read_job(text)
+    assert refused.value.fix == (fix and f"{fix}; ") + "see docs/job-file.md"

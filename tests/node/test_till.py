@@ -1,0 +1,19 @@
+"""Payments as they are asked for."""
+
+import pytest
+
+from dpin.base.errors import OverBudget
+from dpin.base.units import MicroTokens
+from dpin.ledger.accounts import Account
+from dpin.node.control import PayRequest, TransferRequest
+from dpin.node.till import check_free, gifts_of
+
+PAYMENTS = [TransferRequest(to="ab" * 32, amount="1.5"), TransferRequest(to="cd" * 32, amount="2")]
+
+
+def test_nothing_is_sent_that_is_not_there() -> None:
+    gifts = gifts_of(PayRequest(payments=PAYMENTS))
+    check_free(gifts, Account(free=MicroTokens(3_500_000)))
+    for payer in (Account(free=MicroTokens(3_499_999)), None):
+        with pytest.raises(OverBudget, match=r"3\.5 is more than the (3\.499999|0) that are free"):
+            check_free(gifts, payer)
