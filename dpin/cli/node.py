@@ -81,7 +81,7 @@ def stop(*, home: HomeOption = None) -> None:
 
 @node.command()
 def drain(*, home: HomeOption = None) -> None:
-    """Take no new work, and finish what runs."""
+    """Take no new work, and finish what runs. It holds until the node starts again."""
     from dpin.cli.link import connect
 
     with connect(home) as client:

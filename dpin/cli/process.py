@@ -15,7 +15,7 @@ from dpin.node.home import Home, Running, key_text, read_config, read_network, r
 from dpin.node.keyfile import account_of
 from dpin.node.settings import Layers, Settings, resolve
 
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 180.0  # a busy machine takes long; a node that died is noticed at once
 STOP_SECONDS: Final = 30.0
 FAULTS: Final = ("skip-work", "wrong-weights", "vanish")
 _POLL_SECONDS: Final = 0.05

@@ -60,7 +60,7 @@ def show_wallet(
         rows.append(("earned", wages))
     show("\n".join(f"{name:<9}{format_tokens(amount):>16}" for name, amount in rows))
     if wages is not None:
-        say("earned: by work and checks in the last 24 hours; dpin wallet history lists them")
+        say("earned: by work and checks in 24 hours, as dpin wallet history lists them")
     if view.development:
         say("tokens of a development network are worthless")
 

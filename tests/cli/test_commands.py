@@ -444,7 +444,7 @@ def test_the_wallet_says_what_work_and_checks_have_brought(
     assert run(["wallet"]) == 0
     printed = capsys.readouterr()
     assert "earned                1.5\n" in printed.out
-    assert "in the last 24 hours" in printed.err
+    assert "by work and checks in 24 hours" in printed.err
     assert run(["wallet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["earned_in_a_day"] == 1_500_000
 
