@@ -95,10 +95,14 @@ class Restart:
             self._clear()
 
     def silence(self, header: Header) -> None:
-        """A block of ours turned up that the log does not have."""
+        """A block of ours turned up that the log does not have; the first of an epoch is named.
+
+        There may be many more: whoever has our key may go on signing.
+        """
         self._cleared = False
-        self.silent_until = max(self.silent_until, header.epoch + 1)
-        self._reason = (
-            f"the network has a block of round {header.round} signed by this node that its log "
-            "lacks: it signs no more in this epoch"
-        )
+        if header.epoch >= self.silent_until:
+            self.silent_until = header.epoch + 1
+            self._reason = (
+                f"the network has a block of round {header.round} signed by this node that its "
+                "log lacks: it signs no more in this epoch"
+            )

@@ -148,6 +148,19 @@ def test_a_block_of_a_later_epoch_silences_up_to_the_end_of_that_epoch() -> None
     assert heard(member, last, 6, 1, 2)
 
 
+def test_of_many_blocks_that_somebody_else_signs_with_our_key_the_first_is_named() -> None:
+    member, last = entered(3)
+    assert heard(member, last, 3, 1, 2)
+    member.saw(own(3, 150))
+    said = member.silenced
+    assert said is not None
+    assert "round 150" in said
+    for round_ in (151, 152):
+        member.saw(own(3, round_))
+    assert member.silenced == said
+    assert not member.may_sign
+
+
 def test_a_block_of_a_past_epoch_or_of_somebody_else_silences_nobody() -> None:
     member, last = entered(3)
     member.restart.answer(1, newest(3, own(2, 50)), last)
