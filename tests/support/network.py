@@ -42,7 +42,10 @@ OWN_WORDS: Final = ("the sea is wide and grey. ", "if x > 0: return x\n", "01234
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """Four validators, each a process: ada gives work, the others take it."""
+    """Four validators, each a process: ada gives work, the others take it.
+
+    The last keeps every block since the network's beginning.
+    """
 
     folder: Path
     nodes: tuple[DemoNode, ...]
@@ -68,6 +71,7 @@ def town(folder: Path) -> Iterator[Town]:
         own.write_text(words * 400)
         node.environment["DPIN_JOBS__DATASETS"] = f"letters text - {own}"
         node.environment["DPIN_JOBS__CUSTOM_CODE"] = "sandboxed"
+    nodes[-1].environment["DPIN_LEDGER__ARCHIVE"] = "true"
     try:
         found_network("town", nodes)
         for node in nodes:
