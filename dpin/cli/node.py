@@ -68,22 +68,25 @@ def status(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 @node.command()
-def stop(*, home: HomeOption = None) -> None:
+def stop(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """End the node cleanly, and wait until it has ended."""
     from dpin.cli import process
-    from dpin.cli.link import connect, home_of
+    from dpin.cli.link import connect, home_of, show_values
 
     with connect(home) as client:
         client.stop()
     process.wait_until_gone(home_of(home))
-    say("the node has stopped")
+    show_values("ok", {"state": "stopped"}) if json else say("the node has stopped")
 
 
 @node.command()
-def drain(*, home: HomeOption = None) -> None:
+def drain(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Take no new work, and finish what runs. It holds until the node starts again."""
-    from dpin.cli.link import connect
+    from dpin.cli.link import connect, show_values
 
     with connect(home) as client:
         client.drain()
-    say("the node takes nothing new; once it is idle: dpin node stop")
+    if json:
+        show_values("ok", {"state": "draining"})
+    else:
+        say("the node takes nothing new; once it is idle: dpin node stop")

@@ -45,6 +45,8 @@ SCHEMAS = {
     "peers": "peers",
     "doctor": "checks",
     "node status": "node",
+    "node drain": "ok",
+    "node stop": "ok",
     "wallet": "wallet",
     "wallet show": "wallet",
     f"wallet send {NODE_ID} 1.5": "transfer",
