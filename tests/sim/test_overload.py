@@ -21,7 +21,7 @@ def test_who_is_punished_for_being_slow_is_found() -> None:
     unit.state, unit.reason = UnitState.SLASHED, "withheld-state"
     job = overload.works.job()
     job.escrow = MicroTokens(job.escrow + 1)
-    convicted, burned, kept = overload.play().problems
+    convicted, burned, kept = overload.wrong()
     assert "was convicted: withheld-state" in convicted
     assert "burned" in burned
     assert "keeps its money" in kept
