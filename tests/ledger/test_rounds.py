@@ -3,6 +3,7 @@
 import pytest
 
 from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
+from dpin.base.units import MicroTokens
 from dpin.ledger.accounts import JobState, LeaseState, Phase, RoundRecord, UnitKey, UnitState
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import INFER, Cancel, Have, Stop
@@ -145,6 +146,26 @@ def test_a_member_that_posts_haves_stays_though_it_was_late(ledger: Ledger) -> N
     exchange(ledger, job, "ann", "bob", "cat")
     assert names(ledger, last(ledger, job).roster) == {"ann", "bob", "cat"}
     assert ledger.state.jobs[job].rounds[0].closed
+
+
+@pytest.mark.parametrize(("lacking", "reason"), [(0, ""), (1, "bond-spent")])
+def test_a_lapse_that_leaves_less_than_a_price_of_the_bond_ends_the_lease(
+    ledger: Ledger, lacking: int, reason: str
+) -> None:
+    job = running(ledger, "req", "ann", "bob", "cat", rounds=2)
+    lease, account = lease_of(ledger, job, "cat"), ledger.account("cat")
+    spent = lease.bond - PRICE // 2 - PRICE + lacking
+    lease.bond = MicroTokens(lease.bond - spent)
+    account.locked = MicroTokens(account.locked - spent)
+    late = key_of(ledger, job, "cat")
+    finish(ledger, job, "ann", "bob")
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(ledger, job, "ann", "bob", "cat")
+    ledger.wait(ledger.state.units[late].deadline - ledger.state.tick)
+    assert ledger.state.units[late].state == UnitState.LAPSED
+    lease = lease_of(ledger, job, "cat")
+    assert lease.bond == PRICE - lacking
+    assert (lease.state == LeaseState.ENDED, lease.reason) == (bool(reason), reason)
 
 
 def test_a_candidate_needs_more_than_half_of_the_heads(ledger: Ledger) -> None:
