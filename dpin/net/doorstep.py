@@ -78,10 +78,8 @@ class Doorstep:
         self._inside[visitor] = None
         if len(self._inside) <= self._inbound_max:
             return None
+        # The newest first: where its own group is among the largest, it is the newcomer that goes.
         evicted = self._of_largest(list(reversed(self._inside)))
-        largest = Counter(other.group for other in self._inside)
-        if largest[evicted.group] <= largest[visitor.group]:
-            evicted = visitor  # Its own group is as large: who is here stays.
         self.left(evicted)
         self.refused["made room inside"] += 1
         return evicted
