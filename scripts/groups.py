@@ -34,6 +34,8 @@ COMPUTE: Final = (
     "tests/compute"  # torch and transformers take ten seconds to load: one process does
 )
 TOWN: Final = "network: Town"  # in a file whose tests share a network
+# Of the files that start processes those that take longest, which begin first.
+LONGEST: Final = ("jobs", "tuning", "pages_run", "seat", "bank", "group", "epochs")
 # Nothing is gained by threads that turn round and round until there is work for them.
 PASSIVE: Final = {"OMP_WAIT_POLICY": "passive"}
 _FAILED: Final = re.compile(
@@ -68,7 +70,8 @@ class Running:
 
 def processes(*, shared: bool) -> list[str]:
     """The files that start processes: those that share a network, or the others."""
-    found = sorted(ROOT.glob("tests/**/test_*.py"))
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    found = sorted(ROOT.glob("tests/**/test_*.py"), key=lambda it: (place.get(it.name, 99), it))
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in found}
     return [
         path
@@ -89,6 +92,7 @@ def groups(results: Path, *, long: bool) -> list[Group]:
 
     others = [f"--ignore={path}" for path in (*PURE, COMPUTE, "tests/process")]
     spread, by_file = ["-n", "2", "--dist", "worksteal"], ["-n", "2", "--dist", "loadfile"]
+    by_file.append("--no-loadscope-reorder")  # which puts files of one long test last
     first = ("checks", "in-process")
     return [
         Group("checks", ["scripts/check"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.groups import BEHIND, Group, groups, run, tell_failed
+from scripts.groups import BEHIND, LONGEST, ROOT, Group, groups, processes, run, tell_failed
 
 WRITE = "import sys; sys.stdout.write(sys.argv[1]); sys.exit(int(sys.argv[2]))"
 
@@ -51,3 +51,18 @@ def test_every_file_of_tests_is_in_one_group_and_only_what_computes_stays_behind
     folders = {word for word in taken if word.startswith("tests/")}
     assert folders == {word for word in ignored if word.startswith("tests/")} - {"tests/process"}
     assert all(Path(word).is_dir() for word in folders)
+
+
+def test_every_file_that_starts_processes_is_in_one_of_two_groups_the_longest_first() -> None:
+    shared, alone = processes(shared=True), processes(shared=False)
+    assert set(shared).isdisjoint(alone)
+    assert {*shared, *alone} == {
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("tests/**/test_*.py")
+        if "pytest.mark.process" in path.read_text()
+    }
+    for files in (shared, alone):
+        first = [Path(file).stem.removeprefix("test_") for file in files]
+        longest = [name for name in LONGEST if name in first]
+        assert len(longest) >= 2
+        assert first[: len(longest)] == longest
