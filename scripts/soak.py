@@ -21,9 +21,9 @@ from typing import Final
 import psutil
 import trio
 
+from dpin.base.errors import Unavailable
 from dpin.base.machine import PeerDown, PeerUp, Received
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.network import Unreached
 
 MIB: Final = 1 << 20
 SHARE_FOR_WARMTH: Final = 5  # the first of so many parts of the cycles is not judged
@@ -34,7 +34,7 @@ DESCRIPTORS_MAX: Final = 6
 IDLE_BYTES_MAX: Final = 100 * MIB  # for a thousand peers
 THOUSAND: Final = 1000
 SECONDS_MAX: Final = 120.0
-DIALS_MAX: Final = 10  # of one stranger: on a starved machine one may take longer than it may
+TRIES_MAX: Final = 10  # of one stranger: on a starved machine a dial or an answer takes too long
 
 
 def seed(number: int) -> bytes:
@@ -68,24 +68,25 @@ def _names_of(task: trio.lowlevel.Task | None) -> Iterator[str]:
 
 
 async def one_cycle(node: Host, number: int, strangers: int) -> int:
-    """A stranger comes, is heard, is answered, and goes; how often it dialled in vain."""
+    """A stranger comes, is heard, is answered, and goes; how often it came in vain.
+
+    Raises Unavailable after TRIES_MAX times.
+    """
+    for in_vain in range(TRIES_MAX - 1):
+        with suppress(Unavailable):
+            await _visit(node, number, strangers)
+            return in_vain
+    await _visit(node, number, strangers)
+    return TRIES_MAX - 1
+
+
+async def _visit(node: Host, number: int, strangers: int) -> None:
     async with open_host(HostOptions(seed(1000 + number % strangers))) as stranger:
-        in_vain = await dialled(stranger, node.addresses[0])
+        await stranger.dial(node.addresses[0])
         assert stranger.send(node.node_id, b"hello")
         assert await stranger.request(node.node_id, b"question", SECONDS_MAX) == b"question"
         await _until(node, lambda event: isinstance(event, Received))
     await _until(node, lambda event: isinstance(event, PeerDown))
-    return in_vain
-
-
-async def dialled(stranger: Host, address: str) -> int:
-    """Connect; after how many dials in vain. Raises Unreached after DIALS_MAX."""
-    for in_vain in range(DIALS_MAX - 1):
-        with suppress(Unreached):
-            await stranger.dial(address)
-            return in_vain
-    await stranger.dial(address)
-    return DIALS_MAX - 1
 
 
 async def _until(node: Host, found: Callable[[object], bool]) -> None:
@@ -111,10 +112,12 @@ async def cycles(count: int, strangers: int, say: Callable[[str], None]) -> list
             in_vain += await one_cycle(node, number, strangers)
             if not (number + 1) % max(1, count // 10):
                 say(f"{number + 1:6} cycles: {Levels().shown()}")
+        if node.peers():  # Of a visit in vain.
+            await _until(node, lambda _: not node.peers())
         await trio.sleep(0.5)
         after = Levels()
         say(f"at the end   : {after.shown()}; {len(node.errors)} errors, {node.dropped()} dropped")
-        say(f"{in_vain} dials in vain")
+        say(f"{in_vain} visits in vain")
         return grown(before, after, count - warm)
 
 
