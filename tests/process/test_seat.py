@@ -1,10 +1,11 @@
 """Real processes: a node comes from outside, gets a seat, signs, and leaves with its bond."""
 
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,10 @@ import pytest
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import NodeId
+from dpin.cli.archives import source_of
+from dpin.cli.audits import compare
 from dpin.cli.exits import ExitCode
+from dpin.cli.process import spawn, wait_until_up
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.ledger.annals import OWN
@@ -31,7 +35,7 @@ from dpin.node.control import ProofRequest
 from dpin.node.home import Home, locate, read_key, read_signers
 from dpin.node.proofviews import ComparisonView
 from dpin.node.status import ValidatorView
-from scripts.demo_network import DemoNode, dpin, invite_to, join, make_nodes, wait_for
+from scripts.demo_network import DemoNode, accept, dpin, invite_to, join, make_nodes, wait_for
 from tests.support.network import (
     PATIENCE_SECONDS,
     archived,
@@ -48,6 +52,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 EPOCH_MS: Final = 4_000
 IDLE_MS: Final = 150
+THIEF: Final = Path(__file__).parents[1] / "support" / "thief.py"
 FOUNDERS: Final = ("kim", "lea", "max", "nia")
 
 
@@ -192,11 +197,49 @@ def test_an_old_copy_of_a_home_signs_nothing_twice_and_comes_back_with_another_k
     pay(nia, kim, "1")
     own = [place(one) for kind, one in archived(nia.home) if kind == OWN]
     assert all(at <= last or at[0] > end[0] for at in own)  # Nothing more in that epoch.
-    blocks: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)
-    for home in (*(node.home for node in town), lost):
-        for _, one in archived(home):
-            blocks[one.block.header.epoch, one.author, one.round].add(one.digest)
-    assert [at for at, digests in blocks.items() if len(digests) > 1] == []
+    assert signed_twice([*(node.home for node in town), lost]) == []
+
+
+def test_a_validator_whose_keys_sign_in_two_processes_is_slashed_and_the_others_agree(
+    town: Sequence[DemoNode], tmp_path: Path
+) -> None:
+    """Both sign the same rounds: whoever copied the home runs a node that asks nobody (H10)."""
+    kim, lea, idle, nia, _ = town
+    honest = [wait_until("has a seat", kim, node, lambda one: one.weight > 0) for node in town[:3]]
+    seated = wait_until("has a seat", kim, nia, lambda one: one.weight > 0)
+    with twin(nia, tmp_path, invite_to(kim)):
+        slashed = wait_until("is slashed", kim, nia, lambda one: one.jailed_until > 0)
+    assert slashed.bond <= seated.bond // 4  # Three times the weight that is at fault.
+    pay(kim, lea, "1")
+    for node in (kim, lea, idle, nia):
+        seen = node.look()
+        assert seen is not None
+        assert_conserved(seen)
+    kept = [validator(kim, node) for node in town[:3]]
+    assert [one and (one.bond, one.jailed_until) for one in kept] == [
+        (one.bond, 0) for one in honest
+    ]
+    authors = sorted(node.node_id for node in town[:4])
+    assert {authors[at] for _, at, _ in signed_twice([kim.home])} == {nia.node_id}
+    for other in (lea, idle, nia):
+        assert compare(source_of(kim.home.root).run(), source_of(other.home.root).run()).height > 0
+
+
+@contextmanager
+def twin(victim: DemoNode, folder: Path, invite: str) -> Iterator[None]:
+    """A thief's node signs with the keys of somebody else meanwhile."""
+    stolen = locate(str(folder / "stolen"), {})
+    with_short_chains(folder, ["thief"])
+    (thief,) = make_nodes(folder, [("thief", "1", False)])
+    accept(thief, invite)
+    wait_for("there is a copy", PATIENCE_SECONDS, partial(copied, victim, stolen))
+    process = spawn(thief.home, [sys.executable, str(THIEF), thief.folder, str(stolen.root)])
+    try:
+        wait_until_up(thief.home, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def test_a_signed_proof_of_another_ledger_is_refused_and_its_signers_are_slashed(
@@ -269,6 +312,15 @@ def copied(node: DemoNode, target: Home) -> bool | None:
         shutil.rmtree(target.root, ignore_errors=True)
         return None
     return True
+
+
+def signed_twice(homes: Sequence[Home]) -> list[tuple[int, int, int]]:
+    """Epoch, author and round wherever these logs, taken together, have more than one block."""
+    blocks: dict[tuple[int, int, int], set[bytes]] = defaultdict(set)
+    for home in homes:
+        for _, one in archived(home):
+            blocks[one.block.header.epoch, one.author, one.round].add(one.digest)
+    return [at for at, digests in blocks.items() if len(digests) > 1]
 
 
 def place(vertex: Vertex) -> tuple[int, int]:
