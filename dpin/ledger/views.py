@@ -106,21 +106,21 @@ def holds_live_lease(state: State, job: Job, provider: NodeId) -> bool:
     )
 
 
-def checked(unit: Unit) -> int:
-    """How many seats of a settled unit are paid: those that revealed.
+def checkers(unit: Unit) -> list[NodeId]:
+    """Who is paid for checking a unit that was not slashed: those that revealed.
 
     Where no leaf was ever shown to them, those that sealed.
     """
     if unit.state == UnitState.LAPSED and unit.opened is None:
-        return sum(seat.sealed is not None for seat in unit.seats)
-    return sum(seat.reveal is not None for seat in unit.seats)
+        return [seat.verifier for seat in unit.seats if seat.sealed is not None]
+    return [seat.verifier for seat in unit.seats if seat.reveal is not None]
 
 
 def unit_cost(job: Job, unit: Unit) -> MicroTokens:
     """What a settled unit has cost its requester: the work, and the checks that were made."""
     if unit.state not in {UnitState.PAID, UnitState.VOID, UnitState.LAPSED}:
         return MicroTokens(0)
-    checks = unit.verifier_fee // max(1, job.propose.verifiers) * checked(unit)
+    checks = unit.verifier_fee // max(1, job.propose.verifiers) * len(checkers(unit))
     if unit.state != UnitState.PAID or unit.commit is None:
         return MicroTokens(checks)
     return MicroTokens(unit.price * unit.commit.steps // job.propose.steps + checks)

@@ -7,6 +7,7 @@ from dpin.base.ids import NodeId
 from dpin.ledger.accounts import State, Unit, UnitState
 from dpin.ledger.order import Receipt
 from dpin.ledger.settlement import unit_subject
+from dpin.ledger.views import checkers
 
 WORK: Final = "work"
 CHECK: Final = "check"
@@ -45,8 +46,7 @@ def _of_provider(state: State, account: NodeId, unit: Unit) -> int:
 
 
 def _of_verifier(state: State, account: NodeId, unit: Unit) -> int:
-    if unit.state not in {UnitState.PAID, UnitState.VOID}:
+    if unit.state not in {UnitState.PAID, UnitState.VOID, UnitState.LAPSED}:
         return 0
     verifiers = max(1, state.jobs[state.leases[unit.lease].job].propose.verifiers)
-    seats = [seat for seat in unit.seats if seat.reveal is not None]
-    return sum(unit.verifier_fee // verifiers for seat in seats if seat.verifier == account)
+    return checkers(unit).count(account) * (unit.verifier_fee // verifiers)

@@ -12,6 +12,7 @@ from dpin.ledger.params import DEVELOPMENT, PUBLIC
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Commit, LeafPath, OpenLeaf, Unstake, VerifyCommit
 from dpin.ledger.views import live_units, unit_cost
+from dpin.ledger.wages import wages
 from tests.support.ledgers import (
     JOB,
     OTHER,
@@ -148,11 +149,18 @@ def test_what_two_were_not_shown_costs_what_no_commit_costs_and_convicts_nobody(
     unit, gained = verdict(ledger, [NO_DIGEST, NO_DIGEST])
     assert (unit.state, unit.reason) == (UnitState.LAPSED, "withheld-state")
     assert gained == {"req": PRICE // 2 - FEE, "ann": -PRICE // 2, "bob": SHARE, "cat": SHARE}
+    assert (wages_of(ledger, "ann"), wages_of(ledger, "bob")) == ([-PRICE // 2], [SHARE])
     assert unit.lost == PRICE // 2
     assert unit_cost(ledger.state.jobs[job_of(ledger, unit)], unit) == FEE
     lease = ledger.state.leases[unit.lease]
     assert (lease.state, lease.reason, lease.bond) == (LeaseState.ENDED, "withheld-state", 0)
     assert ledger.account("ann").faults == 1
+
+
+def wages_of(ledger: Ledger, name: str) -> list[int]:
+    """What somebody's own records say that the last settlement brought."""
+    receipts = ledger.applied[-1].receipts
+    return [wage.change for wage in wages(ledger.state, ledger.id(name), receipts)]
 
 
 def job_of(ledger: Ledger, unit: Unit) -> JobId:
@@ -203,6 +211,7 @@ def test_a_provider_that_does_not_open_in_time_is_not_convicted(ledger: Ledger) 
     assert (unit.state, unit.reason) == (UnitState.LAPSED, "withheld-leaf")
     gained = gains(ledger, before)
     assert gained == {"req": PRICE // 2 - FEE, "ann": -PRICE // 2, "bob": SHARE, "cat": SHARE}
+    assert (wages_of(ledger, "ann"), wages_of(ledger, "bob")) == ([-PRICE // 2], [SHARE])
     assert unit_cost(ledger.state.jobs[job_of(ledger, unit)], unit) == FEE
     assert ledger.account("bob").absences == (False,)
 
