@@ -86,7 +86,8 @@ def groups(results: Path, *, long: bool) -> list[Group]:
 
     def tests(name: str, kind: str, *words: str) -> list[str]:
         patience = BEHIND_SECONDS if name in {"compute", "pure"} else HANGING_SECONDS
-        options = ["--quiet", "--durations=12", f"--timeout={patience}"]
+        # As in CI: no example of Hypothesis has to end in 200 ms.
+        options = ["--quiet", "--durations=12", "--hypothesis-profile=ci", f"--timeout={patience}"]
         report = [f"--junitxml={results / name}.xml", "-m", f"{kind}{unless}"]
         return [sys.executable, "-m", "pytest", *options, *report, *words]
 
