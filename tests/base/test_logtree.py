@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.base import merkle
@@ -141,7 +141,6 @@ def test_what_was_never_there_cannot_be_asked_for() -> None:
 # --- logs of which the beginning is forgotten --------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.integers(0, 34), st.integers(0, 20))
 def test_a_log_goes_on_from_its_peaks_alone(first: int, more: int) -> None:
     leaves = [leaf_hash(bytes([number])) for number in range(first + more)]

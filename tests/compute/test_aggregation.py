@@ -105,7 +105,7 @@ def test_trimmed_mean_and_median_are_what_plain_integers_give(rows: list[list[in
         assert found.tolist() == [sum(column) // len(column) for column in kept]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROWS, st.sampled_from(MERGE_RULES), st.randoms(use_true_random=False))
 def test_no_rule_looks_at_the_order_of_updates(
     rows: list[list[int]], rule: str, dice: object
@@ -117,7 +117,7 @@ def test_no_rule_looks_at_the_order_of_updates(
     assert aggregate(spec, parts, trusted).tolist() == aggregate(spec, shuffled, trusted).tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ROWS, st.sampled_from(MERGE_RULES))
 def test_no_rule_leaves_the_range_of_the_rows_by_more_than_a_unit(
     rows: list[list[int]], rule: str

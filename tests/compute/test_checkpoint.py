@@ -194,7 +194,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(data: bytes) -> None:
         decode_global(data, TINY)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2000), st.binary(min_size=1, max_size=8))
 def test_a_damaged_header_does_no_more_than_raise_a_peer_fault(at: int, part: bytes) -> None:
     data = encode_global(STATE)

@@ -27,7 +27,7 @@ SMALL_ORDERS = [  # of Curve25519: 0, 1, one of order 8 (RFC 7748 section 6.1 wa
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(min_size=32, max_size=32), st.integers(0), st.randoms(use_true_random=False))
 def test_enough_shares_restore_a_secret_and_fewer_do_not(
     secret: bytes, seed: int, dice: object
@@ -47,7 +47,7 @@ def test_a_lie_among_the_shares_is_worked_around() -> None:
     assert b"s" * 32 in [restored(some) for some in candidates(shares, 3)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(3, 9), st.data())
 def test_the_sum_is_exact_whoever_drops_out(count: int, data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.integers(0, count - 1), max_size=(count - 1) // 2))

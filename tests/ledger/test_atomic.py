@@ -152,7 +152,7 @@ def test_everything_on_the_stage_can_be_done() -> None:
             assert deepcopy(STAGE[0]).do(name, operation) == "ok", operation
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["req", "ann", "bob", "cat"]),
     st.lists(st.integers(0, 5), min_size=1, max_size=15),

@@ -219,7 +219,7 @@ def test_who_has_nobody_honest_is_stuck_and_has_no_state(behaviour: Behaviour) -
     assert meeting.join.restored is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from([*LIARS, *USELESS]), max_size=6), st.integers(0, 6))
 def test_one_honest_peer_among_any_others_is_enough(others: list[Behaviour], place: int) -> None:
     meeting = Meeting([*others[:place], honest, *others[place:]])

@@ -428,6 +428,5 @@ TestAnything = Anything.TestCase
 TestAnything.settings = settings(
     max_examples=40,
     stateful_step_count=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -111,7 +111,7 @@ def run(solo: Solo, forged: frozenset[int]) -> None:
     solo.wait()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     forged=st.frozensets(st.integers(0, COUNT - 1), max_size=9),
     answer=st.sampled_from([told, lost]),

@@ -55,7 +55,6 @@ TestJoining = Joining.TestCase
 TestJoining.settings = settings(
     max_examples=8,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 

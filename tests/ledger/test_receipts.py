@@ -1,7 +1,7 @@
 """The log of receipts: every one can be proven, and nothing else."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.base import merkle
@@ -79,7 +79,6 @@ def test_a_log_is_proven_as_it_was_at_an_earlier_size(size: int, data: st.DataOb
     assert is_prefix((then, root), (size, log.root), log.tree.consistency(then))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 30), st.data())
 def test_a_log_that_has_forgotten_proves_what_it_holds(
     size: int, more: int, data: st.DataObject

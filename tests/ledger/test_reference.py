@@ -207,7 +207,6 @@ def harmed(data: bytes, harm: str) -> bytes:
 Both.TestCase.settings = settings(
     max_examples=25,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

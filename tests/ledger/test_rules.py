@@ -88,7 +88,7 @@ BY_TYPE[SignedCheckpoint] = anything(SignedCheckpoint)
 operations = st.one_of([anything(kind) for kind in get_args(Operation)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(who=st.sampled_from(["req", "ann", "bob", "cat"]), operation=operations)
 def test_any_operation_by_anybody_has_an_answer(who: str, operation: Operation) -> None:
     data = LEDGER.signed(who, operation)

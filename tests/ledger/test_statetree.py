@@ -161,7 +161,7 @@ def test_a_short_key_and_a_deep_path_prove_nothing() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ENTRIES)
 def test_a_tree_of_whole_buckets_is_the_tree_of_their_entries(entries: Entries) -> None:
     tree, whole = tree_of(entries), StateTree()

@@ -35,7 +35,7 @@ def test_no_bytes_raise_anything_but_a_fault_of_the_peer(name: str) -> None:
     anything = st.binary(max_size=200)
     near = st.one_of(anything, mutated(target.samples)) if target.samples else anything
 
-    @settings(max_examples=EXAMPLES, deadline=None, database=None)
+    @settings(max_examples=EXAMPLES, database=None)
     @given(near)
     def attempt(data: bytes) -> None:
         target(data)

@@ -300,7 +300,7 @@ def peers() -> st.SearchStrategy[Peer]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(others=st.lists(peers(), max_size=6), good=st.booleans())
 def test_whatever_sources_do_it_ends_and_is_done_where_one_is_good(
     others: list[Peer], *, good: bool
