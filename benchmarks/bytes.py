@@ -20,7 +20,7 @@ from benchmarks import charlm
 from benchmarks.local import load, show
 from dpin.compute.outer import write
 from dpin.compute.presets import FEEDBACK_PPM
-from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec
+from dpin.compute.task import INT4, INT8, SPARSE, TERNARY, EncodingSpec
 from dpin.compute.tensors import as_float, as_units
 from dpin.compute.updates import encode_update
 
@@ -50,16 +50,19 @@ class Run:
 
 
 SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
+TRITS: Final = EncodingSpec(TERNARY, 0, FEEDBACK_PPM)
 RUNS: Final = {
     "data-parallel, untuned": Run(1.5e-3),
     "data-parallel": Run(4e-3),
     "data-parallel, faster": Run(8e-3),
     "data-parallel, Muon": Run(4e-3, 1e-2),
+    "data-parallel, Muon, faster": Run(4e-3, 2e-2),
     "DiLoCo H=20 int8": Run(4e-3, 0, 20, EncodingSpec(INT8), 0.7, 0.6),
     "DiLoCo H=20 int4": Run(4e-3, 0, 20, EncodingSpec(INT4), 0.7, 0.6),
     "DiLoCo H=5 int8, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT8)),
     "SparseLoCo H=5": Run(4e-3, 0, 5, SIXTEENTH),
     "SparseLoCo H=5, Muon": Run(4e-3, 1e-2, 5, SIXTEENTH),
+    "MuLoCo H=6, ternary": Run(4e-3, 2e-2, 6, TRITS, 1.0, 0.3),
     "SparseLoCo H=20, Muon": Run(4e-3, 1e-2, 20, SIXTEENTH),
 }
 

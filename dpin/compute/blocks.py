@@ -1,8 +1,10 @@
-"""int8 and int4: a scale for each block of 256 movements, and a small integer for each of them.
+"""int8, int4 and ternary: a scale for each block of 256 movements, and a small integer for each.
 
-A scale is an integer of units of 2^-24 that float16 holds exactly, at most 2^-2; a value is the
-movement over its scale, rounded half to even, within -127..127 (8 bits) or -7..7 (4 bits). P is the
-number of parameters, N = ceil(P / 256) that of blocks.
+A scale is an integer of units of 2^-24 that float16 holds exactly; a value is the movement over its
+scale, rounded half to even, within -127..127, -7..7 or -1..1. For the first two the scale is the
+least that saturates nothing. For ternary it is the mean of the magnitudes above three quarters of
+the mean one, which for normal numbers is nearly the best one (Max, IRE Trans. Inf. Theory 6, 1960).
+P is the number of parameters, N = ceil(P / 256) that of blocks.
 """
 
 from dataclasses import dataclass
@@ -15,8 +17,10 @@ from torch.nn import functional
 from dpin.base.errors import PeerFault
 from dpin.base.units import ceil_div
 from dpin.compute import fused
+from dpin.compute.packing import TRITS, from_nibbles, from_trits, nibbles, trits
 from dpin.compute.scales import (
     HALF_BYTES,
+    MAGNITUDE_MAX,
     SCALE_UNIT_BITS,
     UNITS_PER_SCALE_UNIT,
     half_bytes,
@@ -26,19 +30,19 @@ from dpin.compute.scales import (
 from dpin.compute.tensors import tensor_bytes, tensor_from
 
 BLOCK: Final = 256
-SCALE_MAX: Final = 1 << (SCALE_UNIT_BITS - 2)  # 2^-2
-VALUE_MAX: Final = {8: 127, 4: 7}
-NIBBLE: Final = 4
-NIBBLE_MASK: Final = 15
+BYTE: Final = 127  # the largest value of int8
+NIBBLE: Final = 7  # of int4
+TRIT: Final = 1  # of ternary
+SCALE_MAX: Final = 1 << (SCALE_UNIT_BITS - 2)  # 2^-2; of ternary MAGNITUDE_MAX
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
     """A movement in blocks."""
 
-    scales: Tensor  # (N,) int64, units of 2^-24, 0..SCALE_MAX
-    values: Tensor  # (P,) int8
-    bits: int  # of a value on the wire: 8 or 4
+    scales: Tensor  # (N,) int64, units of 2^-24, 0..scale_max(most)
+    values: Tensor  # (P,) int8, -most..most
+    most: int  # BYTE, NIBBLE or TRIT
 
     @property
     def count(self) -> int:
@@ -55,26 +59,37 @@ class Blocks:
         return units[: self.count].mul_(self.values)
 
     def encoded(self) -> bytes:
-        """N scales as float16, then P values; of 4 bits, two a byte, the first one low."""
-        values = self.values if self.bits == 8 else _nibbles(self.values)  # noqa: PLR2004
-        return half_bytes(self.scales) + tensor_bytes(values)
+        """N scales as float16, then P values, packed as small as they are."""
+        pack = {NIBBLE: nibbles, TRIT: trits}.get(self.most)
+        return half_bytes(self.scales) + tensor_bytes(pack(self.values) if pack else self.values)
 
 
-def quantise(movement: Tensor, bits: int) -> Blocks:
+def scale_max(most: int) -> int:
+    """The largest scale of blocks with values up to `most`, in units of 2^-24."""
+    return MAGNITUDE_MAX if most == TRIT else SCALE_MAX
+
+
+def quantise(movement: Tensor, most: int) -> Blocks:
     """The nearest blocks to a movement, (P,) int64; what lies beyond the range saturates.
 
-    A quotient of float64 that is not a half is at least 2^-29 from one (a scale is below 2^28
-    units), and so is what it is rounded from: rounding it is rounding the exact quotient.
+    A quotient a / b that is not a half is at least 1 / 2b from one, and float64 is less than that
+    off for every a below 2^51: rounding it is rounding the exact quotient.
     """
-    most = VALUE_MAX[bits]
     if len(movement) >= fused.LONG and fused.available():
-        return Blocks(*fused.quantised(movement, most, SCALE_MAX), bits)
+        return Blocks(*fused.quantised(movement, most, scale_max(most)), most)
     blocks = value_blocks(movement)
     step = most * UNITS_PER_SCALE_UNIT
-    scales = round_up((blocks.abs().amax(1) + step - 1) // step).clamp(max=SCALE_MAX)
+    peaks = _levels(blocks.abs()) if most == TRIT else blocks.abs().amax(1)
+    scales = round_up((peaks + step - 1) // step).clamp(max=scale_max(most))
     divisor = (scales * UNITS_PER_SCALE_UNIT).clamp(min=1)[:, None]  # a zero block divides by one
     values = (blocks.double() / divisor).round_().clamp_(-most, most)
-    return Blocks(scales, values.to(torch.int8).reshape(-1)[: len(movement)].contiguous(), bits)
+    return Blocks(scales, values.to(torch.int8).reshape(-1)[: len(movement)].contiguous(), most)
+
+
+def _levels(magnitudes: Tensor) -> Tensor:
+    """(N, 256) int64 -> (N,): of each block the mean of those above three quarters of its mean."""
+    large = magnitudes * (4 * BLOCK) > 3 * magnitudes.sum(1, keepdim=True)
+    return (magnitudes * large).sum(1) // large.sum(1).clamp(min=1)
 
 
 def value_blocks(vector: Tensor) -> Tensor:
@@ -82,35 +97,26 @@ def value_blocks(vector: Tensor) -> Tensor:
     return functional.pad(vector, (0, -len(vector) % BLOCK)).view(-1, BLOCK)
 
 
-def blocks_bytes(count: int, bits: int) -> int:
+def blocks_bytes(count: int, most: int) -> int:
     """Length of the encoded blocks of a model of `count` parameters."""
-    return HALF_BYTES * ceil_div(count, BLOCK) + ceil_div(count * bits, 8)
+    a_byte = {BYTE: 1, NIBBLE: 2, TRIT: TRITS}[most]
+    return HALF_BYTES * ceil_div(count, BLOCK) + ceil_div(count, a_byte)
 
 
-def decode_blocks(data: bytes, count: int, bits: int) -> Blocks:
-    """Read blocks_bytes(count, bits) bytes; raises PeerFault for anything malformed."""
+def decode_blocks(data: bytes, count: int, most: int) -> Blocks:
+    """Read blocks_bytes(count, most) bytes; raises PeerFault for anything malformed."""
     values_at = HALF_BYTES * ceil_div(count, BLOCK)
-    scales = read_scales(data[:values_at], SCALE_MAX)
-    values = tensor_from(data[values_at:], torch.int8)
-    if bits == NIBBLE:
-        values = _from_nibbles(values, count)
-    if bool((values < -VALUE_MAX[bits]).any()):
-        raise PeerFault(f"an update with a value of {-VALUE_MAX[bits] - 1}")
+    scales = read_scales(data[:values_at], scale_max(most))
+    values = _values(data[values_at:], count, most)
+    if bool((values < -most).any()):
+        raise PeerFault(f"an update with a value of {-most - 1}")
     if bool(value_blocks(values)[scales == 0].any()):
         raise PeerFault("an update that moves a block of scale zero")
-    return Blocks(scales, values, bits)
+    return Blocks(scales, values, most)
 
 
-def _nibbles(values: Tensor) -> Tensor:
-    """(P,) int8 within -8..7 -> (ceil(P / 2),) uint8, two's complement, the first of two low."""
-    pairs = functional.pad(values, (0, len(values) % 2)).view(torch.uint8).view(-1, 2)
-    return (pairs[:, 0] & NIBBLE_MASK) | (pairs[:, 1] << NIBBLE)
-
-
-def _from_nibbles(packed: Tensor, count: int) -> Tensor:
-    """(ceil(P / 2),) int8 -> (P,) int8; raises PeerFault where the odd nibble is not zero."""
-    low = (packed << NIBBLE) >> NIBBLE  # an arithmetic shift brings the sign down
-    values = torch.stack([low, packed >> NIBBLE], 1).reshape(-1)
-    if bool(values[count:].any()):
-        raise PeerFault("an update with a value after its last")
-    return values[:count].contiguous()
+def _values(data: bytes, count: int, most: int) -> Tensor:
+    if most == TRIT:
+        return from_trits(tensor_from(data, torch.uint8), count)
+    values = tensor_from(data, torch.int8)
+    return from_nibbles(values, count) if most == NIBBLE else values

@@ -24,15 +24,37 @@ def scaled(unit: int, most: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def peak(block: Ints) -> int:
+    """The largest magnitude."""
+    most = 0
+    for value in block:
+        most = max(most, int(abs(value)))
+    return most
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def level(block: Ints) -> int:
+    """The mean of the magnitudes above three quarters of the mean one of 256."""
+    total, above, count = 0, 0, 0
+    for value in block:
+        total += int(abs(value))
+    for value in block:
+        size = int(abs(value))
+        if size * 1024 > 3 * total:
+            above += size
+            count += 1
+    return above // max(count, 1)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
 def quantise_blocks(movement: Ints, most: int, scale_max: int, scales: Ints, values: Bytes) -> None:
     """Fill N scales and P values from a movement, (P,); `most` is the largest value."""
     count = len(movement)
     for block in range(len(scales)):
         low, high = 256 * block, min(count, 256 * block + 256)
-        peak = np.int64(0)
-        for at in range(low, high):
-            peak = max(peak, abs(movement[at]))
-        scale = scaled((peak + most * 64 - 1) // (most * 64), scale_max)
+        part = movement[low:high]
+        top = level(part) if most == 1 else peak(part)
+        scale = scaled((top + most * 64 - 1) // (most * 64), scale_max)
         scales[block] = scale
         divisor = np.float64(max(1, scale * 64))
         for at in range(low, high):

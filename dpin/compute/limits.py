@@ -16,6 +16,7 @@ from dpin.compute.task import (
     INT8,
     SGD,
     SPARSE,
+    TERNARY,
     Architecture,
     EncodingSpec,
     InferManifest,
@@ -34,7 +35,7 @@ OUTER_RATE_PPM_MAX: Final = 2 * MILLION
 MOMENTUM_PPM_MAX: Final = 950_000  # momentum then stays below 20 updates: under 2^40 units
 CHUNK: Final = 4096  # numbers, of which a sparse update keeps some
 KEPT_MAX: Final = 1024  # beyond that INT4 is hardly longer
-ENCODINGS: Final = (FP16, INT8, INT4, SPARSE)
+ENCODINGS: Final = (FP16, INT8, INT4, TERNARY, SPARSE)
 RULES: Final = (SGD, ADAMW, EVALUATE)
 MERGE_RULES: Final = ("mean", "krum", "trimmed", "median", "rfa", "fltrust")
 MODES: Final = ("none", "sealed", "dp", "secagg", "secagg+dp")

@@ -30,7 +30,7 @@ from dpin.compute.task import SGD, TrainManifest
 from dpin.compute.tensors import UNITS_MAX, as_float, as_units
 from dpin.compute.train import Trainer
 from dpin.compute.unit import Seat, run_steps
-from dpin.compute.updates import BITS, Update
+from dpin.compute.updates import VALUE_MAX, Update
 
 GROUP: Final = 1 << 22  # numbers of the clients that are encoded together
 KNOWN_MAX: Final = 1 << 20  # numbers of a group whose movements are kept until the merge
@@ -154,8 +154,8 @@ class Population:
     def _written(self, group: range, moved: Tensor) -> Iterator[Update]:
         """(C, P) int64 movements, encoded: all blocks in one pass where nothing is fed back."""
         spec = self._manifest.encoding
-        if spec.name in BITS and not spec.feedback_ppm:
-            yield from _blocks(moved.clamp_(-UNITS_MAX, UNITS_MAX), BITS[spec.name])
+        if spec.name in VALUE_MAX and not spec.feedback_ppm:
+            yield from _blocks(moved.clamp_(-UNITS_MAX, UNITS_MAX), VALUE_MAX[spec.name])
             return
         for at, movement in zip(group, moved, strict=True):
             before = self._kept.error[at] if spec.feedback_ppm else None
@@ -176,19 +176,19 @@ class _Known(Blocks):
         return self.movement
 
 
-def _blocks(moved: Tensor, bits: int) -> Iterator[Blocks]:
+def _blocks(moved: Tensor, most: int) -> Iterator[Blocks]:
     """(C, P) int64 -> the blocks of each row, as if it had been alone."""
     clients, count = moved.shape
     padded = functional.pad(moved, (0, -count % BLOCK))
-    found = quantise(padded.view(-1), bits)
+    found = quantise(padded.view(-1), most)
     scales = found.scales.view(clients, -1)
     values = found.values.view(clients, -1)[:, :count].contiguous()
     if moved.numel() > KNOWN_MAX:
         for heads, row in zip(scales, values, strict=True):
-            yield Blocks(heads, row, bits)
+            yield Blocks(heads, row, most)
         return
     for heads, row, movement in zip(scales, values, _dense(found, clients, count), strict=True):
-        yield _Known(heads, row, bits, movement)
+        yield _Known(heads, row, most, movement)
 
 
 def _dense(found: Blocks, clients: int, count: int) -> Tensor:

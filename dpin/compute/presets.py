@@ -6,6 +6,7 @@ from dpin.compute.task import (
     ADAMW,
     INT8,
     SPARSE,
+    TERNARY,
     EncodingSpec,
     InnerSpec,
     ModelSpec,
@@ -22,6 +23,9 @@ STANDARD_FROM_ROUNDS: Final = 100
 FEDAVG: Final = QUICK
 FEDAVGM: Final = OuterSpec(learning_rate_ppm=1_000_000, momentum_ppm=600_000, nesterov=False)
 SPARSELOCO: Final = OuterSpec(learning_rate_ppm=1_000_000, momentum_ppm=0, nesterov=False)
+# Muon inside moves all of a matrix alike, so few levels for all numbers lose less than few numbers:
+# MuLoCo (arXiv 2505.23725) with ternary updates. Much of the momentum is Muon's own.
+MULOCO: Final = OuterSpec(learning_rate_ppm=1_000_000, momentum_ppm=300_000, nesterov=True)
 DATA_PARALLEL: Final = OuterSpec(1_000_000, 0, nesterov=False, rule=ADAMW)
 
 OUTERS: Final = {
@@ -29,8 +33,11 @@ OUTERS: Final = {
     "fedavgm": FEDAVGM,
     "diloco": STANDARD,
     "sparseloco": SPARSELOCO,
+    "muloco": MULOCO,
     "data-parallel": DATA_PARALLEL,
 }
+
+OUTER_ENCODINGS: Final = {"sparseloco": SPARSE, "muloco": TERNARY}  # of others INT8
 
 DENSE: Final = EncodingSpec(INT8)
 FEEDBACK_PPM: Final = 950_000

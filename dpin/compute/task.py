@@ -2,8 +2,7 @@
 
 A manifest is a blob: its id names the job's code, data, start and numeric class, so that everybody
 who holds it computes the same thing. The node talks to a worker (a child process that alone loads
-torch) in `Command`s; the worker answers in `Report`s. Bulk bytes never cross the pipe: both sides
-name files.
+torch) in `Command`s; the worker answers in `Report`s. Both name files: no bulk crosses the pipe.
 """
 
 from typing import Final
@@ -27,6 +26,7 @@ EVALUATE: Final = "evaluate"
 FP16: Final = "fp16"  # encodings
 INT8: Final = "int8"
 INT4: Final = "int4"
+TERNARY: Final = "ternary"
 SPARSE: Final = "sparse"
 VOCABULARY: Final = 256  # bytes
 OUTPUT_TAG: Final = "dpin/output/v1"
@@ -78,7 +78,7 @@ class OuterSpec(Wire, frozen=True):
 
 
 class EncodingSpec(Wire, frozen=True):
-    """How an update is written: FP16, INT8, INT4 or SPARSE.
+    """How an update is written: FP16, INT8, INT4, TERNARY or SPARSE.
 
     `kept` of 4,096 numbers are sent (SPARSE only). `feedback_ppm` of what the encoding of one unit
     has lost is added to the next one's movement; 0 forgets it.

@@ -11,13 +11,13 @@ from typing import Final
 from dpin.base.units import MICROS_PER_SECOND, MILLION, ceil_div
 from dpin.compute.limits import CHUNK
 from dpin.compute.presets import FEEDBACK_PPM, KEPT_BY_SIZE
-from dpin.compute.task import FP16, INT4, INT8, SPARSE, EncodingSpec
+from dpin.compute.task import FP16, INT4, INT8, SPARSE, TERNARY, EncodingSpec
 
 SHARE_PPM_MAX: Final = 50_000  # of a round's time that communication may take
 STEPS_MIN: Final = 10
 STEPS_MAX: Final = 500
 BLOCK: Final = 256  # numbers under one float16 scale
-BITS: Final = {FP16: 16, INT8: 8, INT4: 4}
+TENTHS: Final = {FP16: 160, INT8: 80, INT4: 40, TERNARY: 16}  # of a bit
 
 # From the one that says most to the one that says least.
 CANDIDATES: Final = (
@@ -82,7 +82,7 @@ def update_size(parameters: int, encoding: EncodingSpec) -> int:
     if encoding.name == SPARSE:
         chunks = ceil_div(parameters, CHUNK)
         return chunks * 4 + ceil_div(chunks * encoding.kept * 14, 8)
-    return ceil_div(parameters * BITS[encoding.name], 8) + 2 * ceil_div(parameters, BLOCK)
+    return ceil_div(parameters * TENTHS[encoding.name], 80) + 2 * ceil_div(parameters, BLOCK)
 
 
 def choose(measured: Measured, candidates: Sequence[EncodingSpec] = CANDIDATES) -> Choice:

@@ -1,4 +1,4 @@
-"""What a provider uploads after a unit: how far its parameters moved, in one of four encodings.
+"""What a provider uploads after a unit: how far its parameters moved, in one of five encodings.
 
 All on integers, so that everybody decodes the same and a verifier encodes the same. A movement is
 an integer of units of 2^-30; every encoding can say multiples of 2^-24 only, below 32 either way,
@@ -11,16 +11,24 @@ from typing import Final, Protocol
 from torch import Tensor
 
 from dpin.base.errors import PeerFault
-from dpin.compute.blocks import Blocks, blocks_bytes, decode_blocks, quantise
+from dpin.compute.blocks import (
+    BYTE,
+    NIBBLE,
+    TRIT,
+    Blocks,
+    blocks_bytes,
+    decode_blocks,
+    quantise,
+)
 from dpin.compute.halves import Halves, decode_halves, halve, halves_bytes
 from dpin.compute.sparse import Sparse, decode_sparse, sparse_bytes, sparsify
-from dpin.compute.task import FP16, INT4, INT8, SPARSE, EncodingSpec
+from dpin.compute.task import FP16, INT4, INT8, SPARSE, TERNARY, EncodingSpec
 
 MAGIC: Final = b"dpup"
 VERSION: Final = 2
 HEADER: Final = Struct("<4sHHQ")  # magic, version, encoding, parameter count
-NUMBERS: Final = {FP16: 1, INT8: 2, INT4: 3, SPARSE: 4}
-BITS: Final = {INT8: 8, INT4: 4}
+NUMBERS: Final = {FP16: 1, INT8: 2, INT4: 3, SPARSE: 4, TERNARY: 5}
+VALUE_MAX: Final = {INT8: BYTE, INT4: NIBBLE, TERNARY: TRIT}  # of encodings in blocks
 
 
 class Update(Protocol):
@@ -40,14 +48,14 @@ def written(spec: EncodingSpec, movement: Tensor) -> Update:
     """The nearest update to a movement, (P,) int64; what lies beyond the range saturates."""
     if spec.name == SPARSE:
         return sparsify(movement, spec.kept)
-    return halve(movement) if spec.name == FP16 else quantise(movement, BITS[spec.name])
+    return halve(movement) if spec.name == FP16 else quantise(movement, VALUE_MAX[spec.name])
 
 
 def encode_update(update: Update) -> bytes:
     """The bytes of an update: the header, then the encoding's own."""
     match update:
         case Blocks():
-            name, body = {8: INT8, 4: INT4}[update.bits], update.encoded()
+            name, body = {BYTE: INT8, NIBBLE: INT4, TRIT: TERNARY}[update.most], update.encoded()
         case Halves():
             name, body = FP16, update.encoded()
         case Sparse():
@@ -63,7 +71,7 @@ def update_bytes(spec: EncodingSpec, count: int) -> int:
         return HEADER.size + sparse_bytes(count, spec.kept)
     if spec.name == FP16:
         return HEADER.size + halves_bytes(count)
-    return HEADER.size + blocks_bytes(count, BITS[spec.name])
+    return HEADER.size + blocks_bytes(count, VALUE_MAX[spec.name])
 
 
 def decode_update(data: bytes, spec: EncodingSpec, count: int) -> Update:
@@ -78,4 +86,4 @@ def decode_update(data: bytes, spec: EncodingSpec, count: int) -> Update:
         return decode_sparse(body, count, spec.kept)
     if spec.name == FP16:
         return decode_halves(body)
-    return decode_blocks(body, count, BITS[spec.name])
+    return decode_blocks(body, count, VALUE_MAX[spec.name])

@@ -1,49 +1,45 @@
 """A job as people write it: YAML text to a frozen JobSpec of integers."""
 
-from collections.abc import Callable, Sequence
-from typing import Final, Never, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from dpin.base.errors import Misuse
 from dpin.base.units import MILLION, Micros, MicroTokens, Ppm, parse_tokens
 from dpin.compute.limits import (
-    CHUNK,
-    ENCODINGS,
-    KEPT_MAX,
     MASKED_SEATS_MIN,
-    MERGE_RULES,
     MODES,
 )
-from dpin.compute.presets import OUTERS, outer_preset, sparse_preset
 from dpin.compute.safety import PrivacySpec, RobustSpec
-from dpin.compute.task import INT8, SPARSE, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
+from dpin.compute.task import (
+    EncodingSpec,
+    InnerSpec,
+    ModelSpec,
+    OuterSpec,
+)
 from dpin.market.evaluating import EVALUATION
 from dpin.market.orders import TuneSpec
-from dpin.market.preparing import builtin_parameters
 from dpin.node.document import Document, Tree, apply_sets, read_document
 from dpin.node.evalfile import eval_fields, eval_wish
-from dpin.node.fields import parse_link, parse_ppm, parse_size, parse_time, suggestion
+from dpin.node.fields import parse_link, parse_size, parse_time, suggestion
 from dpin.node.jobfields import (
     MODELS,
     MUON,
     OPTIMS,
     STEPS_PER_ROUND,
-    EncodingFields,
     EvalFields,
     FederatedFields,
     InferenceFields,
     JobFields,
     LimitsFields,
-    Number,
-    OuterFields,
     PrivacyFields,
-    RobustFields,
     TrainFields,
     TuneFields,
 )
 from dpin.node.jobshape import example_of, path_of, struct_in
+from dpin.node.mergefile import AUTO, encoding, outer_step, robust_rule
 from dpin.node.modulefile import ModuleWish, module_wish
+from dpin.node.refusals import read_at, refuse, share_at
 from dpin.node.sweep import without_sweep
 from dpin.node.tunefile import HubWish, train_fields, wish_of
 
@@ -52,11 +48,7 @@ NOISE_MAX: Final = 100
 WORDS_A_UNIT: Final = 1 << 24  # an update's numbers count in units of 2^-24
 HOLDOUT_MAX_PPM: Final = 500_000
 TEMPERATURE_MAX_PPM: Final = 10 * MILLION
-DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
-AUTO: Final = "auto"
 MUON_TIMES_TEN: Final = 25  # of AdamW's rate: as in benchmarks/bytes.py
-
-T = TypeVar("T")
 
 
 class DataSpec(msgspec.Struct, frozen=True):
@@ -126,16 +118,16 @@ def read_job(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> J
         message, _, path = str(error).partition(" - at ")
         where = path_of(path)
         plain = message.replace("Object missing required field", "required and not there:")
-        _refuse(document, where, plain.replace("`", ""), example_of(kind, where))
+        refuse(document, where, plain.replace("`", ""), example_of(kind, where))
     match fields:
         case TrainFields():
             return _train(document, fields)
         case TuneFields() | FederatedFields():
-            wish = _read(document, "", lambda: wish_of(fields))
-            train = _read(document, "args", lambda: train_fields(fields))
+            wish = read_at(document, "", lambda: wish_of(fields))
+            train = read_at(document, "args", lambda: train_fields(fields))
             return msgspec.structs.replace(_train(document, train), hub=wish)
         case EvalFields():
-            wish = _read(document, "", lambda: eval_wish(fields))
+            wish = read_at(document, "", lambda: eval_wish(fields))
             job = _train(document, eval_fields(fields))
             return msgspec.structs.replace(job, hub=wish, outer=EVALUATION)
         case InferenceFields():
@@ -152,9 +144,9 @@ def _kind(document: Document) -> type[JobFields]:
     }
     said = document.values.get("type")
     if said is None:
-        _refuse(document, "", "the job's type is missing", "type: train")
+        refuse(document, "", "the job's type is missing", "type: train")
     if not isinstance(said, str) or said not in kinds:
-        _refuse(document, "type", f"there is no job type {said!r}", suggestion(str(said), kinds))
+        refuse(document, "type", f"there is no job type {said!r}", suggestion(str(said), kinds))
     return kinds[said]
 
 
@@ -165,43 +157,19 @@ def _check_keys(document: Document, table: dict[str, Tree], kind: type, path: st
         here = f"{path}.{key}" if path else key
         if key not in known:
             inside = f" in {path}" if path else ""
-            _refuse(document, here, f"unknown key {key!r}{inside}", suggestion(key, known))
+            refuse(document, here, f"unknown key {key!r}{inside}", suggestion(key, known))
         inner = struct_in(fields.get(key))
         if inner is not None and isinstance(value, dict):
             _check_keys(document, value, inner, here)
 
 
-def _refuse(document: Document, path: str, message: str, fix: str = "") -> Never:
-    named = f"{path}: " if path and "unknown key" not in message else ""
-    raise Misuse(
-        f"{document.place(path)}: {named}{message[:1].lower()}{message[1:]}",
-        fix=fix or "see docs/job-file.md",
-    )
-
-
-def _read(document: Document, path: str, read: Callable[[], T]) -> T:
-    """What `read` gives; its Misuse is told where in the file it stands."""
-    try:
-        return read()
-    except Misuse as error:
-        _refuse(document, path, str(error), error.fix)
-
-
-def _share(document: Document, path: str, value: Number, most: int) -> Ppm:
-    """A number in [0, most] parts per million."""
-    parts = _read(document, path, lambda: parse_ppm(value, "it"))
-    if not 0 <= parts <= most:
-        _refuse(document, path, f"{value} is not between 0 and {most / MILLION:g}")
-    return parts
-
-
 def _limits(document: Document, fields: LimitsFields) -> Limits:
-    cost = _read(document, "limits.cost", lambda: parse_tokens(str(fields.cost)))
-    time = _read(document, "limits.time", lambda: parse_time(fields.time))
+    cost = read_at(document, "limits.cost", lambda: parse_tokens(str(fields.cost)))
+    time = read_at(document, "limits.time", lambda: parse_time(fields.time))
     if not cost:
-        _refuse(document, "limits.cost", "nobody works for nothing", "cost: 10")
+        refuse(document, "limits.cost", "nobody works for nothing", "cost: 10")
     if not time:
-        _refuse(document, "limits.time", "no time is no job", "time: 2h")
+        refuse(document, "limits.time", "no time is no job", "time: 2h")
     return Limits(cost, time)
 
 
@@ -209,28 +177,29 @@ def _train(document: Document, fields: TrainFields) -> TrainJob:
     data = DataSpec(
         path=fields.data.path,
         suffixes=fields.data.suffixes,
-        bytes_max=_read(document, "data.bytes_max", lambda: parse_size(fields.data.bytes_max)),
-        holdout_ppm=_share(document, "data.holdout", fields.data.holdout, HOLDOUT_MAX_PPM),
+        bytes_max=read_at(document, "data.bytes_max", lambda: parse_size(fields.data.bytes_max)),
+        holdout_ppm=share_at(document, "data.holdout", fields.data.holdout, HOLDOUT_MAX_PPM),
     )
     if not data.holdout_ppm:
-        _refuse(document, "data.holdout", "without it no loss can be measured", "holdout: 5%")
+        refuse(document, "data.holdout", "without it no loss can be measured", "holdout: 5%")
     memory = fields.resources.memory
+    model, inner = _model(document, fields), _inner(document, fields)
     return TrainJob(
         name=fields.name,
         data=data,
-        model=_model(document, fields),
-        module=_read(document, "model", lambda: module_wish(fields)),
-        inner=_inner(document, fields),
-        outer=_outer(document, fields),
-        encoding=_encoding(document, fields),
+        model=model,
+        module=read_at(document, "model", lambda: module_wish(fields)),
+        inner=inner,
+        outer=outer_step(document, fields),
+        encoding=encoding(document, fields, model),
         tune=_tune(document, fields),
         rounds=fields.args.rounds,
         seats=fields.resources.nodes,
-        memory_bytes=_read(document, "resources.memory", lambda: parse_size(memory)),
+        memory_bytes=read_at(document, "resources.memory", lambda: parse_size(memory)),
         limits=_limits(document, fields.limits),
         output=fields.output,
         seed=fields.seed,
-        robust=_robust(document, fields),
+        robust=robust_rule(document, fields, inner.steps),
         privacy=_privacy(document, fields),
     )
 
@@ -239,24 +208,24 @@ def _model(document: Document, fields: TrainFields) -> ModelSpec:
     model = fields.model
     if isinstance(model, str):
         if model not in MODELS:
-            _refuse(document, "model", f"there is no model {model!r}", suggestion(model, MODELS))
+            refuse(document, "model", f"there is no model {model!r}", suggestion(model, MODELS))
         return MODELS[model]
     if not model.layers * model.heads * model.width:
         return MODELS["tiny"]  # It has no part in the job: the wish names the code.
     if model.width % model.heads:
         fix = f"width: {model.width // model.heads * model.heads or model.heads}"
-        _refuse(document, "model.width", f"not a multiple of {model.heads} heads", fix)
+        refuse(document, "model.width", f"not a multiple of {model.heads} heads", fix)
     return ModelSpec(model.layers, model.heads, model.width, model.context)
 
 
 def _inner(document: Document, fields: TrainFields) -> InnerSpec:
     args = fields.args
-    rate = _share(document, "args.learning_rate", args.learning_rate, MILLION)
+    rate = share_at(document, "args.learning_rate", args.learning_rate, MILLION)
     if not rate:
-        _refuse(document, "args.learning_rate", "a rate of 0 learns nothing", "learning_rate: 3e-3")
+        refuse(document, "args.learning_rate", "a rate of 0 learns nothing", "learning_rate: 3e-3")
     return InnerSpec(
         learning_rate_ppm=rate,
-        weight_decay_ppm=_share(document, "args.weight_decay", args.weight_decay, MILLION),
+        weight_decay_ppm=share_at(document, "args.weight_decay", args.weight_decay, MILLION),
         warmup_steps=args.warmup_steps,
         batch=args.batch_size * args.gradient_accumulation_steps,
         steps=STEPS_PER_ROUND if isinstance(args.steps_per_round, str) else args.steps_per_round,
@@ -270,58 +239,16 @@ def _muon(document: Document, fields: TrainFields, rate: Ppm) -> int:
     args = fields.args
     if args.optim not in OPTIMS:
         fix = suggestion(args.optim, OPTIMS)
-        _refuse(document, "args.optim", f"there is no optimizer {args.optim!r}", fix)
+        refuse(document, "args.optim", f"there is no optimizer {args.optim!r}", fix)
     if args.optim != MUON:
         return 0
     if fields.outer == "data-parallel":
         fix = "outer: fedavg, or optim: adamw"
-        _refuse(document, "args.optim", "data-parallel takes one step of AdamW a round", fix)
+        refuse(document, "args.optim", "data-parallel takes one step of AdamW a round", fix)
     said = args.muon_learning_rate
     if said == AUTO:
         return min(MILLION, MUON_TIMES_TEN * rate // 10)
-    return _share(document, "args.muon_learning_rate", said, MILLION)
-
-
-def _outer(document: Document, fields: TrainFields) -> OuterSpec:
-    outer = fields.outer
-    if isinstance(outer, OuterFields):
-        return OuterSpec(
-            _share(document, "outer.learning_rate", outer.learning_rate, 2 * MILLION),
-            _share(document, "outer.momentum", outer.momentum, MILLION - 1),
-            outer.nesterov,
-            outer.warmup_rounds,
-        )
-    if outer == AUTO:
-        return outer_preset(fields.args.rounds)
-    if outer not in OUTERS:
-        known = suggestion(outer, {AUTO, *OUTERS})
-        _refuse(document, "outer", f"there is no outer step {outer!r}", known)
-    return OUTERS[outer]
-
-
-def _encoding(document: Document, fields: TrainFields) -> EncodingSpec:
-    """The encoding asked for; by itself that of the outer step: sparse for sparseloco."""
-    encoding = fields.encoding
-    if isinstance(encoding, EncodingFields):
-        name, feedback = encoding.name, encoding.feedback
-        density = _share(document, "encoding.density", encoding.density, DENSITY_MAX_PPM)
-        kept = density * CHUNK // MILLION
-        if (name == SPARSE) != (kept > 0):
-            fix = "encoding: {name: sparse, density: 6.25%, feedback: 0.95}"
-            _refuse(
-                document, "encoding.density", f"{encoding.density} does not go with {name}", fix
-            )
-        share = _share(document, "encoding.feedback", feedback, MILLION)
-    else:
-        name, kept, share = encoding, 0, Ppm(0)
-        if name == AUTO:
-            name = SPARSE if fields.outer == "sparseloco" else INT8
-    if name not in ENCODINGS:
-        known = suggestion(name, {AUTO, *ENCODINGS})
-        _refuse(document, "encoding", f"there is no encoding {name!r}", known)
-    if name == SPARSE and not kept:
-        return sparse_preset(builtin_parameters(_model(document, fields)))
-    return EncodingSpec(name, kept, share)
+    return share_at(document, "args.muon_learning_rate", said, MILLION)
 
 
 def _tune(document: Document, fields: TrainFields) -> TuneSpec | None:
@@ -330,22 +257,11 @@ def _tune(document: Document, fields: TrainFields) -> TuneSpec | None:
     if not isinstance(steps, str):
         return None
     if steps != AUTO:
-        _refuse(document, "args.steps_per_round", f"{steps!r} is no number", "steps_per_round: 20")
-    up = _read(document, "resources.up", lambda: parse_link(resources.up))
-    down = _read(document, "resources.down", lambda: parse_link(resources.down))
+        refuse(document, "args.steps_per_round", f"{steps!r} is no number", "steps_per_round: 20")
+    up = read_at(document, "resources.up", lambda: parse_link(resources.up))
+    down = read_at(document, "resources.down", lambda: parse_link(resources.down))
     free = fields.encoding == AUTO and fields.outer in {AUTO, "sparseloco"}
     return TuneSpec(up, down, free, free and fields.outer == AUTO)
-
-
-def _robust(document: Document, fields: TrainFields) -> RobustSpec:
-    said = fields.robust
-    robust = RobustFields(rule=said) if isinstance(said, str) else said
-    if robust.rule not in MERGE_RULES:
-        where = "robust" if isinstance(said, str) else "robust.rule"
-        fix = suggestion(robust.rule, MERGE_RULES)
-        _refuse(document, where, f"there is no rule {robust.rule!r}", fix)
-    trusted = _inner(document, fields).steps if robust.rule == "fltrust" else 0
-    return RobustSpec(robust.rule, robust.liars, trusted, robust.witnesses)
 
 
 def _privacy(document: Document, fields: TrainFields) -> PrivacySpec:
@@ -354,20 +270,20 @@ def _privacy(document: Document, fields: TrainFields) -> PrivacySpec:
     if privacy.mode not in MODES:
         where = "privacy" if isinstance(said, str) else "privacy.mode"
         fix = suggestion(privacy.mode, MODES)
-        _refuse(document, where, f"there is no privacy {privacy.mode!r}", fix)
+        refuse(document, where, f"there is no privacy {privacy.mode!r}", fix)
     spec = PrivacySpec(privacy.mode)
     if spec.masked and fields.resources.nodes < MASKED_SEATS_MIN:
         fix = f"nodes: {MASKED_SEATS_MIN}"
-        _refuse(document, "resources.nodes", "the sum of fewer than three hides nothing", fix)
+        refuse(document, "resources.nodes", "the sum of fewer than three hides nothing", fix)
     if not spec.noised:
         return PrivacySpec(privacy.mode, privacy.group)
-    clip = _share(document, "privacy.clip", privacy.clip, CLIP_MAX * MILLION)
+    clip = share_at(document, "privacy.clip", privacy.clip, CLIP_MAX * MILLION)
     return PrivacySpec(
         mode=privacy.mode,
         group=privacy.group,
         clip=max(1, clip * WORDS_A_UNIT // MILLION),
-        noise_ppm=_share(document, "privacy.noise", privacy.noise, NOISE_MAX * MILLION),
-        epsilon_milli=_share(document, "privacy.epsilon", privacy.epsilon, MILLION * 1_000)
+        noise_ppm=share_at(document, "privacy.noise", privacy.noise, NOISE_MAX * MILLION),
+        epsilon_milli=share_at(document, "privacy.epsilon", privacy.epsilon, MILLION * 1_000)
         // 1_000,
         delta_digits=privacy.delta_digits,
     )
@@ -379,7 +295,7 @@ def _inference(document: Document, fields: InferenceFields) -> InferenceJob:
         model=fields.model,
         prompt=fields.prompt.encode(),
         tokens=fields.tokens,
-        temperature_ppm=_share(document, "temperature", fields.temperature, TEMPERATURE_MAX_PPM),
+        temperature_ppm=share_at(document, "temperature", fields.temperature, TEMPERATURE_MAX_PPM),
         limits=_limits(document, fields.limits),
         output=fields.output,
         seed=fields.seed,

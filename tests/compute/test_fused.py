@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.compute import fused
 from dpin.compute.aggregation import screen
-from dpin.compute.blocks import SCALE_MAX, VALUE_MAX, quantise
+from dpin.compute.blocks import BYTE, NIBBLE, TRIT, quantise, scale_max
 from dpin.compute.outer import _fed, mean_movement, write
 from dpin.compute.sparse import sparsify
 from dpin.compute.state import scaled_ppm
@@ -17,28 +17,25 @@ from dpin.compute.updates import encode_update
 MOVES = st.lists(st.integers(-(1 << 41), 1 << 41), min_size=1, max_size=600)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-@settings(deadline=None)
+@pytest.mark.parametrize("most", [BYTE, NIBBLE, TRIT])
 @given(MOVES | st.lists(st.integers(-40_000, 40_000), min_size=1, max_size=300))
-def test_a_movement_is_quantised_as_by_torch(bits: int, moves: list[int]) -> None:
+def test_a_movement_is_quantised_as_by_torch(most: int, moves: list[int]) -> None:
     assert fused.available()
-    want = quantise(torch.tensor(moves), bits)
-    scales, values = fused.quantised(torch.tensor(moves), VALUE_MAX[bits], SCALE_MAX)
+    want = quantise(torch.tensor(moves), most)
+    scales, values = fused.quantised(torch.tensor(moves), most, scale_max(most))
     assert torch.equal(scales, want.scales)
     assert torch.equal(values, want.values)
 
 
-@settings(deadline=None)
 @given(MOVES, st.integers(0, 1 << 16))
 def test_blocks_are_added_as_by_torch(moves: list[int], weight: int) -> None:
-    update = quantise(torch.tensor(moves), 8)
+    update = quantise(torch.tensor(moves), BYTE)
     total = torch.arange(len(moves))
     want = total + update.dense() * weight
     fused.add(update.scales, update.values, weight, total)
     assert torch.equal(total, want)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-3, 3) | st.integers(-(1 << 41), 1 << 41), min_size=8, max_size=64))
 def test_the_largest_are_those_that_torch_finds(moves: list[int]) -> None:
     chunks = torch.tensor(moves[: len(moves) // 8 * 8]).view(-1, 8)
@@ -47,7 +44,6 @@ def test_the_largest_are_those_that_torch_finds(moves: list[int]) -> None:
     assert torch.equal(fused.largest(chunks, 3), want)
 
 
-@settings(deadline=None)
 @given(MOVES, st.integers(0, 1_000_000), st.integers(1, 3))
 def test_an_error_is_fed_back_as_by_torch(moves: list[int], ppm: int, age: int) -> None:
     movement, most = torch.tensor(moves), 1 << 40
@@ -97,5 +93,5 @@ def test_a_long_round_has_the_same_mean_with_and_without_them(
     found = []
     for long in (1, 1 << 30):
         monkeypatch.setattr(fused, "LONG", long)
-        found.append(mean_movement([quantise(part, 8) for part in moves], [1, 2], 5_000))
+        found.append(mean_movement([quantise(part, BYTE) for part in moves], [1, 2], 5_000))
     assert torch.equal(*found)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dpin.base.errors import Misuse
 from dpin.base.ids import Round
 from dpin.base.units import MILLION
-from dpin.compute.blocks import quantise
+from dpin.compute.blocks import BYTE, quantise
 from dpin.compute.outer import mean_movement, merge, movement, weights_of
 from dpin.compute.presets import DEMO_MODEL, DENSE, QUICK, SHORT, STANDARD, outer_preset
 from dpin.compute.robust import clip_factors, clipped, norm
@@ -37,7 +37,7 @@ def small_vectors(seed: int) -> Tensor:
 
 UPDATES = st.lists(
     st.tuples(st.integers(0, 50), st.integers(1, 1 << 20)), min_size=1, max_size=6
-).map(lambda parts: [(quantise(small_vectors(seed) << 8, 8), steps) for seed, steps in parts])
+).map(lambda parts: [(quantise(small_vectors(seed) << 8, BYTE), steps) for seed, steps in parts])
 
 
 def naive_merge(state: GlobalState, outer: OuterSpec, parts: list[tuple[Update, int]]) -> list[int]:
@@ -64,7 +64,7 @@ def naive_merge(state: GlobalState, outer: OuterSpec, parts: list[tuple[Update, 
     return merged
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(UPDATES, st.sampled_from([QUICK, SHORT, OuterSpec(700_000, 900_000, nesterov=False)]))
 def test_a_merge_is_what_plain_integers_give(
     parts: list[tuple[Update, int]], outer: OuterSpec
@@ -79,7 +79,7 @@ def test_a_merge_is_what_plain_integers_give(
     assert state.round == 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(UPDATES, st.randoms(use_true_random=False))
 def test_the_order_of_updates_does_not_matter(
     parts: list[tuple[Update, int]], dice: object
@@ -113,16 +113,16 @@ def test_contributions_out_of_range_are_refused(steps: list[int]) -> None:
         weights_of(steps)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(VECTOR)
 def test_a_norm_is_exact(moves: list[int]) -> None:
-    update = quantise(torch.tensor(moves), 8)
+    update = quantise(torch.tensor(moves), BYTE)
     assert norm(update) == isqrt(sum(value * value for value in update.dense().tolist()) >> 12)
 
 
 def test_an_update_that_is_far_too_large_counts_as_much_as_the_median() -> None:
-    honest = [quantise(small_vectors(seed), 8) for seed in range(2)]
-    huge = quantise(small_vectors(9) * 1000, 8)
+    honest = [quantise(small_vectors(seed), BYTE) for seed in range(2)]
+    huge = quantise(small_vectors(9) * 1000, BYTE)
     factors = clip_factors([*honest, huge])
     assert max(factors) == 10**6
     assert factors[2] < 1_100
@@ -132,7 +132,7 @@ def test_an_update_that_is_far_too_large_counts_as_much_as_the_median() -> None:
 
 def test_with_two_updates_nothing_is_clipped() -> None:
     assert (
-        clip_factors([quantise(small_vectors(0), 8), quantise(small_vectors(1) * 1000, 8)])
+        clip_factors([quantise(small_vectors(0), BYTE), quantise(small_vectors(1) * 1000, BYTE)])
         == [10**6] * 2
     )
 
@@ -146,7 +146,7 @@ def test_a_round_without_contributions_keeps_the_parameters() -> None:
 
 def test_parameters_saturate_at_their_range() -> None:
     state = GlobalState(SMALLEST, Round(0), torch.full((COUNT,), UNITS_MAX))
-    largest = quantise(torch.full((COUNT,), 1 << 36), 8)
+    largest = quantise(torch.full((COUNT,), 1 << 36), BYTE)
     assert merge(state, Descent(QUICK), [largest], [1]).parameters.max() == UNITS_MAX
 
 
@@ -162,7 +162,7 @@ def test_an_outer_step_that_could_leave_the_integers_is_refused(rate: int, momen
 def test_the_largest_momentum_stays_inside_the_integers() -> None:
     state = initial_state(SMALLEST, b"seed")
     outer = OuterSpec(2_000_000, 950_000, nesterov=True)
-    largest = quantise(torch.full((COUNT,), 1 << 36), 8)
+    largest = quantise(torch.full((COUNT,), 1 << 36), BYTE)
     for _ in range(200):
         state = merge(state, Descent(outer), [largest], [1])
     assert state.momentum is not None
@@ -170,7 +170,7 @@ def test_the_largest_momentum_stays_inside_the_integers() -> None:
     assert state.parameters.min() == UNITS_MAX
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(VECTOR)
 def test_units_and_floats_round_half_to_even_once(units: list[int]) -> None:
     for value, single in zip(units, as_float(torch.tensor(units)).tolist(), strict=True):

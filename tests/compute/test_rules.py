@@ -13,13 +13,19 @@ from dpin.compute.outer import mean_movement, merge
 from dpin.compute.presets import DATA_PARALLEL, FEDAVGM, QUICK, SPARSELOCO, sparse_preset
 from dpin.compute.rules import DataParallel, Descent, OuterRule
 from dpin.compute.state import GlobalState, initial_state, state_hash
-from dpin.compute.task import FP16, INT4, INT8, SPARSE, EncodingSpec, OuterSpec
+from dpin.compute.task import FP16, INT4, INT8, SPARSE, TERNARY, EncodingSpec, OuterSpec
 from dpin.compute.updates import decode_update, encode_update, written
 from dpin.compute.weights import parameter_count
 from tests.support.training import TINY, TINY_INNER
 
 COUNT = parameter_count(TINY)
-SPECS = (EncodingSpec(FP16), EncodingSpec(INT8), EncodingSpec(INT4), EncodingSpec(SPARSE, 64))
+SPECS = (
+    EncodingSpec(FP16),
+    EncodingSpec(INT8),
+    EncodingSpec(INT4),
+    EncodingSpec(TERNARY),
+    EncodingSpec(SPARSE, 64),
+)
 RULES: dict[str, OuterRule] = {
     "fedavgm": Descent(FEDAVGM),
     "sparseloco": Descent(SPARSELOCO),
@@ -30,14 +36,17 @@ PINNED = {
     ("fedavgm", "fp16"): "aa8125df1e6754bf",
     ("fedavgm", "int8"): "b7176ebb241a9f83",
     ("fedavgm", "int4"): "b02d8f3ad6dc89bf",
+    ("fedavgm", "ternary"): "0e7b2ae9ba2c8ce2",
     ("fedavgm", "sparse"): "25a8eb717d850a96",
     ("sparseloco", "fp16"): "698a3dc12327e761",
     ("sparseloco", "int8"): "e669a1c99050450a",
     ("sparseloco", "int4"): "7fc289b15a063fbd",
+    ("sparseloco", "ternary"): "e19aeeef9ac20fbc",
     ("sparseloco", "sparse"): "3a14cb3dd9f55b5b",
     ("data-parallel", "fp16"): "9faff1b7cf6a2af7",
     ("data-parallel", "int8"): "f6b63279dc4b625c",
     ("data-parallel", "int4"): "1c7f5cf6905007c9",
+    ("data-parallel", "ternary"): "dc122b21bd97b60c",
     ("data-parallel", "sparse"): "94385cedee5b851e",
 }
 
@@ -119,6 +128,7 @@ def test_data_parallel_steps_are_those_of_adamw() -> None:
         EncodingSpec(SPARSE, 0),
         EncodingSpec(SPARSE, 1025),
         EncodingSpec(INT4, 0, 1_000_001),
+        EncodingSpec(TERNARY, 5),
     ],
 )
 def test_an_encoding_that_cannot_be_is_refused(encoding: EncodingSpec) -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from dpin.base.errors import Misuse
 from dpin.base.units import TOKEN
 from dpin.compute.hubspec import DataFormat
-from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT, SPARSELOCO
+from dpin.compute.presets import DATA_PARALLEL, MULOCO, QUICK, SHORT, SPARSELOCO
 from dpin.compute.safety import PrivacySpec, RobustSpec
-from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec, ModelSpec, OuterSpec
+from dpin.compute.task import INT4, INT8, SPARSE, TERNARY, EncodingSpec, ModelSpec, OuterSpec
 from dpin.market.orders import TuneSpec
 from dpin.node.document import DEPTH_MAX, SETS_MAX, TEXT_CHARS_MAX
 from dpin.node.jobfields import MODELS, TrainFields, schema_text
@@ -95,6 +95,9 @@ def test_outer_steps_and_encodings_go_by_their_names() -> None:
     assert train("").encoding == EncodingSpec(INT8)
     sparse = train("outer: sparseloco")
     assert (sparse.outer, sparse.encoding) == (SPARSELOCO, EncodingSpec(SPARSE, 256, 950_000))
+    ternary = train("outer: muloco\nargs: {optim: muon}")
+    assert (ternary.outer, ternary.encoding) == (MULOCO, EncodingSpec(TERNARY, 0, 950_000))
+    assert train("encoding: {name: ternary}").encoding == EncodingSpec(TERNARY)
     assert train("outer: data-parallel\nencoding: int4").outer == DATA_PARALLEL
     assert train("encoding: int4").encoding == EncodingSpec(INT4)
     whole = train("encoding: {name: sparse, density: 3.125%, feedback: 0.9}")

@@ -1,0 +1,76 @@
+"""How a job file has updates written and merged: outer step, encoding, robust rule."""
+
+from typing import Final
+
+from dpin.base.units import MILLION, Ppm
+from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX, MERGE_RULES
+from dpin.compute.presets import (
+    FEEDBACK_PPM,
+    OUTER_ENCODINGS,
+    OUTERS,
+    outer_preset,
+    sparse_preset,
+)
+from dpin.compute.safety import RobustSpec
+from dpin.compute.task import INT8, SPARSE, TERNARY, EncodingSpec, ModelSpec, OuterSpec
+from dpin.market.preparing import builtin_parameters
+from dpin.node.document import Document
+from dpin.node.fields import suggestion
+from dpin.node.jobfields import EncodingFields, OuterFields, RobustFields, TrainFields
+from dpin.node.refusals import refuse, share_at
+
+AUTO: Final = "auto"
+DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
+
+
+def outer_step(document: Document, fields: TrainFields) -> OuterSpec:
+    """The outer step asked for; by itself that which goes with the number of rounds."""
+    outer = fields.outer
+    if isinstance(outer, OuterFields):
+        return OuterSpec(
+            share_at(document, "outer.learning_rate", outer.learning_rate, 2 * MILLION),
+            share_at(document, "outer.momentum", outer.momentum, MILLION - 1),
+            outer.nesterov,
+            outer.warmup_rounds,
+        )
+    if outer == AUTO:
+        return outer_preset(fields.args.rounds)
+    if outer not in OUTERS:
+        known = suggestion(outer, {AUTO, *OUTERS})
+        refuse(document, "outer", f"there is no outer step {outer!r}", known)
+    return OUTERS[outer]
+
+
+def encoding(document: Document, fields: TrainFields, model: ModelSpec) -> EncodingSpec:
+    """The encoding asked for; by itself that which goes with the outer step."""
+    said = fields.encoding
+    if isinstance(said, EncodingFields):
+        name, feedback = said.name, said.feedback
+        density = share_at(document, "encoding.density", said.density, DENSITY_MAX_PPM)
+        kept = density * CHUNK // MILLION
+        if (name == SPARSE) != (kept > 0):
+            fix = "encoding: {name: sparse, density: 6.25%, feedback: 0.95}"
+            refuse(document, "encoding.density", f"{said.density} does not go with {name}", fix)
+        share = share_at(document, "encoding.feedback", feedback, MILLION)
+    else:
+        outer = fields.outer if isinstance(fields.outer, str) else AUTO
+        name, kept = OUTER_ENCODINGS.get(outer, INT8) if said == AUTO else said, 0
+        share = Ppm(FEEDBACK_PPM if name == TERNARY else 0)
+    if name not in ENCODINGS:
+        known = suggestion(name, {AUTO, *ENCODINGS})
+        refuse(document, "encoding", f"there is no encoding {name!r}", known)
+    if name == SPARSE and not kept:
+        return sparse_preset(builtin_parameters(model))
+    return EncodingSpec(name, kept, share)
+
+
+def robust_rule(document: Document, fields: TrainFields, steps: int) -> RobustSpec:
+    """The rule of merging; with fltrust the requester takes `steps` steps a round itself."""
+    said = fields.robust
+    robust = RobustFields(rule=said) if isinstance(said, str) else said
+    if robust.rule not in MERGE_RULES:
+        where = "robust" if isinstance(said, str) else "robust.rule"
+        fix = suggestion(robust.rule, MERGE_RULES)
+        refuse(document, where, f"there is no rule {robust.rule!r}", fix)
+    trusted = steps if robust.rule == "fltrust" else 0
+    return RobustSpec(robust.rule, robust.liars, trusted, robust.witnesses)
