@@ -34,7 +34,7 @@ async def test_a_dial_messages_gossip_and_a_chunk_get_over_a_long_line_that_lose
             heard = [(await next_of(one, Received)).payload for _ in range(200)]
             assert heard == [b"%d" % number for number in range(200)]
             assert await two.request(one.node_id, b"the chunk?", 60) == CHUNK
-            await until(lambda: bool(one.observer.mesh().get(TOPIC)))
+            await until(lambda: bool(two.observer.mesh().get(TOPIC)))
             await two.publish(TOPIC, b"from afar")
             assert (await next_of(one, Gossip)).payload == b"from afar"
             assert line.lost > 0
