@@ -105,7 +105,7 @@ def told_twice(entries: list[Entry]) -> None:
 
 
 def without_a_block(entries: list[Entry]) -> None:
-    del entries[place(entries, ArchivedBlock, 9)]
+    del entries[place(entries, ArchivedBlock, 0)]
 
 
 def with_a_forged_block(entries: list[Entry]) -> None:
