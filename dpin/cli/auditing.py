@@ -44,7 +44,7 @@ class Evidence:
     replay: bool = False  # whether units are trained again
 
 
-def audited(evidence: Evidence, job: str, last: int) -> Verdict:
+def audited(evidence: Evidence, job: str, first: int | None) -> Verdict:
     """Do the rounds of a job again; raises Misuse, NotFound, or NotVerified for what is forged."""
     told = Told() if evidence.result is None else _told(evidence.result)
     with ExitStack() as stack:
@@ -52,9 +52,9 @@ def audited(evidence: Evidence, job: str, last: int) -> Verdict:
         if evidence.ledger is None or evidence.blobs is None:
             node = stack.enter_context(connect(evidence.home))
         view = _view(evidence, node, job)
-        rounds = len(view.rounds) if last < 0 else last + 1
+        rounds = len(view.rounds) if first is None else first
         if rounds > len(view.rounds):
-            raise NotFound(f"the job has {len(view.rounds)} rounds", fix="--round counts from 0")
+            raise NotFound(f"the job has {len(view.rounds)} rounds", fix="leave out --round")
         with _blobs(evidence, node) as blob:
             made = plan(view, blob, rounds, replay=evidence.replay)
             return _judged(made, told)
@@ -204,4 +204,10 @@ def _row(one: Redone) -> tuple[str, ...]:
     )
     signed = "  ".join(f"{short(bytes.fromhex(who))} {said}" for who, said in one.signed.items())
     refused = f", {len(one.refused)} refused" if one.refused else ""
-    return str(one.round), one.state_hash[:16], one.state + refused, scores or "-", signed or "-"
+    return (
+        str(one.round + 1),
+        one.state_hash[:16],
+        one.state + refused,
+        scores or "-",
+        signed or "-",
+    )

@@ -195,11 +195,13 @@ class _Judging:
 
     def _failed(self, command: Command, reason: str) -> None:
         if isinstance(command, TrainUnit):
-            self.problems.append(f"a unit of round {command.round} was not done again: {reason}")
+            self.problems.append(
+                f"a unit of round {command.round + 1} was not done again: {reason}"
+            )
             return
         if not isinstance(command, ScoreRound):
             raise Misuse(f"it cannot be done again here: {reason}", fix="try another machine")
-        self.problems.append(f"the updates of round {command.round} were not scored: {reason}")
+        self.problems.append(f"the updates of round {command.round + 1} were not scored: {reason}")
 
     def _trained(self, report: Trained) -> None:
         """Compare a unit, where this machine computes as the job's do."""
@@ -244,13 +246,14 @@ def _redone(view: DescentView, report: Merged, lineage: Lineage | None) -> Redon
 
 def _problems(rounds: list[Redone]) -> Iterator[str]:
     for redone in rounds:
+        name = f"round {redone.round + 1}"
         if redone.state == DIFFERS:
-            yield f"round {redone.round} leads to another state than was told"
+            yield f"{name} leads to another state than was told"
         for _, provider, state in redone.units:
             if state == DIFFERS:
                 who = short(bytes.fromhex(provider))
-                yield f"the update of round {redone.round} by {who} is not what its work gives here"
+                yield f"the update of {name} by {who} is not what its work gives here"
         for signer, said in sorted(redone.signed.items()):
             if said == DIFFERS:
                 who = short(bytes.fromhex(signer))
-                yield f"the scores of round {redone.round} that {who} has signed are others"
+                yield f"the scores of {name} that {who} has signed are others"

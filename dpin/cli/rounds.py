@@ -15,8 +15,8 @@ def audit(
     ],
     *,
     rounds: Annotated[
-        int, typer.Option("--round", metavar="N", help="Only up to round N, counted from 0.")
-    ] = -1,
+        int | None, typer.Option("--round", metavar="N", min=1, help="Only the first N rounds.")
+    ] = None,
     result: Annotated[
         Path | None,
         typer.Option("--result", metavar="DIR", help="Compare with what lies in a result as well."),

@@ -202,10 +202,10 @@ def test_another_state_and_other_scores_are_named(job: Job) -> None:
     assert verdict.rounds[0].state == DIFFERS
     assert verdict.rounds[0].signed == {KEY.node_id.hex(): DIFFERS}
     assert verdict.problems == (
-        "round 0 leads to another state than was told",
-        f"the scores of round 0 that {KEY.node_id.hex()[:8]} has signed are others",
+        "round 1 leads to another state than was told",
+        f"the scores of round 1 that {KEY.node_id.hex()[:8]} has signed are others",
     )
-    assert "! round 0 leads to another state" in text_of(verdict)
+    assert "! round 1 leads to another state" in text_of(verdict)
 
 
 def lineage_to(job: Job, last: Digest) -> Lineage:
@@ -222,7 +222,7 @@ def test_the_last_state_is_held_against_the_lineage(job: Job) -> None:
     assert job.again(Told((), lineage_to(job, last))).rounds[-1].state == SAME
     assert job.again(Told((), lineage_to(job, NO_DIGEST))).rounds[-1].state == UNTOLD
     forged = job.again(Told((), lineage_to(job, digest("test/state", b""))))
-    assert forged.problems == ("round 1 leads to another state than was told",)
+    assert forged.problems == ("round 2 leads to another state than was told",)
 
 
 def test_scores_of_another_class_or_another_job_are_not_compared(job: Job) -> None:
