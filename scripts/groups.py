@@ -3,9 +3,9 @@
     python -m scripts.groups            all of them, as scripts/test does
     python -m scripts.groups checks     these alone
 
-What has clocks and sockets comes first. What only computes runs behind it at a low priority, in the
-time that the others leave. A group says what it has to say when it ends; what failed is repeated at
-the end, with the command that runs it alone.
+What has clocks and sockets comes first. What only computes runs behind it, in the time that the
+others leave. A group says what it has to say when it ends; what failed is repeated at the end, with
+the command that runs it alone.
 """
 
 import argparse
@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from tempfile import TemporaryDirectory
 from typing import Final
 from xml.etree.ElementTree import parse
 
 ROOT: Final = Path(__file__).parents[1]
-BEHIND: Final = 15  # the nice value of what only computes; a node's own workers have 10
+# A node's own workers are nice: beside what is no more than nice itself they would starve.
+IDLE: Final = ("chrt", "--idle", "0") if which("chrt") else ("nice", "-n", "19")
 # For a test that hangs; in pyproject.toml is what is enough where nothing else runs.
 HANGING_SECONDS: Final = 300
 BEHIND_SECONDS: Final = 1_200
@@ -50,7 +52,7 @@ class Group:
     name: str
     command: Sequence[str]
     after: Sequence[str] = ()
-    nice: int = 0
+    behind: bool = False  # only in the time that others leave
 
 
 @dataclass(slots=True)
@@ -98,8 +100,8 @@ def groups(results: Path, *, long: bool) -> list[Group]:
     return [
         Group("checks", ["scripts/check"]),
         Group("in-process", tests("in-process", "not process", *spread, *others)),
-        Group("compute", tests("compute", "not process", COMPUTE), nice=BEHIND),
-        Group("pure", tests("pure", "not process", *spread, *PURE), nice=BEHIND),
+        Group("compute", tests("compute", "not process", COMPUTE), behind=True),
+        Group("pure", tests("pure", "not process", *spread, *PURE), behind=True),
         # These start several nodes each, which wait for one another more than they compute: two
         # files at a time of those that share a network, so that there are two of it.
         Group(
@@ -121,7 +123,7 @@ def start(group: Group, results: Path) -> Running:
     said = results / f"{group.name}.txt"
     with said.open("wb") as out:
         process = subprocess.Popen(
-            ["nice", "-n", str(group.nice), *group.command],
+            [*(IDLE if group.behind else ()), *group.command],
             cwd=ROOT,
             env={**os.environ, **PASSIVE},
             stdin=subprocess.DEVNULL,

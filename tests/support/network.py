@@ -223,7 +223,7 @@ def ended(node: DemoNode, job: str) -> JobDetail:
             detail = client.job(job)
         return detail if detail.job.state in {"done", "failed", "cancelled"} else None
 
-    found: JobDetail = wait_for(f"{job} ends", 2 * PATIENCE_SECONDS, look)
+    found: JobDetail = wait_for(f"{job} ends", 3 * PATIENCE_SECONDS, look)
     return found
 
 
