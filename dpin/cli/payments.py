@@ -104,11 +104,19 @@ def moved(node: Client, before: int, count: int, *, every: bool) -> list[Movemen
     return found[:count]
 
 
-def earned(node: Client, since_ms: int) -> int:
-    """What work and checks have brought since then, less what was lost by them."""
-    page = node.history(count=FOLLOWED_MAX)
-    recent = [one for one in page if one.what in {WORK, CHECK} and one.time_ms >= since_ms]
-    return sum(one.change for one in recent)
+def earned(node: Client, since_ms: int) -> tuple[int, int]:
+    """What work and checks have brought since then, less what was lost by them; and since when.
+
+    A node remembers so many movements: one that does much may have forgotten some of that time.
+    """
+    found, before, oldest_ms = 0, 0, since_ms
+    while page := node.history(before=before, count=FOLLOWED_MAX):
+        recent = [one for one in page if one.time_ms >= since_ms]
+        found += sum(one.change for one in recent if one.what in {WORK, CHECK})
+        if len(recent) < len(page) or page[-1].number == 1:
+            return found, since_ms
+        before, oldest_ms = page[-1].number, page[-1].time_ms
+    return found, oldest_ms
 
 
 def follow(node: Client, *, json: bool) -> None:

@@ -38,6 +38,7 @@ def show_wallet(
     from dpin.base.units import format_tokens
     from dpin.cli.link import connect, show_values
     from dpin.cli.payments import DAY_MS, earned
+    from dpin.cli.pictures import since
     from dpin.node.till import account_id
 
     if account:
@@ -45,10 +46,11 @@ def show_wallet(
     with connect(home) as node:
         view = node.node()
         money = node.account(account) if account else view.money
-        wages = None if account else earned(node, int(time.time() * 1000) - DAY_MS)
+        day_ago = int(time.time() * 1000) - DAY_MS
+        wages, since_ms = (None, day_ago) if account else earned(node, day_ago)
     if json:
-        values = {"node_id": account or view.node_id, "money": money, "earned_in_a_day": wages}
-        show_values("wallet", values)
+        pay = {"earned_in_a_day": wages, "earned_since_ms": since_ms}
+        show_values("wallet", {"node_id": account or view.node_id, "money": money} | pay)
         return
     rows = [
         ("free", money.free),
@@ -60,7 +62,8 @@ def show_wallet(
         rows.append(("earned", wages))
     show("\n".join(f"{name:<9}{format_tokens(amount):>16}" for name, amount in rows))
     if wages is not None:
-        say("earned: by work and checks in 24 hours, as dpin wallet history lists them")
+        told = "in 24 hours" if since_ms == day_ago else f"in the {since(since_ms)} remembered"
+        say(f"earned: by work and checks {told}, as dpin wallet history lists them")
     if view.development:
         say("tokens of a development network are worthless")
 

@@ -19,6 +19,7 @@ END: Final = 3
 CLOSED: Final = 4
 STATE: Final = 5
 OPENING: Final = 6
+REMEMBERED: Final = 7
 PAST_MAX: Final = 2  # epochs whose blocks are still there for who catches up
 
 
@@ -29,7 +30,8 @@ class Record(Wire, frozen=True):
     """One record of the log: an accepted block, our own (OWN) or another's (FOREIGN), or an END.
 
     An END holds the handover to the next epoch, whose blocks follow. A log that began anew begins
-    with the newest handovers (CLOSED), the state (STATE) and how its epoch opens (OPENING).
+    with the newest handovers (CLOSED), what the owner of the log remembers besides (REMEMBERED),
+    the state (STATE) and how its epoch opens (OPENING).
     """
 
     kind: int
@@ -84,18 +86,20 @@ class Annals:
         end = Store(encode(Record(END, self.closings.encoded(epoch - 1))), sync=True)
         if self._keeper is None:
             return [end]
-        pieces = self._keeper.pieces()
-        records = _beginning(self.closings.carried(epoch), pieces, encode(opening))
+        records = _beginning(self.closings.carried(epoch), self._keeper, encode(opening))
         preserve = Preserve(self.closings.take_new())
         if joined:
             return [preserve, Roll(records, at_once=True)]
         return [end, preserve, Roll(records)]
 
 
-def _beginning(closings: list[bytes], pieces: Iterable[bytes], opening: bytes) -> Iterator[bytes]:
-    """What a log begins with; the state is written down as it is asked for."""
-    for closing in closings:
-        yield encode(Record(CLOSED, closing))
-    for piece in pieces:
-        yield encode(Record(STATE, piece))
-    yield encode(Record(OPENING, opening))
+def _beginning(closings: list[bytes], keeper: Keeper, opening: bytes) -> Iterator[bytes]:
+    """What a log begins with, as of now; the state is written down as it is asked for."""
+    kept = ((REMEMBERED, keeper.memories()), (STATE, keeper.pieces()))
+    return _records(((CLOSED, closings), *kept, (OPENING, [opening])))
+
+
+def _records(parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
+    for kind, bodies in parts:
+        for body in bodies:
+            yield encode(Record(kind, body))

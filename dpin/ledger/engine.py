@@ -14,7 +14,17 @@ from dpin.base.codec import decode, encode
 from dpin.base.ids import NodeId
 from dpin.base.machine import Store
 from dpin.base.units import NEVER, Instant
-from dpin.ledger.annals import CLOSED, END, FOREIGN, OWN, STATE, Annals, Record, Written
+from dpin.ledger.annals import (
+    CLOSED,
+    END,
+    FOREIGN,
+    OWN,
+    REMEMBERED,
+    STATE,
+    Annals,
+    Record,
+    Written,
+)
 from dpin.ledger.assembly import Restored
 from dpin.ledger.blocks import Vertex, read_block
 from dpin.ledger.certificates import Certificate
@@ -103,9 +113,10 @@ class Engine:
                 self._turn(handover)
         elif record.kind == CLOSED:
             self.annals.close(decode(Handover, record.body))
-        elif record.kind == STATE:
+        elif record.kind in {REMEMBERED, STATE}:
             assert self.keeper is not None, "a log with a state is read by who kept it"
-            self.keeper.read(record.body)
+            take = self.keeper.read if record.kind == STATE else self.keeper.recall
+            take(record.body)
         else:
             opening = decode(Opening, record.body)
             self.resumed_at = opening.height

@@ -1,16 +1,17 @@
 """What has become of one account's money, commit by commit: a wallet's memory, and nobody's root.
 
-Kept beside the state by whoever wants to look back; what is older than the log, or than the last
-few thousand movements, is in archives.
+Kept beside the state by whoever wants to look back; what is older than the last few thousand
+movements is in archives. Whenever the log begins anew it begins with these, so they are as durable
+as the log, and what it holds after them is counted once.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from typing_extensions import override
 
+from dpin.base.codec import Wire, decode, encode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
 from dpin.ledger import fees
@@ -30,17 +31,17 @@ from dpin.ledger.transactions import (
 from dpin.ledger.wages import wages
 
 MOVEMENTS_MAX: Final = 4_096
+PAGE_MOVEMENTS: Final = 512  # in one record of the log: well below its limit
 OK: Final = 0  # the code of a receipt
 OTHER: Final = "jobs and bonds"  # escrows, refunds, rewards: all but transfers and wages
 
 JOINED: Final = "all before a snapshot"
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(Wire, frozen=True):
     """One line of an account's history."""
 
-    number: int  # 1, 2, 3, ... since the log begins
+    number: int  # 1, 2, 3, ... since this node began to keep it
     height: int
     timestamp_ms: int
     transaction: Digest | None
@@ -52,6 +53,14 @@ class Movement:
     change: int  # of free tokens, stake and credit together, fee included
     free: int  # after the commit
     credit: int
+
+
+class Page(Wire, frozen=True):
+    """A record of the log: some of an account's history, oldest first."""
+
+    account: NodeId
+    worth: int  # of the account, after the last movement of all
+    movements: tuple[Movement, ...]
 
 
 class _Line(NamedTuple):
@@ -81,6 +90,7 @@ class History:
         self._params = params
         self._movements: deque[Movement] = deque(maxlen=MOVEMENTS_MAX)
         self._count = 0
+        self._recalled: int | None = None  # what the account was worth where pages ended
 
     def between(self, after: int, before: int, count: int) -> list[Movement]:
         """The newest `count` of those numbered between two numbers, newest first; 0: no bound."""
@@ -119,9 +129,27 @@ class History:
     def jump(self, before: _Before, state: State) -> None:
         """The state has gone on by itself, without its commits."""
         account = state.accounts.get(self._account)
-        if account is not None and account.worth != before.worth:
-            line = _Line(None, JOINED, change=account.worth - before.worth)
+        worth = before.worth if self._recalled is None else self._recalled
+        self._recalled = None
+        if account is not None and account.worth != worth:
+            line = _Line(None, JOINED, change=account.worth - worth)
             self._add(line, state.height, state.timestamp_ms, account)
+
+    def pages(self, state: State) -> Iterator[bytes]:
+        """All that is remembered now, as records that are made when they are taken."""
+        movements, worth = tuple(self._movements), self.before(state).worth
+        return (
+            encode(Page(self._account, worth, movements[at : at + PAGE_MOVEMENTS]))
+            for at in range(0, len(movements), PAGE_MOVEMENTS)
+        )
+
+    def recall(self, record: bytes) -> None:
+        """The next of such records, ahead of the state that it belongs to; raises PeerFault."""
+        page = decode(Page, record)
+        if page.account != self._account:
+            return  # The home has another key now.
+        self._movements += page.movements
+        self._count, self._recalled = page.movements[-1].number, page.worth
 
     def _add(self, line: _Line, height: int, timestamp_ms: int, account: Account) -> None:
         self._count += 1
@@ -201,3 +229,11 @@ class Remembering(Executor):
         applied = super().apply(commit)
         self.history.note(before, commit, applied.receipts, self.state)
         return applied
+
+    def pages(self) -> Iterator[bytes]:
+        """The history as records, for a log that begins anew with this state."""
+        return self.history.pages(self.state)
+
+    def recall(self, record: bytes) -> None:
+        """The next of these."""
+        self.history.recall(record)

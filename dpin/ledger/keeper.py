@@ -1,6 +1,7 @@
 """Between a replica and its executor: a whole state, to keep, to find again, or to show."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from dpin.base.ids import Digest
 from dpin.ledger.assembly import Restored
@@ -10,11 +11,32 @@ from dpin.ledger.snapshots import Reader, leaves_from, pieces
 from dpin.ledger.statemessages import StateAnswer, StateQuestion, answer
 
 
-class Keeper:
-    """The states that an executor had when epochs ended; `closings`: how those before ended."""
+class Memory(Protocol):
+    """What somebody wants to remember besides the state, which does not tell it."""
 
-    def __init__(self, executor: Executor, closings: Sequence[bytes] = ()) -> None:
+    def pages(self) -> Iterable[bytes]:
+        """All of it as of now, as records; they may be made as they are taken."""
+        ...
+
+    def recall(self, record: bytes) -> None:
+        """The next of such records, ahead of the state; raises PeerFault."""
+        ...
+
+
+class Keeper:
+    """The states that an executor had when epochs ended; `closings`: how those before ended.
+
+    `memory` goes into the log with each state, and comes back ahead of it.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        closings: Sequence[bytes] = (),
+        memory: Memory | None = None,
+    ) -> None:
         self.closings = closings
+        self._memory = memory
         self._executor = executor
         self._reader = Reader()
 
@@ -28,6 +50,15 @@ class Keeper:
         frozen = executor.frozen.states[-1]
         executor.receipts.forget(leaves_from(executor.receipts, frozen.size))
         return pieces(frozen, executor.receipts)
+
+    def memories(self) -> Iterable[bytes]:
+        """Records of what is remembered right after that state."""
+        return () if self._memory is None else self._memory.pages()
+
+    def recall(self, record: bytes) -> None:
+        """The next of such records; whoever remembers nothing has no use for them."""
+        if self._memory is not None:
+            self._memory.recall(record)
 
     def read(self, piece: bytes) -> bool:
         """The next of such records; whether it was the last, and the executor is there now.

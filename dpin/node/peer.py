@@ -154,7 +154,7 @@ class Peer:
             options.identity,
             self.executor,
             own[Owner.LEDGER],
-            Keeper(self.executor, options.closings),
+            Keeper(self.executor, options.closings, self.executor),
         )
         if options.verifiers:
             self.replica.engine.offload = Offload(self.executor.gate, options.verifiers)

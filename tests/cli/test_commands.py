@@ -11,7 +11,7 @@ import pytest
 
 from dpin.base.codec import decode
 from dpin.base.crypto import verify
-from dpin.cli import follow
+from dpin.cli import follow, payments
 from dpin.cli.app import run
 from dpin.client.client import Client
 from dpin.ledger.transactions import TRANSACTION_TAG, SignedTransaction, transaction_id
@@ -449,6 +449,21 @@ def test_the_wallet_says_what_work_and_checks_have_brought(
     assert "by work and checks in 24 hours" in printed.err
     assert run(["wallet", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["earned_in_a_day"] == 1_500_000
+
+
+def test_the_wallet_counts_all_that_is_remembered_and_says_where_that_is_less_than_a_day(
+    control: FakeControl, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setattr(payments, "FOLLOWED_MAX", 2)
+    now = int(time.time() * 1000)
+    control.movements = [
+        movement_view(number, what="work", change=1_000_000, time_ms=now - 3_600_000)
+        for number in range(5, 10)
+    ]
+    assert run(["wallet"]) == 0
+    printed = capsys.readouterr()
+    assert "earned                  5\n" in printed.out
+    assert "in the 1h remembered" in printed.err
 
 
 def test_a_generation_says_what_it_waits_for_until_its_text_comes(

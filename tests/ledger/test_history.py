@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from dpin.base.codec import encode
-from dpin.base.ids import JobId, Round
+from dpin.base.codec import decode, encode
+from dpin.base.ids import Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens
 from dpin.ledger import fees, history
 from dpin.ledger.history import JOINED, OTHER, Movement, Remembering
@@ -189,3 +189,77 @@ def test_a_history_that_begins_with_a_snapshot_says_so() -> None:
     [line] = late.history.between(0, 0, 10)
     assert (line.what, line.change, line.height) == (JOINED, -5, ledger.state.height)
     assert line.free == ledger.account("ann").free
+
+
+def ended(ledger: Kept) -> None:
+    """Go on to the end of the epoch."""
+    while ledger.commit(after_ms=2_000).closing is None:
+        pass
+
+
+def again(ledger: Kept, name: str = "ann") -> Remembering:
+    """Whoever begins with what was kept at the end of the epoch."""
+    found = Remembering(ledger.genesis, ledger.id(name))
+    for record in ledger.remembering.pages():
+        found.recall(record)
+    found.resume(restored(ledger.executor.frozen.states[-1]))
+    return found
+
+
+@pytest.mark.parametrize("page", [1, 3, 512])
+def test_what_was_remembered_is_there_again_and_goes_on(
+    page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE_MOVEMENTS", page)
+    ledger = Kept()
+    for number in range(7):
+        ledger.send("ann", pay(ledger, "bob", number + 1, b"rent"))
+    ended(ledger)
+    late = again(ledger)
+    assert late.history.between(0, 0, 100) == ledger.lines[::-1]
+    before = ledger.commits[-1].height
+    ledger.send("bob", pay(ledger, "ann", 3, b"back"))
+    late.apply(ledger.commits[-1])
+    assert ledger.commits[-1].height == before + 1
+    assert late.history.between(0, 0, 100) == ledger.lines[::-1]
+    assert late.history.between(0, 0, 1)[0].number == 8
+
+
+def test_pages_are_of_the_moment_at_which_they_were_asked_for() -> None:
+    ledger = Kept()
+    ledger.send("ann", pay(ledger, "bob", 1))
+    ended(ledger)
+    records = ledger.remembering.pages()
+    ledger.send("ann", pay(ledger, "bob", 2))
+    [page] = [decode(history.Page, record) for record in records]
+    assert [line.change for line in page.movements] == [-1]
+
+
+def test_what_happened_while_a_node_was_away_is_one_line_after_what_it_remembers() -> None:
+    ledger = Kept()
+    ledger.send("ann", pay(ledger, "bob", 5))
+    ended(ledger)
+    away = again(ledger)
+    ledger.send("ann", pay(ledger, "bob", 7))
+    ended(ledger)
+    away.resume(restored(ledger.executor.frozen.states[-1]))
+    joined, first = away.history.between(0, 0, 100)
+    assert (joined.what, joined.change, joined.number) == (JOINED, -7, 2)
+    assert (first.what, first.change, first.number) == ("transfer", -5, 1)
+
+
+def test_the_history_of_another_key_is_not_taken_for_ones_own() -> None:
+    ledger = Kept()
+    ledger.send("ann", pay(ledger, "bob", 5))
+    ended(ledger)
+    [line] = again(ledger, "bob").history.between(0, 0, 100)
+    assert (line.what, line.change) == (JOINED, 5)
+
+
+def test_a_full_page_is_a_record_that_the_log_takes() -> None:
+    line = Movement(
+        2**40, 2**40, 2**42, Digest(bytes(32)), "x" * 32, NodeId(bytes(32)), bytes(64), "x" * 64,
+        2**60, -(2**60), 2**60, 2**60,
+    )  # fmt: skip
+    page = history.Page(NodeId(bytes(32)), 2**60, (line,) * history.PAGE_MOVEMENTS)
+    assert decode(history.Page, encode(page)) == page

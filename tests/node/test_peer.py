@@ -269,3 +269,20 @@ def test_payments_that_are_under_way_outlive_a_log_that_begins_anew() -> None:
     assert isinstance(rolled, Roll)
     kept = [record[1:] for record in rolled.records if record[0] == Owner.PLEDGED]
     assert [one.key for one in standing(kept)] == ["pay"]
+
+
+def test_the_history_of_the_account_outlives_a_log_that_begins_anew() -> None:
+    """What came before the end of the epoch is told once, and so is what comes after it."""
+    node = Alone()
+    for memo in (b"one", b"two", b"three"):
+        node.wait(1)
+        node.step(Wish("pay", Transfer(PEER, MicroTokens(5), memo), lasting=True))
+        begun = node.peer.state.term.number
+        while memo == b"two" and node.peer.state.term.number == begun:
+            node.wait(10)
+    node.wait(1)
+    told = node.peer.executor.history.between(0, 0, 100)
+    memos = [line.memo for line in told if line.what == "transfer"]
+    assert memos == [b"three", b"two", b"one"]
+    node.restart()
+    assert node.peer.executor.history.between(0, 0, 100) == told

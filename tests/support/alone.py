@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from dpin.base.machine import Store, Tick
+from dpin.base.machine import Roll, Store, Tick
 from dpin.base.units import Instant, Micros
 from dpin.ledger.identity import Identity
 from dpin.market.provider import Choice
@@ -14,7 +14,7 @@ STEP = Micros(50_000)
 
 
 class Alone:
-    """The only validator; it forgets nothing that it stored."""
+    """The only validator; it forgets nothing that it stored, until its log begins anew."""
 
     def __init__(self, choice: Choice = CHOICE) -> None:
         self.genesis, [self.key] = network(1)
@@ -29,7 +29,11 @@ class Alone:
     def step(self, event: Event) -> list[Effect]:
         """One event; what is stored is stored."""
         effects = self.peer.step(event, self.now)
-        self.records += [effect.record for effect in effects if isinstance(effect, Store)]
+        for effect in effects:
+            if isinstance(effect, Roll):
+                self.records = list(effect.records)
+            elif isinstance(effect, Store):
+                self.records.append(effect.record)
         return effects
 
     def wait(self, seconds: float) -> list[Effect]:
