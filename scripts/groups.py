@@ -102,6 +102,7 @@ def groups(results: Path, *, long: bool) -> list[Group]:
         Group("in-process", tests("in-process", "not process", *spread, *others)),
         Group("compute", tests("compute", "not process", COMPUTE), behind=True),
         Group("pure", tests("pure", "not process", *spread, *PURE), behind=True),
+        Group("pythons", [sys.executable, "-m", "scripts.golden", "--pythons"], behind=True),
         # These start several nodes each, which wait for one another more than they compute: two
         # files at a time of those that share a network, so that there are two of it.
         Group(

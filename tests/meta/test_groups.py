@@ -45,7 +45,7 @@ def test_every_file_of_tests_is_in_one_group_and_only_what_computes_stays_behind
     tmp_path: Path,
 ) -> None:
     every = {one.name: one for one in groups(tmp_path, long=False)}
-    assert {name for name, one in every.items() if one.behind} == {"pure", "compute"}
+    assert {name for name, one in every.items() if one.behind} == {"pure", "compute", "pythons"}
     taken = {word for name in ("pure", "compute") for word in every[name].command}
     ignored = {word.removeprefix("--ignore=") for word in every["in-process"].command}
     folders = {word for word in taken if word.startswith("tests/")}
