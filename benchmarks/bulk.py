@@ -3,10 +3,11 @@
     python -m benchmarks.bulk [--short] [--mib N] [--folder DIR] [--hivemind PYTHON] [--large MIB]
 
 Each side is a process of its own, all on loopback. Bare: trio's TCP, frames of 1 MiB sealed with
-AES-256-GCM and opened, nothing else. Noise: one stream of py-libp2p, as nodes
-guard it. Received: the same
-bytes over the bulk plane, every chunk checked against its digest, none kept. Fetched: what a node
-does, into its store on the folder's disk, synced at the end. Then four sources against one, and a
+AES-256-GCM and opened, nothing else; once as the system has it, once with the congestion control
+that the bulk plane chooses on loopback. Noise: one stream of py-libp2p, as nodes guard it.
+Received: the same bytes over the bulk plane, every chunk checked against its digest, none kept;
+the giver reads them from its store, and gave them before. Fetched: what a node does, into its store
+on the folder's disk, synced at the end. Then four sources against one, and a
 fetch whose process is killed half way and started again. All take turns, several times; ratios
 are of what was measured in the same turn. CPU time is that of a whole process, from its first chunk
 to its last; memory is above what it had when it was ready. Alone: what one thread needs for each
@@ -103,10 +104,11 @@ class Pair(NamedTuple):
         return side.cpu_seconds * HUNDRED / self.length
 
 
-def bare(length: int) -> Pair:
+def bare(length: int, *, unpaced: bool) -> Pair:
     """AES-GCM over TCP."""
-    taker = started("bare-take", Orders(length=length))
-    giver = begin("bare-give", Orders(length=length, port=int(taker.ready.address)))
+    taker = started("bare-take", Orders(length=length, unpaced=unpaced))
+    port = int(taker.ready.address)
+    giver = begin("bare-give", Orders(length=length, port=port, unpaced=unpaced))
     said = taker.done()
     return Pair(length, said, Side(giver, said).done())
 
@@ -248,6 +250,7 @@ class Turn(NamedTuple):
     """Everything once, one after the other."""
 
     bare: Pair
+    unpaced: Pair
     received: Pair
     noise: Pair
     fetched: Pair
@@ -258,12 +261,14 @@ class Turn(NamedTuple):
 def turn(bench: Bench, size: str, peer: P2pd | None) -> Turn:
     """What is compared is measured one after the other."""
     streamed = peer.stream_rate() if peer is not None else 0.0
-    plain, received = bare(bench.length), bench.moved("receive")
+    plain = bare(bench.length, unpaced=False)
+    unpaced = bare(bench.length, unpaced=True)
+    received = bench.moved("receive")
     stream = noise(NOISE_LENGTHS[size])
     fetched = bench.moved("take")
     many = bench.moved("take", SOURCES[size])
     bench.check()
-    return Turn(plain, received, stream, fetched, many, streamed)
+    return Turn(plain, unpaced, received, stream, fetched, many, streamed)
 
 
 def measured(bench: Bench, size: str, hivemind: Path | None) -> list[tuple[str, str]]:
@@ -272,16 +277,18 @@ def measured(bench: Bench, size: str, hivemind: Path | None) -> list[tuple[str, 
     parts, sources = alone(size, bench.folder), SOURCES[size]
     with p2pd(hivemind) as peer:
         turns = [turn(bench, size, peer) for _ in range(ROUNDS[size])]
-    bares, received, noises, fetched, many, rates = zip(*turns, strict=True)
+    bares, unpaced, received, noises, fetched, many, rates = zip(*turns, strict=True)
     rows += [
         ("one thread alone, CPU for 100 MB", parts_text(parts)),
         row("bare AES-GCM over TCP", bares),
+        row("bare, unpaced as ours is", unpaced),
         row("py-libp2p, one noise stream", noises),
         row("dpin: received and checked", received),
         row("dpin: fetched into the store", fetched),
         row(f"dpin: fetched from {sources} sources", many),
         ("received, times bare", f"{ratio(received, bares)} (goal 0.8)"),
-        ("receiver's CPU, times bare and a hash", cpu_ratio(received, bares, parts["hashed"])),
+        ("received, times bare unpaced", ratio(received, unpaced)),
+        ("receiver's CPU, times that and a hash", cpu_ratio(received, unpaced, parts["hashed"])),
         ("received, times noise", f"{ratio(received, noises)} (goal 6, in threads 13)"),
         (f"{sources} sources, times one", f"{ratio(many, fetched)} (goal 0.9)"),
         ("chunks fetched again after kill -9", f"{bench.resumed()} (goal at most 2)"),

@@ -38,6 +38,7 @@ from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Have, Manifest, Re
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
 from dpin.net.bulkflow import Loan
+from dpin.net.bulkwire import unpaced_at_home
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
@@ -66,6 +67,7 @@ class Orders(msgspec.Struct, kw_only=True):
     length: int = 0
     counter: str = ""  # a file in which chunks that came whole are counted
     port: int = 0
+    unpaced: bool = False  # a bare socket is set as the bulk plane sets its own
 
 
 class Figures(msgspec.Struct, kw_only=True):
@@ -126,6 +128,8 @@ async def bare_take(orders: Orders) -> None:
     aead, done = AESGCM(bytes(32)), trio.Event()
 
     async def come(stream: trio.SocketStream) -> None:
+        if orders.unpaced:
+            unpaced_at_home(stream.socket)
         meter, buffer = Meter(), bytearray(FRAME_BYTES + TAG_BYTES)
         room = memoryview(buffer)
         for number in range(orders.length // FRAME_BYTES):
@@ -148,6 +152,8 @@ async def bare_give(orders: Orders) -> None:
     """Send so many frames."""
     aead, data = AESGCM(bytes(32)), os.urandom(FRAME_BYTES)
     async with await trio.open_tcp_stream("127.0.0.1", orders.port) as stream:
+        if orders.unpaced:
+            unpaced_at_home(stream.socket)
         meter = Meter()
         for number in range(orders.length // FRAME_BYTES):
             await stream.send_all(aead.encrypt(number.to_bytes(12), data, None))
@@ -254,6 +260,7 @@ async def give(orders: Orders) -> None:
         here.courier.perform(Keep(orders.file, Purpose.MODEL, None))
         kept = await here.told.receive()
         assert isinstance(kept, Kept), kept
+        await prove(here.store, kept.blob)
         meter = Meter()
         say(Figures(address=here.host.addresses[0], blob=kept.blob.hex()))
         giving = Giving()
@@ -265,6 +272,13 @@ async def give(orders: Orders) -> None:
         figures.cpu_seconds = giving.used or figures.cpu_seconds
         figures.chunks = here.courier.bytes_out[Purpose.MODEL] // CHUNK_BYTES
         say(figures)
+
+
+async def prove(store: BlobStore, blob: BlobId) -> None:
+    """Read it all once: a node that gave it before gives it unhashed for a while."""
+    reader, room = store.reader(blob), memoryview(bytearray(CHUNK_BYTES))
+    for index in reader.here():
+        await trio.to_thread.run_sync(reader.loan(index).read, room)
 
 
 class Giving:

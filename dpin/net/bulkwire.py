@@ -1,8 +1,10 @@
 """The bare socket under a bulk socket: bytes at a rate, and a watch on whether they move."""
 
 import socket as plain
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from itertools import count
 from select import POLLIN, POLLOUT, poll
 from typing import Final
@@ -20,11 +22,12 @@ SILENCE_SECONDS: Final = 20.0  # without a byte, while something is under way
 FRAME_SECONDS: Final = 120.0  # for one frame
 IDLE_SECONDS: Final = 60.0  # without anything under way
 WATCH_SECONDS: Final = 2.0
-ENOUGH_BYTES: Final = 128 << 10  # to be woken for, where a frame is longer
+ENOUGH_BYTES: Final = 512 << 10  # to be woken for, where a frame is longer
 IDLE_MILLIS: Final = 1  # of waiting, before a thread tells the loop what it has so far
 PAUSE_MILLIS: Final = 20  # that a thread waits for the other side; then the loop does
 PAUSES_MAX: Final = 64  # of one stay in a thread
 AHEAD_BYTES: Final = 16 << 10  # that are read together, where frames are small
+UNPACED: Final = b"reno"  # of the kinds of congestion control the one that every Linux has
 PIECE_BYTES: Final = 64 << 10  # at a time, where there is a limit on the rate
 
 
@@ -34,6 +37,19 @@ async def paced(pace: Pace, peer: NodeId, amount: int) -> None:
     start = pace.book(peer, amount, now)
     if start > now:
         await trio.sleep((start - now) / MICROS_PER_SECOND)
+
+
+def unpaced_at_home(socket: trio.socket.SocketType) -> None:
+    """Between two processes of one machine there is no path to be probed, and pacing only costs.
+
+    BBR, which some systems use for all sockets, makes sending half as dear again there. Elsewhere,
+    and where the system knows no such choice, it stays as it is.
+    """
+    if socket.family not in (plain.AF_INET, plain.AF_INET6) or sys.platform != "linux":
+        return
+    with suppress(OSError):
+        if ip_address(socket.getpeername()[0]).is_loopback:
+            socket.setsockopt(plain.IPPROTO_TCP, plain.TCP_CONGESTION, UNPACED)
 
 
 class Watch:
@@ -128,6 +144,7 @@ class Wire:
         self._in_threads = plain.socket(fileno=socket.dup().detach())
         self._counted = counted
         self._woken_at = 1
+        unpaced_at_home(socket)
         self._ahead = bytearray()  # what came with what was asked for
 
     def close(self) -> None:
