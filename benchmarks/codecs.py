@@ -87,7 +87,9 @@ def main() -> None:
         rows += rows_of(spec, movement)
     scales, values = fused.quantised(movement, 127, blocks.SCALE_MAX)
     total = torch.zeros(count, dtype=torch.int64)
-    rows.append(("int8: add to a sum", speed(count, lambda: fused.add(scales, values, 1, total))))
+    rows.append(
+        ("int8: add to a sum", speed(count, lambda: fused.add(scales, values, (MILLION, 1), total)))
+    )
     show(f"Codecs, {count:,} numbers", rows)
 
 

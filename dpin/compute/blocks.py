@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpin.base.errors import PeerFault
-from dpin.base.units import ceil_div
+from dpin.base.units import MILLION, ceil_div
 from dpin.compute import fused
 from dpin.compute.packing import TRITS, from_nibbles, from_trits, nibbles, trits
 from dpin.compute.scales import (
@@ -29,7 +29,8 @@ from dpin.compute.scales import (
 )
 from dpin.compute.tensors import tensor_bytes, tensor_from
 
-BLOCK: Final = 256
+BLOCK_BITS: Final = 8
+BLOCK: Final = 1 << BLOCK_BITS
 BYTE: Final = 127  # the largest value of int8
 NIBBLE: Final = 7  # of int4
 TRIT: Final = 1  # of ternary
@@ -51,12 +52,17 @@ class Blocks:
 
     def dense(self) -> Tensor:
         """See updates.Update."""
-        if self.count >= fused.LONG and fused.available():
+        if fused.serves(self.count):
             total = torch.zeros(self.count, dtype=torch.int64)
-            fused.add(self.scales, self.values, 1, total)
+            fused.add(self.scales, self.values, (MILLION, 1), total)
             return total
         units = (self.scales * UNITS_PER_SCALE_UNIT).repeat_interleave(BLOCK)
         return units[: self.count].mul_(self.values)
+
+    def sampled(self, stride: int) -> Tensor:
+        """Every `stride`-th number of `dense`, without the others."""
+        scales = self.scales[torch.arange(0, self.count, stride).bitwise_right_shift_(BLOCK_BITS)]
+        return scales.mul_(UNITS_PER_SCALE_UNIT).mul_(self.values[::stride])
 
     def encoded(self) -> bytes:
         """N scales as float16, then P values, packed as small as they are."""
@@ -75,7 +81,7 @@ def quantise(movement: Tensor, most: int) -> Blocks:
     A quotient a / b that is not a half is at least 1 / 2b from one, and float64 is less than that
     off for every a below 2^51: rounding it is rounding the exact quotient.
     """
-    if len(movement) >= fused.LONG and fused.available():
+    if fused.serves(len(movement)):
         return Blocks(*fused.quantised(movement, most, scale_max(most)), most)
     blocks = value_blocks(movement)
     step = most * UNITS_PER_SCALE_UNIT

@@ -58,6 +58,7 @@ class Moments:
     first: Tensor  # (P,) float32, running mean of gradients
     second: Tensor  # (P,) float32, running mean of squared gradients
     steps: int  # how many gradients are in them
+    digest: Digest | None = None  # their `optimizer_root`, where it is known
 
     def named(self, spec: Architecture) -> Tensors:
         """Its tensors, as they are hashed and stored."""
@@ -104,6 +105,8 @@ def optimizer_root(spec: Architecture, moments: Moments | None) -> Digest:
     """`Leaf.optimizer`: over both moments and the count of steps in them."""
     if moments is None:
         return NO_DIGEST
+    if moments.digest is not None:
+        return moments.digest
     return tensors_root(moments.named(spec) | {"steps": torch.tensor(moments.steps)})
 
 

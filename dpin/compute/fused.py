@@ -9,10 +9,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from dpin.base.units import ceil_div
+from dpin.base.units import MILLION, ceil_div
 
 LONG: Final = 1 << 22  # numbers
 BLOCK: Final = 256
+GROUP: Final = 1 << 16  # blocks whose squares are added up in 63 bits
+HALF_BITS: Final = 22  # as in kernels.square_blocks
 
 
 @lru_cache(maxsize=1)
@@ -23,6 +25,11 @@ def available() -> bool:
     except (ImportError, RuntimeError):  # The latter: nowhere to keep what was compiled.
         return False
     return True
+
+
+def serves(count: int) -> bool:
+    """Whether the loops are there, and worth loading for so many numbers."""
+    return count >= LONG and available()
 
 
 def quantised(movement: Tensor, most: int, scale_max: int) -> tuple[Tensor, Tensor]:
@@ -59,8 +66,25 @@ def largest(chunks: Tensor, kept: int) -> Tensor:
     return places
 
 
-def add(scales: Tensor, values: Tensor, weight: int, total: Tensor) -> None:
-    """Add what blocks say, times `weight`, to (P,) int64 in place."""
+def add(scales: Tensor, values: Tensor, weights: tuple[int, int], total: Tensor) -> None:
+    """Add what blocks say to (P,) int64 in place; weights = (ppm, times): floored, then whole."""
     from dpin.compute import kernels
 
-    kernels.add_blocks(scales.numpy(), values.numpy(), weight, total.numpy())
+    held = scales.numpy(), values.numpy()
+    ppm, times = weights
+    if ppm == MILLION:
+        kernels.add_blocks(*held, times, total.numpy())
+    else:
+        kernels.add_shares(*held, ppm, times, total.numpy())
+
+
+def squares(scales: Tensor, values: Tensor) -> int:
+    """The sum of the squares of scale times value."""
+    from dpin.compute import kernels
+
+    found = 0
+    for at in range(0, len(scales), GROUP):
+        part = values[BLOCK * at : BLOCK * (at + GROUP)]
+        high, low = kernels.square_blocks(scales[at : at + GROUP].numpy(), part.numpy())
+        found += (int(high) << HALF_BITS) + int(low)
+    return found

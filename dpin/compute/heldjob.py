@@ -34,7 +34,7 @@ from dpin.compute.export import (
 )
 from dpin.compute.hubspec import HubSpec
 from dpin.compute.leftover import LeftOver
-from dpin.compute.limits import check_train
+from dpin.compute.limits import check_train, is_replayable
 from dpin.compute.maskwork import MaskWork
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.outer import error_root
@@ -45,7 +45,7 @@ from dpin.compute.scoring import Scoring
 from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Shelf
-from dpin.compute.state import state_hash
+from dpin.compute.state import hashed, state_hash
 from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
     ADAMW,
@@ -96,7 +96,7 @@ class HeldJob:
         self._private = _private_examples(command, self._manifest, door)
         self._holdout = examples_of(model, [door.files.read(command.holdout)])
         self._checkpoint = self._begun = command.checkpoint
-        self._state = decode_global(door.files.read(command.checkpoint), model)
+        self._state = hashed(decode_global(door.files.read(command.checkpoint), model))
         if self._state.round != command.round:
             raise PeerFault(
                 f"corrupt checkpoint: of round {self._state.round}, not {command.round}"
@@ -109,6 +109,7 @@ class HeldJob:
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
+        self._shown = is_replayable(self._manifest)  # whether anybody may ask for window states
         count = len(self._state.parameters)
         self.masks = MaskWork(door, self._manifest, command.folder, count)
 
@@ -140,13 +141,15 @@ class HeldJob:
         self._shelf.open_unit()
 
         def on_state(window: int, state: WindowState) -> None:
+            if not self._shown:
+                return
             file = f"state-{name}-{window}.safetensors"
             states.append(self._shelf.put(self._folder, file, encode_window(state)))
 
         ticker = Ticker(seat, self._door)
         watch = Watch(self._door.clock_ms, ticker.on_step, on_state)
         outcome = _run(self._trainer, order, watch, states)
-        self._keep(command.lease, outcome.moments)
+        self._keep(command.lease, outcome)
         data = encode_update(outcome.written.update)
         update = self._door.files.write(self._folder, f"update-{name}.bin", data)
         return self._trained(outcome, tuple(states), update)
@@ -169,7 +172,7 @@ class HeldJob:
             leaves=outcome.leaves,
             states=states,
             update=update,
-            base=self._checkpoint if first.error_buffer == NO_DIGEST else states[0],
+            base=states[0] if states and first.error_buffer != NO_DIGEST else self._checkpoint,
             loss_micronats=micronats(outcome.loss),
             tokens=tokens,
             milliseconds=outcome.milliseconds,
@@ -201,13 +204,13 @@ class HeldJob:
         return self._moved(nothing if mean is None else mean, refused)
 
     def _moved(self, mean: Tensor, refused: tuple[str, ...], read: int = 0) -> Merged:
-        self._state = self._rule.next(self._state, mean)
+        self._state = hashed(self._rule.next(self._state, mean))
         file = f"checkpoint-{self._state.round}.safetensors"
         data = encode_global(self._state)
         self._checkpoint = self._door.files.write(self._folder, file, data)
-        found = state_hash(self._state)
-        root = exported_root(self._state.spec, as_float(self._state.parameters))
-        return Merged(self._state.round, found, self._checkpoint, refused, read, root)
+        found, last = state_hash(self._state), self._state.round == self._manifest.rounds
+        root = exported_root(self._state.spec, as_float(self._state.parameters)) if last else None
+        return Merged(self._state.round, found, self._checkpoint, refused, read, root or NO_DIGEST)
 
     def _trusted(self) -> Tensor | None:
         """What the requester's own data says about this round, where the job's rule asks for it.
@@ -266,10 +269,10 @@ class HeldJob:
         text = self._private or seat_examples(self._manifest, self._shards, seat)
         return Seat(self._job, self._manifest, lease, round_, text)
 
-    def _keep(self, lease: Digest, moments: Moments) -> None:
+    def _keep(self, lease: Digest, outcome: Outcome) -> None:
         self._moments.pop(lease, None)
-        copied = Moments(moments.first.clone(), moments.second.clone(), moments.steps)
-        self._moments[lease] = copied
+        held, root = outcome.moments, outcome.leaves[-1].optimizer
+        self._moments[lease] = Moments(held.first.clone(), held.second.clone(), held.steps, root)
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
 

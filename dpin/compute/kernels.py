@@ -74,6 +74,36 @@ def add_blocks(scales: Ints, values: Bytes, weight: int, total: Ints) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def add_shares(scales: Ints, values: Bytes, ppm: int, weight: int, total: Ints) -> None:
+    """The same with movements that are scaled by parts per million first, and floored."""
+    count = len(values)
+    for block in range(len(scales)):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        unit = scales[block] * 64 * ppm
+        for at in range(low, high):
+            total[at] += values[at] * unit // 1_000_000 * weight
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def square_blocks(scales: Ints, values: Bytes) -> tuple[int, int]:
+    """High and low part, by 22 bits, of the sum of squares of at most 2^16 blocks.
+
+    A block's values have a sum of squares below 2^22 where its scale is at most 2^22 (int8, int4),
+    and below 2^9 where that is below 2^29 (ternary): both sums stay below 2^61.
+    """
+    tops, lows, count = 0, 0, len(values)
+    for block in range(len(scales)):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        found = np.int64(0)
+        for at in range(low, high):
+            found += np.int64(values[at]) * np.int64(values[at])
+        square = scales[block] * scales[block]
+        tops += (square >> 22) * found
+        lows += (square & 0x3FFFFF) * found
+    return tops, lows
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
 def feed_back(movement: Ints, error: Ints, how: tuple[int, int, int], total: Ints) -> None:
     """Fill a total, (P,), with a movement and an error that decays; how = (ppm, times, most)."""
     ppm, times, most = how

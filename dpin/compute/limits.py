@@ -163,6 +163,16 @@ def check_train(manifest: TrainManifest) -> None:
         raise Misuse(f"{len(manifest.shards)} shards for {manifest.seats} seats")
 
 
+def is_replayable(manifest: TrainManifest) -> bool:
+    """Whether others can and may do a unit again, and so ask for the states of its windows.
+
+    Not where nobody else holds the data or can see the update. Nor where the requester's own code
+    is run: it decides what it computes, so nobody is convicted by what it says.
+    """
+    own_code = isinstance(manifest.model, ModuleSpec)
+    return manifest.privacy.replayable and manifest.private is None and not own_code
+
+
 def _check_own_code(manifest: TrainManifest) -> None:
     """Raise Misuse where a job with a module of its requester's own asks for too much."""
     if manifest.outer.rule == EVALUATE or manifest.private is not None:

@@ -15,7 +15,6 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import NO_DIGEST, Digest
 from dpin.base.units import MILLION
 from dpin.compute import fused
-from dpin.compute.blocks import Blocks
 from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
 from dpin.compute.sparse import Sparse
@@ -59,7 +58,7 @@ def _fed(moved: Tensor, error: Tensor | None, feedback_ppm: int, age: int) -> Te
     """A movement and what is left of an error, in the range of an update: a new tensor."""
     if error is None:
         return moved.clamp(-UNITS_MAX, UNITS_MAX)
-    if _fused(len(moved)):
+    if fused.serves(len(moved)):
         return fused.fed(moved, error, feedback_ppm, age, UNITS_MAX)
     for _ in range(age):
         error = scaled_ppm(error, feedback_ppm)
@@ -108,15 +107,8 @@ def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -
     total = torch.zeros(count, dtype=torch.int64)
     factors = clip_factors(updates)
     for update, weight, factor in zip(updates, weights_of(steps), factors, strict=True):
-        if isinstance(update, Blocks) and factor == MILLION and _fused(count):
-            fused.add(update.scales, update.values, weight, total)
-        else:
-            add_clipped(total, update, factor, weight)
+        add_clipped(total, update, factor, weight)
     return total.bitwise_right_shift_(WEIGHT_BITS)
-
-
-def _fused(count: int) -> bool:
-    return count >= fused.LONG and fused.available()
 
 
 def merge(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from dpin.base.units import MILLION
+from dpin.compute import fused
+from dpin.compute.blocks import Blocks
 from dpin.compute.scales import UNITS_PER_SCALE_UNIT
 from dpin.compute.sparse import Sparse
 from dpin.compute.updates import Update
@@ -36,12 +38,18 @@ def norms(updates: Sequence[Update]) -> list[int]:
     found: list[int] = []
     together = max(1, TOGETHER // max(1, max((update.count for update in updates), default=1)))
     for at in range(0, len(updates), together):
-        part = updates[at : at + together]
-        if len(part) == 1 or any(isinstance(update, Sparse) for update in part):
-            found += [_root(_squares(_said(update)[None]))[0] for update in part]
-        else:
-            found += _root(_squares(torch.stack([update.dense() for update in part])))
+        found += map(isqrt, _squares_of(updates[at : at + together]))
     return found
+
+
+def _squares_of(updates: Sequence[Update]) -> list[int]:
+    """Of each update the sum of squares, in units of 2^-24."""
+    blocks = [update for update in updates if isinstance(update, Blocks)]
+    if len(blocks) == len(updates) and fused.serves(updates[0].count):
+        return [fused.squares(update.scales, update.values) for update in blocks]
+    if len(updates) == 1 or any(isinstance(update, Sparse) for update in updates):
+        return [_squares(_said(update)[None])[0] for update in updates]
+    return _squares(torch.stack([update.dense() for update in updates]))
 
 
 def _said(update: Update) -> Tensor:
@@ -63,10 +71,6 @@ def _squares(rows: Tensor) -> list[int]:
     return totals
 
 
-def _root(squares: Sequence[int]) -> list[int]:
-    return [isqrt(square) for square in squares]
-
-
 def clip_factors(updates: Sequence[Update]) -> list[int]:
     """What to scale each update by, in ppm: at most its norm over the (lower) median norm."""
     if len(updates) < UPDATES_MIN:
@@ -85,6 +89,8 @@ def add_clipped(total: Tensor, update: Update, factor_ppm: int, weight: int) -> 
     """Add `clipped`, times a weight, to a total; of a sparse one only what it says."""
     if isinstance(update, Sparse):
         total.index_add_(0, update.places, _scaled(update.said(), factor_ppm) * weight)
+    elif isinstance(update, Blocks) and fused.serves(update.count):
+        fused.add(update.scales, update.values, (factor_ppm, weight), total)
     else:
         total.add_(clipped(update, factor_ppm), alpha=weight)
 

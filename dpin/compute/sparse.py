@@ -112,7 +112,7 @@ def _largest(chunks: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _places(chunks: Tensor, kept: int) -> Tensor:
     """(C, K) where the K largest of each row are, ascending."""
-    if chunks.numel() >= fused.LONG and fused.available():
+    if fused.serves(chunks.numel()):
         return fused.largest(chunks, kept)
     # Below 2^41 and 2^12: keys fit 53 bits, and no two are equal, so every device picks the same.
     order = torch.arange(CHUNK - 1, CHUNK - 1 - chunks.shape[1], -1)

@@ -3,7 +3,7 @@
 P is the number of parameters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -38,6 +38,7 @@ class GlobalState:
     parameters: Tensor  # (P,) int64 in units of 2^-30, tensors in name order
     momentum: Tensor | None = None  # (P,) int64, likewise; None while all are zero
     means: Means | None = None
+    digest: Digest | None = None  # its `state_hash`, once somebody has computed it
 
     def named(self) -> dict[str, Tensor]:
         """Its tensors, as they are hashed and stored."""
@@ -67,9 +68,16 @@ def initial_state(spec: ModelSpec, seed: bytes) -> GlobalState:
 
 def state_hash(state: GlobalState) -> Digest:
     """The digest that leaf 0 of every unit of the round opens to."""
-    return tensors_root(state.named())
+    return state.digest or tensors_root(state.named())
+
+
+def hashed(state: GlobalState) -> GlobalState:
+    """The same state, which knows its digest: nobody hashes it again."""
+    return replace(state, digest=state_hash(state))
 
 
 def scaled_ppm(vector: Tensor, factor_ppm: int) -> Tensor:
-    """Scaled by parts per million, floored."""
+    """Scaled by parts per million, floored. By all of them it is the vector itself, no copy."""
+    if factor_ppm == MILLION:
+        return vector
     return torch.div(vector * factor_ppm, MILLION, rounding_mode="floor")

@@ -21,7 +21,7 @@ from dpin.compute.examples import Examples, examples_of
 from dpin.compute.foreign import Cells
 from dpin.compute.networks import NO_CELLS, network
 from dpin.compute.task import Architecture, TrainManifest
-from dpin.compute.tensors import as_float
+from dpin.compute.tensors import as_float, is_finite
 from dpin.compute.vectors import Vectors
 from dpin.compute.weights import shapes
 
@@ -133,7 +133,7 @@ class Trainer:
         """
         held = self.vectors
         vectors = [part.detach().cpu() for part in (held.flat, held.first, held.second)]
-        if not all(bool(vector.isfinite().all()) for vector in vectors):
+        if not all(map(is_finite, vectors)):
             raise Diverged("the training diverged: a parameter is not finite")
         return Later(self._spec, vectors[0], Moments(vectors[1], vectors[2], held.steps))
 

@@ -8,6 +8,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_BLOB, BlobId, Digest
 from dpin.base.units import MicroTokens, ceil_div
 from dpin.compute.hubspec import PICTURE, HubSpec
+from dpin.compute.limits import is_replayable
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.presets import SPARSELOCO, outer_preset
 from dpin.compute.task import (
@@ -179,23 +180,13 @@ def propose_train(
         rounds=order.rounds,
         steps=order.inner.steps,
         windows=order.windows,
-        verifiers=2 if _replayable(order) else 0,
+        verifiers=2 if is_replayable(manifest) else 0,
         quorum=order.quorum,
         unit_ms=_load_ms(order) + expected_unit_ms(parameters, manifest),
         memory_bytes=order.memory_bytes,
         price_cap=MicroTokens(0),
     )
     return _priced(draft, order.budget, params)
-
-
-def _replayable(order: TrainOrder) -> bool:
-    """Whether others can and may do a unit again.
-
-    Not where nobody else holds the data or can see the update. Nor where the requester's own code
-    is run: it decides what it computes, so nobody is convicted by what it says.
-    """
-    own_code = isinstance(order.model, ModuleSpec)
-    return order.privacy.replayable and not order.private and not own_code
 
 
 def _load_ms(order: TrainOrder) -> int:

@@ -58,7 +58,8 @@ class Veil:
         if self.shield is not None:
             self.shield.trained(report)
         else:
-            yield Produced(report.leaves, report.states, report.base)
+            if report.states:  # Without them there is nothing that a verifier could ask for.
+                yield Produced(report.leaves, report.states, report.base)
             yield Keep(report.update, Purpose.UPDATE, frozenset())
 
     def reported(

@@ -10,6 +10,7 @@ from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, BlobId, JobId, NodeId, Round
 from dpin.compute.hubspec import HubSpec, PrivatePlace
+from dpin.compute.limits import is_replayable
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import (
     EVALUATE,
@@ -155,8 +156,8 @@ def _agrees(manifest: Manifest, propose: Propose) -> bool:
         case TrainManifest():
             told = (propose.kind, propose.seats, propose.rounds, propose.steps, propose.windows)
             said = (manifest.seats, manifest.rounds, manifest.inner.steps, manifest.windows)
-            own_code = isinstance(manifest.model, ModuleSpec)
-            if own_code and propose.verifiers:  # Who has not asked for the code does not run it.
+            # Verifiers would find no state, no data or no code, and the provider would pay for it.
+            if propose.verifiers and not is_replayable(manifest):
                 return False
             kind = EVAL if manifest.outer.rule == EVALUATE else TRAIN
             return told == (kind, *said)

@@ -5,10 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpin.base.units import MILLION
 from dpin.compute import fused
 from dpin.compute.aggregation import screen
 from dpin.compute.blocks import BYTE, NIBBLE, TRIT, quantise, scale_max
 from dpin.compute.outer import _fed, mean_movement, write
+from dpin.compute.robust import clip_factors
+from dpin.compute.scales import UNITS_PER_SCALE_UNIT
 from dpin.compute.sparse import sparsify
 from dpin.compute.state import scaled_ppm
 from dpin.compute.task import INT8, SPARSE, EncodingSpec
@@ -27,13 +30,33 @@ def test_a_movement_is_quantised_as_by_torch(most: int, moves: list[int]) -> Non
     assert torch.equal(values, want.values)
 
 
-@given(MOVES, st.integers(0, 1 << 16))
-def test_blocks_are_added_as_by_torch(moves: list[int], weight: int) -> None:
+@given(MOVES, st.integers(0, 1 << 16), st.integers(0, 1_000_000))
+def test_blocks_are_added_as_by_torch(moves: list[int], weight: int, ppm: int) -> None:
     update = quantise(torch.tensor(moves), BYTE)
     total = torch.arange(len(moves))
-    want = total + update.dense() * weight
-    fused.add(update.scales, update.values, weight, total)
+    want = total + scaled_ppm(update.dense(), ppm) * weight
+    fused.add(update.scales, update.values, (ppm, weight), total)
     assert torch.equal(total, want)
+
+
+@pytest.mark.parametrize("most", [BYTE, NIBBLE, TRIT])
+@given(moves=MOVES, group=st.integers(1, 3))
+def test_squares_of_blocks_are_those_of_their_numbers(
+    most: int, moves: list[int], group: int
+) -> None:
+    update = quantise(torch.tensor(moves), most)
+    want = sum((number // UNITS_PER_SCALE_UNIT) ** 2 for number in update.dense().tolist())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "GROUP", group)
+        assert fused.squares(update.scales, update.values) == want
+
+
+@given(MOVES, st.integers(1, 7))
+def test_every_so_manieth_number_of_blocks_is_found_without_the_others(
+    moves: list[int], stride: int
+) -> None:
+    update = quantise(torch.tensor(moves), BYTE)
+    assert torch.equal(update.sampled(stride), update.dense()[::stride])
 
 
 @given(st.lists(st.integers(-3, 3) | st.integers(-(1 << 41), 1 << 41), min_size=8, max_size=64))
@@ -89,9 +112,12 @@ def test_a_long_round_has_the_same_mean_with_and_without_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     generator = torch.Generator().manual_seed(1)
-    moves = [(torch.randn(5_000, generator=generator) * (1 << 22)).long() for _ in range(2)]
+    moves = [(torch.randn(5_000, generator=generator) * (1 << 22 + at)).long() for at in range(3)]
     found = []
     for long in (1, 1 << 30):
         monkeypatch.setattr(fused, "LONG", long)
-        found.append(mean_movement([quantise(part, BYTE) for part in moves], [1, 2], 5_000))
-    assert torch.equal(*found)
+        updates = [quantise(part, BYTE) for part in moves]
+        assert min(clip_factors(updates)) < MILLION
+        found.append((clip_factors(updates), mean_movement(updates, [1, 2, 3], 5_000)))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])

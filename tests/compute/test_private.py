@@ -100,6 +100,7 @@ def test_skewed_owners_make_a_model_of_all_their_data(tmp_path: Path) -> None:
             for seat, owner in enumerate(owners)
         ]
         parts = tuple(Contribution(unit.update, 16) for unit in units)
+        assert not any(unit.states for unit in units)  # Nobody else could train on from them.
         merged = [
             node.ask(MergeRound(Round(number), parts), Merged) for node in (*owners, requester)
         ]

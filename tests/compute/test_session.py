@@ -14,11 +14,18 @@ from tokenizers.models import WordLevel
 from typing_extensions import override
 
 from dpin.base.blob import blob_id, manifest_of
-from dpin.base.codec import encode
+from dpin.base.codec import decode, encode
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.alone import Measure, Measured
-from dpin.compute.checkpoint import decode_later
+from dpin.compute.checkpoint import (
+    decode_later,
+    decode_model,
+    decode_start,
+    float_root,
+    optimizer_root,
+    parameters_root,
+)
 from dpin.compute.child import WorkerOptions
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import SHORT
@@ -44,6 +51,7 @@ from dpin.compute.task import (
     Prepared,
     Progress,
     Trained,
+    TrainManifest,
     TrainUnit,
     UpdateChecked,
     WindowChecked,
@@ -150,6 +158,28 @@ def test_a_unit_has_a_leaf_and_a_state_for_each_window() -> None:
     assert len(unit.states) == 5
     assert unit.tokens == STEPS * TINY_INNER.batch * TINY.context
     assert bench.desk.steps == STEPS
+
+
+def test_digests_that_are_remembered_are_those_of_what_is_held() -> None:
+    bench = Bench()
+    bench.merge([bench.unit(seat) for seat in range(SEATS)])
+    unit = bench.unit(round_=1)
+    read = decode_start(bench.desk.files.held[unit.states[0]], TINY)
+    assert unit.leaves[0].parameters == parameters_root(read)
+    assert unit.leaves[0].optimizer == optimizer_root(TINY, read.moments) != NO_DIGEST
+
+
+def test_a_model_is_hashed_when_the_last_round_is_merged() -> None:
+    bench = Bench()
+    rounds = decode(TrainManifest, bench.opening.manifest).rounds
+    roots = [bench.merge([], number).model_root for number in range(rounds)]
+    assert roots[:-1] == [NO_DIGEST] * (rounds - 1) != roots
+    exported = bench.do(Export("out", "{}"), Exported)
+    assert exported.files
+    assert (
+        float_root(TINY, decode_model(bench.desk.files.held["out/model.safetensors"], TINY))
+        == roots[-1]
+    )
 
 
 def test_training_lowers_the_held_out_loss() -> None:

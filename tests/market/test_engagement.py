@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+import msgspec
+
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
@@ -200,6 +202,13 @@ def test_nothing_is_trained_before_the_worker_has_opened_the_job() -> None:
     assert only(Order, engaged.follow()) == []
     engaged.report(Opened(Round(0), START))
     assert len(only(Order, engaged.follow())) == 1
+
+
+def test_a_unit_that_nobody_can_check_is_not_written_down_for_verifiers() -> None:
+    engaged = Engaged()
+    engaged.start()
+    effects = engaged.report(msgspec.structs.replace(engaged.trained(), states=()))
+    assert [type(effect) for effect in effects] == [Keep]
 
 
 def test_what_was_trained_is_kept_and_then_committed() -> None:

@@ -5,6 +5,8 @@ import pytest
 
 from dpin.base.codec import encode
 from dpin.base.ids import Round
+from dpin.compute.hubspec import DataFormat, PrivateSpec
+from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import Manifest
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job
@@ -87,6 +89,11 @@ def test_a_generation_needs_its_model_alone() -> None:
         msgspec.structs.replace(train_manifest(), windows=5),
         train_manifest(seats=2),
         train_manifest(rounds=2),
+        # Proposed with verifiers, who could do none of these again.
+        msgspec.structs.replace(
+            train_manifest(), private=PrivateSpec("letters", DataFormat("text")), shards=()
+        ),
+        msgspec.structs.replace(train_manifest(), privacy=PrivacySpec("secagg")),
         infer_manifest(),
     ],
 )

@@ -16,6 +16,7 @@ from dpin.base.units import MILLION
 from dpin.compute.aggregation.copies import copies
 from dpin.compute.aggregation.gram import gram_of
 from dpin.compute.aggregation.rules import ROWS_MIN, Row, aggregate
+from dpin.compute.blocks import Blocks
 from dpin.compute.outer import AGE_PPM, aged, mean_movement, weights_of
 from dpin.compute.robust import clip_factors, clipped, norms
 from dpin.compute.safety import RobustSpec
@@ -117,5 +118,7 @@ def _sample(update: Update) -> Tensor:
         here = update.places % stride == 0
         row = torch.zeros(-(-update.count // stride), dtype=torch.int64)
         return row.index_put_((update.places[here] // stride,), update.said()[here])
+    if stride > 1 and isinstance(update, Blocks):
+        return update.sampled(stride)
     movement = update.dense()
     return movement[::stride].contiguous() if stride > 1 else movement
