@@ -26,6 +26,7 @@ from dpin.ledger.history import Remembering
 from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import OK, Outcome
+from dpin.market.chronicle import Deed
 from dpin.market.story import Note
 from dpin.node import driver, peer
 from dpin.node.bulletin import Bulletin
@@ -43,7 +44,7 @@ class Watched(Bulletin):
     """The node's news, with the time of each commit noted."""
 
     @override
-    def take(self, effect: Note | Outcome | Pledged | Applied) -> None:
+    def take(self, effect: Note | Deed | Outcome | Pledged | Applied) -> None:
         super().take(effect)
         if isinstance(effect, Applied) and effect.commit.transactions:
             done = [receipt.subject for receipt in effect.receipts if receipt.detail == OK]

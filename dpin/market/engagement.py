@@ -85,7 +85,9 @@ class Engagement:
     pace: Pace = field(default_factory=Pace)
     commits: Commits = field(init=False)
     have_margin: int = HAVE_MARGIN_TICKS
+    ready_margin: int = READY_MARGIN_TICKS
     restarts: int = 0
+    hasty: bool = False  # whether an earlier lease of the job lapsed before it was ready
     failed: str = ""  # why this lease cannot be worked on any more
     _trained: dict[Round, Trained] = field(default_factory=dict)
     _text: bytes = b""  # generated so far
@@ -138,7 +140,9 @@ class Engagement:
         """Say so once the worker holds the job: what is begun later is late, and may be fined.
 
         At a job's start, where loading takes longer than an award lasts, its time is in the first
-        deadline. Whoever joins a job under way waits for it, because the others do not wait.
+        deadline. Whoever joins a job under way waits for it, because the others do not wait. Whose
+        earlier lease has lapsed, on a busy machine or a slow ledger, says so once the files are
+        here: else it would begin and lapse for ever.
         """
         if self.lease.state != LeaseState.AWARDED or self.loading.start is None:
             return
@@ -148,7 +152,8 @@ class Engagement:
             yield from reject(self.loading) if told is False else ()
             return
         opens = isinstance(self.files.manifest, TrainManifest)
-        hurry = state.tick >= self.lease.deadline - READY_MARGIN_TICKS and not self.loading.late
+        soon = state.tick >= self.lease.deadline - self.ready_margin
+        hurry = (soon or self.hasty) and not self.loading.late
         if hurry or not opens or self.merging.holding is not None:
             yield Wish(f"ready:{self.lease.id.hex()}", Ready(self.lease.id))
 

@@ -18,6 +18,7 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import Register, Stake
 from dpin.ledger.views import holds_live_lease, live_leases, open_seats
 from dpin.ledger.wishes import Follow, Wish
+from dpin.market.chronicle import Chronicle, Deed
 from dpin.market.engagement import HAVE_MARGIN_TICKS, Engagement, Fault, renew
 from dpin.market.engagement import Effect as EngagementEffect
 from dpin.market.messages import (
@@ -42,6 +43,7 @@ FEE_BYTES: Final = 2_048  # of a large one
 LINGER: Final = seconds(60)  # after a masked lease
 BID_AGAIN: Final = seconds(2)
 BID_TICKS_LONG: Final = 3_000  # a bid stands this long, so that a lost provider is replaced at once
+NEVER_READY: Final = "never-ready"  # why a lease has ended, as the ledger says it
 REGISTER_KEY: Final = "register"
 
 
@@ -83,7 +85,7 @@ class ToProvider:
 
 
 Event = Follow | Probe | Drain | ToProvider | StoreEvent | WorkEvent | Tick
-Effect = EngagementEffect | Discard
+Effect = EngagementEffect | Discard | Deed
 
 
 @dataclass(slots=True)
@@ -120,6 +122,8 @@ class Provider:
         self._until: dict[Digest, Instant] = {}
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
+        self._lapsed: set[JobId] = set()  # jobs of which a lease has ended before it was ready
+        self.chronicle = Chronicle()
         self._viewing = Viewing(choice.datasets, custom_code=choice.custom_code)
         self.witnesses = Witnesses(key, chain)
         self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
@@ -166,6 +170,7 @@ class Provider:
             if lease_id not in self.engagements:
                 self.engagements[lease_id] = self._engage(job, lease, state)
             renew(self.engagements[lease_id], job, lease)
+        yield from self.chronicle.follow(state, self.engagements)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
             if not _finishes(self.engagements[lease_id], state):
                 yield from self._part(lease_id, now)
@@ -188,6 +193,8 @@ class Provider:
         engagement.loading.custom_code = self._choice.custom_code
         engagement.pace.grace_ticks = self._params.grace_ticks
         engagement.have_margin = have_margin(self._params)
+        engagement.ready_margin = self._params.ready_ticks // 2  # A slow ledger takes seconds.
+        engagement.hasty = job.id in self._lapsed
         earlier = (state.units.get((lease.id, record.round)) for record in job.rounds)
         if any(unit is not None and unit.commit is not None for unit in earlier):
             engagement.failed = "the node was restarted and has lost the lease's optimizer"
@@ -197,6 +204,8 @@ class Provider:
     def _part(self, lease_id: Digest, now: Instant) -> Iterator[Effect]:
         """A lease is over. One of a masked round stays: others still need its shares."""
         engagement = self.engagements.pop(lease_id)
+        if engagement.lease.reason == NEVER_READY:
+            self._lapsed.add(engagement.job.id)
         if not engagement.merging.privacy.masked:
             yield from engagement.loading.dismiss()
         else:
@@ -242,6 +251,7 @@ class Provider:
         for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
             del self._answered[job_id]
             self._unusable.pop(job_id, None)
+            self._lapsed.discard(job_id)
             self._viewing.forget(job_id)
         if account.registration is None:
             return
@@ -285,11 +295,14 @@ class Provider:
         yield Wake(again_at)
         if no is None:
             until = LedgerTick(state.tick + BID_TICKS_LONG)
+            yield from self.chronicle.bid(job, self._choice.price, state)
             signed = sign_bid(self._key, self._chain, job, self._choice.price, until)
             yield Send(job.requester, encode(BidMessage(signed)))
             return
         if before is None or before.code != no.code:
             self.offers.declined[no.code] = self.offers.declined.get(no.code, 0) + 1
+            if no.code != Reason.OWN_JOB:
+                yield self.chronicle.declined(job, no.code, no.detail)
         if no.code != Reason.OWN_JOB:
             yield Send(job.requester, encode(Decline(job.id, no.code, no.detail)))
 

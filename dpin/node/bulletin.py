@@ -10,7 +10,9 @@ from dpin.base.units import Instant
 from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied
 from dpin.ledger.wishes import Outcome
+from dpin.market.chronicle import Deed
 from dpin.market.story import Note
+from dpin.node.diary import Diary
 from dpin.node.joblog import JobLog
 from dpin.node.seen import Seen
 
@@ -30,17 +32,20 @@ class Bulletin:
     def __init__(self, now: Callable[[], Instant]) -> None:
         self._now = now
         self.log = JobLog()
+        self._diary = Diary()
         self.seen = Seen()
         self.stopped = trio.Event()
         self._changed = trio.Event()
         self._waiting: dict[str, list[_Waiting]] = {}  # by the key of the wish
 
-    def take(self, effect: Note | Outcome | Pledged | Applied) -> None:
+    def take(self, effect: Note | Deed | Outcome | Pledged | Applied) -> None:
         """Something that people may want to know."""
         match effect:
             case Note():
                 self.log.add(effect, self._now())
                 self.moved()
+            case Deed():
+                self._diary.take(effect, self._now())
             case Pledged(key=key):
                 for waiting in self._waiting.get(key, ()):
                     waiting.kept = True

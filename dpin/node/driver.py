@@ -28,6 +28,7 @@ from dpin.ledger.offload import CheckSignatures
 from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
+from dpin.market.chronicle import Deed
 from dpin.market.provider import Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
@@ -75,6 +76,7 @@ Local = (
     WorkEffect
     | StoreEffect
     | Note
+    | Deed
     | Outcome
     | Pledged
     | Applied
@@ -362,7 +364,7 @@ class Node:
                 self._courier.perform(effect)
             case WantSigner() | WantChain():
                 self._vault.perform(effect)
-            case Note() | Outcome() | Pledged() | Applied():
+            case Note() | Deed() | Outcome() | Pledged() | Applied():
                 self.bulletin.take(effect)
             case Resumed() | Silenced() | Diverged() | Dump():
                 self._mishaps.take(effect)

@@ -41,6 +41,7 @@ from dpin.ledger.renewal import Renewal
 from dpin.ledger.replica import Applied, Diverged, Refused, Replica, Resumed, Silenced, Submit
 from dpin.ledger.replica import Effect as ReplicaEffect
 from dpin.ledger.wishes import Carry, Follow, Outcome, Submission, Wish, Wishes
+from dpin.market.chronicle import Deed
 from dpin.market.messages import (
     AskCheckpoint,
     AskReveal,
@@ -118,6 +119,7 @@ Effect = (
     | Wake
     | Blame
     | Note
+    | Deed
     | Outcome
     | Pledged
     | Applied

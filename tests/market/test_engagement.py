@@ -182,6 +182,16 @@ def test_a_worker_that_loads_for_long_costs_no_lease_at_the_start_of_a_job() -> 
     assert operations(engaged.follow()) == [Ready(engaged.lease.id)]
 
 
+def test_whose_earlier_lease_has_lapsed_says_it_is_ready_once_the_files_are_here() -> None:
+    """Else who takes longer than an award to load, or to be heard, would lapse for ever."""
+    engaged = Engaged()
+    engaged.engagement.hasty = True
+    assert operations(engaged.follow()) == []
+    for event in files_of(train_manifest(rounds=2)):
+        engaged.engagement.loading.fetched(event)
+    assert operations(engaged.follow()) == [Ready(engaged.lease.id)]
+
+
 def test_a_unit_is_ordered_once_a_round_and_within_its_deadline() -> None:
     engaged = Engaged()
     command = engaged.start()

@@ -14,6 +14,7 @@ from dpin.ledger.accounts import UnitState
 from dpin.ledger.params import PUBLIC
 from dpin.ledger.transactions import Award, Operation, Register, Stake, Stop
 from dpin.ledger.wishes import Follow, Wish
+from dpin.market.chronicle import Deed
 from dpin.market.engagement import Engagement, Fault
 from dpin.market.messages import (
     AskCheckpoint,
@@ -46,7 +47,7 @@ from tests.support.jobs import (
     train_manifest,
     training,
 )
-from tests.support.ledgers import PRICE, START, Ledger, finish, lease_of, unit_of
+from tests.support.ledgers import PRICE, START, Ledger, award, finish, lease_of, unit_of
 from tests.support.market import CHOICE, worker_of
 
 
@@ -209,6 +210,19 @@ def test_a_lease_on_the_ledger_is_worked_on_and_dismissed_when_it_ends() -> None
     assert not shop.provider.engagements
 
 
+def test_a_lease_that_has_lapsed_makes_the_next_of_its_job_hasty() -> None:
+    shop = Shop()
+    job = proposed(shop.ledger, "buyer")
+    for hasty in (False, True):
+        award(shop.ledger, job, maker=PRICE)
+        shop.follow()
+        [engagement] = shop.provider.engagements.values()
+        assert engagement.hasty == hasty
+        shop.ledger.wait(shop.ledger.genesis.params.ready_ticks)
+        shop.follow()
+        assert not shop.provider.engagements
+
+
 def test_reports_reach_the_lease_whose_worker_sent_them() -> None:
     shop = won()
     [job] = shop.ledger.state.jobs
@@ -272,4 +286,5 @@ def test_a_fault_is_the_operators_choice_for_every_lease() -> None:
     ledger = market()
     training(ledger, "buyer", "maker")
     shop = Shop(ledger, replace(CHOICE, fault=Fault.VANISH))
-    assert shop.follow() == []
+    effects = shop.follow()
+    assert effects == only(Deed, effects)
