@@ -18,6 +18,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -38,7 +40,16 @@ from benchmarks.local import load, show
 from dpin.base.blob import CHUNK_BYTES
 from dpin.base.crypto import digest
 from dpin.compute.kernels import quantise_blocks
-from dpin.net.bulkframe import HEADER_BYTES, TAG_BYTES, Header, Kind, Opener, Sealer, read_header
+from dpin.net.bulkframe import (
+    CHUNK_FRAME_BYTES,
+    HEADER_BYTES,
+    TAG_BYTES,
+    Header,
+    Kind,
+    Opener,
+    Sealer,
+    read_header,
+)
 
 BLOCK: Final = 256
 HALVES: Final = 0x5000  # float16 by their bits, from 0 to below 32
@@ -52,12 +63,15 @@ Floats = NDArray[np.float32]
 Buffer = NDArray[np.uint8]
 
 
-class Peer(NamedTuple):
-    """One other peer: its socket and both directions' seals."""
+@dataclass
+class Peer:
+    """One other peer: its socket, and of each direction the seal and the one buffer."""
 
     wire: socket.socket
     sealer: Sealer
     opener: Opener
+    out: bytearray = field(default_factory=partial(bytearray, CHUNK_FRAME_BYTES))
+    come: bytearray = field(default_factory=partial(bytearray, CHUNK_FRAME_BYTES))
 
 
 class Result(NamedTuple):
@@ -115,17 +129,16 @@ def _key(source: int, target: int) -> bytes:
 
 def send(peer: Peer, data: Buffer) -> None:
     """Seal and send, a chunk at a time."""
-    frame = bytearray(HEADER_BYTES + CHUNK_BYTES + TAG_BYTES)
     for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
         part = data.data[start : start + CHUNK_BYTES]
         header = Header(len(part), Kind.CHUNK, number)
-        peer.wire.sendall(peer.sealer.seal_from(part, header, frame))
+        peer.wire.sendall(peer.sealer.seal_from(part, header, peer.out))
 
 
 def receive(peer: Peer, data: Buffer) -> None:
     """Fill `data` with what comes, opened."""
     head = bytearray(HEADER_BYTES)
-    sealed = memoryview(bytearray(CHUNK_BYTES + TAG_BYTES))
+    sealed = memoryview(peer.come)
     at = 0
     while at < len(data):
         _fill(peer.wire, memoryview(head))
