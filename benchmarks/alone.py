@@ -49,6 +49,10 @@ class Hose(Mempool):
     def committed(self, transactions: Sequence[bytes]) -> None:
         """They were never here."""
 
+    @override
+    def put_back(self, body: Sequence[bytes]) -> None:
+        """There is enough."""
+
 
 class Unread(Executor):
     """Orders and forgets."""

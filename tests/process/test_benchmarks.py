@@ -28,8 +28,9 @@ def printed_by(module: str, *words: str) -> str:
 
 @pytest.mark.long
 def test_the_benchmark_of_the_ledger_finds_all_applied_and_one_root_everywhere() -> None:
-    table = printed_by("benchmarks.ledger", "--only", "whole", "alone", "simulated")
+    table = printed_by("benchmarks.ledger", "--only", "whole", "ordered", "alone", "simulated")
     assert "on all four" in table
+    assert "transactions a second, by all four" in table
     assert "tx/s" in table
 
 
