@@ -1,9 +1,10 @@
 """Blocks that a member is likely to lack go out with our own block that links to them.
 
 What a member knows is in its newest block: it links to the newest block of each author that it had.
-Where it linked to none of the round before, though there is one, or asked us for a block of that
-author, something is between the two; so the next ones will be missing when our block comes, and a
-question and an answer late. While all hear from all, nothing is sent twice.
+Where it linked to none of the two rounds before, though there is one, or asked us for a block of
+that author, something is between the two; so the next ones will be missing when our block comes,
+and a question and an answer late. An author that is a little later than a quorum is linked to a
+round later by everybody: it is heard. While all hear from all, nothing is sent twice.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from dpin.ledger.dag import Dag, encoded
 
 BYTES_MAX: Final = 64 * 1024  # to one member with one block
 ROUNDS_MAX: Final = 8  # a member that is further behind comes to ask for whole rounds
+LATE_ROUNDS: Final = 2  # in which a block comes to be linked to, where nothing is between the two
 ASKED_ROUNDS: Final = 16  # that whoever asked for one block of an author is told the next ones
 PUSHED_MAX: Final = 4_096  # blocks that are remembered as sent
 
@@ -77,8 +79,8 @@ class Push:
         return asked is not None and asked >= round_ - ASKED_ROUNDS
 
     def _lacked(self, newest: Vertex, author: int) -> bool:
-        """Whether it was made without a block of the round before that this author has made."""
-        before = Round(newest.round - 1)
+        """Whether it links to none of two rounds before, though this author has made one."""
+        before = Round(newest.round - LATE_ROUNDS)
         link = newest.links.get(author)
         known = link is not None and link.round >= before
         return not known and before > self._dag.base and bool(self._dag.slot(before, author))

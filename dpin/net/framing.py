@@ -19,11 +19,15 @@ def frame(body: bytes) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES) + body
 
 
-def whole(data: bytes) -> bytes | None:
-    """The body of a frame, if `data` is one frame, all of it and no more."""
-    if int.from_bytes(data[:LENGTH_BYTES]) != len(data) - LENGTH_BYTES:
-        return None
-    return data[LENGTH_BYTES:]
+def whole(data: bytes, most: int) -> list[bytes] | None:
+    """The bodies of frames, if `data` is up to `most` of them, all of each and no more."""
+    bodies: list[bytes] = []
+    at, end = 0, len(data)
+    while at < end and len(bodies) < most:
+        start = at + LENGTH_BYTES
+        at = start + int.from_bytes(data[at:start])
+        bodies.append(data[start:at])
+    return bodies if at == end else None
 
 
 class FrameDecoder:

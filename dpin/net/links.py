@@ -38,6 +38,7 @@ DELIVERY_SECONDS: Final = 2.0  # for the node to take an event; yamux kills writ
 SUPERSEDE_SECONDS: Final = 2.0
 REOPEN_SECONDS: Final = 0.2
 REOPENS_MAX: Final = 5  # in a row, without one successful write
+AT_ONCE_MAX: Final = 64  # messages of one piece; there is room for four times as many
 KEEPALIVE: Final = b""  # what an empty frame holds
 
 
@@ -324,21 +325,20 @@ class Link:
         self._heard_at = trio.current_time()
 
     def _take_at_once(self, decoder: FrameDecoder, data: bytes) -> bool:
-        """Hand a message that came in one piece to the node before its reader wakes.
+        """Hand messages that came in one piece to the node before its reader wakes.
 
         False where there is more to it than that: then the reader does it.
         """
-        payload = whole(data)
-        if payload is None or decoder.pending or self._delivering or not self._wiring.has_room:
+        payloads = whole(data, AT_ONCE_MAX)
+        if payloads is None or decoder.pending or self._delivering or not self._wiring.has_room:
             return False
         self._wiring.traffic(self._peer).control_in += len(data)
-        now = trio.current_time()
-        if payload:
-            if self._wiring.admits(self._peer, payload, clock()):
+        for payload in payloads:
+            if payload and self._wiring.admits(self._peer, payload, clock()):
                 self._wiring.events.send_nowait(Received(self._peer, payload))
-            else:
+            elif payload:
                 self.over_budget += 1
-        self._heard_at = now
+        self._heard_at = trio.current_time()
         return True
 
     async def _deliver(self, event: Received) -> None:

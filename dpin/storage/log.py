@@ -30,6 +30,7 @@ from dpin.storage.frames import (
     segment_name,
     segment_number,
 )
+from dpin.storage.syncing import DiskThread
 
 KIND_ENTRY: Final = 1  # the only kind so far: what a machine asked to store
 _WRITE_BYTES: Final = 1 << 20  # handed to the system at once, so that a long carry is not copied
@@ -85,7 +86,7 @@ class Log:
         self._archive = archive
         self._broken: str | None = None
         self._syncing = trio.Lock()  # close waits: a number closed under a sync may be reused
-        self._thread = trio.CapacityLimiter(1)  # of its own: no other work keeps a sync waiting
+        self._thread = DiskThread()  # of its own: no other work keeps a sync waiting
 
     @classmethod
     async def open(cls, folder: Path, *, archive: bool = False) -> "tuple[Log, Replay]":
@@ -163,18 +164,26 @@ class Log:
 
     async def sync(self) -> None:
         """Return when everything appended before this call is durable. Raises Unavailable."""
-        async with self._syncing:
-            self._refuse_if_broken()
-            segments = list(self._segments)
-            try:
-                settle = partial(_settle, segments, archive=self._archive)
-                await trio.to_thread.run_sync(settle, limiter=self._thread)
-            except OSError as error:
-                raise self._break(error) from error
-            for segment in segments[:-1]:
-                self._segments.remove(segment)
-                os.close(segment.descriptor)
+        try:
+            self._syncing.acquire_nowait()  # As nearly always: to wait takes a turn of the loop.
+        except trio.WouldBlock:
+            await self._syncing.acquire()
+        try:
+            await self._settle()
+        finally:
+            self._syncing.release()
         self._refuse_if_broken()
+
+    async def _settle(self) -> None:
+        self._refuse_if_broken()
+        segments = list(self._segments)
+        try:
+            await self._thread.run(partial(_settle, segments, archive=self._archive))
+        except OSError as error:
+            raise self._break(error) from error
+        for segment in segments[:-1]:
+            self._segments.remove(segment)
+            os.close(segment.descriptor)
 
     async def close(self) -> None:
         """Close the files; what was not synced may or may not be kept."""
@@ -182,6 +191,7 @@ class Log:
             async with self._syncing:
                 self._broken = self._broken or "it was closed"
                 self._give_up()
+                self._thread.close()
                 while self._segments:
                     os.close(self._segments.pop().descriptor)
 

@@ -5,9 +5,10 @@ from typing_extensions import override
 
 from dpin.base.ids import NodeId
 from dpin.base.machine import Received
-from dpin.base.units import after
+from dpin.base.units import Micros, after
 from dpin.ledger import push
-from dpin.ledger.messages import AskBlocks, read_message
+from dpin.ledger.blocks import read_block
+from dpin.ledger.messages import AskBlocks, BlockMessage, read_message
 from dpin.ledger.push import BYTES_MAX, PUSHED_MAX, Push
 from tests.support.cluster import LATENCY, Cluster
 
@@ -65,6 +66,38 @@ def test_nothing_is_pushed_while_all_hear_from_all() -> None:
         assert own is not None
         pushed = Push(core.dag, core.rules.committee)
         assert [pushed.ahead_of(own, node) for node in cluster.nodes] == 4 * [[]]
+
+
+class Late(Cluster):
+    """What node 0 sends takes longer, so that three others have gone on; it counts pushes."""
+
+    pushed = 0
+
+    @override
+    def _send(self, node: NodeId, peer: NodeId, payload: bytes) -> None:
+        message = read_message(payload)
+        if isinstance(message, BlockMessage):
+            author = read_block(message.block).block.header.author
+            self.pushed += self.nodes[author] != node
+        wait = Micros(6 * LATENCY) if node == self.nodes[0] else LATENCY
+        self._at(after(self.now, wait), lambda: self.feed(peer, Received(node, payload)))
+
+
+def pushed_for_the_late(monkeypatch: pytest.MonkeyPatch, late_rounds: int) -> int:
+    monkeypatch.setattr(push, "LATE_ROUNDS", late_rounds)
+    cluster = Late(4)
+    cluster.deadlines = True
+    cluster.start()
+    for sequence in range(1, 16):
+        cluster.submit(1, sequence)
+        cluster.run(0.2)
+    cluster.check_agreement()
+    return cluster.pushed
+
+
+def test_who_is_only_late_is_not_told_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pushed_for_the_late(monkeypatch, late_rounds=1) > 10
+    assert pushed_for_the_late(monkeypatch, late_rounds=2) == 0
 
 
 def test_what_is_pushed_is_bounded_and_sent_once() -> None:

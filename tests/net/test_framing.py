@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.base.errors import PeerFault
-from dpin.net.framing import FrameDecoder, VarintDecoder, frame, varint_frame
+from dpin.net.framing import FrameDecoder, VarintDecoder, frame, varint_frame, whole
 
 LIMIT = 64
 bodies = st.lists(st.binary(max_size=LIMIT), max_size=8)
@@ -23,6 +23,18 @@ def test_frames_come_out_whole_and_in_order_under_every_split(
     received = [body for start, end in pairwise(places) for body in decoder.feed(stream[start:end])]
     assert received == sent
     assert decoder.pending == 0
+
+
+@given(bodies.filter(bool), st.data())
+def test_frames_of_one_piece_are_taken_together_and_a_part_of_one_is_not(
+    sent: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"".join(map(frame, sent))
+    assert whole(stream, len(sent)) == sent
+    assert whole(stream, len(sent) - 1) is None
+    ends = {len(b"".join(map(frame, sent[:count]))) for count in range(len(sent) + 1)}
+    cut = data.draw(st.integers(0, len(stream)).filter(lambda place: place not in ends))
+    assert whole(stream[:cut], len(sent)) is None
 
 
 @given(bodies)
