@@ -39,7 +39,6 @@ from dpin.ledger.statemessages import (
     AskBucket,
     AskState,
     StateAnswer,
-    StateMessage,
     answer,
     read_state_message,
 )
@@ -92,20 +91,23 @@ class Meeting:
 
     def deliver(self, send: Send) -> None:
         """A question there, its answer back."""
-        payload = self.peers.on(lambda: self.answered(send.payload))
+        payload = self.peers.on(lambda: answered(self.frozen, send.payload))
         self.pages += 1
         self.sent_bytes += len(payload)
-        self.joiner.on(lambda: self.join.take(send.peer, _answer(read_state_message(payload))))
-
-    def answered(self, payload: bytes) -> bytes:
-        """What a peer sends back."""
-        question = read_state_message(payload)
-        if not isinstance(question, AskState | AskBucket):
-            raise TypeError("a joiner asks")
-        return encode(answer([self.frozen], question))
+        self.joiner.on(lambda: self.join.take(send.peer, read_answer(payload)))
 
 
-def _answer(message: StateMessage) -> StateAnswer:
+def answered(frozen: Frozen, payload: bytes) -> bytes:
+    """What a peer sends back."""
+    question = read_state_message(payload)
+    if not isinstance(question, AskState | AskBucket):
+        raise TypeError("a joiner asks")
+    return encode(answer([frozen], question))
+
+
+def read_answer(payload: bytes) -> StateAnswer:
+    """What a joiner is told."""
+    message = read_state_message(payload)
     if isinstance(message, AskState | AskBucket):
         raise TypeError("a peer answers")
     return message

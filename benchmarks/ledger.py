@@ -43,6 +43,7 @@ from dpin.node.home import Home
 from dpin.node.status import NodeView
 
 GUESSED_RATE: Final = 1_000  # payments a second, until it is known better
+SPARE: Final = 1.25  # the first payments are slower: so that it lasts as long as it should
 OPEN_MAX: Final = 4_000  # payments under way when paying eagerly
 OPEN_LARGE: Final = 600  # of sixteen transfers
 TRANSFERS: Final = 16
@@ -169,7 +170,7 @@ async def _whole(nodes: Sequence[Running], sizes: Sizes) -> Found:
             await trial.steadily(sizes.steady_rate * sizes.steady_seconds, sizes.steady_rate)
             began = monotonic_ns()
             warm = await trial.eagerly(sizes.warm, OPEN_MAX)
-            rate = len(warm.payments) / seconds_since(began)
+            rate = SPARE * len(warm.payments) / seconds_since(began)
             await trial.eagerly(max(sizes.warm, round(rate * sizes.seconds)), OPEN_MAX)
             await trial.eagerly(sizes.large, OPEN_LARGE, TRANSFERS)
             return Found(trial, payer.sent, await trial.agree())

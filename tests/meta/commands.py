@@ -37,6 +37,9 @@ TESTED: Final = {
     "python -m benchmarks.join": (
         f"{_BENCHMARKS}::test_the_benchmark_of_joining_ends_with_the_state"
     ),
+    "python -m benchmarks.joining": (
+        f"{_BENCHMARKS}::test_the_benchmark_of_joining_over_the_network_ends_with_the_state"
+    ),
     "python -m benchmarks.proofs": (
         f"{_BENCHMARKS}::test_the_benchmark_of_proofs_checks_each_of_them"
     ),

@@ -55,6 +55,10 @@ def test_the_benchmark_of_joining_ends_with_the_state() -> None:
     assert "Joining 20,000 accounts" in printed_by("benchmarks.join")
 
 
+def test_the_benchmark_of_joining_over_the_network_ends_with_the_state() -> None:
+    assert "20,000 accounts over libp2p" in printed_by("benchmarks.joining")
+
+
 @pytest.mark.long
 def test_the_benchmark_of_training_compares_with_the_joint_batch() -> None:
     assert "joint batch" in printed_by("benchmarks.training")
