@@ -3,7 +3,8 @@
 Additive-increase, multiplicative-decrease, as Mysticeti's implementations bound a proposer: half
 after a round in which execution lagged, own blocks went unseen, or a full block took too long to be
 followed by the next; a tenth more after any other. The consensus limit is the ceiling. What it
-protects is the time that a commit waits, on every node; it is no rule, and nobody checks it.
+protects is the time that a commit waits, on every node; it is no rule, and nobody checks it. No
+rate is measured (docs/decisions/0061-blocks-follow-what-waits.md).
 """
 
 from dataclasses import dataclass

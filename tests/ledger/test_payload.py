@@ -2,14 +2,18 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from dpin.base.ids import NodeId, Round
 from dpin.base.units import Instant
+from dpin.ledger.admission import Gate
 from dpin.ledger.blocks import Vertex
 from dpin.ledger.core import Core
+from dpin.ledger.offload import Offload
+from dpin.ledger.order import OrderedCommit
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.payload import FLOOR_BYTES, LAG_ROUNDS, UNSEEN_ROUNDS, Payload, Standing
-from tests.support.cluster import START
+from tests.support.cluster import START, Cluster
 from tests.support.forge import Forge, core_of
 
 FORGE = Forge()
@@ -109,3 +113,31 @@ def test_the_limit_stays_between_floor_and_ceiling(rounds: list[tuple[int, int]]
 
 
 SHARED = grown(8)
+
+
+class Stuck(Offload):
+    """Workers that have not come to any transaction yet."""
+
+    @override
+    def ready(self, commit: OrderedCommit) -> bool:
+        return not commit.transactions
+
+
+def limit(cluster: Cluster, number: int) -> int:
+    role = cluster.replica(number).engine.member.role
+    assert role is not None
+    return role._payload.bytes_max
+
+
+def test_whoever_checks_signatures_too_slowly_puts_less_into_its_blocks() -> None:
+    """No rate is measured: a commit waits for its signatures, and execution lags."""
+    cluster = Cluster(4)
+    cluster.deadlines = True
+    cluster.start()
+    slow = cluster.replica(3)
+    slow.engine.offload = Stuck(Gate(slow.chain), 1)
+    cluster.submit(1, 1)
+    cluster.run(20)
+    assert slow.engine.core.dag.highest > LAG_ROUNDS + 4
+    assert limit(cluster, 3) == FLOOR_BYTES
+    assert limit(cluster, 0) == CEILING
