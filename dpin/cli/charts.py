@@ -53,7 +53,7 @@ def _losses(axes: Axes, detail: JobDetail) -> None:
     for points, label in ((trained, "training"), (held, "held out")):
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
-    axes.set_title("loss, nats a token")
+    axes.set_title("loss, nats")
     if trained or held:
         axes.legend()
 

@@ -74,6 +74,8 @@ class Disk:
 
     def tree(self, path: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
         """See dpin.compute.door.Files."""
+        if not Path(path).is_dir():
+            raise Misuse(f"{path} is no folder", "pictures lie in a folder, a folder a class")
         for folder in sorted(part for part in Path(path).iterdir() if part.is_dir()):
             for file in sorted(folder.iterdir()):
                 if file.suffix in suffixes and file.is_file():

@@ -43,12 +43,15 @@ def start_of(spec: HubSpec, folder: str, seed: bytes) -> HubStart:
     trained, frozen = split(model)
     if {name: tuple(part.shape) for name, part in trained.items()} != layout(spec):
         raise Misuse(f"{folder}: the model is not the one its config.json describes")
+    unfit = [name for name, part in frozen.items() if not bool(part.isfinite().all())]
+    if unfit:
+        raise Misuse(f"{folder}: {_plain(unfit[0])} holds numbers that are not finite")
     new = {name for name in trained if _plain(name) in fresh or ".lora_" in name}
     parts = []
     for name, part in trained.items():
         value = _drawn(name, part, seed) if name in new else part.detach()
         if not bool(value.isfinite().all()):
-            raise Misuse(f"{folder}: {name} holds numbers that are not finite")
+            raise Misuse(f"{folder}: {_plain(name)} holds numbers that are not finite")
         parts.append(value.reshape(-1))
     named = {name: part.detach().contiguous() for name, part in frozen.items()}
     count = sum(part.numel() for part in (*trained.values(), *frozen.values()))

@@ -31,6 +31,7 @@ CHUNK_CHARS: Final = 1 << 16
 ASSISTANT: Final = "assistant"
 PICTURE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png")
 PIXELS_MAX: Final = 1 << 24  # of a picture before it is made small
+NAMED_MAX: Final = 8  # classes in one message
 NUMPY_MAGIC: Final = b"\x93NUMPY"
 
 AnyArray = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -81,7 +82,8 @@ class Reader:
     def _corpus(self, source: Source) -> bytes:
         found = source.files.corpus(source.path, source.suffixes, source.bytes_max)
         if not found:
-            raise Misuse(f"{source.path} holds nothing that ends in {', '.join(source.suffixes)}")
+            endings = ", ".join(source.suffixes)
+            raise Misuse(f"{source.path} is empty, or holds no file that ends in {endings}")
         return found
 
     def _fitting(self, rows: Tensor) -> Tensor:
@@ -181,7 +183,11 @@ class Reader:
         labels = self.labels or tuple(sorted(set(said)))
         other = sorted(set(said) - set(labels))
         if other:
-            raise Misuse(f"the data have a label {other[0]!r} that is not among data.labels")
+            known = ", ".join(labels[:NAMED_MAX]) + (", ..." if len(labels) > NAMED_MAX else "")
+            raise Misuse(
+                f"the data have a label {other[0]!r}, and the classes are {known}",
+                "name the data's classes, in the model's order, in data.labels",
+            )
         self.labels = labels
         return {label: index for index, label in enumerate(labels)}
 

@@ -10,6 +10,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_DIGEST, BlobId, Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant
+from dpin.compute.doing import told
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.secagg.orders import Heads, Shielded
 from dpin.compute.task import (
@@ -254,9 +255,9 @@ class Engagement:
                 self._text += data
             case Generated():
                 yield from self._generated(report)
-            case Failed(command=command, reason=reason):
+            case Failed():
                 # Doing it again would fail again: the job's files are at fault, or this device.
-                self.files.fault = f"{command}: {reason}"
+                self.files.fault = told(report)
             case _:
                 pass  # Answers to questions that a lease does not ask.
 

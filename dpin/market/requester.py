@@ -24,7 +24,7 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import EVAL, INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
-from dpin.market import workshop
+from dpin.market import losses, workshop
 from dpin.market.awarding import awards, excuse, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
@@ -204,6 +204,8 @@ class Requester:
             case JobState.DONE if own.output_files:
                 own.enter("fetch", now)
                 own.end(Stage.DONE, "", now)
+                if why := losses.worse(own):
+                    yield Note(own.local_id, "warning", why)
                 text = f"done: {_result(own)}; spent {spent}"
                 yield Note(own.local_id, "end", text, {"state": "done"})
                 yield from workshop.dismiss(own)

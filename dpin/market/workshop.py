@@ -9,6 +9,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import Digest, Round
 from dpin.base.machine import Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
+from dpin.compute.doing import told
 from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import Heads
 from dpin.compute.tallies import Totalled
@@ -34,6 +35,7 @@ from dpin.ledger.wishes import Wish
 from dpin.market.appraising import appraised, published, with_questions
 from dpin.market.descent import lineage_of
 from dpin.market.evaluating import evaluates, measured, total
+from dpin.market.losses import too_loud, unit_of
 from dpin.market.merging import Merging
 from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
@@ -194,6 +196,7 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
     match report:
         case Prepared():
             yield from keep_prepared(own, report)
+            yield from _warned(own, report)
         case Opened():
             yield from _loaded(own, report)
         case Merged():
@@ -210,6 +213,12 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
             pass  # Answers to questions that a requester does not ask.
 
 
+def _warned(own: OwnJob, prepared: Prepared) -> Iterator[Note]:
+    why = too_loud(own.order, prepared) if isinstance(own.order, TrainOrder) else ""
+    if why:
+        yield Note(own.local_id, "warning", why)
+
+
 def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
     merging.merged(report)
     times = own.rounds.get(Round(report.round - 1))
@@ -223,7 +232,7 @@ def _failed(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
     if report.command == ScoreRound.__name__:
         yield Note(own.local_id, "progress", f"updates were not scored: {report.reason}")
     else:
-        yield from fail(own, f"{report.command}: {report.reason}", now)
+        yield from fail(own, told(report), now)
 
 
 def _read(own: OwnJob, report: Heads | Scored) -> None:
@@ -251,7 +260,8 @@ def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
             times.holdout_micronats = report.loss_micronats
     loss = format_millionths(report.loss_micronats, 3)
     when = f"after round {report.round}" if report.round else "at the start"
-    text = f"held-out loss {when}: {loss} nats a byte"
+    unit = unit_of(own.order.model) if isinstance(own.order, TrainOrder) else ""
+    text = f"held-out loss {when}: {loss}{unit}"
     data: dict[str, Value] = {"round": report.round, "holdout_micronats": report.loss_micronats}
     yield Note(own.local_id, "progress", text, data)
 

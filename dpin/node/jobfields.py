@@ -163,6 +163,11 @@ RobustChoice = Annotated[
 ]
 
 
+PrivacyChoice = Annotated[
+    str | PrivacyFields, Meta(description=f"of single updates: {', '.join(MODES)}")
+]
+
+
 class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="train"):
     """Train a byte-level model on your text, on several providers."""
 
@@ -177,9 +182,7 @@ class TrainFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="trai
     outer: OuterChoice = "auto"
     encoding: EncodingChoice = "auto"
     robust: RobustChoice = "mean"
-    privacy: Annotated[
-        str | PrivacyFields, Meta(description=f"of single updates: {', '.join(MODES)}")
-    ] = "none"
+    privacy: PrivacyChoice = "none"
     output: Output = "out"
     seed: Seed = 0
 
@@ -282,6 +285,7 @@ class TuneFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="finet
     outer: OuterChoice = "auto"
     encoding: EncodingChoice = "auto"
     robust: RobustChoice = "mean"
+    privacy: PrivacyChoice = "none"
     output: Output = "out"
     seed: Seed = 0
 
@@ -304,6 +308,7 @@ class FederatedFields(Fields, frozen=True, kw_only=True, tag_field="type", tag="
     outer: OuterChoice = "auto"
     encoding: EncodingChoice = "auto"
     robust: RobustChoice = "mean"
+    privacy: PrivacyChoice = "none"
     output: Output = "out"
     seed: Seed = 0
 

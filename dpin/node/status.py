@@ -1,7 +1,8 @@
 """A read-only picture of the node, as people and programs see it. Every view becomes JSON.
 
-Amounts are micro-tokens, times are Unix milliseconds, losses are nats per byte. Keys are never
-renamed; what is not known is null.
+Amounts are micro-tokens, times are Unix milliseconds, losses are nats: per byte, of models of
+transformers per token, of classifiers per example. Keys are never renamed; what is not known is
+null.
 """
 
 import msgspec

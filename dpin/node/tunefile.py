@@ -15,6 +15,7 @@ from dpin.compute.hubspec import (
     PrivateSpec,
     check_private,
 )
+from dpin.compute.safety import PrivacySpec
 from dpin.market.privacy import SUFFIXES
 from dpin.node.fields import suggestion
 from dpin.node.jobfields import (
@@ -60,6 +61,9 @@ def wish_of(fields: TuneFields | FederatedFields) -> HubWish:
     private = None
     if isinstance(fields, FederatedFields):
         private = PrivateSpec(fields.data.dataset, data)
+        mode = fields.privacy if isinstance(fields.privacy, str) else fields.privacy.mode
+        if PrivacySpec(mode).sealed:
+            raise Misuse("data that never travel need no seal", "privacy: secagg")
         check_private(private)
         if data.kind != "text" and not data.labels and fields.task != CAUSAL:
             raise Misuse(
@@ -114,6 +118,7 @@ def train_fields(fields: TuneFields | FederatedFields) -> TrainFields:
         outer=fields.outer,
         encoding=fields.encoding,
         robust=fields.robust,
+        privacy=fields.privacy,
         output=fields.output,
         seed=fields.seed,
     )

@@ -256,6 +256,15 @@ def test_a_spoiled_directory_is_refused_with_a_reason(
     assert reason in bench.ask(bench.prepare(spec_of(base), base), Failed).reason
 
 
+def test_a_base_that_is_not_finite_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    """It is not what adapters train, so nothing else would look at it before a provider does."""
+    base = write_model(tmp_path / "base")
+    _poison(base)
+    bench = Bench(tmp_path)
+    said = bench.ask(bench.prepare(spec_of(base, lora=LORA), base), Failed).reason
+    assert said.endswith("model.embed_tokens.weight holds numbers that are not finite")
+
+
 def test_data_shorter_than_a_batch_are_refused(tmp_path: Path, base: Path) -> None:
     write_chats(tmp_path / "chat.jsonl", 4)
     bench = Bench(tmp_path)

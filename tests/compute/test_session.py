@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import decode, encode
+from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.alone import Measure, Measured
@@ -499,6 +500,11 @@ def test_a_window_state_of_the_disk_is_the_state_of_its_leaf() -> None:
 def test_a_machine_that_is_too_small_says_so(error: BaseException) -> None:
     assert reason_of(error).startswith("out of memory on this machine: ")
     assert reason_of(ValueError("x")) == "ValueError: x"
+
+
+def test_what_dpin_says_itself_comes_with_its_fix_and_without_the_name_of_a_class() -> None:
+    assert reason_of(Misuse("no room", "make some")) == "no room; make some"
+    assert reason_of(PeerFault("corrupt weights")) == "corrupt weights"
 
 
 class Panicking(Desk):

@@ -82,7 +82,7 @@ async def test_a_worker_trains_merges_and_lives_on_after_a_command_that_fails(
     async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
         await worker.send(Evaluate())
         failed = await answer(worker)
-        assert failed == Failed("Evaluate", "Misuse: no job is open")
+        assert failed == Failed("Evaluate", "no job is open")
         await worker.send(Probe())
         probed = await answer(worker)
         assert isinstance(probed, Probed)

@@ -511,7 +511,7 @@ def test_a_command_that_failed_gives_the_lease_up_and_says_why() -> None:
     assert engaged.report(Failed("TrainUnit", "no memory")) == []
     [message] = said(engaged.follow(5))
     assert isinstance(message, Decline)
-    assert (message.code, message.detail) == (Reason.FAULTY, "TrainUnit: no memory")
+    assert (message.code, message.detail) == (Reason.FAULTY, "training: no memory")
 
 
 def generation() -> tuple[Engagement, list[Effect]]:

@@ -361,7 +361,7 @@ def test_a_command_that_fails_fails_the_job_with_its_reason() -> None:
     buyer.report(Failed("Prepare", "the corpus is too small"))
     assert (buyer.own.stage, buyer.own.reason) == (
         Stage.FAILED,
-        "Prepare: the corpus is too small",
+        "preparing the job: the corpus is too small",
     )
     buyer.restart()
     assert buyer.follow(20) == []  # It is not begun again.

@@ -60,6 +60,21 @@ def test_a_rule_of_merging_and_muon_are_for_every_job_that_trains(text: str, rul
     assert job.inner.muon_rate_ppm == 2_500
 
 
+@pytest.mark.parametrize("text", [TUNE, PRIVATE])
+@pytest.mark.parametrize("mode", ["dp", "secagg", "secagg+dp"])
+def test_updates_are_private_in_every_job_that_trains(text: str, mode: str) -> None:
+    assert tuned(text + f"privacy: {mode}\n").privacy.mode == mode
+    assert tuned(text).privacy.mode == "none"
+
+
+def test_what_is_sealed_is_data_that_travel() -> None:
+    assert tuned(TUNE + "privacy: sealed\n").privacy.sealed
+    for privacy in ("sealed", "{mode: sealed}"):
+        with pytest.raises(Misuse, match="need no seal") as refused:
+            read_job(PRIVATE + f"privacy: {privacy}\n")
+        assert refused.value.fix == "privacy: secagg"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

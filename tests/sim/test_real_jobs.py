@@ -51,7 +51,7 @@ def test_who_runs_out_of_memory_leaves_with_the_reason_paid_for_what_it_did(
     assert not works.slashed()
     said = played.own.supply.declines[short]
     assert said.code == Reason.FAULTY
-    assert said.detail.startswith("TrainUnit: out of memory on this machine: ")
+    assert said.detail.startswith("training: out of memory on this machine: ")
     taken = [len(record.included) for record in job.rounds]
     assert taken[:2] == [SEATS, SEATS]
     assert min(taken[2:]) >= SEATS - 1  # The run goes on with those that are left.
