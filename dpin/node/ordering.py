@@ -99,6 +99,11 @@ def infer_order(job: InferenceJob, places: Places, config: str, memory_bytes: in
         read = msgspec.json.decode(config, type=_Config)
         state_hash = bytes.fromhex(read.state_hash)
     except (msgspec.MsgspecError, ValueError) as error:
+        if '"model_type"' in config:
+            raise Misuse(
+                f"{places.source} holds a model of transformers: here only the built-in ones write",
+                fix="load it with from_pretrained; `type: eval` measures it on the network",
+            ) from None
         raise Misuse(
             f"{places.source}/{CONFIG_FILE} does not describe a dpin model: {error}",
             fix="name a folder that `dpin fetch` has written",

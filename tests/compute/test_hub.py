@@ -187,7 +187,8 @@ def test_an_adapter_starts_as_the_model_it_stands_beside(tmp_path: Path, base: P
     for spec in (spec_of(base), spec_of(base, lora=LORA)):
         bench.opened(bench.ask(bench.prepare(spec, base), Prepared))
         losses.append(bench.ask(Evaluate(), Evaluated).loss_micronats)
-    assert losses[0] == losses[1]
+    # Nought is added to each product; where a sum ends up in memory may move its last bit.
+    assert abs(losses[0] - losses[1]) <= 1
 
 
 def test_a_chat_is_learned_from_what_the_assistant_says(tmp_path: Path, base: Path) -> None:

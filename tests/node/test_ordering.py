@@ -79,3 +79,9 @@ def test_a_folder_that_does_not_say_its_state_names_none(known: str) -> None:
 def test_a_folder_that_holds_another_model_is_refused(config: str) -> None:
     with pytest.raises(Misuse, match="does not describe a dpin model"):
         infer_order(infer(), PLACES, config, 0)
+
+
+def test_a_model_of_transformers_is_refused_by_its_name() -> None:
+    with pytest.raises(Misuse, match="holds a model of transformers") as refused:
+        infer_order(infer(), PLACES, '{"model_type": "llama"}', 0)
+    assert "from_pretrained" in refused.value.fix
