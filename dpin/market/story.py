@@ -15,6 +15,10 @@ from dpin.market.ownjob import OwnJob, RoundTimes
 SAID_MAX: Final = 160  # letters of what others say
 NAMES_MAX: Final = 8  # of those who did not bid, in one line
 TRACE: Final = "trace"  # a note that only `--trace` shows
+WHY: Final = {  # reasons of the ledger that do not speak for themselves
+    "never-ready": " (it did not say in time that it has the job: it, or the ledger, is busy; "
+    "it may take the seat again)",
+}
 Value = str | int | None
 
 
@@ -177,7 +181,8 @@ def _lease(own: OwnJob, lease: Lease, state: State) -> Iterator[Note]:
         why = _given_up(own, lease) or "was lost"
         yield Note(own.local_id, "lease", f"{who} {why}: its seat is open again", data)
     if lease.state == LeaseState.ENDED and lease.reason and once(own, f"end:{lease.id.hex()}"):
-        yield Note(own.local_id, "lease", f"lease of {who} ended: {lease.reason}", data)
+        text = f"lease of {who} ended: {lease.reason}{WHY.get(lease.reason, '')}"
+        yield Note(own.local_id, "lease", text, data)
 
 
 def _given_up(own: OwnJob, lease: Lease) -> str:

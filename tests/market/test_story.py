@@ -9,8 +9,17 @@ from dpin.market.appraising import appraised
 from dpin.market.messages import Reason
 from dpin.market.ownjob import OwnJob
 from dpin.market.story import TRACE, Note, name_of, offered, tell, verdicts
-from tests.support.jobs import at, market, training
-from tests.support.ledgers import Ledger, check_honestly, exchange, finish, key_of, lease_of
+from tests.support.jobs import at, market, proposed, training
+from tests.support.ledgers import (
+    PRICE,
+    Ledger,
+    award,
+    check_honestly,
+    exchange,
+    finish,
+    key_of,
+    lease_of,
+)
 from tests.support.market import own_job, refused
 
 
@@ -93,6 +102,17 @@ def test_what_went_wrong_is_told_with_what_it_cost() -> None:
         ledger.wait(5)
     lost = [note.text for note in heard(own, ledger) if note.kind == "verify"]
     assert lost == ["round 1 of node: LAPSED (not-committed), lost 0.5"] * 2
+
+
+def test_an_award_that_lapses_is_told_in_words_that_say_what_it_means() -> None:
+    ledger = market()
+    job = proposed(ledger, "buyer")
+    award(ledger, job, maker=PRICE)
+    own = own_job(ledger, job)
+    heard(own, ledger)
+    ledger.wait(ledger.genesis.params.ready_ticks)
+    [note] = heard(own, ledger)
+    assert note.text.startswith("lease of node ended: never-ready (it did not say in time")
 
 
 def test_why_a_provider_gives_a_job_up_is_told_and_can_do_nothing_to_a_terminal() -> None:
