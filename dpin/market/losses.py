@@ -1,6 +1,5 @@
 """What a job's loss is counted in, and when its owner should be warned about it."""
 
-from math import isqrt
 from typing import Final
 
 from dpin.base.units import MILLION, format_millionths
@@ -33,7 +32,7 @@ def too_loud(order: TrainOrder, prepared: Prepared) -> str:
     model = order.model
     if not order.privacy.noised or (isinstance(model, HubSpec) and model.lora is not None):
         return ""
-    times = isqrt(prepared.parameters) * order.privacy.noise_ppm // (MILLION * order.seats)
+    times = _root(prepared.parameters) * order.privacy.noise_ppm // (MILLION * order.seats)
     if times < LOUD:
         return ""
     return (
@@ -50,3 +49,11 @@ def worse(own: OwnJob) -> str:
         return ""
     said = f"{format_millionths(before, 3)} to {format_millionths(after, 3)}"
     return f"the held-out loss has risen from {said}: the model is worse than it was"
+
+
+def _root(number: int) -> int:
+    """The whole part of a square root, by Newton's steps."""
+    root = 1 << (number.bit_length() + 1) // 2
+    while root * root > number:
+        root = (root + number // root) // 2
+    return root

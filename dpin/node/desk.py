@@ -72,7 +72,7 @@ from dpin.node.status import (
 )
 from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
-from dpin.node.till import Gift, account_id, check_free, gifts_of, prepared, signed_of
+from dpin.node.till import Gift, account_id, check_free, gifts_of, more_tokens, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
 from dpin.node.window import Window
 
@@ -294,7 +294,7 @@ class Desk(Watchtower):
             raise OverBudget(
                 f"the job may cost {format_tokens(order.budget)}, "
                 f"this node has {format_tokens(has)} for jobs",
-                fix="lower limits.cost, or have tokens sent to this node: dpin wallet",
+                fix=more_tokens(account),
             )
         check_price(order, self._peer)
         local_id = f"j-{token_hex(4)}"

@@ -94,3 +94,13 @@ def account_id(text: str) -> NodeId:
             fix="paste the 64 hexadecimal digits that dpin init prints",
         )
     return NodeId(node)
+
+
+def more_tokens(account: Account | None) -> str:
+    """What helps a node that has too few for a job."""
+    if account is None or not account.stake:
+        return "lower limits.cost, or have tokens sent to this node: dpin wallet"
+    return (
+        f'{format_tokens(account.stake)} are set aside for providing; with jobs.stake = "0" what '
+        "is sent to this node from now on stays free; or lower limits.cost"
+    )
