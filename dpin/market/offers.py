@@ -13,6 +13,8 @@ from dpin.ledger.transactions import BID_TAG, Bid, Propose, SignedBid
 from dpin.market.messages import Reason
 
 REFERENCE_FLOPS_PER_MS = 5_000_000  # what a requester expects of one slow core
+HANDLING_NS = 200  # a parameter, likewise
+NANOS_PER_MILLI = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +119,8 @@ def expected_unit_ms(parameters: int, manifest: TrainManifest) -> int:
     inner = manifest.inner
     flops = 6 * parameters * inner.batch * manifest.model.context * inner.steps
     return ceil_div(flops, REFERENCE_FLOPS_PER_MS)
+
+
+def handling_ms(parameters: int) -> int:
+    """Time of what a unit and its round take beside training: hashing, encoding, merging."""
+    return ceil_div(parameters * HANDLING_NS, NANOS_PER_MILLI)

@@ -25,7 +25,7 @@ from dpin.compute.task import (
 from dpin.compute.tuning import CANDIDATES, Choice, Measured, choose
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
-from dpin.market.offers import expected_unit_ms, price_cap_for
+from dpin.market.offers import expected_unit_ms, handling_ms, price_cap_for
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.storage.wanted import Purpose
 
@@ -182,7 +182,7 @@ def propose_train(
         windows=order.windows,
         verifiers=2 if is_replayable(manifest) else 0,
         quorum=order.quorum,
-        unit_ms=_load_ms(order) + expected_unit_ms(parameters, manifest),
+        unit_ms=_load_ms(order) + expected_unit_ms(parameters, manifest) + handling_ms(parameters),
         memory_bytes=order.memory_bytes,
         price_cap=MicroTokens(0),
     )

@@ -18,6 +18,7 @@ from dpin.market.offers import (
     Terms,
     cost_max,
     expected_unit_ms,
+    handling_ms,
     price_cap_for,
     refusal,
     sign_bid,
@@ -127,3 +128,8 @@ def test_the_expected_time_of_a_unit_grows_with_its_work() -> None:
     # 6 flops for each of 10^6 parameters and 2 * 8 * 40 bytes, at 5 gigaflops a second.
     assert expected_unit_ms(1_000_000, manifest) == 768
     assert expected_unit_ms(1, manifest) == 1
+
+
+def test_a_large_model_has_time_to_be_hashed_and_merged_however_few_its_steps() -> None:
+    assert handling_ms(10_000_000) == 2_000
+    assert handling_ms(1) == 1

@@ -81,7 +81,8 @@ class Arena:
         place = Seat(JOB, self.job, Digest(bytes([seat]) * 32), self.state.round, text)
         start = Start(self.state, self._moments.get(seat))
         outcome = run_unit(self.trainer, UnitOrder(place, start), Watch(lambda: 0, _quiet, _still))
-        self._moments[seat] = outcome.moments
+        kept = outcome.moments  # The trainer's own, as they are until it trains again.
+        self._moments[seat] = Moments(kept.first.clone(), kept.second.clone(), kept.steps)
         return outcome.written.update
 
     def updates(self, liars: int, attack: Attack | None) -> list[Update]:
