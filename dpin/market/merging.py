@@ -3,14 +3,14 @@
 Providers and requesters both hold the state of a training job; both do just this with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, NodeId, Round
 from dpin.base.machine import Send, Wake
-from dpin.base.units import Instant, after, seconds
+from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, after, seconds
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.secagg.words import Reveal
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
@@ -22,6 +22,8 @@ from dpin.market.unveiling import Unveiling, circles_of
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose
 
 RETRY: Final = seconds(1)
+SOON: Final = 100 * MICROS_PER_MILLI  # after nobody had it; twice as long each time, up to RETRY
+MISSES_MAX: Final = 4  # that still make a pause longer
 ASKERS_MAX: Final = 64
 
 Effect = Send | Wake | Fetch | Keep | Order
@@ -34,6 +36,30 @@ def by_commit(record: RoundRecord, state: State) -> list[Included]:
         return state.units[made_in(record, included)].committed_at, included.lease
 
     return sorted(record.included, key=committed)
+
+
+@dataclass(slots=True)
+class Asking:
+    """When updates that did not come are asked for again. Whatever comes, it begins anew."""
+
+    again_at: Instant = Instant(0)
+    _blobs: frozenset[BlobId] = frozenset()
+    _misses: int = 0
+
+    def asked(self, blobs: Collection[BlobId], now: Instant) -> Iterator[Wake]:
+        """These are asked for now."""
+        self._blobs = frozenset(blobs)
+        if blobs:
+            self.again_at = after(now, RETRY)
+            yield Wake(self.again_at)
+
+    def missing(self, blob: BlobId, now: Instant) -> Iterator[Wake]:
+        """Nobody shows it: who is first to apply a commit asks before the maker knows of it."""
+        if blob in self._blobs:
+            pause = min(RETRY, SOON << min(self._misses, MISSES_MAX))
+            self._misses += 1
+            self.again_at = min(self.again_at, after(now, Micros(pause)))
+            yield Wake(self.again_at)
 
 
 @dataclass(slots=True)
@@ -50,9 +76,9 @@ class Merging:
     privacy: PrivacySpec = field(default_factory=PrivacySpec)
     states: dict[Round, Digest] = field(default_factory=dict)  # that rounds have led to
     model_root: Digest = NO_DIGEST
+    asking: Asking = field(default_factory=Asking)
     unveiling: Unveiling | None = None  # of the round that is being merged, where it is masked
     _ordered: Round = Round(-1)
-    _retry_at: Instant = Instant(0)
     _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
 
@@ -84,7 +110,7 @@ class Merging:
     def arrived(self, event: Fetched) -> None:
         """A blob is here; harmless when it is no update of ours."""
         self.paths[event.blob] = event.path
-        self._retry_at = Instant(0)
+        self.asking = Asking()
 
     def updates(self, record: RoundRecord, state: State) -> dict[Digest, BlobId]:
         """The updates that a round has taken, or may still take; by the names of `offers`."""
@@ -134,21 +160,19 @@ class Merging:
             self.unveiling.told(sender, reveal)
 
     def _fetch(self, records: list[RoundRecord], state: State, now: Instant) -> Iterator[Effect]:
-        if now < self._retry_at:
+        if now < self.asking.again_at:
             return
-        asked = False
+        asked: set[BlobId] = set()
         for record in records:
             makers = {name: key[0] for name, key in offers(record).items()}
             for name, update in sorted(self.updates(record, state).items()):
                 if update in self.paths:
                     continue
-                asked = True
+                asked.add(update)
                 others = {state.leases[other].provider for other in record.roster}
                 sources = (state.leases[makers[name]].provider, self.job.requester, *sorted(others))
                 yield Fetch(update, tuple(dict.fromkeys(sources)), Purpose.UPDATE)
-        if asked:
-            self._retry_at = after(now, RETRY)
-            yield Wake(self._retry_at)
+        yield from self.asking.asked(asked, now)
 
     # --- for whoever joins late ---
 

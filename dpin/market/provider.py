@@ -145,7 +145,7 @@ class Provider:
                 if isinstance(event, Fetched):
                     self._viewing.arrived(event)
                 for engagement in [*self.engagements.values(), *self._lingering.values()]:
-                    effects += _pass_on(event, engagement)
+                    effects += _pass_on(event, engagement, now)
                 effects += self.witnesses.take(event, now)
         if self._state is not None:
             effects += self._follow(self._state, now)
@@ -360,7 +360,9 @@ def _tell(
             assert_never(message)
 
 
-def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> Iterator[Effect]:
+def _pass_on(
+    event: StoreEvent | WorkEvent | Tick, engagement: Engagement, now: Instant
+) -> Iterator[Effect]:
     """Let an engagement know what may concern it."""
     match event:
         case Reported(worker, report) if worker == engagement.worker:
@@ -373,6 +375,7 @@ def _pass_on(event: StoreEvent | WorkEvent | Tick, engagement: Engagement) -> It
             yield from engagement.kept(event)
         case Missing(blob):
             engagement.loading.missing(blob)
+            yield from engagement.merging.asking.missing(blob, now)
         case Reported() | Exited() | Tick():
             pass
         case _:

@@ -279,6 +279,8 @@ class Requester:
                     workshop.fetched(own, event)
                 case Kept():
                     yield from workshop.kept(own, event, fingerprint, self._params)
+                case Missing(blob) if own.merging is not None:
+                    yield from own.merging.asking.missing(blob, now)
                 case Reported() | Exited() | Missing() | Tick():
                     pass
                 case _:

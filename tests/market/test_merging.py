@@ -3,7 +3,7 @@
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Send
-from dpin.base.units import Instant
+from dpin.base.units import Instant, seconds
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Phase, RoundRecord
@@ -78,6 +78,25 @@ def test_updates_are_fetched_as_soon_as_they_may_be_read() -> None:
     assert maker.sources == (ids("maker"), ids("buyer"), ids("one"))
     assert scene.follow(0.5) == []
     assert len(only(Fetch, scene.follow(1))) == 2
+
+
+def test_what_its_maker_does_not_show_yet_is_asked_for_again_soon_and_then_less_often() -> None:
+    scene = Round0()
+    update = scene.commit()["maker"]
+    scene.follow()
+    assert [*scene.merging.asking.missing(file_id("something else"), at(0.01))] == []
+    moment, pauses = 0.0, []
+    for _ in range(6):
+        [wake] = scene.merging.asking.missing(update, at(moment))
+        assert scene.follow(moment) == []
+        pauses.append((wake.at - at(moment)) / seconds(1))
+        moment += pauses[-1]
+        assert update in {fetch.blob for fetch in only(Fetch, scene.follow(moment))}
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1, 1]
+    scene.merging.arrived(here(file_id("update of one")))
+    scene.follow(moment)
+    [wake] = scene.merging.asking.missing(update, at(moment))
+    assert wake.at == at(moment + 0.1)
 
 
 def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
