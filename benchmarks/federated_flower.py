@@ -79,8 +79,9 @@ PROJECT = """
 [project]
 name = "rounds"
 version = "1.0.0"
-license = "Apache-2.0"
-dependencies = ["flwr"]
+license = { file = "LICENSE" }
+requires-python = ">=3.10,<4.0"
+dependencies = ["flwr>=1.41.0"]
 
 [build-system]
 requires = ["hatchling"]
@@ -147,6 +148,7 @@ def written(folder: Path) -> Path:
     for name, text in (("__init__", ""), ("client", CLIENT), ("server", SERVER)):
         (package / f"{name}.py").write_text(text)
     (folder / "app" / "pyproject.toml").write_text(PROJECT)
+    (folder / "app" / "LICENSE").write_text("Apache-2.0\n")
     return folder / "app"
 
 
@@ -222,7 +224,8 @@ def deploy(folder: Path, clients: int, kilofloats: int, rounds: int) -> None:
         wanted = f"clients={clients} kilofloats={kilofloats} rounds={rounds}"
         wanted += f" out='{folder / 'out.json'}'"
         app = str(folder / "app")
-        start("run", "flwr", "run", app, "bench", "-c", wanted)
+        words = ("flwr", "run", app, "bench", "-c", wanted)
+        subprocess.run(words, env=known, cwd=home, stdout=sys.stderr, check=True)
         awaited(folder / "out.json", "]", 400.0)
 
 
