@@ -57,7 +57,7 @@ class Descent:
             momentum = mean if state.momentum is None else mean + scaled_ppm(state.momentum, share)
             direction = mean + scaled_ppm(momentum, share) if self.outer.nesterov else momentum
         moved = state.parameters + scaled_ppm(direction, self.outer.learning_rate_ppm)
-        moved = moved.clamp(-UNITS_MAX, UNITS_MAX)
+        moved.clamp_(-UNITS_MAX, UNITS_MAX)
         return GlobalState(state.spec, Round(state.round + 1), moved, momentum)
 
     def momentum_ppm(self, round_: int) -> int:
