@@ -53,13 +53,17 @@ def test_a_chat_tunes_a_model_that_transformers_loads(network: Town, tmp_path: P
     assert not torch.equal(before, after)
 
 
-def test_private_data_train_a_model_and_never_leave(network: Town, tmp_path: Path) -> None:
+@pytest.mark.parametrize("privacy", ["none", "secagg"])
+def test_private_data_train_a_model_and_never_leave(
+    network: Town, tmp_path: Path, privacy: str
+) -> None:
     (tmp_path / "eval.txt").write_text("".join(OWN_WORDS) * 20)
     path = job_file(
         tmp_path,
         "federated",
         model="{layers: 1, heads: 1, width: 16, context: 16}",
         data="{dataset: letters, eval: eval.txt}",
+        privacy=privacy,
         resources="{nodes: 3, memory: 200MB}",
     )
     detail = ended(network.ada, submit(network.ada, path))
@@ -70,3 +74,6 @@ def test_private_data_train_a_model_and_never_leave(network: Town, tmp_path: Pat
     assert min(len(round_.participants) for round_ in detail.rounds) >= 2
     assert detail.holdout_after is not None
     assert detail.holdout_after < (detail.holdout_before or 0)
+    logs = [(node.home.root / "node.log").read_text() for node in network.nodes[1:]]
+    for line in ("job-bid", "job-lease", "job-round", "job-paid"):
+        assert sum(f'"{line}"' in log for log in logs) >= 2, line
