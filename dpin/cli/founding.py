@@ -8,7 +8,7 @@ from dpin.ledger.committee import tolerated
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.node.invite import Invite, write_invite
 from dpin.node.names import name_of
-from dpin.node.status import counted
+from dpin.node.words import counted
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 

@@ -15,7 +15,7 @@ from dpin.node.netviews import (
     PingView,
     TraceView,
 )
-from dpin.node.status import counted
+from dpin.node.words import counted
 
 _ID_SHOWN: Final = 8
 _KIB: Final = 1024

@@ -1,4 +1,4 @@
-"""The node of this machine: start, look, drain, stop."""
+"""The node of this machine: start, look, let it rest, stop."""
 
 from typing import Annotated
 
@@ -82,11 +82,41 @@ def stop(*, home: HomeOption = None, json: JsonOption = False) -> None:
 @node.command()
 def drain(*, home: HomeOption = None, json: JsonOption = False) -> None:
     """Take no new work, and finish what runs. It holds until the node starts again."""
-    from dpin.cli.link import connect, show_values
+    from dpin.cli.link import connect, show_view
 
     with connect(home) as client:
-        client.drain()
+        view = client.drain()
     if json:
-        show_values("ok", {"state": "draining"})
+        show_view("rest", view)
     else:
         say("the node takes nothing new; once it is idle: dpin node stop")
+
+
+@node.command()
+def pause(
+    length: Annotated[
+        str, typer.Argument(metavar="[TIME]", help="As 30m or 2h; without it until you resume.")
+    ] = "",
+    *,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Take no new work for a while, and finish what runs. It holds over restarts."""
+    from dpin.cli.link import connect, show_view
+
+    with connect(home) as client:
+        view = client.pause(length)
+    show_view("rest", view) if json else say(f"the node takes nothing new: {view.why}")
+
+
+@node.command()
+def resume(*, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Take work again, after `drain` or `pause`."""
+    from dpin.cli.link import connect, show_view
+
+    with connect(home) as client:
+        view = client.resume()
+    if json:
+        show_view("rest", view)
+    else:
+        say(f"the node still rests: {view.why}" if view.state else "the node takes work again")

@@ -20,8 +20,8 @@ from dpin.node.status import (
     RoundView,
     ValidatorsView,
     ValidatorView,
-    counted,
 )
+from dpin.node.words import counted
 
 _ID_SHOWN = 8
 
@@ -59,6 +59,7 @@ def node_text(node: NodeView) -> str:
         ("device", _device(node)),
         ("offers", f"{node.offers_seen} seen  {node.offers_taken} taken  declined {declined or 0}"),
     ]  # fmt: skip
+    rows += [("rests", f"takes nothing new: {node.rest.why}")] if node.rest.state else []
     rows += [("serving", f"{item.role} {item.job} round {item.round} step {item.step}/{item.steps} "
                          f"{item.tokens_per_second} tok/s") for item in node.serving]  # fmt: skip
     rows += [("warning", warning) for warning in node.warnings]
@@ -98,6 +99,7 @@ def overview_text(node: NodeView, jobs: list[JobView]) -> str:
         ("mine", f"{balance}  serving {len(node.serving)}"),
         ("ledger", f"height {node.ledger.height}  {_committee(node)}"),
     ]
+    rows += [("rests", f"takes nothing new: {node.rest.why}")] if node.rest.state else []
     head = "\n".join(f"{name:<7}{text}" for name, text in rows)
     return f"{head}\n\n{jobs_text(jobs)}"
 

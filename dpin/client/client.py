@@ -32,6 +32,7 @@ from dpin.node.control import (
     CompareRequest,
     InviteRequest,
     LiftRequest,
+    PauseRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -64,6 +65,7 @@ from dpin.node.status import (
     PreparedView,
     ProofView,
     ReceiptView,
+    RestView,
     TransferView,
     ValidatorsView,
 )
@@ -217,9 +219,17 @@ class _Commands:
         """One line for the next machine."""
         return self._connection.post("/api/v1/network/invite", request, InviteView)
 
-    def drain(self) -> None:
-        """Finish what runs, take nothing new."""
-        self._connection.post("/api/v1/node/drain", {}, _Ok)
+    def drain(self) -> RestView:
+        """Finish what runs, take nothing new until the next start."""
+        return self._connection.post("/api/v1/node/drain", {}, RestView)
+
+    def pause(self, length: str = "") -> RestView:
+        """The same for a while, over restarts too; without a length until `resume`."""
+        return self._connection.post("/api/v1/node/pause", PauseRequest(length=length), RestView)
+
+    def resume(self) -> RestView:
+        """End both."""
+        return self._connection.post("/api/v1/node/resume", {}, RestView)
 
     def stop(self) -> None:
         """End the node cleanly."""

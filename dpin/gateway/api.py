@@ -34,6 +34,7 @@ from dpin.node.control import (
     Control,
     InviteRequest,
     LiftRequest,
+    PauseRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -208,6 +209,7 @@ def _routes(control: Control) -> list[Route]:
         *_job_routes(control),
         *_money_routes(control),
         *_node_routes(control),
+        *_rest_routes(control),
         *_validator_routes(control),
         *_network_routes(control),
     ]
@@ -318,10 +320,6 @@ def _node_routes(control: Control) -> list[Route]:
         wanted = await read_body(request, InviteRequest)
         return _view("invite", await control.invite(wanted.grant, wanted.to))
 
-    async def drain(_request: Request) -> Response:
-        await control.drain()
-        return body("ok", {"ok": True}, 202)
-
     async def stop(_request: Request) -> Response:
         await control.stop()
         return body("ok", {"ok": True}, 202)
@@ -332,8 +330,24 @@ def _node_routes(control: Control) -> list[Route]:
         Route("/api/v1/ledger/compare", compared, methods=["POST"]),
         Route("/api/v1/ledger/jobs/{job}", descent),
         Route("/api/v1/network/invite", invite, methods=["POST"]),
-        Route("/api/v1/node/drain", drain, methods=["POST"]),
         Route("/api/v1/node/stop", stop, methods=["POST"]),
+    ]
+
+
+def _rest_routes(control: Control) -> list[Route]:
+    async def drain(_request: Request) -> Response:
+        return _view("rest", await control.drain())
+
+    async def pause(request: Request) -> Response:
+        return _view("rest", await control.pause(await read_body(request, PauseRequest)))
+
+    async def resume(_request: Request) -> Response:
+        return _view("rest", await control.resume())
+
+    return [
+        Route("/api/v1/node/drain", drain, methods=["POST"]),
+        Route("/api/v1/node/pause", pause, methods=["POST"]),
+        Route("/api/v1/node/resume", resume, methods=["POST"]),
     ]
 
 

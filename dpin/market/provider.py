@@ -69,8 +69,10 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
-    """Finish what runs, take nothing new."""
+class Rest:
+    """Finish what runs, take nothing new; or, where `rests` is false, take what comes again."""
+
+    rests: bool
 
 
 ProviderMessage = AskCheckpoint | CheckpointOffer | MaskMail | RevealMail | AskReveal
@@ -84,7 +86,7 @@ class ToProvider:
     message: ProviderMessage
 
 
-Event = Follow | Probe | Drain | ToProvider | StoreEvent | WorkEvent | Tick
+Event = Follow | Probe | Rest | ToProvider | StoreEvent | WorkEvent | Tick
 Effect = EngagementEffect | Discard | Deed
 
 
@@ -115,7 +117,7 @@ class Provider:
         self._choice = choice
         self._probed: Probed | None = None
         self._state: State | None = None
-        self.draining = False
+        self.resting = False
         self.offers = Offers()
         self.engagements: dict[Digest, Engagement] = {}
         self._lingering: dict[Digest, Engagement] = {}
@@ -137,8 +139,8 @@ class Provider:
             case Probe(probed):
                 self._probed = probed
                 self._viewing.sandbox = _no_sandbox(probed)
-            case Drain():
-                self.draining = True
+            case Rest(rests):
+                self.resting = rests
             case ToProvider(peer, message):
                 effects += self._told(peer, message, now)
             case _:
@@ -271,7 +273,7 @@ class Provider:
         return Terms(
             me=self._key.node_id,
             provides=self._choice.provides,
-            draining=self.draining,
+            draining=self.resting,
             price=self._choice.price,
             memory_bytes=self._probed.devices[0].memory_bytes,
             fingerprint=self._probed.fingerprint,

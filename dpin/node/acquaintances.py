@@ -9,7 +9,8 @@ from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, seconds
 from dpin.net.ask import PROTOCOL, Greeted
 from dpin.net.envelope import CHAIN_PREFIX_BYTES
-from dpin.node.status import Check, counted
+from dpin.node.status import Check
+from dpin.node.words import counted
 
 KNOWN_MAX: Final = 256
 STRANGERS_MAX: Final = 16

@@ -24,6 +24,7 @@ from dpin.node.status import (
     PreparedView,
     ProofView,
     ReceiptView,
+    RestView,
     TransferView,
     ValidatorsView,
 )
@@ -76,6 +77,12 @@ class SignedRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A signed transaction as hex, whoever's it is."""
 
     transaction: str
+
+
+class PauseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long, as 30m or 2h; empty: until it is ended."""
+
+    length: str = ""
 
 
 class InviteRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -204,8 +211,16 @@ class Commands(Protocol):
         """One line for the next machine; with a grant, tokens go to the node id `to`."""
         ...
 
-    async def drain(self) -> None:
-        """Finish what runs, take nothing new."""
+    async def drain(self) -> RestView:
+        """Finish what runs, take nothing new until the next start; says what holds now."""
+        ...
+
+    async def pause(self, request: PauseRequest) -> RestView:
+        """The same for a while, over restarts too."""
+        ...
+
+    async def resume(self) -> RestView:
+        """End both; the owner's settings may still say that it rests."""
         ...
 
     async def stop(self) -> None:

@@ -13,6 +13,7 @@ from dpin.base.codec import encode
 from dpin.base.errors import Misuse, NotFound, OverBudget
 from dpin.base.ids import Digest, Round
 from dpin.base.units import (
+    MICROS_PER_MILLI,
     MicroTokens,
     format_tokens,
     parse_tokens,
@@ -24,7 +25,6 @@ from dpin.ledger.transactions import Transfer
 from dpin.ledger.wishes import NUMBER_USED, OK, Carry, Wish
 from dpin.market.orders import Order
 from dpin.market.ownjob import OwnJob
-from dpin.market.provider import Drain
 from dpin.market.requester import Abandon, Start
 from dpin.net.address import to_tell
 from dpin.net.ask import Status
@@ -34,6 +34,7 @@ from dpin.node.comparing import compare
 from dpin.node.control import (
     CompareRequest,
     LiftRequest,
+    PauseRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -48,6 +49,7 @@ from dpin.node.control import (
 from dpin.node.descents import descent_of
 from dpin.node.descentviews import DescentView
 from dpin.node.exiles import Exiles
+from dpin.node.fields import parse_time
 from dpin.node.invite import Invite, write_invite
 from dpin.node.jobfile import read_job
 from dpin.node.linkspeeds import with_links
@@ -67,6 +69,7 @@ from dpin.node.status import (
     PreparedView,
     ProofView,
     ReceiptView,
+    RestView,
     TransferView,
     ValidatorsView,
 )
@@ -74,6 +77,7 @@ from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
 from dpin.node.till import Gift, account_id, check_free, gifts_of, more_tokens, prepared, signed_of
 from dpin.node.validating import check_stands, operations_of, validators_of
+from dpin.node.warden import Warden
 from dpin.node.window import Window
 
 DECISION_SECONDS: Final = 15.0
@@ -267,6 +271,8 @@ class Desk(Watchtower):
             name=self._lookout.name,
         )
         self.blobs: Blobs = Storeroom(around.courier, ties)
+        limits = around.settings.share.limits
+        self.warden = Warden(around.home.paused, limits, bulletin.seen, around.tell)
 
     async def plan(self, request: SubmitRequest) -> PlanView:
         """A dry run."""
@@ -330,9 +336,18 @@ class Desk(Watchtower):
             addresses=list(addresses),
         )
 
-    async def drain(self) -> None:
+    async def drain(self) -> RestView:
         """Take nothing new."""
-        await self._around.tell(Drain())
+        return await self.warden.drain()
+
+    async def pause(self, request: PauseRequest) -> RestView:
+        """For a while."""
+        micros = parse_time(request.length) if request.length else 0
+        return await self.warden.pause(micros // MICROS_PER_MILLI)
+
+    async def resume(self) -> RestView:
+        """Take work again."""
+        return await self.warden.resume()
 
     async def stop(self) -> None:
         """End the node."""

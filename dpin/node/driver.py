@@ -235,7 +235,7 @@ class Node:
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
         self._courier.catalogue = self._around.whereabouts
-        for task in (self._loop, self._write):
+        for task in (self._loop, self._write, self.desk.warden.watch):
             self._nursery.start_soon(task)
         if self._peer.choice.provides:
             self._nursery.start_soon(self._probe)

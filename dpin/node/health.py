@@ -10,7 +10,8 @@ from dpin.net.network import Network, Outcome
 from dpin.net.reachability import Verdict
 from dpin.net.tally import Dialled
 from dpin.node.seen import Seen
-from dpin.node.status import Check, counted
+from dpin.node.status import Check
+from dpin.node.words import counted
 
 FIXES: Final = {
     Outcome.REFUSED: "start dpin on that machine, or ask for a new invite there: dpin net invite",

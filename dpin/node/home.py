@@ -72,6 +72,7 @@ class Home:
     blobs: Path  # content-addressed chunks
     worker: Path  # where workers may write
     peers: Path  # the peers remembered from the last run
+    paused: Path  # until when its owner wants it to take no new work, if so
     listening: Path  # where the last run answered, one address a line
 
     def command(self, words: str) -> str:
@@ -98,6 +99,7 @@ def home_in(root: Path, config: Path) -> Home:
         blobs=root / "blobs",
         worker=root / "worker",
         peers=root / "peers",
+        paused=root / "paused",
         listening=root / "listening",
     )
 

@@ -24,9 +24,9 @@ from dpin.node.status import (
     PeerView,
     ServingView,
     Traffic,
-    counted,
 )
 from dpin.node.surroundings import Surroundings
+from dpin.node.words import counted
 from dpin.storage.wanted import Purpose
 
 PANEL_WHOLE: Final = 7  # C1: below it two votes convict
@@ -53,6 +53,7 @@ class Panorama:
             chain=peer.chain.hex(),
             development=peer.params.development,
             state=self._state,
+            rest=self.seen.rest,
             started_ms=seen.started // MICROS_PER_MILLI,
             api=running.api if running else "",
             addresses=list(self.around.host.addresses),
@@ -109,9 +110,8 @@ class Panorama:
 
     @property
     def _state(self) -> str:
-        if self.peer.provider.draining:
-            return "draining"
-        return "online" if self.around.host.peers() else "alone"
+        there = "online" if self.around.host.peers() else "alone"
+        return self.seen.rest.state or there
 
     @property
     def _device(self) -> DeviceView | None:

@@ -56,7 +56,7 @@ from dpin.market.messages import (
     Text,
 )
 from dpin.market.orders import OwnRecord
-from dpin.market.provider import Choice, Drain, Probe, Provider, ToProvider
+from dpin.market.provider import Choice, Probe, Provider, Rest, ToProvider
 from dpin.market.provider import Effect as ProviderEffect
 from dpin.market.requester import Abandon, Requester, Start, ToRequester
 from dpin.market.requester import Effect as RequesterEffect
@@ -100,7 +100,7 @@ Event = (
     | PeerDown
     | Tick
     | Probe
-    | Drain
+    | Rest
     | Start
     | Abandon
     | Wish
@@ -135,7 +135,7 @@ Effect = (
 )
 _Inner = Effect | Wish | Carry | Submission | Refused | Produced
 _OUTSIDE: Final = (Send, Wake)
-_Task = Probe | Drain | Start | Abandon | StoreEvent | WorkEvent
+_Task = Probe | Rest | Start | Abandon | StoreEvent | WorkEvent
 
 
 class Peer:
@@ -228,7 +228,7 @@ class Peer:
     def _task(self, event: _Task, now: Instant) -> Iterator[_Inner]:
         """An event that only market and verification know."""
         match event:
-            case Drain():
+            case Rest():
                 yield from self._market(self.provider.step(event, now))
             case Probe():
                 yield from self._market(self.provider.step(event, now))

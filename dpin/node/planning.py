@@ -28,8 +28,9 @@ from dpin.node.ordering import (
 )
 from dpin.node.peer import Peer
 from dpin.node.settings import JobsSection
-from dpin.node.status import PeerView, PlanView, counted
+from dpin.node.status import PeerView, PlanView
 from dpin.node.tuning import own_code, tuned
+from dpin.node.words import counted
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
 INFER_MEMORY_BYTES: Final = 256 << 20

@@ -14,6 +14,7 @@ from dpin.net.reachability import Reachability
 from dpin.net.tally import Tally
 from dpin.node.acquaintances import Acquaintances
 from dpin.node.presence import Presence
+from dpin.node.status import RestView
 
 WARNINGS_MAX: Final = 16
 
@@ -35,6 +36,7 @@ class Seen:
     started: Instant = Instant(0)
     probed: Probed | None = None
     no_device: str = ""
+    rest: RestView = field(default_factory=RestView)
     peers: dict[NodeId, Met] = field(default_factory=dict)
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=WARNINGS_MAX))
     round: int = 0

@@ -17,6 +17,8 @@ from dpin.base.units import MicroTokens, parse_tokens
 from dpin.compute.engine import ALL_REDUCE, TOPOLOGIES, Engine
 from dpin.market.privacy import parse_datasets
 from dpin.node.fields import parse_size, suggestion
+from dpin.node.hours import Hours, parse_hours
+from dpin.node.resting import Limits
 
 ENV_PREFIX: Final = "DPIN_"
 CONFIG_CHARS_MAX: Final = 1 << 16
@@ -48,11 +50,18 @@ class ShareSection(Section, frozen=True):
     provide: bool = True
     disk: str = "20GB"
     max_jobs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    hours: str = ""
+    on_battery: bool = False
 
     @property
     def disk_bytes(self) -> int:
         """The quota for blobs and window states."""
         return parse_size(self.disk)
+
+    @property
+    def limits(self) -> Limits:
+        """When it takes work."""
+        return Limits(parse_hours(self.hours), self.on_battery)
 
 
 class JobsSection(Section, frozen=True):
@@ -254,6 +263,7 @@ def _assemble(values: Mapping[str, object]) -> Settings:
         tables.setdefault(section, {})[name] = value
     settings = msgspec.convert(tables, Settings)
     _check_text("share.disk", settings.share.disk, parse_size)
+    _check_text("share.hours", settings.share.hours, parse_hours)
     _check_text("jobs.min_price", settings.jobs.min_price, parse_tokens)
     _check_text("jobs.stake", settings.jobs.stake, parse_tokens)
     for key in ("upload", "upload_each", "download", "download_each"):
@@ -280,7 +290,7 @@ def _check_group(compute: ComputeSection) -> None:
         )
 
 
-def _check_text(key: str, text: str, parse: Callable[[str], int]) -> None:
+def _check_text(key: str, text: str, parse: Callable[[str], int | Hours]) -> None:
     try:
         parse(text)
     except Misuse as error:
@@ -334,6 +344,8 @@ _MEANING: Final = {
     "share.provide": "take jobs of others for tokens",
     "share.disk": "for data, models and window states",
     "share.max_jobs": "leases at one time",
+    "share.hours": 'takes new work then only: "22:00-07:00, sat-sun 00:00-24:00", local time',
+    "share.on_battery": "take new work where the machine runs on its battery, too",
     "jobs.min_price": "the least it asks for one unit, in tokens",
     "jobs.datasets": 'own data for federated jobs, which never leave: "NAME FORMAT COLUMNS PATH"',
     "jobs.custom_code": "off, or sandboxed: modules of requesters run, locked up (Linux)",

@@ -1,8 +1,7 @@
 """A read-only picture of the node, as people and programs see it. Every view becomes JSON.
 
-Amounts are micro-tokens, times are Unix milliseconds, losses are nats: per byte, of models of
-transformers per token, of classifiers per example. Keys are never renamed; what is not known is
-null.
+Amounts are micro-tokens, times Unix milliseconds, losses nats: per byte, of models of transformers
+per token, of classifiers per example. No key is ever renamed; null is not known.
 """
 
 import msgspec
@@ -89,6 +88,14 @@ class ServingView(View):
     earned: int
 
 
+class RestView(View):
+    """Why a node takes no new work now, and until when; empty where it does."""
+
+    state: str = ""  # "draining" | "paused": its owner's word; "resting": its owner's limits
+    why: str = ""
+    until_ms: int = 0  # 0: unknown
+
+
 class NodeView(View):
     """The node itself."""
 
@@ -98,7 +105,8 @@ class NodeView(View):
     network: str | None
     chain: str | None
     development: bool
-    state: str  # "starting" | "online" | "alone" | "draining" | "stopping"
+    state: str  # "online" | "alone", or what its rest says
+    rest: RestView
     started_ms: int
     api: str
     addresses: list[str]
@@ -391,8 +399,3 @@ class Check(View):
     verdict: str  # "ok" | "warn" | "fail"
     detail: str
     fix: str
-
-
-def counted(number: int, noun: str) -> str:
-    """So many of something, in words."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,6 +16,7 @@ from dpin.cli.app import run
 from dpin.client.client import Client
 from dpin.ledger.transactions import TRANSACTION_TAG, SignedTransaction, transaction_id
 from dpin.node.control import (
+    PauseRequest,
     PayRequest,
     RunRequest,
     SignedRequest,
@@ -45,7 +46,10 @@ SCHEMAS = {
     "peers": "peers",
     "doctor": "checks",
     "node status": "node",
-    "node drain": "ok",
+    "node drain": "rest",
+    "node pause": "rest",
+    "node pause 30m": "rest",
+    "node resume": "rest",
     "node stop": "ok",
     "wallet": "wallet",
     "wallet show": "wallet",
@@ -321,6 +325,21 @@ def test_stop_and_drain_reach_the_node(control: FakeControl, capsys: Printed) ->
     assert run(["node", "stop"]) == 0
     assert control.drained
     assert "the node has stopped" in capsys.readouterr().err
+
+
+def test_a_node_is_paused_and_resumed_and_its_status_says_why_it_takes_nothing(
+    control: FakeControl, capsys: Printed
+) -> None:
+    assert run(["node", "pause", "30m"]) == 0
+    assert control.asked == [PauseRequest(length="30m")]
+    assert "takes nothing new: until 18:30" in capsys.readouterr().err
+    for words in (["status"], ["node", "status"]):
+        assert run(words) == 0
+        assert "takes nothing new: until 18:30" in capsys.readouterr().out
+    assert run(["node", "resume"]) == 0
+    assert "the node takes work again" in capsys.readouterr().err
+    assert run(["status"]) == 0
+    assert "takes nothing new" not in capsys.readouterr().out
 
 
 def test_several_are_paid_at_once_and_a_batch_in_parts_of_sixteen(

@@ -79,10 +79,12 @@ def test_commands_reach_the_node(node: Client, control: FakeControl) -> None:
     assert node.invite(InviteRequest(grant="5", to=NODE_ID)).invite == "dpin1:xyz"
     assert node.run(RunRequest(model="/m", prompt="to be")).name == "run"
     assert node.cancel(JOB).state == "cancelled"
-    node.drain()
+    assert node.pause("30m").state == "paused"
+    assert node.resume().state == ""
+    assert node.drain().state == "draining"
     node.stop()
     assert control.drained
-    assert len(control.asked) == 4
+    assert len(control.asked) == 5
 
 
 def test_an_error_of_the_node_keeps_its_code_and_its_fix(node: Client) -> None:

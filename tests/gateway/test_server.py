@@ -73,9 +73,12 @@ async def test_tokens_are_sent_an_invite_is_made_and_the_node_drains_and_stops()
         assert sent.json()["height"] == 121
         invited = await client.post("/api/v1/network/invite", json={"grant": "5", "to": "ab" * 32})
         assert invited.json()["invite"] == "dpin1:xyz"
-        assert (await client.post("/api/v1/node/drain")).status_code == 202
+        assert (await client.post("/api/v1/node/drain")).json()["state"] == "draining"
+        assert control.drained
+        assert (await client.post("/api/v1/node/resume")).json()["state"] == ""
+        paused = await client.post("/api/v1/node/pause", json={"length": "2h"})
+        assert (paused.json()["schema"], paused.json()["state"]) == ("dpin.v1/rest", "paused")
         assert (await client.post("/api/v1/node/stop")).status_code == 202
-    assert control.drained
     assert stopped.is_set()
 
 

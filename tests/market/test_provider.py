@@ -28,11 +28,11 @@ from dpin.market.messages import (
 from dpin.market.provider import (
     BID_TICKS_LONG,
     Choice,
-    Drain,
     Effect,
     Event,
     Probe,
     Provider,
+    Rest,
     ToProvider,
 )
 from dpin.storage.wanted import Kept
@@ -165,13 +165,15 @@ def test_a_job_that_does_not_fit_is_declined_with_the_reason(choice: Choice, cod
     assert shop.provider.offers.declined == {code: 1}
 
 
-def test_a_node_that_drains_takes_nothing_new() -> None:
+def test_a_node_that_rests_takes_nothing_new_until_it_rests_no_more() -> None:
     shop = Shop()
-    shop.step(Drain())
+    shop.step(Rest(rests=True))
     proposed(shop.ledger, "buyer")
     [message] = said(shop.follow())
     assert isinstance(message, Decline)
     assert message.code == Reason.DRAINING
+    shop.step(Rest(rests=False))
+    assert {type(message) for message in said(shop.follow(3))} == {BidMessage}
 
 
 def test_nobody_tells_itself_why_it_does_not_bid_on_its_own_job() -> None:

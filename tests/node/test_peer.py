@@ -23,7 +23,7 @@ from dpin.market.messages import (
     Text,
 )
 from dpin.market.ownjob import Stage
-from dpin.market.provider import Drain, Probe
+from dpin.market.provider import Probe, Rest
 from dpin.market.requester import Abandon, Start
 from dpin.market.story import Note
 from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
@@ -141,7 +141,7 @@ def test_news_of_workers_and_blobs_that_nobody_wants_are_passed_over() -> None:
         Reported(WorkerId("nobody"), PROBED),
         PeerUp(PEER),
         PeerDown(PEER),
-        Drain(),
+        Rest(rests=True),
     ):
         assert not only(Blame, node.step(event))
 

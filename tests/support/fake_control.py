@@ -18,6 +18,7 @@ from dpin.node import status as views
 from dpin.node.control import (
     CompareRequest,
     LiftRequest,
+    PauseRequest,
     PayRequest,
     PingRequest,
     PrepareRequest,
@@ -85,6 +86,7 @@ def node_view() -> views.NodeView:
         chain="cd" * 32,
         development=True,
         state="online",
+        rest=views.RestView(),
         started_ms=NOW_MS,
         api="http://127.0.0.1:1",
         addresses=["/ip4/127.0.0.1/tcp/4610/p2p/12D3KooWExample"],
@@ -187,13 +189,14 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         self.stay_open = False
         self.on_stop: Callable[[], None] = lambda: None
         self.drained = False
+        self.rest = views.RestView()
         self.lifted = False
         self.ledger = ledger_view()
         self.blobs = FakeBlobs()
         self.movements = [movement_view(number) for number in range(1, 4)]
 
     def node(self) -> views.NodeView:
-        return msgspec.structs.replace(node_view(), ledger=self.ledger)
+        return msgspec.structs.replace(node_view(), ledger=self.ledger, rest=self.rest)
 
     def peers(self) -> list[views.PeerView]:
         return [peer_view("swift-yak"), peer_view("calm-ibis", connected=False)]
@@ -473,8 +476,21 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         fix = "start dpin on that machine"
         return netviews.TraceView(node_id=node, name="swift-yak", steps=steps, fix=fix)
 
-    async def drain(self) -> None:
+    async def drain(self) -> views.RestView:
         self.drained = True
+        return self._rests("draining")
+
+    async def pause(self, request: PauseRequest) -> views.RestView:
+        self.asked.append(request)
+        return self._rests("paused")
+
+    async def resume(self) -> views.RestView:
+        self.drained = False
+        return self._rests("")
+
+    def _rests(self, state: str) -> views.RestView:
+        self.rest = views.RestView(state=state, why="until 18:30" if state else "")
+        return self.rest
 
     async def stop(self) -> None:
         self.on_stop()
