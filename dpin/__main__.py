@@ -52,26 +52,18 @@ def run_process(flags: Flags) -> int:
     """Run a node until it stops; an error on purpose is one sentence and its fix."""
     import trio
 
-    from dpin.cli.exits import ExitCode, tell_known
+    from dpin.cli.exits import ExitCode, leaves, tell_known
 
     code = ExitCode.OK
     try:
         trio.run(run_node_with_api, flags)
     except* DpinError as problems:
-        for problem in _leaves(problems):
+        for problem in leaves(problems):
             assert isinstance(problem, DpinError)
             code = tell_known(problem)
     except* KeyboardInterrupt:
         code = ExitCode.INTERRUPTED  # Before the node was up: there was nothing to end cleanly.
     return code
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The exceptions of a group and of the groups in it."""
-    found: list[BaseException] = []
-    for problem in group.exceptions:
-        found += _leaves(problem) if isinstance(problem, BaseExceptionGroup) else [problem]
-    return found
 
 
 async def run_node_with_api(flags: Flags) -> None:
@@ -81,7 +73,7 @@ async def run_node_with_api(flags: Flags) -> None:
     with sparing():
         from dpin.cli.passphrase import take_key
         from dpin.cli.process import check
-        from dpin.cli.service import set_up_logs
+        from dpin.cli.service import set_up_logs, telling_the_end
 
     home = homes.locate(flags.home, os.environ)
     settings = check(home, flags.settings, flags.fault)
@@ -92,7 +84,8 @@ async def run_node_with_api(flags: Flags) -> None:
     with homes.held(home):
         homes.clear_running(home)  # What a killed node left behind.
         try:
-            await _run(home, settings, seed, flags.fault)
+            with telling_the_end():
+                await _run(home, settings, seed, flags.fault)
         finally:
             homes.clear_running(home)
 

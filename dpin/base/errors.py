@@ -8,7 +8,10 @@ DpinError
 A broken invariant is none of these: it is an AssertionError, and it stops the node.
 """
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DpinError(Exception):
@@ -21,6 +24,13 @@ class PeerFault(DpinError):
 
 class Unavailable(DpinError):
     """A disk, a network or a device did not do its part."""
+
+    @property
+    def fix(self) -> str:
+        """What helps: room, where the system says that there is none; else nobody knows."""
+        cause = self.__cause__
+        full = isinstance(cause, OSError) and cause.errno in _NO_ROOM
+        return "make room on that disk, then do it again" if full else ""
 
 
 class Misuse(DpinError):

@@ -4,7 +4,7 @@ import sys
 from enum import IntEnum
 from typing import Final
 
-from dpin.base.errors import DpinError, Misuse
+from dpin.base.errors import DpinError, Misuse, Unavailable
 from dpin.cli.plain import plain
 from dpin.client.errors import ClientError, JobFailed
 
@@ -78,8 +78,22 @@ def tell(code: str, message: str, fix: str = "") -> None:
     sys.stderr.write(plain(lines))
 
 
+def _fix_of(error: Known) -> str:
+    if isinstance(error, Misuse | ClientError):
+        return error.fix
+    known = error.fix if isinstance(error, Unavailable) else ""
+    return known or "try again, or: dpin doctor"
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions of a group and of the groups in it."""
+    found: list[BaseException] = []
+    for problem in group.exceptions:
+        found += leaves(problem) if isinstance(problem, BaseExceptionGroup) else [problem]
+    return found
+
+
 def tell_known(error: Known) -> ExitCode:
     """Write an error that was raised on purpose; returns its exit status."""
-    fix = error.fix if isinstance(error, Misuse | ClientError) else "try again, or: dpin doctor"
-    tell(code_of(error), str(error), fix)
+    tell(code_of(error), str(error), _fix_of(error))
     return exit_of(error)

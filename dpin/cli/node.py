@@ -34,6 +34,7 @@ def start(
     from dpin.cli import process
     from dpin.cli.link import home_of
     from dpin.cli.passphrase import opened_if_sealed
+    from dpin.node.lastwords import log_path
 
     flags: dict[str, object] = {
         "node.name": name,
@@ -48,7 +49,7 @@ def start(
     seed = opened_if_sealed(place)
     words = process.command(home, flags, fault)
     if detach:
-        say(f"the node starts, its log is {process.log_path(place)}")
+        say(f"the node starts, its log is {log_path(place)}")
         running = process.start_detached(place, words, seed)
         say(f"the node runs (pid {running.pid})")
         show(running.api)

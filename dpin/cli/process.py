@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final, NoReturn
 
 from dpin.base.errors import Misuse, Unavailable
@@ -13,6 +12,7 @@ from dpin.cli.passphrase import clean_environment, hand_over
 from dpin.client.errors import ClientError
 from dpin.node.home import Home, Running, key_text, read_config, read_network, read_running
 from dpin.node.keyfile import account_of
+from dpin.node.lastwords import how_it_ended, log_path, tail
 from dpin.node.settings import Layers, Settings, resolve
 
 START_SECONDS: Final = 180.0  # a busy machine takes long; a node that died is noticed at once
@@ -66,11 +66,6 @@ def become(words: Sequence[str], seed: bytes | None = None) -> NoReturn:
     os.execve(words[0], [*words, *more], clean_environment())  # noqa: S606  # This very Python.
 
 
-def log_path(home: Home) -> Path:
-    """Where a detached node logs."""
-    return home.root / "node.log"
-
-
 def start_detached(home: Home, words: Sequence[str], seed: bytes | None = None) -> Running:
     """Start a node that outlives its terminal; returns when it answers."""
     process = spawn(home, words, seed)
@@ -112,14 +107,11 @@ def wait_until_up(home: Home, process: "subprocess.Popen[bytes]") -> Running:
 
 
 def _died(home: Home) -> ClientError:
-    lines = log_path(home).read_text(errors="replace").splitlines()
-    at = max((at for at, line in enumerate(lines) if line.startswith("error[")), default=None)
-    if at is None:
-        last = "\n".join(lines[-_ERROR_LINES:])
+    ended = how_it_ended(home)
+    if ended is None:
+        last = "\n".join(tail(home)[-_ERROR_LINES:])
         return ClientError("node-died", f"the node ended at its start:\n{last}", "dpin doctor")
-    code, _, message = lines[at].removeprefix("error[").partition("]: ")
-    fix = lines[at + 1].partition("fix: ")[2] if at + 1 < len(lines) else ""
-    return ClientError(code, message, fix)
+    return ClientError(*ended)
 
 
 def wait_until_gone(home: Home) -> None:

@@ -5,12 +5,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Final, Protocol
 
 import structlog
 import trio
 
+from dpin.base.errors import DpinError
+from dpin.cli.exits import leaves
 from dpin.cli.plain import plain_entry
 from dpin.node.control import Control
 from dpin.node.home import Home, Running, write_running
@@ -51,6 +55,18 @@ def announce(home: Home, control: Control, port: int) -> None:
     structlog.get_logger().info(
         "ready", node=view.name, id=view.node_id, network=view.network, api=api
     )
+
+
+@contextmanager
+def telling_the_end() -> Iterator[None]:
+    """The log ends with how the node did, for programs that read it line by line."""
+    try:
+        yield
+    except* DpinError as problems:
+        for problem in leaves(problems):
+            structlog.get_logger().error("ended", reason=str(problem))
+        raise
+    structlog.get_logger().info("stopped")
 
 
 class Listening(Protocol):

@@ -11,6 +11,7 @@ import msgspec
 
 from dpin.client.errors import ClientError, Unreachable
 from dpin.node.home import Home, locate, network_fix, read_running
+from dpin.node.lastwords import how_it_ended
 from dpin.node.status import LogEntry
 
 SCHEMA_PREFIX: Final = "dpin.v1/"
@@ -57,7 +58,9 @@ def find_node(home: Home | None) -> tuple[str, str]:
     home = home or locate(None, os.environ)
     running = read_running(home)
     if running is None:
-        raise Unreachable(f"no node runs in {home.root}", fix=next_step(home))
+        ended = how_it_ended(home)
+        why = f"; the last one ended: {ended.message}" if ended else ""
+        raise Unreachable(f"no node runs in {home.root}{why}", fix=next_step(home))
     return running.api, next_step(home)
 
 

@@ -166,7 +166,7 @@ def _failed(_request: Request, problem: Exception) -> Response:
             status = _STATUSES.get(problem.code, 400)
             return error(status, problem.code, str(problem), problem.fix)
         case Unavailable():
-            return error(503, "unavailable", str(problem), "try again")
+            return error(503, "unavailable", str(problem), problem.fix or "try again")
         case PeerFault():
             return error(502, "peer-fault", str(problem), "try again")
         case _:

@@ -16,7 +16,8 @@ from dpin.client.client import Client, request_from
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node import home as homes
 from dpin.node.control import InviteRequest, RunRequest, TransferRequest
-from dpin.node.home import Running
+from dpin.node.home import Running, locate
+from dpin.node.lastwords import log_path
 from tests.support.api_server import api_server
 from tests.support.fake_control import NODE_ID, FakeControl, generation_log, train_log
 
@@ -266,3 +267,10 @@ def test_text_with_other_line_separators_stays_one_entry(
     control.entries = [train_log("done", "")[0]]
     control.entries[0].text = "a\u2028b\x85c\rd\ne"
     assert [entry.text for entry in node.events(JOB)] == ["a\u2028b\x85c\rd\ne"]
+
+
+def test_whoever_finds_no_node_is_told_how_the_last_one_ended(tmp_path: Path) -> None:
+    home = locate(str(tmp_path), {})
+    log_path(home).write_text("error[unavailable]: cannot write the log: No space left on device\n")
+    with pytest.raises(Unreachable, match="the last one ended: cannot write the log"):
+        Client(home)

@@ -1,5 +1,6 @@
 """What a node does with its folder: one at a time, torn, rotten, full; and how it ends."""
 
+import json
 import os
 import shutil
 import signal
@@ -159,13 +160,15 @@ def test_a_full_disk_ends_the_node_with_one_sentence_and_keeps_what_was_acknowle
         lone.process = process
         wait_for("it answers", PATIENCE_SECONDS, lone.look)
         acknowledged = fill(lone)
-        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        told, errors = process.communicate(timeout=PATIENCE_SECONDS)
     lone.process = None
     assert process.returncode == 1
     lines = errors.decode().splitlines()
     assert len(lines) == 2, errors
     assert lines[0].startswith(f"error[unavailable]: cannot write the log {lone.home.ledger_log}")
-    assert lines[1].startswith("  fix: ")
+    assert lines[1] == "  fix: make room on that disk, then do it again"
+    end = json.loads(told.splitlines()[-1])
+    assert (end["event"], end["reason"]) == ("ended", lines[0].partition(": ")[2])
     shutil.rmtree(lone.home.worker)
     lone.start()
     view = lone.look()
