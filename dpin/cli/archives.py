@@ -16,7 +16,7 @@ from dpin.ledger.archive import Archivist, Audit, Summary, read_handover, summar
 from dpin.ledger.genesis import Genesis
 from dpin.ledger.reexecution import Difference, Reexecution, Step
 from dpin.node.home import Home, home_in, read_network
-from dpin.node.peer import Owner
+from dpin.node.ownrecords import Owner
 from dpin.storage.frames import Record, encode_record, segment_number, walk
 
 ARCHIVE_KIND: Final = 2  # of the records of an archive; those of a node's log have 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.codec import decode, encode
+from dpin.base.errors import PeerFault
 from dpin.base.ids import NodeId
 from dpin.base.machine import Store
 from dpin.base.units import NEVER, Instant
@@ -18,6 +19,7 @@ from dpin.ledger.annals import (
     CLOSED,
     END,
     FOREIGN,
+    OPENING,
     OWN,
     REMEMBERED,
     STATE,
@@ -117,10 +119,12 @@ class Engine:
             assert self.keeper is not None, "a log with a state is read by who kept it"
             take = self.keeper.read if record.kind == STATE else self.keeper.recall
             take(record.body)
-        else:
+        elif record.kind == OPENING:
             opening = decode(Opening, record.body)
             self.resumed_at = opening.height
             self._open(opening)
+        else:
+            raise PeerFault(f"records of a kind {record.kind}, which is not known")
 
     @property
     def certificate(self) -> Certificate | None:

@@ -47,7 +47,7 @@ from dpin.node.courier import Courier
 from dpin.node.desk import Desk
 from dpin.node.foreman import Foreman
 from dpin.node.home import Home, read_listening, read_network, write_listening
-from dpin.node.logs import Logs, open_logs
+from dpin.node.logs import Logs, open_logs, understood
 from dpin.node.mishaps import Mishaps
 from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.peer import Effect, Event, Peer, PeerOptions
@@ -127,7 +127,9 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
             closings=logs.preserved,
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        node = Node(options, Peer(made_of), shells, nursery)
+        with understood(home):
+            peer = Peer(made_of)
+        node = Node(options, peer, shells, nursery)
         gc.freeze()  # What is loaded stays: a look at all of it takes a tenth of a second.
         node.start((*invite.addresses, *settings.network.bootstrap))
         await ready(node.desk)

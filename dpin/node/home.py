@@ -295,8 +295,9 @@ def _genesis(home: Home, data: bytes) -> Genesis:
         return read_genesis(data)
     except PeerFault as error:
         raise Misuse(
-            f"{home.genesis} is damaged: {error}",
-            fix=f"remove it and join again: {network_fix(home)}",
+            f"{home.genesis} is damaged, or of another version of dpin: {error}",
+            fix="start the version that it was made with; with this one, join a network of this "
+            "version in another home: dpin init --home DIR",
         ) from None
 
 

@@ -1,11 +1,12 @@
 """The two logs of a node: what it needs to go on, and how all epochs ended."""
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
 
+from dpin.base.errors import Misuse, PeerFault
 from dpin.node.home import Home
 from dpin.storage.log import Log
 
@@ -39,3 +40,16 @@ async def open_logs(stack: AsyncExitStack, home: Home, *, archive: bool) -> Logs
         found.append((opened, replay.records))
     [(current, records), (closings, preserved)] = found
     return Logs(current, closings, records, preserved)
+
+
+@contextmanager
+def understood(home: Home) -> Iterator[None]:
+    """What is in the log was written by this node: where it cannot be read, by another version."""
+    try:
+        yield
+    except PeerFault as fault:
+        raise Misuse(
+            f"the log {home.ledger_log} is of another version of dpin: {fault}",
+            fix="start the version that wrote it, nothing was changed; a node that is no validator "
+            "may move that folder away, and fetches the ledger anew",
+        ) from fault

@@ -93,7 +93,7 @@ class Panorama:
             *fork_checks(self.peer),
             *(
                 Check(name="node", verdict="warn", detail=text, fix="")
-                for text in self.seen.warnings
+                for text in (*self.seen.warnings, *self.peer.unread)
             ),
         ]
 

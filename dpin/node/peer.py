@@ -5,9 +5,8 @@ domain effect is another's event; `step` runs until only outside effects remain.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, assert_never
 
 from dpin.base.codec import decode, encode
@@ -62,6 +61,7 @@ from dpin.market.requester import Abandon, Requester, Start, ToRequester
 from dpin.market.requester import Effect as RequesterEffect
 from dpin.market.story import Note
 from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.node.ownrecords import Owner, by_owner, owned_records, readable
 from dpin.storage.wanted import Fetched, Kept, Missing, StoreEffect, StoreEvent
 from dpin.verify.defender import Asked, Defender, Produced
 from dpin.verify.defender import Effect as DefenderEffect
@@ -71,15 +71,6 @@ from dpin.verify.verifier import Effect as VerifierEffect
 from dpin.verify.verifier import Told, Verifier
 
 STEPS_MAX: Final = 100_000  # of inner machines for one outside event; more is a loop
-
-
-class Owner(IntEnum):
-    """Whose a log record is; its first byte."""
-
-    LEDGER = 1
-    OWN_JOB = 2
-    PRODUCED = 3
-    PLEDGED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +139,7 @@ class Peer:
         self.executor = Remembering(options.genesis, me)
         self.params, self.genesis = params, options.genesis
         self.choice, self.verifiers = options.choice, options.verifiers
-        own: dict[Owner, list[bytes]] = {owner: [] for owner in Owner}
-        for record in options.records:
-            own[Owner(record[0])].append(record[1:])
+        own = by_owner(options.records)
         self.replica = Replica(
             options.genesis,
             options.identity,
@@ -174,11 +163,12 @@ class Peer:
         self.requester = Requester(me, self.chain, params, self.key)
         self._keys = self.requester.keys = self.verifier.keys = self.provider.keys
         self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
-        for body in self._own_jobs:
-            kept: OwnRecord = decode(OwnRecord, body)
+        self.unread: list[str] = []  # what an earlier version wrote, and why it is left alone
+        kept: OwnRecord
+        for kept in readable(OwnRecord, self._own_jobs, self.unread):
             self.requester.restore(kept)
-        for body in own[Owner.PRODUCED]:
-            self.defender.step(decode(Produced, body))
+        for unit in readable(Produced, own[Owner.PRODUCED], self.unread):
+            self.defender.step(unit)
 
     def step(self, event: Event, now: Instant, *, more: bool = False) -> list[Effect]:
         """See dpin.base.machine.Machine. `more`: another event is at hand, see `Replica.step`."""
@@ -374,13 +364,7 @@ class Peer:
         kept[Owner.PRODUCED] = [encode(unit) for unit in self.defender.held]
         kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.
         kept[Owner.PLEDGED] = [encode(pledge) for pledge in self.wishes.pledges]
-        return Roll(_owned_records(kept), effect.at_once)
-
-
-def _owned_records(kept: Mapping[Owner, Iterable[bytes]]) -> Iterator[bytes]:
-    for owner in Owner:
-        for record in kept[owner]:
-            yield bytes([owner]) + record
+        return Roll(owned_records(kept), effect.at_once)
 
 
 def _owned(owner: Owner, store: Store) -> Store:

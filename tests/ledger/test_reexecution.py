@@ -17,7 +17,7 @@ from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.reexecution import Reexecution
 from dpin.ledger.transactions import Transfer
 from dpin.ledger.wishes import Wish
-from dpin.node.peer import Owner
+from dpin.node.ownrecords import Owner
 from tests.support.alone import Alone
 from tests.support.ledger_logs import logs
 

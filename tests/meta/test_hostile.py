@@ -34,6 +34,7 @@ TRUSTED_PACKAGES = ("cli", "client", "gateway", "sim")  # a user's files and own
 TRUSTED = {
     "net/mesh.py": "the target gossip frames: its loop wants a stream of libp2p",
     "node/comparing.py": "a proof that dpin.light has read and checked",
+    "node/ownrecords.py": "the own log",
     "node/peer.py": "the own log; its messages are the targets market and verify",
     "node/till.py": "what a user of the own API hands in",
     "storage/blobfiles.py": "the own disk; what comes is the target blob manifest",

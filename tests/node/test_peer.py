@@ -27,7 +27,8 @@ from dpin.market.provider import Probe, Rest
 from dpin.market.requester import Abandon, Start
 from dpin.market.story import Note
 from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
-from dpin.node.peer import Effect, Owner
+from dpin.node.ownrecords import Owner
+from dpin.node.peer import Effect
 from dpin.storage.wanted import Fetched, Keep, Kept, Missing
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 from tests.support.alone import Alone

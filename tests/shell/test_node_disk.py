@@ -19,7 +19,7 @@ from dpin.node.driver import NodeOptions, run_node
 from dpin.node.foreman import Foreman
 from dpin.node.home import Home, home_in, prepare, write_network
 from dpin.node.invite import Invite
-from dpin.node.peer import Owner
+from dpin.node.ownrecords import Owner
 from dpin.node.settings import NetworkSection, Settings
 from dpin.storage.frames import scan
 from tests.support.cluster import network

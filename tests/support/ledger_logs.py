@@ -9,7 +9,7 @@ from dpin.base.machine import Store
 from dpin.ledger.genesis import Genesis
 from dpin.node.home import Home, home_in, prepare, write_network
 from dpin.node.invite import Invite
-from dpin.node.peer import Owner
+from dpin.node.ownrecords import Owner
 from dpin.sim.ledgers import LedgerNode
 from dpin.sim.scenarios import USUAL
 from dpin.sim.stage import Cast, Stage, since

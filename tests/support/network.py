@@ -22,7 +22,7 @@ from dpin.ledger.annals import FOREIGN, OWN, Record
 from dpin.ledger.blocks import Vertex, read_block
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.node.home import Home
-from dpin.node.peer import Owner
+from dpin.node.ownrecords import Owner
 from dpin.node.status import JobDetail, NodeView
 from dpin.sim.ledgers import short_table
 from dpin.storage.frames import scan

@@ -1,0 +1,51 @@
+"""Whose the records of a node's log are, and reading those that an earlier version wrote."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
+from types import UnionType
+from typing import TypeVar
+
+from dpin.base.codec import decode
+from dpin.base.errors import PeerFault
+
+T = TypeVar("T")
+
+
+class Owner(IntEnum):
+    """Whose a log record is; its first byte."""
+
+    LEDGER = 1
+    OWN_JOB = 2
+    PRODUCED = 3
+    PLEDGED = 4
+
+
+def by_owner(records: Iterable[bytes]) -> dict[Owner, list[bytes]]:
+    """The records of a log; raises PeerFault where some are of nobody that is known."""
+    own: dict[Owner, list[bytes]] = {owner: [] for owner in Owner}
+    for record in records:
+        if record[0] not in own:
+            raise PeerFault(f"records of an owner {record[0]}, which is not known")
+        own[Owner(record[0])].append(record[1:])
+    return own
+
+
+def owned_records(kept: Mapping[Owner, Iterable[bytes]]) -> Iterator[bytes]:
+    """The same as records again."""
+    for owner in Owner:
+        for record in kept[owner]:
+            yield bytes([owner]) + record
+
+
+def readable(kind: type[T] | UnionType, bodies: Iterable[bytes], unread: list[str]) -> Iterator[T]:
+    """Those that can be read; of others it is said in `unread` why not.
+
+    A job that an earlier version began must not keep its node from starting.
+    """
+    for body in bodies:
+        try:
+            found: T = decode(kind, body)
+        except PeerFault as fault:
+            unread.append(f"a job of another version of dpin is not gone on with: {fault}")
+        else:
+            yield found
