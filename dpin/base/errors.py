@@ -71,3 +71,9 @@ class TooEarly(Misuse):
     """It is not there yet, and will be."""
 
     code = "too-early"
+
+
+def unreadable(path: object, problem: OSError, fix: str = "name a file") -> Misuse:
+    """A file that somebody named: it is not there, or it cannot be read."""
+    absent = isinstance(problem, FileNotFoundError | NotADirectoryError)
+    return (NotFound if absent else Misuse)(f"{path}: {problem.strerror or problem}", fix=fix)

@@ -24,30 +24,41 @@ def seal(
     to: Annotated[
         list[str], typer.Option("--to", metavar="NODE", help="A reader's node id; repeatable.")
     ],
+    json: JsonOption = False,
 ) -> None:
     """Seal a file for the nodes named; nobody else can read it, this node included."""
     import os
 
     from dpin.base.sealed import RANDOM_BYTES, Seal
+    from dpin.cli.link import show_values
     from dpin.cli.sealing import new_file, node_id, pieces_of, seal_into
 
     sealer = Seal([node_id(text) for text in to], os.urandom(RANDOM_BYTES))
     with pieces_of(file) as pieces, new_file(out) as sealed:
         length = seal_into(sealer, pieces, sealed)
-    say(f"sealed {length:,} bytes for {len(set(to))} in {out}")
+    if json:
+        values = {"file": str(out), "bytes": length, "readers": sorted(set(to))}
+        show_values("sealed", values)
+    else:
+        say(f"sealed {length:,} bytes for {len(set(to))} in {out}")
 
 
 @blob.command(name="open")
-def unseal(file: FileArgument, *, out: OutOption, home: HomeOption = None) -> None:
+def unseal(
+    file: FileArgument, *, out: OutOption, home: HomeOption = None, json: JsonOption = False
+) -> None:
     """Open a file that was sealed for this node; writes nothing where it was tampered with."""
-    from dpin.cli.link import home_of
+    from dpin.cli.link import home_of, show_values
     from dpin.cli.passphrase import open_key
     from dpin.cli.sealing import new_file, open_into
 
     seed = open_key(home_of(home))
     with new_file(out) as opened:
         length = open_into(seed, file, opened)
-    say(f"opened {length:,} bytes in {out}")
+    if json:
+        show_values("opened", {"file": str(out), "bytes": length})
+    else:
+        say(f"opened {length:,} bytes in {out}")
 
 
 @blob.command()

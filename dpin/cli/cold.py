@@ -22,17 +22,23 @@ def prepare(
     credit: Annotated[bool, typer.Option("--credit", help="As compute credit.")] = False,
     out: FileOption = None,
     home: HomeOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write down payments of an account whose key is elsewhere, for `dpin wallet sign` there."""
-    from dpin.cli.link import connect
-    from dpin.cli.papers import UNSIGNED, write_paper
+    from dpin.cli.link import connect, show_view
+    from dpin.cli.papers import UNSIGNED, write_paper, write_paper_quietly
     from dpin.cli.payments import payments_of
     from dpin.node.control import PrepareRequest
 
     payments = payments_of(pairs, memo)
     with connect(home) as node:
         view = node.prepare(PrepareRequest(account=account, payments=payments, credit=credit))
-    write_paper(UNSIGNED, bytes.fromhex(view.transaction), out)
+    data = bytes.fromhex(view.transaction)
+    if json:
+        write_paper_quietly(UNSIGNED, data, out)
+        show_view("prepared", view)
+        return
+    write_paper(UNSIGNED, data, out)
     epochs = view.valid_until_epoch - view.epoch
     say(f"to be signed by {view.account}, and submitted within {epochs} epochs of the network")
 
@@ -43,8 +49,10 @@ def sign(
     key: Annotated[Path, typer.Option("--key", metavar="KEY", help="The account's key file.")],
     out: FileOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show what a prepared payment does, and sign it. Needs neither a node nor a connection."""
+    from dpin.cli.link import show_values
     from dpin.cli.papers import (
         SIGNED,
         UNSIGNED,
@@ -53,13 +61,20 @@ def sign(
         transaction_text,
         unsigned,
         write_paper,
+        write_paper_quietly,
     )
 
     transaction = unsigned(read_paper(file, UNSIGNED))
     say(transaction_text(transaction))
     if not yes and not typer.confirm("sign this?", err=True):
         raise typer.Abort
-    write_paper(SIGNED, signed_by(key, transaction), out)
+    signed = signed_by(key, transaction)
+    if json:
+        write_paper_quietly(SIGNED, signed, out)
+        values = {"account": transaction.sender.hex(), "transaction": signed.hex()}
+        show_values("signed", values)
+    else:
+        write_paper(SIGNED, signed, out)
 
 
 def submit(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from dpin.base.errors import Misuse, NotVerified, PeerFault
+from dpin.base.errors import Misuse, NotVerified, PeerFault, unreadable
 from dpin.base.ids import NO_DIGEST, short
 from dpin.cli.link import connect
 from dpin.client.errors import ClientError
@@ -28,9 +28,8 @@ def read_folder(folder: Path, signer: str) -> tuple[Lineage, TensorLeaves]:
         found = [name for name in MODEL_FILES if (folder / name).is_file()]
         model = (folder / (found or MODEL_FILES)[0]).read_bytes()
     except OSError as problem:
-        raise Misuse(
-            f"{problem.filename}: {problem.strerror}", fix="name a folder that `dpin fetch` wrote"
-        ) from None
+        fix = "name a folder that `dpin fetch` wrote"
+        raise unreadable(problem.filename, problem, fix=fix) from None
     try:
         lineage = read_lineage(text)
         leaves = check_model(lineage, model)

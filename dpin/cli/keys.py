@@ -87,31 +87,39 @@ def import_key(file: FileArgument, *, home: HomeOption = None, json: JsonOption 
         say("next:  dpin init, which makes the rest. Run one node with this key, never two")
 
 
-def encrypt(*, key: KeyOption = None, home: HomeOption = None) -> None:
+def encrypt(*, key: KeyOption = None, home: HomeOption = None, json: JsonOption = False) -> None:
     """Put a passphrase on the node's key. From its next start, the node asks for it."""
     from dpin.cli.passphrase import ask_new
     from dpin.node.home import fresh_salts
     from dpin.node.keyfile import seal_key
 
-    _rewrite(
+    path, account_id = _rewrite(
         key,
         home,
         lambda seed, path: seal_key(seed, ask_new(str(path)), fresh_salts()),
         sealed=False,
     )
+    if json:
+        _tell("encrypted", path, account_id, json=True)
 
 
-def decrypt(*, key: KeyOption = None, home: HomeOption = None) -> None:
+def decrypt(*, key: KeyOption = None, home: HomeOption = None, json: JsonOption = False) -> None:
     """Take the passphrase off the node's key: whoever reads the file has its tokens."""
     from dpin.node.keyfile import encode_key
 
-    _rewrite(key, home, lambda seed, _: encode_key(seed), sealed=True)
+    path, account_id = _rewrite(key, home, lambda seed, _: encode_key(seed), sealed=True)
+    if json:
+        _tell("decrypted", path, account_id, json=True)
 
 
 def _rewrite(
     key: Path | None, home: str | None, text_of: Callable[[bytes, Path], str], *, sealed: bool
-) -> None:
-    """Put a key file into the other form; `sealed` is the form that it must have now."""
+) -> tuple[Path, str]:
+    """Put a key file into the other form; `sealed` is the form that it must have now.
+
+    Returns which file it is, and whose account.
+    """
+    from dpin.base.crypto import SigningKey
     from dpin.base.errors import Misuse
     from dpin.cli.passphrase import PLAIN_WARNING, ask
     from dpin.node.home import replace_key
@@ -126,19 +134,27 @@ def _rewrite(
         say(PLAIN_WARNING)
     else:
         say(f"{path} is encrypted; an old copy on this disk or in a back-up is not")
+    return path, SigningKey(seed).node_id.hex()
 
 
 def _key(file: Path | None, home: str | None) -> tuple[Path, str]:
     """A key file and its text: the one named, or the node's."""
-    from dpin.base.errors import NotFound
     from dpin.cli.link import home_of
-    from dpin.node.home import key_text, read_key_file
+    from dpin.node.home import key_text
 
     if file is None:
         place = home_of(home)
         return place.key, key_text(place)
+    return file, named_key(file)
+
+
+def named_key(file: Path) -> str:
+    """The text of a key file that somebody named; raises NotFound, or Misuse."""
+    from dpin.base.errors import NotFound
+    from dpin.node.home import read_key_file
+
     try:
-        return file, read_key_file(file)
+        return read_key_file(file)
     except FileNotFoundError:
         raise NotFound(f"there is no key file {file}", fix="dpin wallet create FILE") from None
 

@@ -29,10 +29,13 @@ def start(
     ] = "",
     log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Log JSON lines; with -d, say as JSON where it runs.")
+    ] = False,
 ) -> None:
     """Run the node, until Ctrl-C or `dpin node stop`. On no terminal it logs JSON lines."""
     from dpin.cli import process
-    from dpin.cli.link import home_of
+    from dpin.cli.link import home_of, show_values
     from dpin.cli.passphrase import opened_if_sealed
     from dpin.node.lastwords import log_path
 
@@ -42,7 +45,7 @@ def start(
         "network.listen": ",".join(listen) if listen else None,
         "network.bootstrap": ",".join(bootstrap) if bootstrap else None,
         "api.port": api_port,
-        "log.format": log_format,
+        "log.format": "json" if json and not log_format else log_format,
     }
     place = home_of(home)
     process.check(place, flags, fault)
@@ -52,7 +55,8 @@ def start(
         say(f"the node starts, its log is {log_path(place)}")
         running = process.start_detached(place, words, seed)
         say(f"the node runs (pid {running.pid})")
-        show(running.api)
+        values = {"pid": running.pid, "api": running.api, "log": str(log_path(place))}
+        show_values("running", values) if json else show(running.api)
     else:
         process.become(words, seed)
 

@@ -5,8 +5,9 @@ from typing import Final
 
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey
-from dpin.base.errors import Misuse, PeerFault
+from dpin.base.errors import Misuse, PeerFault, unreadable
 from dpin.base.units import format_tokens
+from dpin.cli.keys import named_key
 from dpin.cli.options import show
 from dpin.cli.passphrase import ask
 from dpin.ledger.transactions import (
@@ -18,7 +19,6 @@ from dpin.ledger.transactions import (
     Transfer,
     transaction_id,
 )
-from dpin.node.home import read_key_file
 from dpin.node.keyfile import decode_key
 
 UNSIGNED: Final = "dpin transaction 1: to be signed"
@@ -28,13 +28,22 @@ _CHARS_MAX: Final = 3 * TRANSACTION_BYTES_MAX
 
 def write_paper(head: str, data: bytes, out: Path | None) -> None:
     """Print a transaction, or write it to a new file."""
-    text = f"{head}\n{data.hex()}"
     if out is None:
-        show(text)
+        show(_paper(head, data))
+    write_paper_quietly(head, data, out)
+
+
+def _paper(head: str, data: bytes) -> str:
+    return f"{head}\n{data.hex()}"
+
+
+def write_paper_quietly(head: str, data: bytes, out: Path | None) -> None:
+    """Write a transaction to a new file, if one is named."""
+    if out is None:
         return
     try:
         with out.open("x", encoding="ascii") as file:
-            file.write(f"{text}\n")
+            file.write(f"{_paper(head, data)}\n")
     except OSError as problem:
         raise Misuse(f"{out}: {problem.strerror}", fix="name a new file") from None
 
@@ -46,7 +55,7 @@ def read_paper(path: Path, head: str) -> bytes:
             first, _, code = file.read(_CHARS_MAX).strip().partition("\n")
         data = bytes.fromhex(code)
     except OSError as problem:
-        raise Misuse(f"{path}: {problem.strerror}", fix="name a file") from None
+        raise unreadable(path, problem) from None
     except ValueError:
         first, data = "", b""
     if first.strip() != head:
@@ -85,7 +94,7 @@ def transaction_text(transaction: Transaction) -> str:
 
 def signed_by(path: Path, transaction: Transaction) -> bytes:
     """The transaction with the signature of a key file; raises Misuse for another account's."""
-    text = read_key_file(path)
+    text = named_key(path)
     key = SigningKey(decode_key(text, lambda: ask(str(path))))
     if key.node_id != transaction.sender:
         raise Misuse(

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, unreadable
 from dpin.base.units import format_tokens, parse_tokens
 from dpin.cli.link import show_view
 from dpin.cli.options import say, show
@@ -25,6 +25,7 @@ BATCH_BYTES_MAX: Final = 1 << 20
 POLL_SECONDS: Final = 0.5
 FOLLOWED_MAX: Final = 1_000  # movements between two looks
 DAY_MS: Final = 86_400_000
+_BATCH_FIX: Final = "name a text file of NODE,TOKENS[,MEMO]"
 _PAIR: Final = 2
 _FIELDS: Final = (2, 3)
 
@@ -47,8 +48,10 @@ def read_batch(path: Path, words: Sequence[str]) -> list[TransferRequest]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             text = file.read(BATCH_BYTES_MAX + 1)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise Misuse(f"{path}: {problem}", fix="name a text file of NODE,TOKENS[,MEMO]") from None
+    except OSError as problem:
+        raise unreadable(path, problem, fix=_BATCH_FIX) from None
+    except UnicodeDecodeError as problem:
+        raise Misuse(f"{path}: {problem}", fix=_BATCH_FIX) from None
     if len(text) > BATCH_BYTES_MAX:
         raise Misuse(f"{path} has more than {BATCH_BYTES_MAX} characters", fix="cut it in two")
     payments = [

@@ -38,6 +38,7 @@ def prove(
     wait: WaitOption = 0.0,
     output: OutputOption = None,
     home: HomeOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write a proof that anybody can check without a node: `dpin verify FILE`.
 
@@ -45,6 +46,7 @@ def prove(
     the founders of the network; with it, it is shorter.
     """
     from dpin.base.errors import Misuse
+    from dpin.cli.link import show_view
     from dpin.cli.proving import ask, read_known, save
     from dpin.node.control import ProofRequest
 
@@ -53,26 +55,38 @@ def prove(
     epoch, size = read_known(trust)
     request = ProofRequest(subject=subject, account=account, epoch=epoch, size=size)
     view = ask(home, request, wait)
+    if output is not None:
+        save(output, view.proof)
+    if json:
+        show_view("proof", view)
+        return
     if output is None:
         show(view.proof.rstrip("\n"))
         return
-    save(output, view.proof)
     say(f"{output}: under checkpoint {view.sequence} of epoch {view.epoch}")
     say(f"next:  dpin verify {output}")
 
 
 def checkpoint(
-    *, wait: WaitOption = 0.0, output: OutputOption = None, home: HomeOption = None
+    *,
+    wait: WaitOption = 0.0,
+    output: OutputOption = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write the newest signed checkpoint, for whoever trusts this node: `dpin verify --trust`."""
+    from dpin.cli.link import show_view
     from dpin.cli.proving import ask, save
     from dpin.node.control import ProofRequest
 
     view = ask(home, ProofRequest(), wait)
-    if output is None:
+    if output is not None:
+        save(output, view.checkpoint)
+    if json:
+        show_view("proof", view)
+    elif output is None:
         show(view.checkpoint.rstrip("\n"))
     else:
-        save(output, view.checkpoint)
         say(f"{output}: checkpoint {view.sequence} of epoch {view.epoch}")
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from dpin.base.errors import Misuse, TooEarly
+from dpin.base.errors import Misuse, TooEarly, unreadable
 from dpin.cli.link import connect
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
@@ -52,7 +52,7 @@ def read_text(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(CHARS_MAX + 1)
     except OSError as problem:
-        raise Misuse(f"{path}: {problem.strerror}", fix="name a file") from None
+        raise unreadable(path, problem) from None
     except UnicodeDecodeError:
         raise Misuse(
             f"{path} is not text in UTF-8", fix="name the file as it was written"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dpin.base.errors import Misuse, PeerFault
+from dpin.base.errors import Misuse, PeerFault, unreadable
 from dpin.base.ids import NodeId, read_id
 from dpin.base.sealed import (
     HEAD_START_BYTES,
@@ -37,7 +37,7 @@ def pieces_of(path: Path) -> Iterator[Iterable[bytes]]:
         with path.open("rb") as file:
             yield iter(partial(file.read, PIECE_BYTES), b"")
     except OSError as error:
-        raise Misuse(f"{error.filename or path}: {error.strerror}", fix=_FIX) from error
+        raise unreadable(error.filename or path, error, fix=_FIX) from error
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def open_into(seed: bytes, path: Path, out: BinaryIO) -> int:
                 out.write(data)
                 length += len(data)
     except OSError as error:
-        raise Misuse(f"{error.filename or path}: {error.strerror}", fix=_FIX) from error
+        raise unreadable(error.filename or path, error, fix=_FIX) from error
     except PeerFault as fault:
         raise Misuse(f"{path}: {fault}", fix="have it sent again") from fault
     return length

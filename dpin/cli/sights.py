@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, unreadable
 from dpin.base.units import MILLION
 from dpin.compute.budget import rounds_within, spent
 from dpin.compute.safety import PrivacySpec
@@ -46,7 +46,7 @@ def read_privacy(file: Path, sets: Sequence[str]) -> dict[str, object]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as problem:
-        raise Misuse(f"{file}: {problem.strerror}", fix="name a job file") from None
+        raise unreadable(file, problem, fix="name a job file") from None
     job = read_job(text, file.name, sets)
     if not isinstance(job, TrainJob):
         raise Misuse(f"{file}: only training jobs have a privacy of updates", fix="type: train")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from dpin.base.codec import encode
-from dpin.base.errors import Misuse, NotVerified
+from dpin.base.errors import Misuse, NotVerified, unreadable
 from dpin.base.units import MicroTokens, format_tokens
 from dpin.cli.link import home_of
 from dpin.cli.proving import read_text
@@ -88,7 +88,7 @@ def _genesis_in(path: Path) -> bytes:
     try:
         data = path.read_bytes()[: INVITE_BYTES_MAX + 1]
     except OSError as problem:
-        raise Misuse(f"{path}: {problem.strerror}", fix="name a file") from None
+        raise unreadable(path, problem) from None
     if data.lstrip().startswith(INVITE_PREFIX.encode()):
         return encode(read_invite(data.decode(errors="replace")).genesis)
     return data

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, unreadable
 from dpin.client.blobs import NodeBlobs
 from dpin.client.connection import Closed, Connection, find_node
 from dpin.client.errors import ClientError, JobFailed, Unreachable
@@ -355,9 +355,7 @@ def job_text(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(TEXT_CHARS_MAX + 1)
     except OSError as problem:
-        raise Misuse(
-            f"{path}: {problem.strerror}", fix="name the job file: dpin submit FILE"
-        ) from None
+        raise unreadable(path, problem, fix="name the job file: dpin submit FILE") from None
     except UnicodeDecodeError:
         raise Misuse(f"{path} is not text in UTF-8", fix="name a job file, as YAML") from None
 

@@ -127,9 +127,7 @@ async def run_node(options: NodeOptions, ready: Callable[[Control], Awaitable[No
             closings=logs.preserved,
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
-        with understood(home):
-            peer = Peer(made_of)
-        node = Node(options, peer, shells, nursery)
+        node = Node(options, understood(home, lambda: Peer(made_of)), shells, nursery)
         gc.freeze()  # What is loaded stays: a look at all of it takes a tenth of a second.
         node.start((*invite.addresses, *settings.network.bootstrap))
         await ready(node.desk)

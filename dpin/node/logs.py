@@ -1,14 +1,17 @@
 """The two logs of a node: what it needs to go on, and how all epochs ended."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from dpin.base.errors import Misuse, PeerFault
 from dpin.node.home import Home
 from dpin.storage.log import Log
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -42,11 +45,10 @@ async def open_logs(stack: AsyncExitStack, home: Home, *, archive: bool) -> Logs
     return Logs(current, closings, records, preserved)
 
 
-@contextmanager
-def understood(home: Home) -> Iterator[None]:
+def understood(home: Home, read: Callable[[], T]) -> T:
     """What is in the log was written by this node: where it cannot be read, by another version."""
     try:
-        yield
+        return read()
     except PeerFault as fault:
         raise Misuse(
             f"the log {home.ledger_log} is of another version of dpin: {fault}",

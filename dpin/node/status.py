@@ -1,7 +1,6 @@
 """A read-only picture of the node, as people and programs see it. Every view becomes JSON.
 
-Amounts are micro-tokens, times Unix milliseconds, losses nats: per byte, of models of transformers
-per token, of classifiers per example. No key is ever renamed; null is not known.
+Micro-tokens, Unix milliseconds, nats (a byte, a token or an example); keys are never renamed.
 """
 
 import msgspec

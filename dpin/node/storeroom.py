@@ -67,6 +67,8 @@ class Storeroom:
     async def put(self, request: PutRequest) -> BlobView:
         """Copy a file in."""
         path = Path(request.path)
+        if path.is_absolute() and not await trio.Path(path).exists():
+            raise NotFound(f"{path}: No such file or directory", fix="name a file")
         if not path.is_absolute() or not await trio.Path(path).is_file():
             raise Misuse(f"{request.path!r} is not the whole path of a file", fix="name a file")
         blob = await self._store.add_file(path)

@@ -241,7 +241,6 @@ def test_progress_is_throttled_where_nobody_watches(capsys: Printed) -> None:
     ("words", "where"),
     [
         (["submit"], "name a job file"),
-        (["submit", "none.yaml"], "none.yaml: No such file"),
         (["submit", "BAD"], "bad.yaml:3: unknown key 'rouns' in args"),
         (["submit", "BAD", "--attach", JOB], "name a job file"),
     ],

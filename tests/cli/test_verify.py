@@ -126,7 +126,7 @@ def test_what_is_no_proof_is_wrong_usage(place: Path, capsys: Printed, text: str
     (place / "file").write_text(text)
     assert run(["verify", "file", "--chain", CHAIN]) == 2
     assert "is no proof" in capsys.readouterr().err
-    assert run(["verify", "missing", "--chain", CHAIN]) == 2
+    assert run(["verify", "missing", "--chain", CHAIN]) == 4
 
 
 def test_a_proof_that_is_not_there_yet_is_waited_for(

@@ -48,8 +48,8 @@ def test_a_log_that_a_later_version_wrote_is_refused_with_a_sentence(
     record: bytes, tmp_path: Path
 ) -> None:
     home = home_in(tmp_path, tmp_path / "config.toml")
-    with pytest.raises(Misuse, match="is of another version of dpin") as refused, understood(home):
-        with_record(record)
+    with pytest.raises(Misuse, match="is of another version of dpin") as refused:
+        understood(home, lambda: with_record(record))
     assert "start the version that wrote it" in refused.value.fix
     with pytest.raises(PeerFault):
         with_record(record)
