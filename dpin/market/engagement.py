@@ -18,6 +18,7 @@ from dpin.compute.task import (
     InferManifest,
     Merged,
     Opened,
+    OpenJob,
     Progress,
     Report,
     Trained,
@@ -39,7 +40,7 @@ from dpin.ledger.transactions import INFER, TRAIN, Have, Ready
 from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
 from dpin.market.committing import Commits
-from dpin.market.loading import Loading, proven, reject
+from dpin.market.loading import Loading, doubt, proven, reject
 from dpin.market.merging import Merging
 from dpin.market.messages import Text
 from dpin.market.pace import Pace
@@ -255,6 +256,8 @@ class Engagement:
                 self._text += data
             case Generated():
                 yield from self._generated(report)
+            case Failed(command=OpenJob.__name__) if self.loading.offered_by is not None:
+                yield from reject(self.loading)  # As likely the fault of who offered its state.
             case Failed():
                 # Doing it again would fail again: the job's files are at fault, or this device.
                 self.files.fault = told(report)
@@ -276,6 +279,8 @@ class Engagement:
 
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
+        if self.merging.holding is None:
+            doubt(self.loading)  # What was offered may be what it died of.
         self.loading.restarted()
         self.commits.begun, self._text = Round(-1), b""
         self.restarts += 1

@@ -39,6 +39,7 @@ from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
 from dpin.market.pace import LEAST_PARTS, MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
 from dpin.verify.defender import Produced
+from tests.market.test_loading import HELD, Joining
 from tests.support.jobs import (
     at,
     file_id,
@@ -68,6 +69,7 @@ from tests.support.ledgers import (
     work,
 )
 
+TRAP = file_id("trap")
 UPDATE_FILE = "/w/update"
 
 
@@ -512,6 +514,50 @@ def test_a_command_that_failed_gives_the_lease_up_and_says_why() -> None:
     [message] = said(engaged.follow(5))
     assert isinstance(message, Decline)
     assert (message.code, message.detail) == (Reason.FAULTY, "training: no memory")
+
+
+class Late:
+    """The lease of two, who joins a job under way and is opening what maker has offered."""
+
+    def __init__(self) -> None:
+        self.joining = Joining(late=True)
+        ledger, job = self.joining.ledger, self.joining.job_id
+        lease = lease_of(ledger, job, "two")
+        self.engagement = Engagement(ledger.state.jobs[job], lease, Fault.NONE, 200)
+        self.joining.loading = self.engagement.loading
+        self.follow()
+        for event in files_of(train_manifest(seats=2, rounds=3)):
+            self.engagement.loading.fetched(event)
+            self.follow()
+        self.joining.offer("maker", blob=TRAP)
+        self.engagement.loading.fetched(here(TRAP))
+        assert [type(order.command) for order in only(Order, self.follow())] == [OpenJob]
+
+    def follow(self, moment: float = 0) -> list[Effect]:
+        return list(self.engagement.follow(self.joining.ledger.state, at(moment)))
+
+
+def test_an_offer_that_cannot_be_opened_costs_its_giver_the_next_one_and_not_the_lease() -> None:
+    late = Late()
+    failed = Failed("OpenJob", "PeerFault: corrupt checkpoint")
+    assert list(late.engagement.reported(failed)) == [Dismiss(late.engagement.worker)]
+    effects = late.follow(2)
+    assert not late.engagement.files.fault
+    assert only(Hire, effects) == [Hire(late.engagement.worker)]
+    assert late.joining.asked(only(Send, effects)[:2]) == ["buyer", "one"]
+
+
+def test_nor_is_an_offer_opened_again_that_the_worker_died_of() -> None:
+    late = Late()
+    late.engagement.exited("killed")
+    effects = late.follow(2)
+    assert only(Order, effects) == []
+    assert late.joining.asked(only(Send, effects)[:2]) == ["buyer", "one"]
+    late.joining.offer("buyer")
+    late.engagement.loading.fetched(here(HELD))
+    [order] = only(Order, late.follow(3))
+    assert isinstance(order.command, OpenJob)
+    assert order.command.checkpoint == path_of(HELD)
 
 
 def generation() -> tuple[Engagement, list[Effect]]:
