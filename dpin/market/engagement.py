@@ -131,6 +131,7 @@ class Engagement:
         self.pace.follow(self.job, state.tick)
         yield from self._work(state)  # Before a merge moves on from what the unit begins with.
         yield from self.veil.unveil(self.files.manifest, state, now)
+        yield from self.veil.keep_again(now)
         yield from self.commits.follow(state)
         record = self.job.current
         if record is not None:

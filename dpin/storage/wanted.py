@@ -46,7 +46,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Put this file into the store, to be read by `readers` (None: everybody); ends in Kept."""
+    """Put this file into the store, to be read by `readers` (None: everybody).
+
+    Ends in Kept or Unkept.
+    """
 
     path: str
     purpose: Purpose
@@ -70,6 +73,14 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Unkept:
+    """The file at `path` could not be put into the store; asking again may help."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """These peers (None: everybody) may read the blob; nobody may before."""
 
@@ -84,5 +95,5 @@ class Discard:
     paths: tuple[str, ...]
 
 
-StoreEvent = Fetched | Missing | Kept
+StoreEvent = Fetched | Missing | Kept | Unkept
 StoreEffect = Fetch | Keep | KeepData | Allow | Discard

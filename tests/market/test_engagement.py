@@ -8,7 +8,7 @@ import msgspec
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
-from dpin.base.machine import Send
+from dpin.base.machine import Send, Wake
 from dpin.base.units import Tick
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.task import (
@@ -238,6 +238,24 @@ def test_what_was_trained_is_kept_and_then_committed() -> None:
     assert (commit.update, commit.steps) == (update, 40)
     assert engaged.ledger.do("maker", commit) == "ok"
     assert operations(engaged.follow()) == [Have(engaged.lease.id, Round(0), (engaged.lease.id,))]
+
+
+def test_an_update_that_the_store_refuses_is_offered_to_it_again_and_committed() -> None:
+    engaged = Engaged()
+    engaged.start()
+    engaged.report(engaged.trained())
+    engaged.engagement.veil.unkept("/elsewhere")
+    assert only(Keep, engaged.follow(1)) == []
+    engaged.engagement.veil.unkept(UPDATE_FILE)
+    [keep] = only(Keep, engaged.follow(2))
+    assert (keep.path, keep.readers) == (UPDATE_FILE, frozenset())
+    engaged.engagement.veil.unkept(UPDATE_FILE)
+    soon = engaged.follow(2.5)
+    assert (only(Keep, soon), only(Wake, soon)) == ([], [Wake(at(3))])
+    assert only(Keep, engaged.follow(3)) == [keep]
+    list(engaged.engagement.kept(Kept(UPDATE_FILE, file_id("update"))))
+    [commit] = operations(engaged.follow(4))
+    assert isinstance(commit, Commit)
 
 
 def test_an_update_is_released_once_the_round_exchanges_and_not_before() -> None:
