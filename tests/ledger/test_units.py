@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from typing_extensions import override
 
-from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, Round
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MicroTokens
-from dpin.ledger.accounts import LeaseState, Unit, UnitState
+from dpin.ledger.accounts import Account, Accounts, LeaseState, Unit, UnitState, registered
 from dpin.ledger.params import DEVELOPMENT, PUBLIC
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Commit, LeafPath, OpenLeaf, Unstake, VerifyCommit
@@ -295,6 +296,26 @@ def test_those_that_take_jobs_are_seated_before_those_that_do_not() -> None:
     _, unit, _ = committed(ledger)
     assert unit.seats[0].verifier == ledger.id("bob")
     assert len(unit.seats) == 2
+
+
+def test_whoever_may_check_is_found_without_a_look_at_those_who_only_hold_a_balance() -> None:
+    looked: list[NodeId] = []
+
+    class Watched(Accounts):
+        @override
+        def __getitem__(self, node: NodeId) -> Account:
+            looked.append(node)
+            return super().__getitem__(node)
+
+    announced = registration()
+    accounts = Watched()
+    for number in range(4):
+        accounts[NodeId(bytes([number]) * 32)] = Account(free=PRICE)
+    teller = NodeId(b"t" * 32)
+    accounts[teller] = Account(registration=announced)
+    accounts[NodeId(b"s" * 32)] = Account(stake=PRICE)
+    assert list(registered(accounts)) == [(teller, announced)]
+    assert not looked
 
 
 def test_windows_and_verifiers_vary_with_the_mix() -> None:
