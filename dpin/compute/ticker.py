@@ -8,6 +8,7 @@ from dpin.compute.door import Door
 from dpin.compute.task import Progress, TrainManifest
 
 PROGRESS_MS: Final = 250
+MICRONATS_MAX: Final = 10**12  # what is more, or no number, counts as this
 
 
 class Whose(Protocol):
@@ -60,5 +61,5 @@ class Ticker:
 
 
 def micronats(loss: float) -> int:
-    """Nats in millionths."""
-    return round(loss * MILLION)
+    """Nats in millionths: MICRONATS_MAX at most, which a loss that is no number counts as too."""
+    return round(loss * MILLION) if abs(loss) * MILLION < MICRONATS_MAX else MICRONATS_MAX
