@@ -423,6 +423,24 @@ def test_seals_and_reveals_belong_to_the_seated_and_are_given_once(ledger: Ledge
     assert ledger.do(first, reveal_of(unit, OTHER, NO_BLOB)) == "wrong-state"
 
 
+def test_whoever_copies_a_seal_cannot_open_it_and_is_absent(ledger: Ledger) -> None:
+    """A lazy verifier (A8): it waits for the other's seal, and for what the other reveals."""
+    _, unit, done = committed(ledger)
+    honest, lazy = (ledger.name(seat.verifier) for seat in unit.seats)
+    before = ledger.account(lazy).stake
+    seal_all(ledger, unit, [found_in(done, unit)])
+    copied = unit.seats[0].sealed
+    assert copied is not None
+    assert ledger.do(lazy, VerifyCommit(unit.lease, unit.round, copied)) == "ok"
+    assert ledger.do("ann", done.open_leaf(unit.window)) == "ok"
+    assert ledger.do(honest, reveal_of(unit, found_in(done, unit))) == "ok"
+    assert ledger.do(lazy, reveal_of(unit, found_in(done, unit))) == "wrong-seal"
+    ledger.wait(DEVELOPMENT.reveal_ticks)
+    assert (unit.state, unit.reason) == (UnitState.PAID, "verified")
+    assert ledger.account(lazy).stake == before - ABSENT
+    assert ledger.account(lazy).absences == (True,)
+
+
 def test_a_second_unit_must_start_where_the_first_one_ended(ledger: Ledger) -> None:
     job = running(ledger, "req", "ann", rounds=2)
     finish(ledger, job, "ann")
