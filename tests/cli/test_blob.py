@@ -79,5 +79,5 @@ def test_nothing_is_overwritten_and_nobody_unreal_can_read(tmp_path: Path) -> No
     assert seal(file, sealed) == ExitCode.USAGE
     assert sealed.read_bytes() == b"here before"
     assert seal(file, tmp_path / "new", to="ada") == ExitCode.USAGE
-    assert seal(tmp_path / "nothing", tmp_path / "new") == ExitCode.USAGE
+    assert seal(tmp_path / "nothing", tmp_path / "new") == ExitCode.NOT_FOUND
     assert not (tmp_path / "new").exists()
