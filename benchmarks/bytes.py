@@ -4,7 +4,8 @@
 
 Four workers train the model of charlm.py on the same 1.02 million characters, in one process on
 one thread. A run takes two to five minutes of CPU; names are those of RUNS. Bytes are what one
-worker sends. The updates are written by dpin's own encodings (`dpin.compute.updates`).
+worker sends. The updates are written by dpin's own encodings (`dpin.compute.updates`), and rounds
+grow by dpin's own rule (`dpin.compute.course`).
 """
 
 import argparse
@@ -18,17 +19,31 @@ from torch import Tensor
 
 from benchmarks import charlm
 from benchmarks.local import load, show
+from dpin.base.ids import NO_BLOB, NO_DIGEST, Round
+from dpin.base.units import MILLION
+from dpin.compute.course import Course, course_of, steps_before
 from dpin.compute.outer import write
-from dpin.compute.presets import FEEDBACK_PPM
-from dpin.compute.task import INT4, INT8, SPARSE, TERNARY, EncodingSpec
+from dpin.compute.presets import DEMO_MODEL, FEEDBACK_PPM, MULOCO
+from dpin.compute.task import (
+    COSINE,
+    INT4,
+    INT8,
+    SPARSE,
+    TERNARY,
+    EncodingSpec,
+    InnerSpec,
+    TrainManifest,
+)
 from dpin.compute.tensors import as_float, as_units
 from dpin.compute.updates import encode_update
+from dpin.ledger.jobs import WINDOWS_MAX
 
 WORKERS: Final = 4
 BATCH: Final = 8
 STEPS: Final = 500
 WARM_UP: Final = 50
 FLOOR: Final = 0.1
+PEAK: Final = 1.0  # of a course of MILLION ppm
 FLOAT_BYTES: Final = 4
 NEWTON: Final = (3.4445, -4.7750, 2.0315)  # coefficients of Muon's iteration (Jordan et al. 2024)
 NEWTON_STEPS: Final = 5
@@ -47,6 +62,8 @@ class Run:
     encoding: EncodingSpec | None = None  # None: float32
     outer_rate: float = 1.0
     momentum: float = 0.0  # Nesterov
+    batch: int = BATCH  # of a worker; half as many, twice as many steps
+    rounds: int = 0  # then their steps go by the rate, as a job's do, and `every` is the longest's
 
 
 SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
@@ -63,8 +80,14 @@ RUNS: Final = {
     "SparseLoCo H=5": Run(4e-3, 0, 5, SIXTEENTH),
     "SparseLoCo H=5, Muon": Run(4e-3, 1e-2, 5, SIXTEENTH),
     "MuLoCo H=6, ternary": Run(4e-3, 2e-2, 6, TRITS, 1.0, 0.3),
+    "MuLoCo H=12, ternary, batch 4": Run(4e-3, 2e-2, 12, TRITS, 1.0, 0.3, 4),
+    "MuLoCo by rate, ternary, batch 4": Run(4e-3, 2e-2, 23, TRITS, 1.0, 0.3, 4, 95),
+    "data-parallel, Muon, batch 4": Run(4e-3, 2e-2, batch=4),
     "SparseLoCo H=20, Muon": Run(4e-3, 1e-2, 20, SIXTEENTH),
 }
+
+
+SHORT_RUNS: Final = ("data-parallel", "SparseLoCo H=5, Muon", "MuLoCo by rate, ternary, batch 4")
 
 
 class Learner:
@@ -128,10 +151,53 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return found if wide else found.transpose(-1, -2)
 
 
-def size_at(step: int, steps: int) -> float:
-    """The rate at a step over its peak: the schedule of the reference runs."""
-    fall = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * step / steps))
-    return min((step + 1) / WARM_UP, fall)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When a run merges, and how large its steps are over the peak of its rates."""
+
+    total: int
+    warm_up: int
+    merges: frozenset[int]  # after so many steps
+    course: Course | None  # of a job whose steps go by the rate; None: as the reference runs
+
+    def size(self, step: int) -> float:
+        """Of that step."""
+        if self.course is not None:
+            return self.course.rate(step) / PEAK
+        fall = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * step / self.total))
+        return min((step + 1) / self.warm_up, fall)
+
+
+def plan_of(run: Run, steps: int) -> Plan:
+    """`steps` are those with batches of BATCH sequences."""
+    total, warm_up = steps * BATCH // run.batch, WARM_UP * BATCH // run.batch
+    if not run.rounds:
+        merges = range(run.every, total + 1, run.every) if run.every else ()
+        return Plan(total, warm_up, frozenset(merges), None)
+    rounds = max(1, run.rounds * steps // STEPS)
+    job = _job(
+        InnerSpec(MILLION, 0, warm_up, run.batch, run.every, schedule=COSINE, steps_by_rate=True),
+        rounds,
+    )
+    ends = [steps_before(job, Round(number)) for number in range(rounds + 1)]
+    return Plan(ends[-1], warm_up, frozenset(ends[1:]), course_of(job))
+
+
+def _job(inner: InnerSpec, rounds: int) -> TrainManifest:
+    """A job as far as its steps go."""
+    return TrainManifest(
+        model=DEMO_MODEL,
+        inner=inner,
+        outer=MULOCO,
+        seats=WORKERS,
+        rounds=rounds,
+        windows=min(WINDOWS_MAX, inner.steps),
+        shards=(),
+        holdout=NO_BLOB,
+        initial=NO_BLOB,
+        state_hash=NO_DIGEST,
+        fingerprint=NO_DIGEST,
+    )
 
 
 class Merger:
@@ -171,12 +237,13 @@ def trained(run: Run, seed: int, steps: int) -> tuple[float, int]:
     start = charlm.first_weights(seed)
     workers = WORKERS if run.every else 1
     learner, merger = Learner(start.repeat(workers, 1), run), Merger(start, run)
-    for step in range(steps):
-        batch = torch.stack([charlm.draw(text, BATCH, one) for one in dice])
-        learner.step(batch.view(workers, -1, batch.shape[-1]), size_at(step, steps))
+    plan = plan_of(run, steps)
+    for step in range(plan.total):
+        batch = torch.stack([charlm.draw(text, run.batch, one) for one in dice])
+        learner.step(batch.view(workers, -1, batch.shape[-1]), plan.size(step))
         if not run.every:
             merger.sent += FLOAT_BYTES * charlm.count()
-        elif (step + 1) % run.every == 0:
+        elif step + 1 in plan.merges:
             merger.merge(learner.flat)
             with torch.no_grad():
                 learner.flat.copy_(merger.state.expand_as(learner.flat))
@@ -190,10 +257,10 @@ def main() -> None:
     parser.add_argument("--run", nargs="*", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--short", action="store_true", help="two steps of two runs, for tests")
+    parser.add_argument("--short", action="store_true", help="a few steps of three runs, for tests")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = ["data-parallel", "SparseLoCo H=5, Muon"] if options.short else options.run
+    names = SHORT_RUNS if options.short else options.run
     steps = 5 if options.short else options.steps
     rows = [("load before", load())]
     dense = FLOAT_BYTES * charlm.count() * steps

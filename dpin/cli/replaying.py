@@ -7,6 +7,7 @@ from typing import Final
 from dpin.base.blob import blob_id
 from dpin.base.errors import Misuse
 from dpin.base.ids import Digest, Round
+from dpin.compute.course import unit_bounds
 from dpin.compute.task import SGD, Trained, TrainManifest, TrainUnit
 from dpin.node.descentviews import DescentRound
 from dpin.storage.blobfiles import manifest_of_file
@@ -37,14 +38,15 @@ class Replay:
     def __init__(self, manifest: TrainManifest) -> None:
         """Raises Misuse: see `check_replay`."""
         check_replay(manifest)
-        self._steps = manifest.inner.steps
+        self._manifest = manifest
         self._last: dict[str, int] = {}  # round of each lease that was trained again
 
     def units(self, record: DescentRound) -> Iterator[TrainUnit]:
         """What to train before this round is merged."""
+        whole = unit_bounds(self._manifest, Round(record.round))[-1]
         for one in sorted(record.taken, key=lambda taken: taken.lease):
             follows = self._last.get(one.lease, -1) == record.round - 1
-            if one.age or one.steps != self._steps or not follows:
+            if one.age or one.steps != whole or not follows:
                 continue
             self._last[one.lease] = record.round
             yield TrainUnit(

@@ -47,31 +47,15 @@ SCMP_ACT_ALLOW: Final = 0x7FFF0000
 SCMP_ACT_ERRNO: Final = 0x00050000
 SCMP_FLTATR_CTL_TSYNC: Final = 4
 SCMP_CMP_NE: Final = 1
-SCMP_CMP_EQ: Final = 4
 SCMP_CMP_MASKED_EQ: Final = 7
 EPERM: Final = 1
 ENOSYS: Final = 38
-OWNERS: Final = (
-    8,
-    10,
-    15,
-)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a pipe's news as any signal to anybody
-SHARED_MEMORY: Final = 0x21  # MAP_SHARED | MAP_ANONYMOUS, which no limit counts
 
 # What code that computes never does. clone3 hides its flags: without it libc takes clone.
 DENIED: Final = (
     *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendmsg"),
     *("execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev"),
-    *(
-        "setsid",
-        "setpgid",
-        "setrlimit",
-        "kill",
-        "tkill",
-        "rt_sigqueueinfo",
-        "rt_tgsigqueueinfo",
-        "process_madvise",
-    ),
+    *("kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_madvise"),
     *("pidfd_open", "pidfd_getfd", "pidfd_send_signal", "unshare", "setns", "mount", "umount2"),
     *("move_mount", "open_tree", "fsopen", "fsmount", "mount_setattr", "pivot_root", "chroot"),
     *("open_by_handle_at", "name_to_handle_at", "bpf", "perf_event_open", "userfaultfd"),
@@ -211,12 +195,6 @@ def _filter_calls(pid: int) -> None:
     refuse("clone", EPERM, COMPARED.pack(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0))
     refuse("tgkill", EPERM, COMPARED.pack(0, SCMP_CMP_NE, pid, 0))
     refuse("prlimit64", EPERM, COMPARED.pack(0, SCMP_CMP_NE, 0, 0))
-    refuse("prlimit64", EPERM, COMPARED.pack(2, SCMP_CMP_NE, 0, 0))
-    # It stays in its worker's group, and ends with its worker.
-    refuse("prctl", EPERM, COMPARED.pack(0, SCMP_CMP_EQ, PR_SET_PDEATHSIG, 0))
-    for order in OWNERS:
-        refuse("fcntl", EPERM, COMPARED.pack(1, SCMP_CMP_EQ, order, 0))
-    refuse("mmap", EPERM, COMPARED.pack(3, SCMP_CMP_MASKED_EQ, SHARED_MEMORY, SHARED_MEMORY))
     _must(library.seccomp_attr_set(context, SCMP_FLTATR_CTL_TSYNC, ctypes.c_uint32(1)), "seccomp")
     _must(library.seccomp_load(context), "seccomp")
     library.seccomp_release(context)

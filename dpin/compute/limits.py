@@ -14,6 +14,7 @@ from dpin.compute.task import (
     FP16,
     INT4,
     INT8,
+    SCHEDULES,
     SGD,
     SPARSE,
     TERNARY,
@@ -71,6 +72,8 @@ def check_inner(inner: InnerSpec) -> None:
         raise Misuse(f"units of {inner.steps} steps with a batch of {inner.batch}")
     if not 1 <= inner.accumulation <= inner.batch or inner.batch % inner.accumulation:
         raise Misuse(f"a batch of {inner.batch} in {inner.accumulation} parts")
+    if inner.schedule not in SCHEDULES:
+        raise Misuse(f"no such schedule of learning rates: {inner.schedule!r:.40}")
     rates = (inner.learning_rate_ppm, inner.weight_decay_ppm, inner.muon_rate_ppm)
     if not all(0 <= rate <= MILLION for rate in rates) or inner.warmup_steps < 0:
         raise Misuse("a learning rate, weight decay or warm-up out of range")
@@ -189,6 +192,8 @@ def _check_rule(manifest: TrainManifest) -> None:
         raise Misuse("fltrust measures movements, and the adamw rule sends gradients")
     if manifest.outer.rule == ADAMW and manifest.inner.muon_rate_ppm:
         raise Misuse("the adamw rule has its own step: muon takes no part in it")
+    if manifest.outer.rule != SGD and manifest.inner.steps_by_rate:
+        raise Misuse("steps by the learning rate, where a round is one step or none")
     if manifest.outer.rule != EVALUATE:
         return
     plain = (manifest.private, manifest.robust.rule, manifest.privacy.mode)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dpin.base.codec import MESSAGE_BYTES_MAX, decode, encode
 from dpin.base.errors import PeerFault
-from dpin.compute.aggregation.gram import ROW_MAX
 from dpin.compute.noising import Noise, noised
 from dpin.compute.secagg.masks import Words, add_masks
 from dpin.compute.secagg.words import MaskedHead, MaskSeed
@@ -69,12 +68,8 @@ def unmasked_sum(files: Sequence[bytes], seeds: Sequence[MaskSeed], count: int) 
 
 
 def mean_of_sum(total: Tensor, steps: int, full: int) -> Tensor:
-    """The mean movement that a sum stands for: (P,) int64 in units of 2^-30; floors.
-
-    Nobody has seen what is in the sum: beyond ROW_MAX, where no movement is, it saturates.
-    """
-    mean = torch.div(total * UNITS_PER_WORD * full, steps, rounding_mode="floor")
-    return mean.clamp_(1 - ROW_MAX, ROW_MAX - 1)
+    """The mean movement that a sum stands for: (P,) int64 in units of 2^-30; floors."""
+    return torch.div(total * UNITS_PER_WORD * full, steps, rounding_mode="floor")
 
 
 def shielded(numbers: Tensor, noise: Noise | None) -> Tensor:

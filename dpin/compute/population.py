@@ -21,7 +21,7 @@ from dpin.base.ids import Digest, JobId
 from dpin.compute.aggregation.screen import Offered, round_mean, screened
 from dpin.compute.blocks import BLOCK, Blocks, quantise
 from dpin.compute.checkpoint import Moments
-from dpin.compute.course import course_of
+from dpin.compute.course import course_of, unit_bounds
 from dpin.compute.examples import Examples
 from dpin.compute.outer import write
 from dpin.compute.rules import rule_of
@@ -123,11 +123,16 @@ class Population:
         self._trainer.vectors.load(as_float(self.state.parameters), None)
         return self._trainer.mean_loss(batches)
 
+    @property
+    def _steps(self) -> int:
+        """Of a whole unit now."""
+        return unit_bounds(self._manifest, self.state.round)[-1]
+
     def _trained(self, group: range, losses: list[float]) -> Tensor:
         """What the clients of a group have trained: (C, P) float32."""
         base, vectors = as_float(self.state.parameters), self._trainer.vectors
         rows = torch.empty(len(group), len(base))
-        steps = range(self._manifest.inner.steps)
+        steps = range(self._steps)
         for row, at in zip(rows, group, strict=True):
             lease, text = self._clients[at]
             vectors.load(base, self._kept.moments(at))
@@ -144,10 +149,9 @@ class Population:
         """The update of each client whose parameters are finite; the others begin anew."""
         finite = rows.isfinite().all(1).tolist()
         moved = as_units(rows.nan_to_num_().view(-1)).view(rows.shape) - self.state.parameters
-        steps = self._manifest.inner.steps
         for at, whole, update in zip(group, finite, self._written(group, moved), strict=True):
             if whole:
-                yield Offered(f"client {at}", update, steps)
+                yield Offered(f"client {at}", update, self._steps)
             else:
                 self._kept.forget(at)
 

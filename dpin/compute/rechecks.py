@@ -2,11 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
 from dpin.base.blob import blob_id, manifest_of
-from dpin.base.codec import encode
-from dpin.base.crypto import digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import Leaf, leaf_digest
@@ -33,13 +30,6 @@ from dpin.compute.train import Diverged, Inner
 from dpin.compute.unit import Seat, encode_unit, run_window
 from dpin.compute.updates import encode_update
 
-DIVERGED_TAG: Final = "dpin/diverged/v1"
-
-
-def diverged(opened: Leaf) -> Digest:
-    """What is found of a window that does not end, from this leaf on, in finite numbers."""
-    return digest(DIVERGED_TAG, encode(opened))
-
 
 @dataclass(frozen=True, slots=True)
 class Rechecks:
@@ -51,11 +41,7 @@ class Rechecks:
     _seat: Callable[[Digest, Round, int], Seat]
 
     def window(self, command: CheckWindow) -> WindowChecked:
-        """Do the window after `opened` again. A state that cannot be read is not ok.
-
-        One that was shown, and from which nobody comes to finite numbers, is a finding: whoever
-        has committed to what comes after it has not computed that.
-        """
+        """Do the window after `opened` again. A state that cannot be read or trained is not ok."""
         began, leaf = self._door.clock_ms(), command.opened
         seat = self._seat(leaf.lease, leaf.round, command.seat)
         seat = replace(seat, error_buffer=leaf.error_buffer)
@@ -66,10 +52,8 @@ class Rechecks:
                 state = self._decoded(data, leaf.window)
                 opened_ok = seat.leaf(leaf.window, state) == leaf
                 found = self._redone(seat, leaf.window, state) if opened_ok else NO_DIGEST
-            except PeerFault:
+            except (PeerFault, Diverged):
                 found = NO_DIGEST
-            except Diverged:
-                found = diverged(leaf)
         return WindowChecked(leaf, opened_ok, found, self._door.clock_ms() - began)
 
     def _decoded(self, data: bytes, window: int) -> WindowState:

@@ -1,8 +1,8 @@
 """What may be run, and what came of it: job manifests, and the words of node and worker.
 
-A manifest is a blob: its id names the job's code, data, start and numeric class, so that everybody
-who holds it computes the same thing. The node talks to a worker (a child process that alone loads
-torch) in `Command`s; the worker answers in `Report`s. Both name files: no bulk crosses the pipe.
+A manifest is a blob: its id names the job's code, data, start and numeric class, so that all who
+hold it compute the same. The node talks to a worker, a child process that alone loads torch, in
+`Command`s; it answers in `Report`s. Both name files: no bulk crosses the pipe.
 """
 
 from typing import Final
@@ -20,6 +20,7 @@ from dpin.compute.secagg.orders import MaskCommand, MaskReport
 from dpin.compute.tallies import Total, Totalled
 
 WINDOWS_MIN: Final = 4
+LINEAR, COSINE = SCHEDULES = ("linear", "cosine")  # of learning rates
 SGD: Final = "sgd"  # outer rules
 ADAMW: Final = "adamw"
 EVALUATE: Final = "evaluate"
@@ -47,18 +48,17 @@ Architecture = ModelSpec | HubSpec | ModuleSpec
 
 
 class InnerSpec(Wire, frozen=True):
-    """The inner loop (AdamW). Rates in ppm; `batch` sequences a step; `steps` a full unit.
-
-    With `muon_rate_ppm` Muon moves the hidden matrices at that rate, and AdamW the rest.
-    """
+    """The inner loop: AdamW, or Muon for matrices. A step is `batch` sequences; rates in ppm."""
 
     learning_rate_ppm: int
     weight_decay_ppm: int
     warmup_steps: int
     batch: int
-    steps: int
+    steps: int  # of a full unit
     accumulation: int = 1  # parts in which a batch goes through the model
     muon_rate_ppm: int = 0  # 0: AdamW for all
+    schedule: str = LINEAR  # how the rates fall, see course.py
+    steps_by_rate: bool = False  # units grow as the rate falls, likewise
 
 
 class OuterSpec(Wire, frozen=True):

@@ -8,7 +8,6 @@ from dpin.compute.door import Door
 from dpin.compute.task import Progress, TrainManifest
 
 PROGRESS_MS: Final = 250
-MICRONATS_MAX: Final = 10**12  # what is more, or no number, counts as this
 
 
 class Whose(Protocol):
@@ -17,6 +16,11 @@ class Whose(Protocol):
     @property
     def manifest(self) -> TrainManifest:
         """The job."""
+        ...
+
+    @property
+    def bounds(self) -> list[int]:
+        """Step counts at which its windows end."""
         ...
 
     @property
@@ -53,7 +57,7 @@ class Ticker:
                 self._seat.lease,
                 self._seat.round,
                 done,
-                manifest.inner.steps,
+                self._seat.bounds[-1],
                 micronats(loss),
                 rate,
             )
@@ -61,5 +65,5 @@ class Ticker:
 
 
 def micronats(loss: float) -> int:
-    """Nats in millionths: MICRONATS_MAX at most, which a loss that is no number counts as too."""
-    return round(loss * MILLION) if abs(loss) * MILLION < MICRONATS_MAX else MICRONATS_MAX
+    """Nats in millionths."""
+    return round(loss * MILLION)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
-from dpin.base.leaf import Leaf, window_bounds
+from dpin.base.leaf import Leaf
 from dpin.compute.checkpoint import (
     Later,
     Moments,
@@ -17,6 +17,7 @@ from dpin.compute.checkpoint import (
     optimizer_root,
     parameters_root,
 )
+from dpin.compute.course import steps_before, unit_bounds
 from dpin.compute.examples import Examples
 from dpin.compute.noise import noise
 from dpin.compute.outer import Written, error_root, movement, write
@@ -49,12 +50,16 @@ class Seat:
 
     @property
     def bounds(self) -> list[int]:
-        """Step counts at which the windows of a full unit end."""
-        return window_bounds(self.manifest.inner.steps, self.manifest.windows)
+        """Step counts at which the windows of a whole unit end."""
+        return unit_bounds(self.manifest, self.round)
 
     def cursor(self, step: int) -> int:
-        """Global number of a step of this unit."""
+        """Global number of a step of this unit, as its leaves have it."""
         return self.round * self.manifest.inner.steps + step
+
+    def taken(self, step: int) -> int:
+        """Steps that a seat has taken before this one, on which its learning rate depends."""
+        return steps_before(self.manifest, self.round) + step
 
     def leaf(self, window: int, state: WindowState) -> Leaf:
         """The leaf of the state at the end of a window of this unit."""
@@ -139,7 +144,7 @@ def run_steps(trainer: Inner, seat: Seat, steps: range, on_step: OnStep) -> None
     adds_up = seat.manifest.outer.rule == ADAMW
     for step in steps:
         drawn = seat.text.batch((seat.job, seat.lease, seat.round, step), batch)
-        loss = trainer.accumulate(drawn) if adds_up else trainer.step(drawn, seat.cursor(step))
+        loss = trainer.accumulate(drawn) if adds_up else trainer.step(drawn, seat.taken(step))
         on_step(step + 1, loss)
 
 
@@ -239,7 +244,7 @@ def trusted_movement(trainer: Inner, seat: Seat, base: GlobalState, steps: int) 
     trainer.load(Start(base, None))
     for step in range(steps):
         draw = (seat.job, TRUSTED, seat.round, step)
-        trainer.step(seat.text.batch(draw, seat.manifest.inner.batch), seat.cursor(step))
+        trainer.step(seat.text.batch(draw, seat.manifest.inner.batch), seat.taken(step))
     try:
         return movement(trainer.snapshot().parameters, base)
     except Diverged:

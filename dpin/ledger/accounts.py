@@ -104,7 +104,7 @@ class Account:
         return self == Account(free=self.free)
 
 
-class Accounts(MutableMapping[NodeId, Account]):  # noqa: PLR0904  # Most are a mapping's own.
+class Accounts(MutableMapping[NodeId, Account]):
     """All accounts, in the order in which they were opened.
 
     Most of a million only hold a balance: after `pack` they are kept as that number. What is found
@@ -151,10 +151,6 @@ class Accounts(MutableMapping[NodeId, Account]):  # noqa: PLR0904  # Most are a 
         """An account as it is kept: one that only holds a balance may be that number."""
         return self._held.get(node)
 
-    def whole(self) -> Iterator[tuple[NodeId, Account]]:
-        """Those that are kept as more than a number; none is unpacked."""
-        return ((node, held) for node, held in self._held.items() if not isinstance(held, int))
-
     def opened(self, node: NodeId) -> Account:
         """An account to change, made where there was none."""
         held = self._held.get(node)
@@ -163,11 +159,12 @@ class Accounts(MutableMapping[NodeId, Account]):  # noqa: PLR0904  # Most are a 
         return held
 
 
-def registered(accounts: Accounts) -> Iterator[tuple[NodeId, Register]]:
-    """Those that have announced a provider, and what they said; no account is unpacked."""
-    for node, account in accounts.whole():
-        if account.registration is not None:
-            yield node, account.registration
+def registered(accounts: Accounts) -> Iterator[NodeId]:
+    """Those that have announced a provider; a look at each account, but none is unpacked."""
+    for node in accounts:
+        held = accounts.held(node)
+        if isinstance(held, Account) and held.registration is not None:
+            yield node
 
 
 def pack(accounts: Accounts, nodes: Iterable[NodeId]) -> None:

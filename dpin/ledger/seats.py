@@ -8,7 +8,7 @@ from dpin.base.crypto import digest
 from dpin.base.ids import NodeId
 from dpin.base.units import MicroTokens, ceil_div
 from dpin.ledger import money, settlement
-from dpin.ledger.accounts import Account, Job, Seat, Unit, UnitState, registered
+from dpin.ledger.accounts import Account, Job, Seat, Unit, UnitState
 from dpin.ledger.book import Book
 from dpin.ledger.params import ticks_for
 
@@ -67,15 +67,12 @@ def eligible(book: Book, job: Job, unit: Unit) -> list[tuple[NodeId, Account]]:
     """Everybody who may check this unit now, in no particular order."""
     parties = {job.requester, book.state.leases[unit.lease].provider}
     bond = verifier_bond(book, job, unit)
-    found = (
-        (node, book.state.accounts[node])
-        for node, registration in registered(book.state.accounts)
-        if registration.fingerprint == job.propose.fingerprint
-    )
     return [
         (node, account)
-        for node, account in found
-        if not any(account.absences)
+        for node, account in book.state.accounts.items()
+        if account.registration is not None
+        and account.registration.fingerprint == job.propose.fingerprint
+        and not any(account.absences)
         and money.unlocked(account) >= bond
         and node not in parties
         and node not in unit.used

@@ -66,8 +66,9 @@ def awards(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Wish |
 def _unanswered(own: OwnJob, job: Job, state: State) -> list[NodeId]:
     """Those who might still offer."""
     found = []
-    for node, registration in sorted(registered(state.accounts), key=lambda pair: pair[0]):
-        if not registration.provides or node == job.requester:
+    for node in sorted(registered(state.accounts)):
+        registration = state.accounts[node].registration
+        if registration is None or not registration.provides or node == job.requester:
             continue
         answered = node in own.supply.bids or node in own.supply.declines
         if not answered and not holds_live_lease(state, job, node):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from dpin.base.codec import encode
@@ -18,7 +19,6 @@ from dpin.compute.task import (
     InferManifest,
     Merged,
     Opened,
-    OpenJob,
     Progress,
     Report,
     Trained,
@@ -40,10 +40,10 @@ from dpin.ledger.transactions import INFER, TRAIN, Have, Ready
 from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
 from dpin.market.committing import Commits
-from dpin.market.loading import Loading, doubt, proven, reject
+from dpin.market.loading import Loading, proven, reject
 from dpin.market.merging import Merging
 from dpin.market.messages import Text
-from dpin.market.pace import Pace
+from dpin.market.pace import Pace, whole_steps
 from dpin.market.pulse import Pulse
 from dpin.market.veil import Veil
 from dpin.storage.wanted import Allow, Fetch, Keep, Kept
@@ -100,6 +100,7 @@ class Engagement:
         self.pulse = Pulse(self.job, self.lease)
         self.commits = Commits(self.lease.id)
         self.veil = Veil(self.key, self.job, self.lease, self.merging)
+        self.pace.whole = partial(whole_steps, self.files)
 
     @property
     def files(self) -> JobFiles:
@@ -131,7 +132,6 @@ class Engagement:
         self.pace.follow(self.job, state.tick)
         yield from self._work(state)  # Before a merge moves on from what the unit begins with.
         yield from self.veil.unveil(self.files.manifest, state, now)
-        yield from self.veil.keep_again(now)
         yield from self.commits.follow(state)
         record = self.job.current
         if record is not None:
@@ -250,15 +250,13 @@ class Engagement:
                 self.pulse.progress(report)
             case Trained():
                 self._trained[report.round] = report
-                self.pace.trained(report, self.job.propose.steps)
+                self.pace.trained(report)
                 yield from self.veil.trained(report)
             case Tokens(data=data):
                 yield Send(self.job.requester, encode(Text(self.lease.id, len(self._text), data)))
                 self._text += data
             case Generated():
                 yield from self._generated(report)
-            case Failed(command=OpenJob.__name__) if self.loading.offered_by is not None:
-                yield from reject(self.loading)  # As likely the fault of who offered its state.
             case Failed():
                 # Doing it again would fail again: the job's files are at fault, or this device.
                 self.files.fault = told(report)
@@ -280,8 +278,6 @@ class Engagement:
 
     def exited(self, reason: str) -> None:
         """The worker died: bring up another, unless it took the lease's optimizer with it."""
-        if self.merging.holding is None:
-            doubt(self.loading)  # What was offered may be what it died of.
         self.loading.restarted()
         self.commits.begun, self._text = Round(-1), b""
         self.restarts += 1

@@ -22,7 +22,6 @@ from dpin.verify.jobfiles import JobFiles
 from dpin.verify.jobkeys import JobKeys
 
 RETRY: Final = seconds(1)
-UNREADABLE: Final = "nobody has offered a state of the job that can be loaded"
 
 Effect = Send | Wake | Fetch | WorkEffect
 
@@ -45,7 +44,6 @@ class Loading:
     refused: set[NodeId] = field(default_factory=set)  # who offered what was not the job's state
     offered_by: NodeId | None = None
     _sources: tuple[NodeId, ...] = ()  # who was asked for a checkpoint
-    _passed_over: set[NodeId] = field(default_factory=set)  # who offered what could not be had
     checkpoint: tuple[Round, BlobId] | None = None
     _retry_at: Instant = Instant(0)
 
@@ -118,17 +116,12 @@ class Loading:
             return
         known = self.files.sources(state)
         out = {self.provider, *self.refused}
-        willing = tuple(peer for peer in known if peer not in out)
-        if not willing:
-            self.files.fault = UNREADABLE
-        if self.checkpoint is not None:
-            yield Fetch(self.checkpoint[1], willing, Purpose.MODEL)
-            return
-        if self._passed_over.issuperset(willing):
-            self._passed_over.clear()
-        self._sources = tuple(peer for peer in willing if peer not in self._passed_over)
-        for peer in self._sources:
-            yield Send(peer, encode(AskCheckpoint(self.job.id)))
+        self._sources = tuple(peer for peer in known if peer not in out)
+        if self.checkpoint is None:
+            for peer in self._sources:
+                yield Send(peer, encode(AskCheckpoint(self.job.id)))
+        else:
+            yield Fetch(self.checkpoint[1], self._sources, Purpose.MODEL)
 
     def offered(self, peer: NodeId, offer: CheckpointOffer) -> None:
         """Somebody who was asked holds the job's state; the first offer is taken."""
@@ -139,11 +132,9 @@ class Loading:
             self._retry_at = Instant(0)
 
     def missing(self, blob: BlobId) -> None:
-        """Nobody has the blob; a checkpoint that nobody has was no offer, so others come first."""
+        """Nobody has the blob; a checkpoint that nobody has was no offer."""
         if self.checkpoint is not None and self.checkpoint[1] == blob:
-            if self.offered_by is not None:
-                self._passed_over.add(self.offered_by)
-            self.checkpoint = self.offered_by = None
+            self.checkpoint = None
 
     def fetched(self, event: Fetched) -> None:
         """A blob is here."""
@@ -180,14 +171,9 @@ def proven(loading: Loading) -> bool | None:
 
 
 def reject(loading: Loading) -> Iterator[WorkEffect]:
-    """What was offered is not the job's state, or none: load what somebody else offers."""
-    doubt(loading)
-    yield from loading.dismiss()
-    loading.restarted()
-
-
-def doubt(loading: Loading) -> None:
-    """Take nothing more of who offered what is being loaded."""
+    """What was offered is not the job's state: load what somebody else offers."""
     if loading.offered_by is not None:
         loading.refused.add(loading.offered_by)
     loading.checkpoint = loading.offered_by = None
+    yield from loading.dismiss()
+    loading.restarted()

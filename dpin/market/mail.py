@@ -32,7 +32,6 @@ from dpin.market.witness import drawn
 
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256  # of one job
-REASON_CHARS_MAX: Final = 1_000  # of a refusal, whoever made it; a message could hold a million
 
 Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | RevealMail | ScoresMail
 Effect = Blame | Note | MergingEffect
@@ -55,7 +54,7 @@ class Mail:
             case BidMessage():
                 yield from self._offered(peer, message, state, now)
             case Decline():
-                self._declined(peer, _cut(message), now)
+                self._declined(peer, message, now)
             case Heartbeat():
                 self._beat(peer, message, state, now)
             case Text():
@@ -168,12 +167,6 @@ class Mail:
         own.text += fresh
         shown = fresh.decode("utf-8", "replace")
         yield Note(own.local_id, "token", shown, {"bytes": fresh.hex()})
-
-
-def _cut(message: Decline) -> Decline:
-    """As much of a refusal as people read."""
-    code, detail = message.code[:REASON_CHARS_MAX], message.detail[:REASON_CHARS_MAX]
-    return Decline(message.job, code, detail)
 
 
 def _stands(bid: Bid, account: Account, params: Params) -> bool:

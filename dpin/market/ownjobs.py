@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from dpin.base.codec import decode, encode
-from dpin.base.ids import JobId
 from dpin.base.machine import Store
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Manifest
@@ -20,15 +19,13 @@ class OwnJobs:
 
     def __init__(self) -> None:
         self.by_id: dict[str, OwnJob] = {}
-        self._past: set[JobId] = set()  # on the ledger, of those that have gone
         self._unbegun: dict[str, None] = {}  # asked for before a restart, and not prepared then
 
     def add(self, own: OwnJob) -> None:
         """A new job; where there are too many, the oldest that has ended goes."""
         ended = [local_id for local_id, other in self.by_id.items() if other.stage.ended]
         if len(self.by_id) >= JOBS_MAX and ended:
-            gone = self.by_id.pop(ended[0])
-            self._past |= {one for one in (gone.ledger_id, gone.was) if one is not None}
+            del self.by_id[ended[0]]
         self.by_id[own.local_id] = own
 
     def restore(self, record: OwnRecord) -> None:
@@ -67,12 +64,8 @@ class OwnJobs:
                 yield Store(encode(_end_of(own)))
 
     def find(self, own: OwnJob, requester: bytes, state: State) -> Job | None:
-        """The ledger's side of an own job; two equal proposals are two jobs.
-
-        That of one that has gone is no other's: it would seem to have ended before it began.
-        """
+        """The ledger's side of an own job; two equal proposals are two jobs."""
         claimed = {other.job.id for other in self.by_id.values() if other.job is not None}
-        claimed |= self._past
         for job in state.jobs.values():
             mine = job.requester == requester and job.propose == own.propose
             if mine and job.id not in claimed:

@@ -35,7 +35,7 @@ from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
 from dpin.market.viewing import Viewing
 from dpin.market.witness import Witnesses
-from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent, Unkept
+from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
 FEES_KEPT: Final = 256  # transactions
@@ -323,8 +323,10 @@ def _finishes(engagement: Engagement, state: State) -> bool:
 
 
 def have_margin(params: Params) -> int:
-    """Ticks before the end of an exchange at which one says what is held, even if not all is."""
-    # Whoever has said nothing by then leaves: a busy node needs time to have its word committed.
+    """Ticks before the end of an exchange at which one says what is held, even if not all is.
+
+    Whoever has said nothing by then leaves, so a busy node needs time to have its word committed.
+    """
     return max(HAVE_MARGIN_TICKS, 2 * params.have_ticks // 3)
 
 
@@ -376,8 +378,6 @@ def _pass_on(
         case Missing(blob):
             engagement.loading.missing(blob)
             yield from engagement.merging.asking.missing(blob, now)
-        case Unkept(path):
-            engagement.veil.unkept(path)
         case Reported() | Exited() | Tick():
             pass
         case _:

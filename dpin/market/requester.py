@@ -34,7 +34,7 @@ from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
-from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent, Unkept
+from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
 OVERTIME: Final = "time limit"
@@ -279,9 +279,9 @@ class Requester:
                     workshop.fetched(own, event)
                 case Kept():
                     yield from workshop.kept(own, event, fingerprint, self._params)
-                case Missing() | Unkept():
-                    yield from workshop.refused(own, event, now)
-                case Reported() | Exited() | Tick():
+                case Missing(blob) if own.merging is not None:
+                    yield from own.merging.asking.missing(blob, now)
+                case Reported() | Exited() | Missing() | Tick():
                     pass
                 case _:
                     assert_never(event)

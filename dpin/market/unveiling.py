@@ -72,13 +72,7 @@ class Unveiling:
         """The heads are known: now it is settled whose updates the sums hold."""
         if report.round != self.record.round or self.settled:
             return
-        steps = {one.lease: one.steps for one in self.record.included if not one.age}
-        heads = {
-            self.files[path]: head
-            for path, head in report.heads
-            # Work that the ledger does not know of would outweigh that of all others.
-            if head is not None and head.steps == steps.get(self.files[path])
-        }
+        heads = {self.files[path]: head for path, head in report.heads if head is not None}
         for circle in self.circles:
             self.settled.append(settle(circle, _valid(circle, heads)))
         self._unmasking = [Unmasking(settled) for settled in self.settled]

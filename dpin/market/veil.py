@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
 from msgspec.structs import replace
 
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import Round
-from dpin.base.machine import Send, Wake
-from dpin.base.units import Instant, after, seconds
+from dpin.base.machine import Send
+from dpin.base.units import Instant
 from dpin.compute.secagg.orders import Heads, Shielded
 from dpin.compute.task import InferManifest, Merged, Opened, Trained, TrainManifest
 from dpin.ledger.accounts import Job, Lease, RoundRecord, State
@@ -21,8 +20,6 @@ from dpin.market.shielding import Effect as ShieldingEffect
 from dpin.market.shielding import Shielding
 from dpin.storage.wanted import Keep, Purpose
 from dpin.verify.defender import Produced
-
-KEEP_AGAIN: Final = seconds(1)
 
 
 @dataclass(slots=True)
@@ -35,9 +32,6 @@ class Veil:
     merging: Merging
     shield: Shielding | None = None
     _revealed: set[Round] = field(default_factory=set)
-    _offered: set[str] = field(default_factory=set)  # files of updates, to the store
-    _unkept: set[str] = field(default_factory=set)  # those of them that it has refused
-    _keep_at: Instant = Instant(0)
 
     def renew(self, job: Job, lease: Lease) -> None:
         """The ledger's records, which may be others now."""
@@ -66,7 +60,7 @@ class Veil:
         else:
             if report.states:  # Without them there is nothing that a verifier could ask for.
                 yield Produced(report.leaves, report.states, report.base)
-            yield self._keep(report.update)
+            yield Keep(report.update, Purpose.UPDATE, frozenset())
 
     def reported(
         self,
@@ -85,25 +79,7 @@ class Veil:
                     self.merging.unveiling.read(report)
             case Shielded(round=round_, shielded=path):
                 trained[round_] = replace(trained[round_], update=path)
-                yield self._keep(path)
-
-    def _keep(self, path: str) -> Keep:
-        self._offered.add(path)
-        return Keep(path, Purpose.UPDATE, frozenset())
-
-    def unkept(self, path: str) -> None:
-        """The store has refused a file: an update that is not kept cannot be committed."""
-        if path in self._offered:
-            self._unkept.add(path)
-
-    def keep_again(self, now: Instant) -> Iterator[Keep | Wake]:
-        """Offer to the store what it has refused: there may be room by now."""
-        if self._unkept and now >= self._keep_at:
-            self._keep_at = after(now, KEEP_AGAIN)
-            paths, self._unkept = sorted(self._unkept), set()
-            yield from map(self._keep, paths)
-        if self._unkept:
-            yield Wake(self._keep_at)
+                yield Keep(path, Purpose.UPDATE, frozenset())
 
     def unveil(
         self, manifest: TrainManifest | InferManifest | None, state: State, now: Instant

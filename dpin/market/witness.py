@@ -19,7 +19,7 @@ from dpin.compute.scores import WITNESSES_MAX, Scored, ScoreRound
 from dpin.compute.statements import Signed, Statement, stated
 from dpin.compute.task import Failed, Merged, MergeRound, Opened, Report, TrainManifest
 from dpin.compute.work import Exited, Order, Reported, WorkerId, WorkEvent
-from dpin.ledger.accounts import Job, State, registered
+from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import TRAIN
 from dpin.market.appraising import are_open, question
 from dpin.market.loading import Effect as LoadingEffect
@@ -52,8 +52,10 @@ def drawn(job: Job, state: State) -> list[NodeId]:
     parts = {job.requester, *(state.leases[lease].provider for lease in first.roster)}
     ranked = sorted(
         (digest(WITNESS_TAG, encode([first.beacon, job.id, node])), node)
-        for node, registration in registered(state.accounts)
-        if registration.fingerprint == job.propose.fingerprint and node not in parts
+        for node, account in state.accounts.items()
+        if account.registration is not None
+        and account.registration.fingerprint == job.propose.fingerprint
+        and node not in parts
     )
     return [node for _, node in ranked[:WITNESSES_MAX]]
 

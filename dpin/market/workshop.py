@@ -1,6 +1,6 @@
 """The requester's own worker on one job: prepare, follow the rounds, measure, export."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -50,7 +50,7 @@ from dpin.market.preparing import (
     tuned,
 )
 from dpin.market.story import Note, Value, verdicts
-from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Missing, Purpose, Unkept
+from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Purpose
 from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(1)
@@ -127,22 +127,6 @@ def kept(own: OwnJob, event: Kept, fingerprint: Digest, params: Params) -> Itera
             yield from _record(own, generation, propose_infer(own.order, generation, params))
         case _:
             pass
-
-
-def refused(own: OwnJob, event: Missing | Unkept, now: Instant) -> Iterator[Effect]:
-    """A blob could not be had, or a file of the order not be kept: without it there is no job."""
-    if isinstance(event, Missing):
-        if own.merging is not None:
-            yield from own.merging.asking.missing(event.blob, now)
-    elif own.propose is None and not own.stage.ended and event.path in _files(own):
-        yield from fail(own, f"{event.path} cannot be kept: {event.reason}", now)
-
-
-def _files(own: OwnJob) -> Collection[str]:
-    """What has to be a blob before the job can be proposed, as far as that is known."""
-    if isinstance(own.order, InferOrder):
-        return (own.order.model_file,)
-    return () if own.prepared is None else files_of(own.order, own.prepared)
 
 
 def _record(own: OwnJob, manifest: Manifest, propose: Propose) -> Iterator[Effect]:

@@ -57,7 +57,6 @@ from dpin.storage.wanted import (
     Purpose,
     StoreEffect,
     StoreEvent,
-    Unkept,
 )
 
 NEWS_MAX: Final = 2 * IN_FLIGHT_MAX  # what peers did, not yet taken by the plan
@@ -257,7 +256,7 @@ class Courier:
         try:
             blob = await self.store.add_file(Path(wanted.path))
         except Unavailable as error:
-            await self._tell(Unkept(wanted.path, str(error)))
+            await self._tell(Missing(BlobId(b""), f"{wanted.path}: {error}"))
             return
         self.lending.purposes[blob] = wanted.purpose
         self.lending.allow(blob, wanted.readers)

@@ -8,7 +8,7 @@ from dpin.compute.hubspec import CAUSAL, DATASET_NAME, HEADS, KINDS
 from dpin.compute.limits import ENCODINGS, MERGE_RULES, MODES
 from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.scores import WITNESSES_MAX
-from dpin.compute.task import ModelSpec
+from dpin.compute.task import LINEAR, SCHEDULES, ModelSpec
 
 SEATS_MAX: Final = 20
 STEPS_PER_ROUND: Final = 20
@@ -76,6 +76,9 @@ class ArgsFields(Fields, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=4, le=100_000, description="between two merges")]
         | Annotated[str, Meta(description="auto: as few as the links allow")]
     ) = STEPS_PER_ROUND
+    steps_by_rate: Annotated[
+        bool, Meta(description="fewer steps a round, down to a quarter, while the rate is high")
+    ] = False
     rounds: Annotated[int, Meta(ge=1, le=10_000)] = 10
     warmup_steps: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     weight_decay: Annotated[Number, Meta(description="of AdamW and Muon")] = "0.1"
@@ -85,6 +88,9 @@ class ArgsFields(Fields, frozen=True, kw_only=True):
     muon_learning_rate: Annotated[
         Number, Meta(description="peak of Muon; auto: 2.5 times learning_rate")
     ] = "auto"
+    lr_scheduler_type: Annotated[
+        str, Meta(description=f"{' or '.join(SCHEDULES)}: how the rates fall to a tenth")
+    ] = LINEAR
 
 
 class ResourcesFields(Fields, frozen=True, kw_only=True):
@@ -267,6 +273,9 @@ class TuneArgsFields(Fields, frozen=True, kw_only=True):
     muon_learning_rate: Annotated[
         Number, Meta(description="peak of Muon; auto: 2.5 times learning_rate")
     ] = "auto"
+    lr_scheduler_type: Annotated[
+        str, Meta(description=f"{' or '.join(SCHEDULES)}: how the rates fall to a tenth")
+    ] = LINEAR
     rounds: Annotated[int, Meta(ge=1, le=10_000, description="merges")] = 5
 
 

@@ -12,6 +12,7 @@ from dpin.compute.limits import (
 )
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.task import (
+    SCHEDULES,
     EncodingSpec,
     InnerSpec,
     ModelSpec,
@@ -231,7 +232,29 @@ def _inner(document: Document, fields: TrainFields) -> InnerSpec:
         steps=STEPS_PER_ROUND if isinstance(args.steps_per_round, str) else args.steps_per_round,
         accumulation=args.gradient_accumulation_steps,
         muon_rate_ppm=_muon(document, fields, rate),
+        schedule=_schedule(document, args.lr_scheduler_type),
+        steps_by_rate=_by_rate(document, fields),
     )
+
+
+def _schedule(document: Document, said: str) -> str:
+    """How the learning rates fall."""
+    if said not in SCHEDULES:
+        fix = suggestion(said, SCHEDULES)
+        refuse(document, "args.lr_scheduler_type", f"there is no schedule {said!r}", fix)
+    return said
+
+
+def _by_rate(document: Document, fields: TrainFields) -> bool:
+    """Whether units are shorter while the learning rate is high."""
+    args = fields.args
+    if args.steps_by_rate and fields.outer == "data-parallel":
+        fix = "outer: fedavg, or leave out steps_by_rate"
+        refuse(document, "args.steps_by_rate", "data-parallel takes one step a round", fix)
+    if args.steps_by_rate and isinstance(args.steps_per_round, str):
+        fix = "steps_per_round: 24, those of the last rounds"
+        refuse(document, "args.steps_by_rate", "auto gives all rounds as many steps", fix)
+    return args.steps_by_rate
 
 
 def _muon(document: Document, fields: TrainFields, rate: Ppm) -> int:

@@ -9,7 +9,7 @@ from dpin.base.crypto import digest
 from dpin.base.errors import Misuse
 from dpin.base.ids import ID_BYTES, NO_DIGEST, Digest
 from dpin.compute.modulespec import ModuleSpec
-from dpin.compute.task import WINDOWS_MIN, ModelSpec, OuterSpec
+from dpin.compute.task import WINDOWS_MIN, InnerSpec, ModelSpec, OuterSpec
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import InferenceJob, TrainJob
 
@@ -55,7 +55,7 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
         outer=job.outer,
         seats=job.seats,
         rounds=job.rounds,
-        windows=_windows(job.inner.steps, unit_ms),
+        windows=_windows(job.inner, unit_ms),
         quorum=0,
         memory_bytes=job.memory_bytes,
         budget=job.limits.cost,
@@ -71,11 +71,13 @@ def train_order(job: TrainJob, places: Places, unit_ms: int) -> TrainOrder:
 
 def with_windows(order: TrainOrder, unit_ms: int) -> TrainOrder:
     """The order, for units that take so long."""
-    return msgspec.structs.replace(order, windows=_windows(order.inner.steps, unit_ms))
+    return msgspec.structs.replace(order, windows=_windows(order.inner, unit_ms))
 
 
-def _windows(steps: int, unit_ms: int) -> int:
-    return min(WINDOWS_MAX, steps, max(WINDOWS_MIN, -(-unit_ms // WINDOW_MS)))
+def _windows(inner: InnerSpec, unit_ms: int) -> int:
+    """Where units have whole windows of the longest one's, as many as there may be."""
+    wished = WINDOWS_MAX if inner.steps_by_rate else -(-unit_ms // WINDOW_MS)
+    return min(WINDOWS_MAX, inner.steps, max(WINDOWS_MIN, wished))
 
 
 def type_of(order: TrainOrder | InferOrder) -> str:

@@ -176,7 +176,7 @@ class Panorama:
         )
 
     def _registered(self) -> list[NodeId]:
-        return sorted(node for node, _ in registered(self.peer.state.accounts))
+        return sorted(registered(self.peer.state.accounts))
 
     def _peer_view(self, node: NodeId, connected: set[NodeId]) -> PeerView:
         account = self.peer.state.accounts.get(node) or Account()

@@ -244,8 +244,14 @@ def units_of(state: State, lease: Lease) -> Iterator[Unit]:
 def others(peer: Peer) -> list[NodeId]:
     """Everybody who has registered to take jobs, but for this node."""
     me, state = peer.key.node_id, peer.state
-    known = registered(state.accounts)
-    return sorted(node for node, said in known if node != me and said.provides)
+    return [
+        node for node in sorted(registered(state.accounts)) if node != me and _provides(state, node)
+    ]
+
+
+def _provides(state: State, node: NodeId) -> bool:
+    registration = state.accounts[node].registration
+    return registration is not None and registration.provides
 
 
 def kind_of(kind: int) -> str:

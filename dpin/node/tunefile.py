@@ -140,4 +140,5 @@ def _args(args: TuneArgsFields) -> ArgsFields:
         weight_decay=args.weight_decay,
         optim=args.optim,
         muon_learning_rate=args.muon_learning_rate,
+        lr_scheduler_type=args.lr_scheduler_type,
     )

@@ -46,10 +46,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Put this file into the store, to be read by `readers` (None: everybody).
-
-    Ends in Kept or Unkept.
-    """
+    """Put this file into the store, to be read by `readers` (None: everybody); ends in Kept."""
 
     path: str
     purpose: Purpose
@@ -73,14 +70,6 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Unkept:
-    """The file at `path` could not be put into the store; asking again may help."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Allow:
     """These peers (None: everybody) may read the blob; nobody may before."""
 
@@ -95,5 +84,5 @@ class Discard:
     paths: tuple[str, ...]
 
 
-StoreEvent = Fetched | Missing | Kept | Unkept
+StoreEvent = Fetched | Missing | Kept
 StoreEffect = Fetch | Keep | KeepData | Allow | Discard

@@ -15,17 +15,7 @@ from dpin.base.machine import Send
 from dpin.ledger.accounts import State, Unit, UnitKey, UnitState
 from dpin.ledger.views import live_units
 from dpin.ledger.wishes import Follow, Wish
-from dpin.storage.wanted import (
-    Allow,
-    Discard,
-    Fetched,
-    Keep,
-    Kept,
-    Missing,
-    Purpose,
-    StoreEvent,
-    Unkept,
-)
+from dpin.storage.wanted import Allow, Discard, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
 from dpin.verify.commitment import open_leaf_of
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 
@@ -83,9 +73,6 @@ class Defender:
                 return list(self._answer(event))
             case Kept(path, blob):
                 return list(self._kept(path, blob))
-            case Unkept(path):
-                self._unkept(path)
-                return []
             case Fetched() | Missing():
                 return []
             case _:
@@ -160,13 +147,6 @@ class Defender:
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             yield from self._retry(asked)
-
-    def _unkept(self, path: str) -> None:
-        """Whoever waits for the file asks again; by then the store may have room."""
-        for asked in list(self._waiting):
-            held = self._units.get((asked.message.lease, asked.message.round))
-            if held is None or path in (*held.produced.states, held.produced.base):
-                self._waiting.remove(asked)
 
     def _retry(self, asked: Asked) -> Iterator[Effect]:
         held = self._units.get((asked.message.lease, asked.message.round))

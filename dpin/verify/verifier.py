@@ -21,7 +21,7 @@ from dpin.compute.work import Exited, Reported, WorkEffect, WorkerId, WorkEvent
 from dpin.ledger.accounts import Job, JobState, Seat, State, Unit, UnitKey
 from dpin.ledger.views import live_units
 from dpin.ledger.wishes import Follow
-from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent, Unkept
+from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
 from dpin.verify.bench import Bench
 from dpin.verify.examination import Effect as ExaminationEffect
 from dpin.verify.examination import Examination
@@ -70,7 +70,7 @@ class Verifier:
                 self._state = state
             case Told(peer, message):
                 effects += self._told(peer, message, now)
-            case Fetched() | Missing() | Kept() | Unkept():
+            case Fetched() | Missing() | Kept():
                 self._stored(event, now)
             case Reported() | Exited():
                 self._worked(event)
@@ -145,7 +145,7 @@ class Verifier:
             case Missing(blob):
                 for examination in self._examinations.values():
                     examination.missing(blob, now)
-            case Kept() | Unkept():
+            case Kept():
                 pass  # A verifier offers nothing.
 
     def _worked(self, event: WorkEvent) -> None:

@@ -224,24 +224,3 @@ def test_the_ledger_tells_of_a_job_by_its_whole_id() -> None:
     for wrong in (job.id.hex()[:-1], "00" * 32, "z" * 64, ""):
         with pytest.raises(NotFound):
             descent_of(ledger.state, wrong)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "offsets"),
-    [
-        ("a", "[1]", "[0, 4, 8]"),
-        ("a", "[1]", "[4]"),
-        ("a", "[1]", "[0, Infinity]"),
-        ("a", "[1]", '[0, "4"]'),
-        ("a", "[Infinity]", "[0, 4]"),
-        ("a", f"[0, {1 << 70}]", "[0, 0]"),
-        ("\\ud800", "[1]", "[0, 4]"),
-    ],
-)
-def test_a_model_file_with_a_strange_header_cannot_be_read(
-    name: str, shape: str, offsets: str
-) -> None:
-    part = f'{{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}}}'
-    header = f'{{"{name}": {part}}}'.encode()
-    with pytest.raises(PeerFault, match="cannot be read"):
-        tensor_leaves(len(header).to_bytes(8, "little") + header + bytes(4))

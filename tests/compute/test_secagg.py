@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Round
-from dpin.compute.aggregation.gram import ROW_MAX
 from dpin.compute.masked import masked_head, mean_of_sum, numbers_of, unmasked_sum
 from dpin.compute.secagg.circle import circles
 from dpin.compute.secagg.member import Member
@@ -172,46 +171,6 @@ def test_a_false_share_delays_nobody_where_enough_are_true() -> None:
     assert unmasking.missing == ()
     with pytest.raises(PeerFault):
         unmasking.take(key_of(4).node_id, lie)
-
-
-@pytest.mark.parametrize(("count", "liars"), [(13, 1), (16, 2)])
-def test_a_few_liars_with_the_first_places_do_not_keep_a_large_circle_masked(
-    count: int, liars: int
-) -> None:
-    group = Group(count)
-    files = {seat: group.update(seat, 1) for seat in range(count)}
-    settled = settle(group.circle, group.heads(files, 1))
-    unmasking = Unmasking(settled)
-    for seat in range(liars):
-        told = group.members[seat].reveal(settled)
-        lies = tuple((owner, kind, bytes([1] * 66)) for owner, kind, _ in told.shares)
-        unmasking.take(key_of(seat).node_id, replace(told, shares=lies))
-    for seat in range(liars, count):
-        unmasking.take(key_of(seat).node_id, group.members[seat].reveal(settled))
-    assert unmasking.missing == ()
-
-
-def test_the_first_share_of_a_teller_stands_so_that_lies_are_searched_once() -> None:
-    group = Group(6)
-    files = {seat: group.update(seat, COUNT) for seat in range(6)}
-    settled = settle(group.circle, group.heads(files, COUNT))
-    unmasking = Unmasking(settled)
-    told = group.members[0].reveal(settled)
-    lie = replace(told, shares=tuple((owner, kind, bytes(66)) for owner, kind, _ in told.shares))
-    unmasking.take(key_of(0).node_id, lie)
-    for seat in range(3):  # Of four that are needed.
-        unmasking.take(key_of(seat).node_id, group.members[seat].reveal(settled))
-    before = unmasking.missing
-    for seat in (3, 4):
-        unmasking.take(key_of(seat).node_id, group.members[seat].reveal(settled))
-    assert (len(before), unmasking.missing) == (6, ())
-
-
-def test_whatever_members_have_added_up_to_a_mean_is_a_movement() -> None:
-    extremes = torch.tensor([2**31 - 1, -(2**31), 5])
-    mean = mean_of_sum(extremes, 1, 1 << 20)
-    assert mean.abs().max() < ROW_MAX
-    assert mean.tolist()[2] == 5 << 26
 
 
 def test_with_too_few_shares_nothing_is_unmasked() -> None:

@@ -1,16 +1,13 @@
 """A worker's session without a process: prepare, train, merge, check, measure, export, generate."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace as evolve
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-import torch
 from msgspec.structs import replace
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -26,7 +23,6 @@ from dpin.compute.checkpoint import (
     decode_later,
     decode_model,
     decode_start,
-    encode_window,
     float_root,
     optimizer_root,
     parameters_root,
@@ -35,7 +31,6 @@ from dpin.compute.child import WorkerOptions
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
-from dpin.compute.rechecks import diverged
 from dpin.compute.session import Session, reason_of
 from dpin.compute.shelf import Shelf
 from dpin.compute.task import (
@@ -62,7 +57,6 @@ from dpin.compute.task import (
     UpdateChecked,
     WindowChecked,
 )
-from dpin.compute.ticker import MICRONATS_MAX, micronats
 from dpin.compute.worker import open_worker
 from tests.support.training import (
     CORPUS,
@@ -548,25 +542,3 @@ def test_a_worker_whose_node_has_gone_ends_in_the_middle_of_a_unit() -> None:
     session.run(bench.opening)
     with pytest.raises(Gone):
         session.run(order(0, 0, 0))
-
-
-@pytest.mark.parametrize("window", [1, 3])
-def test_a_check_of_a_state_that_trains_to_no_number_has_a_result(window: int) -> None:
-    """Whoever plants such states would be paid unchecked, and its verifiers fined as absent."""
-    bench = Bench()
-    unit = bench.unit()
-    held = bench.desk.files.held
-    state = decode_later(held[unit.states[window]], TINY)
-    wild = evolve(state, parameters=torch.full_like(state.parameters, 3e38))
-    held["wild"] = encode_window(wild)
-    leaf = replace(unit.leaves[window], parameters=parameters_root(wild))
-    bench.desk.tick_ms = 1_000  # Each step is told.
-    found = bench.do(CheckWindow(leaf, 0, "wild"), WindowChecked)
-    assert (found.opened_ok, found.found) == (True, diverged(leaf))
-    assert isinstance(bench.desk.reports[-2], Progress)
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, 1e300])
-def test_a_loss_that_is_no_number_is_told_as_one(loss: float) -> None:
-    assert micronats(loss) == MICRONATS_MAX
-    assert (micronats(1.5), micronats(-0.25)) == (1_500_000, -250_000)

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from typing_extensions import override
 
-from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, Round
 from dpin.base.units import MicroTokens
-from dpin.ledger.accounts import Account, Accounts, LeaseState, Unit, UnitState, registered
+from dpin.ledger.accounts import LeaseState, Unit, UnitState
 from dpin.ledger.params import DEVELOPMENT, PUBLIC
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Commit, LeafPath, OpenLeaf, Unstake, VerifyCommit
@@ -298,26 +297,6 @@ def test_those_that_take_jobs_are_seated_before_those_that_do_not() -> None:
     assert len(unit.seats) == 2
 
 
-def test_whoever_may_check_is_found_without_a_look_at_those_who_only_hold_a_balance() -> None:
-    looked: list[NodeId] = []
-
-    class Watched(Accounts):
-        @override
-        def __getitem__(self, node: NodeId) -> Account:
-            looked.append(node)
-            return super().__getitem__(node)
-
-    announced = registration()
-    accounts = Watched()
-    for number in range(4):
-        accounts[NodeId(bytes([number]) * 32)] = Account(free=PRICE)
-    teller = NodeId(b"t" * 32)
-    accounts[teller] = Account(registration=announced)
-    accounts[NodeId(b"s" * 32)] = Account(stake=PRICE)
-    assert list(registered(accounts)) == [(teller, announced)]
-    assert not looked
-
-
 def test_windows_and_verifiers_vary_with_the_mix() -> None:
     windows, pairs = set[int](), set[frozenset[bytes]]()
     ledger = peopled("req", "ann", "bob", "cat", "dan", "eve")
@@ -421,24 +400,6 @@ def test_seals_and_reveals_belong_to_the_seated_and_are_given_once(ledger: Ledge
     assert ledger.do(first, reveal_of(unit, Digest(bytes(32)))) == "wrong-seal"
     assert ledger.do(first, reveal_of(unit, OTHER, NO_BLOB)) == "ok"
     assert ledger.do(first, reveal_of(unit, OTHER, NO_BLOB)) == "wrong-state"
-
-
-def test_whoever_copies_a_seal_cannot_open_it_and_is_absent(ledger: Ledger) -> None:
-    """A lazy verifier (A8): it waits for the other's seal, and for what the other reveals."""
-    _, unit, done = committed(ledger)
-    honest, lazy = (ledger.name(seat.verifier) for seat in unit.seats)
-    before = ledger.account(lazy).stake
-    seal_all(ledger, unit, [found_in(done, unit)])
-    copied = unit.seats[0].sealed
-    assert copied is not None
-    assert ledger.do(lazy, VerifyCommit(unit.lease, unit.round, copied)) == "ok"
-    assert ledger.do("ann", done.open_leaf(unit.window)) == "ok"
-    assert ledger.do(honest, reveal_of(unit, found_in(done, unit))) == "ok"
-    assert ledger.do(lazy, reveal_of(unit, found_in(done, unit))) == "wrong-seal"
-    ledger.wait(DEVELOPMENT.reveal_ticks)
-    assert (unit.state, unit.reason) == (UnitState.PAID, "verified")
-    assert ledger.account(lazy).stake == before - ABSENT
-    assert ledger.account(lazy).absences == (True,)
 
 
 def test_a_second_unit_must_start_where_the_first_one_ended(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.base.leaf import Leaf
-from dpin.base.machine import Send, Wake
+from dpin.base.machine import Send
 from dpin.base.units import Tick
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.task import (
@@ -39,7 +39,6 @@ from dpin.market.messages import Decline, Heartbeat, MarketMessage, Reason, Text
 from dpin.market.pace import LEAST_PARTS, MARGIN_MS, UNBOXED_MS, Pace
 from dpin.storage.wanted import Allow, Keep, Kept
 from dpin.verify.defender import Produced
-from tests.market.test_loading import HELD, Joining
 from tests.support.jobs import (
     at,
     file_id,
@@ -69,7 +68,6 @@ from tests.support.ledgers import (
     work,
 )
 
-TRAP = file_id("trap")
 UPDATE_FILE = "/w/update"
 
 
@@ -240,24 +238,6 @@ def test_what_was_trained_is_kept_and_then_committed() -> None:
     assert operations(engaged.follow()) == [Have(engaged.lease.id, Round(0), (engaged.lease.id,))]
 
 
-def test_an_update_that_the_store_refuses_is_offered_to_it_again_and_committed() -> None:
-    engaged = Engaged()
-    engaged.start()
-    engaged.report(engaged.trained())
-    engaged.engagement.veil.unkept("/elsewhere")
-    assert only(Keep, engaged.follow(1)) == []
-    engaged.engagement.veil.unkept(UPDATE_FILE)
-    [keep] = only(Keep, engaged.follow(2))
-    assert (keep.path, keep.readers) == (UPDATE_FILE, frozenset())
-    engaged.engagement.veil.unkept(UPDATE_FILE)
-    soon = engaged.follow(2.5)
-    assert (only(Keep, soon), only(Wake, soon)) == ([], [Wake(at(3))])
-    assert only(Keep, engaged.follow(3)) == [keep]
-    list(engaged.engagement.kept(Kept(UPDATE_FILE, file_id("update"))))
-    [commit] = operations(engaged.follow(4))
-    assert isinstance(commit, Commit)
-
-
 def test_an_update_is_released_once_the_round_exchanges_and_not_before() -> None:
     engaged = Engaged(both=True)
     engaged.start()
@@ -386,7 +366,7 @@ def test_who_can_begin_only_when_its_time_is_over_begins_nothing() -> None:
 
 
 def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
-    pace = Pace(grace_ticks=10)
+    pace = Pace(grace_ticks=10, whole=lambda _: 40)
     ledger = market()
     job = ledger.state.jobs[training(ledger, "buyer", "maker", "one", rounds=3)]
     began = ledger.state.tick
@@ -400,19 +380,40 @@ def test_who_was_too_slow_does_as_much_as_the_others_have_time_for() -> None:
     pace.follow(job, ledger.state.tick)
     now = ledger.state.tick
     assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS  # It has not trained yet.
-    pace.trained(reported(steps=20, milliseconds=5_000), 40)
+    pace.trained(reported(steps=20, milliseconds=5_000))
     whole = took * 200 + 2_000 - 1_000
     assert pace.box_ms(Round(1), now, 200) == whole < 10_000
     assert pace.box_ms(Round(1), Tick(now + 5), 200) == whole - 1_000
     # Less than a fifth of a unit is refused: that much is done however late it is.
     assert pace.box_ms(Round(1), Tick(now + 1_000), 200) == 10_000 * LEAST_PARTS // 10
-    pace.trained(reported(steps=20, milliseconds=1_000), 40)
+    pace.trained(reported(steps=20, milliseconds=1_000))
     assert pace.box_ms(Round(1), now, 200) == UNBOXED_MS
+
+
+def test_a_unit_that_is_longer_than_the_one_before_has_more_time() -> None:
+    ledger = market()
+    job = ledger.state.jobs[training(ledger, "buyer", "maker", "one", rounds=3)]
+    paces = [Pace(grace_ticks=10, whole=whole) for whole in (lambda _: 20, lambda at: 20 + 20 * at)]
+    for pace in paces:
+        pace.follow(job, ledger.state.tick)
+    ledger.wait(20)
+    finish(ledger, job.id, "one")
+    for pace in paces:
+        pace.follow(job, ledger.state.tick)
+    ledger.wait(DEVELOPMENT.grace_ticks)
+    exchange(ledger, job.id, "maker", "one")
+    now, boxes = ledger.state.tick, []
+    for pace in paces:
+        pace.follow(job, now)
+        pace.trained(reported(steps=20, milliseconds=9_000))
+        boxes.append(pace.box_ms(Round(1), now, 200))
+    same, longer = boxes
+    assert same < longer < UNBOXED_MS
 
 
 def test_the_grace_that_a_box_counts_on_is_the_one_that_the_ledger_gives() -> None:
     """A long round waits for a tenth of its time, which is more than the least grace."""
-    pace = Pace(grace_ticks=DEVELOPMENT.grace_ticks)
+    pace = Pace(grace_ticks=DEVELOPMENT.grace_ticks, whole=lambda _: 40)
     ledger = market()
     job = ledger.state.jobs[running(ledger, "buyer", "maker", "one", unit_ms=400_000)]
     pace.follow(job, ledger.state.tick)
@@ -424,7 +425,7 @@ def test_the_grace_that_a_box_counts_on_is_the_one_that_the_ledger_gives() -> No
     assert record.quorum_at is not None
     grace = record.deadline - record.quorum_at
     assert grace >= 3 * DEVELOPMENT.grace_ticks
-    pace.trained(reported(steps=20, milliseconds=60_000), 40)
+    pace.trained(reported(steps=20, milliseconds=60_000))
     whole = record.quorum_at - began + grace
     assert pace.box_ms(Round(0), began, tick_ms) == whole * tick_ms - MARGIN_MS
 
@@ -532,50 +533,6 @@ def test_a_command_that_failed_gives_the_lease_up_and_says_why() -> None:
     [message] = said(engaged.follow(5))
     assert isinstance(message, Decline)
     assert (message.code, message.detail) == (Reason.FAULTY, "training: no memory")
-
-
-class Late:
-    """The lease of two, who joins a job under way and is opening what maker has offered."""
-
-    def __init__(self) -> None:
-        self.joining = Joining(late=True)
-        ledger, job = self.joining.ledger, self.joining.job_id
-        lease = lease_of(ledger, job, "two")
-        self.engagement = Engagement(ledger.state.jobs[job], lease, Fault.NONE, 200)
-        self.joining.loading = self.engagement.loading
-        self.follow()
-        for event in files_of(train_manifest(seats=2, rounds=3)):
-            self.engagement.loading.fetched(event)
-            self.follow()
-        self.joining.offer("maker", blob=TRAP)
-        self.engagement.loading.fetched(here(TRAP))
-        assert [type(order.command) for order in only(Order, self.follow())] == [OpenJob]
-
-    def follow(self, moment: float = 0) -> list[Effect]:
-        return list(self.engagement.follow(self.joining.ledger.state, at(moment)))
-
-
-def test_an_offer_that_cannot_be_opened_costs_its_giver_the_next_one_and_not_the_lease() -> None:
-    late = Late()
-    failed = Failed("OpenJob", "PeerFault: corrupt checkpoint")
-    assert list(late.engagement.reported(failed)) == [Dismiss(late.engagement.worker)]
-    effects = late.follow(2)
-    assert not late.engagement.files.fault
-    assert only(Hire, effects) == [Hire(late.engagement.worker)]
-    assert late.joining.asked(only(Send, effects)[:2]) == ["buyer", "one"]
-
-
-def test_nor_is_an_offer_opened_again_that_the_worker_died_of() -> None:
-    late = Late()
-    late.engagement.exited("killed")
-    effects = late.follow(2)
-    assert only(Order, effects) == []
-    assert late.joining.asked(only(Send, effects)[:2]) == ["buyer", "one"]
-    late.joining.offer("buyer")
-    late.engagement.loading.fetched(here(HELD))
-    [order] = only(Order, late.follow(3))
-    assert isinstance(order.command, OpenJob)
-    assert order.command.checkpoint == path_of(HELD)
 
 
 def generation() -> tuple[Engagement, list[Effect]]:

@@ -1,14 +1,12 @@
 """What a lease needs before its first unit; whoever joins late begins with somebody's state."""
 
-from collections.abc import Sequence
-
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Send
 from dpin.compute.task import Opened, OpenJob
 from dpin.compute.work import Dismiss, Hire, Order, WorkerId
 from dpin.ledger.transactions import Stop
-from dpin.market.loading import UNREADABLE, Effect, Loading, proven, reject
+from dpin.market.loading import Effect, Loading, proven, reject
 from dpin.market.messages import AskCheckpoint, CheckpointOffer, MarketMessage
 from dpin.storage.wanted import Fetch, Purpose
 from tests.support.jobs import (
@@ -62,7 +60,7 @@ class Joining:
     def offer(self, who: str, round_: int = 1, blob: BlobId = HELD) -> None:
         self.loading.offered(self.ledger.id(who), CheckpointOffer(self.job_id, Round(round_), blob))
 
-    def asked(self, effects: Sequence[object]) -> list[str]:
+    def asked(self, effects: list[Effect]) -> list[str]:
         """Who was asked for a checkpoint."""
         sends = only(Send, effects)
         for send in sends:
@@ -144,35 +142,6 @@ def test_a_checkpoint_that_nobody_has_makes_room_for_another_offer() -> None:
     joining.loading.missing(file_id("trap"))
     joining.offer("buyer")
     assert [fetch.blob for fetch in only(Fetch, joining.prepare(0))] == [HELD]
-
-
-def test_whoever_offers_what_cannot_be_had_does_not_come_first_again() -> None:
-    joining = Joining(late=True)
-    joining.load(0)
-    joining.offer("maker", blob=file_id("trap"))
-    joining.loading.missing(file_id("trap"))
-    assert sorted(joining.asked(joining.prepare(1))) == ["buyer", "one"]
-    joining.offer("maker", blob=file_id("another trap"))
-    assert joining.loading.checkpoint is None
-    for moment, who in ((3, "buyer"), (5, "one")):  # For the moment, perhaps.
-        joining.offer(who)
-        joining.loading.missing(HELD)
-        joining.prepare(moment)
-    assert sorted(joining.asked(joining.prepare(7))) == ["buyer", "maker", "one"]
-
-
-def test_where_nobody_offers_what_can_be_loaded_the_lease_is_given_up() -> None:
-    joining = Joining(late=True)
-    joining.load(0)
-    for moment, who in enumerate(("maker", "buyer", "one"), 1):
-        joining.prepare(10 * moment)
-        joining.offer(who)
-        joining.loading.fetched(here(HELD))
-        assert opened(joining.prepare(10 * moment))
-        assert list(reject(joining.loading)) == [Dismiss(W)]
-        assert joining.loading.files.fault == ""
-    joining.prepare(50)
-    assert joining.loading.files.fault == UNREADABLE
 
 
 def test_a_late_joiner_compares_what_it_loaded_with_what_the_others_began_with() -> None:

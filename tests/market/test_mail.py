@@ -9,16 +9,9 @@ from dpin.base.units import MicroTokens
 from dpin.compute.task import Opened
 from dpin.compute.work import WorkerId
 from dpin.ledger.transactions import SignedBid
-from dpin.market.mail import (
-    DECLINES_MAX,
-    REASON_CHARS_MAX,
-    TEXT_BYTES_MAX,
-    Effect,
-    Mail,
-    Message,
-)
+from dpin.market.mail import DECLINES_MAX, TEXT_BYTES_MAX, Effect, Mail, Message
 from dpin.market.merging import Merging
-from dpin.market.messages import AskCheckpoint, BidMessage, Decline, Heartbeat, Reason, Text
+from dpin.market.messages import AskCheckpoint, BidMessage, Heartbeat, Reason, Text
 from dpin.market.ownjob import OwnJob, RoundTimes
 from dpin.market.story import TRACE, Note
 from dpin.storage.wanted import Keep
@@ -116,17 +109,6 @@ def test_too_many_refusals_keep_the_first_and_their_news() -> None:
 def beat_of(desk: Desk, loss: int = 4_000_000) -> Heartbeat:
     lease = lease_of(desk.ledger, desk.job, "maker").id
     return Heartbeat(lease, Round(0), "run", 3, 40, loss, 700)
-
-
-def test_of_a_refusal_no_more_is_kept_than_people_read() -> None:
-    desk = Desk()
-    desk.told("maker", Decline(desk.job, Reason.FAULTY, "x" * (1 << 19)))
-    desk.told("one", Decline(desk.job, "y" * (1 << 19), "no"))
-    kept = desk.own.supply.declines
-    assert [len(one.code) + len(one.detail) for one in kept.values()] == [
-        len(Reason.FAULTY) + REASON_CHARS_MAX,
-        REASON_CHARS_MAX + 2,
-    ]
 
 
 def test_a_heartbeat_counts_for_the_lease_of_its_sender() -> None:

@@ -39,9 +39,9 @@ from dpin.market.provider import Probe
 from dpin.market.requester import Abandon, Effect, Event, Requester, Start, ToRequester
 from dpin.market.story import Note
 from dpin.market.workshop import RESTARTS_MAX
-from dpin.storage.wanted import Fetched, Keep, KeepData, Kept, Unkept
+from dpin.storage.wanted import Fetched, Keep, KeepData, Kept
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
-from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only, path_of, proposed
+from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only, path_of
 from tests.support.ledgers import (
     PRICE,
     START,
@@ -458,46 +458,6 @@ def test_of_too_many_jobs_the_oldest_that_has_ended_is_forgotten() -> None:
     assert len(jobs.by_id) == JOBS_MAX
     assert "j-7" not in jobs.by_id
     assert "new" in jobs.by_id
-
-
-@pytest.mark.parametrize("restored", [False, True])
-def test_an_order_like_one_that_has_gone_is_another_job(*, restored: bool) -> None:
-    ledger, jobs = market(), OwnJobs()
-    job = ledger.state.jobs[proposed(ledger, "buyer")]
-    first = OwnJob("first", train_order(), at(0), propose=job.propose)
-    jobs.add(first)
-    assert jobs.find(first, job.requester, ledger.state) is job
-    first.end(Stage.DONE, "", at(1))
-    first.job, first.was = (None, job.id) if restored else (job, None)
-    for number in range(JOBS_MAX):
-        jobs.add(OwnJob(f"j-{number}", train_order(), at(number)))
-    assert "first" not in jobs.by_id
-    again = OwnJob("again", train_order(), at(2), propose=job.propose)
-    jobs.add(again)
-    assert jobs.find(again, job.requester, ledger.state) is None
-    fresh = ledger.state.jobs[proposed(ledger, "buyer")]
-    assert fresh.propose == job.propose
-    assert jobs.find(again, job.requester, ledger.state) is fresh
-
-
-def test_a_file_that_the_store_refuses_ends_the_order_with_the_reason() -> None:
-    buyer = Buyer()
-    buyer.report(PREPARED)
-    assert only(Note, buyer.step(Unkept("/elsewhere", "no room"))) == []
-    [note] = only(Note, buyer.step(Unkept(PREPARED.holdout, "no room")))
-    assert note.text == f"failed: {PREPARED.holdout} cannot be kept: no room"
-    assert buyer.own.stage == Stage.FAILED
-    assert only(Note, buyer.step(Unkept(PREPARED.initial, "no room"))) == []
-    generation = Buyer(infer_order())
-    generation.step(Unkept(infer_order().model_file, "it is not there"))
-    assert generation.own.stage == Stage.FAILED
-
-
-def test_what_is_refused_once_the_job_is_proposed_ends_nothing() -> None:
-    buyer = Buyer()
-    buyer.prepare()
-    assert only(Note, buyer.step(Unkept(PREPARED.holdout, "no room"))) == []
-    assert not buyer.own.stage.ended
 
 
 def test_the_end_of_an_unknown_job_is_passed_over() -> None:

@@ -4,20 +4,19 @@ import pytest
 from msgspec.structs import replace
 
 from dpin.base.errors import PeerFault
-from dpin.base.ids import BlobId, Round
+from dpin.base.ids import Round
 from dpin.base.units import Instant, Tick
 from dpin.compute.masked import masked_head
 from dpin.compute.secagg.orders import Heads, MergeMasked, ReadHeads
 from dpin.compute.secagg.settling import settle
 from dpin.compute.work import Order, WorkerId
-from dpin.ledger.accounts import Included, RoundRecord
+from dpin.ledger.accounts import RoundRecord
 from dpin.market.unveiling import Unveiling
 from tests.support.circles import Group, key_of, lease_of
 from tests.support.jobs import market, proposed
 
 COUNT = 8
 SEATS = range(3)
-WORK = 10  # steps that the members of a `Group` have done
 
 
 def begun(group: Group) -> tuple[Unveiling, Heads]:
@@ -26,9 +25,6 @@ def begun(group: Group) -> tuple[Unveiling, Heads]:
     ledger = market()
     job = ledger.state.jobs[proposed(ledger, "buyer")]
     record = RoundRecord(Round(0), [lease_of(seat) for seat in SEATS], Tick(9))
-    record.included = [
-        Included(lease_of(seat), key_of(seat).node_id, WORK, BlobId(bytes(32))) for seat in SEATS
-    ]
     paths = {f"update {seat}": lease_of(seat) for seat in SEATS}
     made = Unveiling(job, record, WorkerId("w"), [group.circle], paths)
     [order] = made.follow(Instant(0))
@@ -60,18 +56,3 @@ def test_what_is_told_before_the_heads_are_read_counts_and_what_is_wrong_of_it_d
     [order] = made.follow(Instant(1))
     assert isinstance(order, Order)
     assert isinstance(order.command, MergeMasked)
-
-
-@pytest.mark.parametrize("said", [WORK - 1, WORK + 1, 1 << 62])
-def test_an_update_that_claims_other_work_than_its_commit_is_as_if_absent(said: int) -> None:
-    group = Group(4)
-    made, heads = begun(group)
-    files = {seat: group.update(seat, COUNT) for seat in range(4)}
-    fourth = masked_head(files[3], COUNT)
-    taken = Included(lease_of(3), key_of(3).node_id, WORK, BlobId(bytes(32)))
-    made.record.included.append(taken)
-    made.files["update 3"] = lease_of(3)
-    lie = ("update 3", replace(fourth, steps=said))
-    made.read(replace(heads, heads=(*heads.heads, lie)))
-    assert [sorted(one.heads) for one in made.settled] == [[lease_of(seat) for seat in SEATS]]
-    assert [one.steps for one in made.settled] == [3 * WORK]

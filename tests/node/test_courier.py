@@ -14,17 +14,7 @@ from dpin.net.bulk import BulkOptions, BulkPlane
 from dpin.net.fake import FakeHost, FakeWorld, open_world
 from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
-from dpin.storage.wanted import (
-    Allow,
-    Fetch,
-    Fetched,
-    Keep,
-    Kept,
-    Missing,
-    Purpose,
-    StoreEvent,
-    Unkept,
-)
+from dpin.storage.wanted import Allow, Fetch, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
 
 DATA = bytes(range(256)) * (CHUNK_BYTES // 128)  # two chunks
 PATIENCE_SECONDS = 20
@@ -145,12 +135,10 @@ async def test_a_source_that_lies_is_blamed_and_its_bytes_are_not_kept(tmp_path:
         assert not two.store.has(blob)
 
 
-async def test_a_file_that_is_not_there_ends_as_unkept(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_there_ends_as_missing(tmp_path: Path) -> None:
     async with two_places(tmp_path) as (one, _):
         one.courier.perform(Keep(str(tmp_path / "nothing"), Purpose.UPDATE, None))
-        found = await one.next()
-        assert isinstance(found, Unkept)
-        assert found.path == str(tmp_path / "nothing")
+        assert isinstance(await one.next(), Missing)
 
 
 @dataclass

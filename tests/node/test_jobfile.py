@@ -91,6 +91,31 @@ def test_the_node_may_choose_the_steps_of_a_round() -> None:
     assert given == TuneSpec(0, 0, encoding=False, outer=False)
 
 
+def test_learning_rates_fall_as_transformers_names_it() -> None:
+    assert train("").inner.schedule == "linear"
+    assert train("args: {lr_scheduler_type: cosine}").inner.schedule == "cosine"
+    with pytest.raises(Misuse, match="there is no schedule 'cosin'") as refused:
+        train("args: {lr_scheduler_type: cosin}")
+    assert "cosine" in (refused.value.fix or "")
+
+
+def test_rounds_may_grow_as_the_learning_rate_falls() -> None:
+    assert not train("").inner.steps_by_rate
+    assert train("args: {steps_by_rate: true, steps_per_round: 24}").inner.steps_by_rate
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("args: {steps_by_rate: true}\nouter: data-parallel", "data-parallel takes one step"),
+        ("args: {steps_by_rate: true, steps_per_round: auto}", "auto gives all rounds as many"),
+    ],
+)
+def test_rounds_that_have_no_steps_of_their_own_cannot_grow(more: str, why: str) -> None:
+    with pytest.raises(Misuse, match=why):
+        train(more)
+
+
 def test_outer_steps_and_encodings_go_by_their_names() -> None:
     assert train("").encoding == EncodingSpec(INT8)
     sparse = train("outer: sparseloco")

@@ -53,6 +53,12 @@ def test_a_unit_has_no_more_windows_than_steps() -> None:
     assert train_order(train(steps=6), PLACES, 10**9).windows == 6
 
 
+def test_units_that_grow_with_the_rounds_have_many_windows_to_grow_by() -> None:
+    growing = read_job(TRAIN % 24, sets=["args.steps_by_rate=true"])
+    assert isinstance(growing, TrainJob)
+    assert train_order(growing, PLACES, 1).windows == WINDOWS_MAX
+
+
 def test_the_same_seed_is_the_same_seed_and_another_another() -> None:
     def seed(number: int) -> bytes:
         job = read_job(TRAIN % 40, sets=[f"seed={number}"])

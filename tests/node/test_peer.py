@@ -29,7 +29,7 @@ from dpin.market.story import Note
 from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
 from dpin.node.ownrecords import Owner
 from dpin.node.peer import Effect
-from dpin.storage.wanted import Fetched, Keep, Kept, Missing, Unkept
+from dpin.storage.wanted import Fetched, Keep, Kept, Missing
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 from tests.support.alone import Alone
 from tests.support.jobs import PROBED, file_id, only
@@ -138,7 +138,6 @@ def test_news_of_workers_and_blobs_that_nobody_wants_are_passed_over() -> None:
         Fetched(file_id("x"), "/x", b""),
         Kept("/x", file_id("x")),
         Missing(file_id("x"), "gone"),
-        Unkept("/x", "no room"),
         Exited(WorkerId("nobody"), "killed"),
         Reported(WorkerId("nobody"), PROBED),
         PeerUp(PEER),

@@ -13,7 +13,6 @@ import pytest
 from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id, manifest_of
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId
-from dpin.storage import blobfiles
 from dpin.storage.blobs import BlobStore
 
 QUOTA: Final = 100 * CHUNK_BYTES
@@ -288,39 +287,6 @@ async def test_a_full_disk_refuses_the_chunk_and_the_download_can_go_on(tmp_path
         for index in download.missing():
             await download.write_chunk(index, chunk(index))
         assert (await download.finish()).read_bytes() == DATA
-
-
-async def test_a_disk_too_full_for_a_blob_refuses_it_at_once_and_nothing_is_left(
-    tmp_path: Path,
-) -> None:
-    store = BlobStore(tmp_path, QUOTA)
-    with files_limited_to(1000), pytest.raises(Unavailable, match="refused"):
-        await store.begin(MANIFEST)
-    assert names_in(tmp_path) == set()
-    assert await store.add_bytes(DATA) == BLOB
-
-
-async def test_a_file_larger_than_a_blob_may_be_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blobfiles, "BLOB_BYTES_MAX", len(DATA) - 1)
-    (tmp_path / "file").write_bytes(DATA)
-    with pytest.raises(Unavailable, match="larger than a blob may be"):
-        await BlobStore(tmp_path / "blobs", QUOTA).add_file(tmp_path / "file")
-
-
-async def test_a_blob_is_on_the_device_before_it_counts_as_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[tuple[int, bool]] = []
-    whole = tmp_path / f"{BLOB.hex()}.data"
-    monkeypatch.setattr(
-        blobfiles,
-        "make_durable",
-        lambda file: synced.append((os.fstat(file).st_ino, whole.exists())),
-    )
-    await BlobStore(tmp_path, QUOTA).add_bytes(DATA)
-    assert (whole.stat().st_ino, False) in synced
 
 
 async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

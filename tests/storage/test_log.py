@@ -51,23 +51,6 @@ async def test_a_killed_process_loses_nothing_that_it_wrote(tmp_path: Path) -> N
     await log.close()
 
 
-async def test_what_a_killed_process_wrote_is_on_the_device_before_it_is_acted_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "wal"
-    log, _replay = await Log.open(path)
-    log.append(BODIES)  # Handed to the kernel, and no more.
-    await log.close()
-    synced: list[int] = []
-    monkeypatch.setattr(
-        "dpin.storage.log.make_durable", lambda file: synced.append(os.fstat(file).st_ino)
-    )
-    again, replay = await Log.open(path)
-    assert replay.records == BODIES
-    assert synced == [(path / "0000000001.log").stat().st_ino]
-    await again.close()
-
-
 @pytest.mark.parametrize("cut", [1, 8, 4_000])
 async def test_a_torn_tail_is_cut_off_and_counted(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "wal"

@@ -3,11 +3,7 @@
 from typing import Final
 
 CODE: Final = b'''
-import ctypes
-import fcntl
-import mmap
 import os
-import resource
 import socket
 import threading
 
@@ -129,35 +125,6 @@ def runs_programs():
 
 def kills_the_node():
     os.kill(os.getppid(), 9)
-
-
-def kills_the_node_by_a_pipe():
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())
-
-
-def chooses_the_signal_of_a_pipe():
-    fcntl.fcntl(0, fcntl.F_SETSIG, 9)
-
-
-def leaves_its_group():
-    os.setpgid(0, 0)
-
-
-def leaves_its_session():
-    os.setsid()
-
-
-def outlives_its_worker():
-    if ctypes.CDLL(None).prctl(1, 0, 0, 0, 0):
-        raise PermissionError
-
-
-def sets_a_limit():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 64))
-
-
-def fills_memory_that_no_limit_counts():
-    return mmap.mmap(-1, 1 << 20)
 
 
 def grows_the_shared_memory():

@@ -11,7 +11,7 @@ from dpin.base.machine import Send
 from dpin.ledger.accounts import UnitState
 from dpin.ledger.transactions import OpenLeaf
 from dpin.ledger.wishes import Follow, Wish
-from dpin.storage.wanted import Allow, Discard, Keep, Kept, Purpose, Unkept
+from dpin.storage.wanted import Allow, Discard, Keep, Kept, Missing, Purpose
 from dpin.verify.defender import WAITING_MAX, Asked, Defender, Effect, Produced
 from dpin.verify.messages import AskOpening, NoOpening, Opening, VerifyMessage
 from tests.support.checking import BASE, LAST, STATE, CheckedUnit
@@ -209,13 +209,7 @@ def test_a_generation_has_no_states_to_show() -> None:
     assert len(only(Wish, defender.step(Follow(ledger.state)))) == 1
 
 
-def test_a_file_that_cannot_be_kept_is_tried_again_when_it_is_asked_for_again() -> None:
+def test_a_file_that_cannot_be_kept_changes_nothing() -> None:
     scene = Defended()
-    [keep] = only(Keep, scene.ask("one", final=False))
-    assert keep.purpose == Purpose.CHECK
-    assert scene.ask("one", final=False) == []  # It is being hashed.
-    scene.defender.step(Unkept("/another", "no room"))
-    assert scene.ask("one", final=False) == []
-    assert not scene.defender.step(Unkept(scene.start, "no room"))
-    assert only(Keep, scene.ask("one", final=False)) == [keep]
-    assert [type(answer) for answer in answers(scene.kept(scene.start, STATE))] == [Opening]
+    assert not scene.defender.step(Missing(BlobId(b""), "no space left"))
+    assert Purpose.CHECK in {keep.purpose for keep in only(Keep, scene.ask("one", final=False))}

@@ -6,7 +6,6 @@ import pytest
 from dpin.base.codec import encode
 from dpin.base.ids import Round
 from dpin.compute.hubspec import DataFormat, PrivateSpec
-from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import Manifest
 from dpin.compute.work import WorkerId
@@ -106,19 +105,6 @@ def test_a_manifest_that_disagrees_with_its_proposal_is_refused(manifest: Manife
         files.arrived(event)
     assert not files.ready
     assert files.fault == "bad-manifest: it is not what the job was proposed with"
-
-
-@pytest.mark.parametrize(("verifiers", "said"), [(2, "bad-manifest"), (0, "")])
-def test_verifiers_are_never_drawn_into_running_code_of_the_requester(
-    verifiers: int, said: str
-) -> None:
-    """Who is seated has not been asked, whatever the requester's node proposes."""
-    manifest = msgspec.structs.replace(train_manifest(), model=ModuleSpec("build", 16))
-    terms = {"manifest": manifest_blob(manifest), "verifiers": verifiers}
-    ledger = market()
-    files = JobFiles(ledger.state.jobs[propose(ledger, "buyer", **terms)])
-    files.arrived(here(manifest_blob(manifest), encode(manifest)))
-    assert files.fault.partition(":")[0] == said
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"garbage", bytes(SMALL_BYTES_MAX + 1)])

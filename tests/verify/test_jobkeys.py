@@ -65,8 +65,6 @@ def test_who_has_no_seat_is_told_nothing_and_asks_nobody() -> None:
     assert not entitled(ledger.state, job.id, ledger.id("two"))
     assert not list(buyer.asked(ledger.id("two"), AskJobKey(job.id), ledger.state))
     assert not list(buyer.asked(ledger.id("maker"), AskJobKey(JobId(bytes(32))), ledger.state))
-    # Nor is who may have it told anything by a node that has no key itself.
-    assert not list(other.asked(ledger.id("maker"), AskJobKey(job.id), ledger.state))
     assert other.of(job.id, READER) is None
     assert not list(other.follow(ledger.state, NOW))
 

@@ -19,9 +19,8 @@ from dpin.ledger.wishes import Follow, Wish
 from dpin.storage.wanted import Fetch, Missing
 from dpin.verify.bench import RESTARTS_MAX
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
-from dpin.verify.examination import ACCUSE_TICKS, PATIENCE_TICKS
 from dpin.verify.messages import AskOpening, NoOpening, Opening, VerifyMessage
-from dpin.verify.verifier import WARM_MAX, Effect, Event, Told, Verifier
+from dpin.verify.verifier import Effect, Event, Told, Verifier
 from tests.support.checking import LAST, STATE, CheckedUnit
 from tests.support.jobs import (
     TOKENS,
@@ -134,15 +133,6 @@ def test_a_job_under_way_is_loaded_before_there_is_a_seat() -> None:
     assert len(only(Hire, effects)) == 1
     assert not only(Send, effects)
     assert not verifier.checking
-
-
-def test_only_so_many_jobs_are_loaded_before_there_is_a_seat() -> None:
-    ledger = market()
-    for _ in range(WARM_MAX + 1):
-        training(ledger, "buyer", "maker")
-    verifier = Verifier(ledger.id("one"), b"secret")
-    assert len(only(Hire, verifier.step(Follow(ledger.state), at(0)))) == WARM_MAX
-    assert only(Hire, verifier.step(Follow(ledger.state), at(5))) == []
 
 
 def test_a_seat_is_followed_from_the_files_to_the_seal(checked: Checked) -> None:
@@ -280,18 +270,6 @@ def test_the_update_as_encoded_again_is_revealed(checked: Checked, update: BlobI
     assert wish.operation.update == update
 
 
-def test_an_update_is_encoded_again_once(checked: Checked) -> None:
-    checked.ready()
-    checked.do(checked.find(checked.honest))
-    checked.open()
-    checked.step(Follow(checked.ledger.state))
-    checked.tell(checked.opening(final=True))
-    assert [type(command) for command in orders(checked.step(here(LAST)))] == [CheckUpdate]
-    for moment in (3, 6):
-        checked.now = at(moment)
-        assert orders(checked.step(Follow(checked.ledger.state))) == []
-
-
 def test_a_state_never_delivered_is_held_against_the_provider_only_at_the_end(
     checked: Checked,
 ) -> None:
@@ -299,16 +277,6 @@ def test_a_state_never_delivered_is_held_against_the_provider_only_at_the_end(
     assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
     checked.do(checked.wait())
     assert checked.seat.sealed is not None
-
-
-def test_nobody_is_accused_while_there_is_time_left_to_deliver(checked: Checked) -> None:
-    checked.load()
-    checked.ledger.wait(PATIENCE_TICKS)
-    for _ in range(6):
-        checked.now = after(checked.now, LOOK)
-        assert only(Wish, checked.step(Follow(checked.ledger.state))) == []
-    assert checked.ledger.state.tick < checked.unit.deadline - ACCUSE_TICKS
-    checked.do(checked.wait())
 
 
 @pytest.mark.parametrize("slept", [3, 60])

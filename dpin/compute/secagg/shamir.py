@@ -1,11 +1,8 @@
 """Shamir's shares of 32 bytes over the prime 2^521 - 1 (Shamir 1979)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
-from math import comb
+from collections.abc import Mapping, Sequence
+from itertools import combinations, islice
 from typing import Final
-
-from dpin.base.chance import Chance
 
 PRIME: Final = (1 << 521) - 1
 SHARE_BYTES: Final = 66
@@ -47,20 +44,7 @@ def restored(shares: Mapping[int, bytes]) -> bytes | None:
     return secret.to_bytes(SECRET_BYTES, "big") if fits else None
 
 
-def candidates(shares: Mapping[int, bytes], threshold: int) -> Iterator[Mapping[int, bytes]]:
-    """Sets of `threshold` shares to try, at most TRIES_MAX: some of the shares may be lies.
-
-    Where there are more sets they are drawn: in order, the first ones all hold the lowest places.
-    """
-    for pick in _picks(shares, threshold):
-        yield {place: shares[place] for place in pick}
-
-
-def _picks(shares: Mapping[int, bytes], threshold: int) -> Iterator[Sequence[int]]:
-    places = sorted(shares)
-    if comb(len(places), threshold) <= TRIES_MAX:
-        yield from combinations(places, threshold)
-        return
-    chance = Chance(b"".join(shares[place] for place in places))
-    for _ in range(TRIES_MAX):
-        yield chance.chosen(places, threshold)
+def candidates(shares: Mapping[int, bytes], threshold: int) -> list[Mapping[int, bytes]]:
+    """Sets of `threshold` shares to try, at most TRIES_MAX: some of the shares may be lies."""
+    picks = islice(combinations(sorted(shares), threshold), TRIES_MAX)
+    return [{place: shares[place] for place in pick} for pick in picks]

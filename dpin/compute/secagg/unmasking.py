@@ -19,10 +19,7 @@ class Unmasking:
     _found: dict[Digest, bytes] = field(default_factory=dict)
 
     def take(self, sender: NodeId, reveal: Reveal) -> None:
-        """One member's shares; raises PeerFault. Those about another outcome are passed over.
-
-        Its first word stands: every other one would be one more search for a set without lies.
-        """
+        """One member's shares; raises PeerFault. Those about another outcome are passed over."""
         circle = self.settled.circle
         if circle.nodes.get(reveal.lease) != sender:
             raise PeerFault("shares in another's name")
@@ -34,9 +31,8 @@ class Unmasking:
             if reveal.lease not in circle.holders(owner):
                 raise PeerFault("a share that its teller cannot have")
             place = place_of(circle, owner, reveal.lease)
-            if place not in self._shares.setdefault(owner, {}):
-                self._shares[owner][place] = data
-                self._try(owner)
+            self._shares.setdefault(owner, {})[place] = data
+            self._try(owner)
 
     def _kind(self, owner: Digest) -> int:
         if owner in self.settled.heads:
