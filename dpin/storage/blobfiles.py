@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from dpin.base.blob import (
@@ -35,6 +36,7 @@ class Held:
     proved_stamp: tuple[int, int] = (0, 0)  # what the file looked like then
     proved_since: float = 0.0
     users: int = 0  # downloads under way
+    writing: Lock = field(default_factory=Lock)  # held while a chunk is written
     pin: bool | None = None  # its owner's, and whether everybody may read it
 
     @property

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trio
 
 from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id, manifest_of
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId
+from dpin.storage.blobfiles import Files
 from dpin.storage.blobs import BlobStore
 
 QUOTA: Final = 100 * CHUNK_BYTES
@@ -146,6 +148,27 @@ async def test_a_download_goes_on_after_a_restart_with_what_was_good(tmp_path: P
         for index in download.missing():
             await download.write_chunk(index, chunk(index))
         assert (await download.finish()).read_bytes() == DATA
+
+
+async def test_chunks_that_land_at_once_are_written_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plain, writing, most = BlobStore(tmp_path, QUOTA), Files.write_chunk, [0], [0]
+
+    def counted(files: Files, blob: BlobId, index: int, data: bytes | memoryview) -> None:
+        writing[0] += 1
+        most[0] = max(most[0], writing[0])
+        plain(files, blob, index, data)
+        writing[0] -= 1
+
+    monkeypatch.setattr(Files, "write_chunk", counted)
+    with await store.begin(MANIFEST) as download:
+        async with trio.open_nursery() as nursery:
+            for index in range(3):
+                nursery.start_soon(download.write_chunk, index, chunk(index))
+        path = await download.finish()
+    assert path.read_bytes() == DATA
+    assert most == [1]
 
 
 async def test_two_downloads_of_one_blob_share_what_comes(tmp_path: Path) -> None:
