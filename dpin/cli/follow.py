@@ -15,6 +15,7 @@ from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
 from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
 from dpin.cli.plain import plain
+from dpin.cli.reasons import reason_and_fix
 from dpin.cli.tracing import TRACE
 from dpin.client.client import ENDED, Client
 from dpin.node.status import JobDetail, LeaseView, LogEntry
@@ -84,7 +85,7 @@ def follow(node: Client, job: str) -> ExitCode:
     except KeyboardInterrupt:
         say(f"detached; the job goes on.  dpin submit --attach {job} | dpin cancel {job}")
         return ExitCode.INTERRUPTED
-    say(end_text(detail))
+    say(end_text(node, detail))
     return exit_of_job(detail.job.state, detail.job.reason)
 
 
@@ -130,10 +131,12 @@ def _lease_line(lease: LeaseView) -> str:
     return f"  {lease.name:<18} {lease.state:<8} {len(lease.units)} units  paid {paid}{reason}"
 
 
-def end_text(detail: JobDetail) -> str:
-    """The last line: how it went, how long it took, what it gave."""
+def end_text(node: Client, detail: JobDetail) -> str:
+    """The last line: how it went, how long it took, what it gave; else why, and what helps."""
     job = detail.job
     took = f" in {length(job.finished_ms - job.submitted_ms)}" if job.finished_ms else ""
-    reason = f" ({job.reason})" if job.reason and job.state != "done" else ""
-    hint = "" if job.state == "done" else f"\n  fix: dpin explain {job.id}"
-    return f"{job.state}{reason}{took}  {result_text(detail)}{hint}"
+    if job.state == "done":
+        return f"{job.state}{took}  {result_text(detail)}"
+    why, fix = reason_and_fix(node, job)
+    reason = f" ({why})" if why else ""
+    return f"{job.state}{reason}{took}  {result_text(detail)}\n  fix: {fix}"

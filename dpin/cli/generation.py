@@ -10,9 +10,10 @@ from dpin.cli.link import show_values
 from dpin.cli.options import say
 from dpin.cli.pictures import entry_text
 from dpin.cli.plain import plain
+from dpin.cli.reasons import reason_and_fix
 from dpin.client.client import Client
 from dpin.node.control import RunRequest
-from dpin.node.status import JobDetail, LogEntry
+from dpin.node.status import JobView, LogEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,14 @@ def follow_generation(node: Client, request: RunRequest, *, json: bool) -> Gener
         node.cancel(job)
         say(f"\ncancelled {job}")
         return Generated(ExitCode.INTERRUPTED, "")
-    detail = node.job(job)
-    return _ended(detail, bytes(text), (first, time.monotonic() - started), json=json)
+    times = (first, time.monotonic() - started)
+    return _ended(node, node.job(job).job, bytes(text), times, json=json)
 
 
-def _ended(detail: JobDetail, text: bytes, times: tuple[float, float], *, json: bool) -> Generated:
-    job, (first, whole) = detail.job, times
+def _ended(
+    node: Client, job: JobView, text: bytes, times: tuple[float, float], *, json: bool
+) -> Generated:
+    first, whole = times
     rate = len(text) / (whole - first) if whole > first else 0.0
     if json:
         values = {
@@ -65,7 +68,8 @@ def _ended(detail: JobDetail, text: bytes, times: tuple[float, float], *, json: 
         sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
     if job.state != "done":
-        say(f"error[job-failed]: {job.id} {job.state}: {job.reason}\n  fix: dpin explain {job.id}")
+        why, fix = reason_and_fix(node, job)
+        say(f"error[job-failed]: {job.id} {job.state}: {why}\n  fix: {fix}")
     speed = f"{rate:.1f} tok/s, TTFT {first:.2f} s"
     return Generated(exit_of_job(job.state, job.reason), speed)
 

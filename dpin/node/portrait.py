@@ -15,6 +15,7 @@ from dpin.market.offers import cost_max
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import OwnJob, RoundTimes, Stage
 from dpin.market.story import name_of, verdicts
+from dpin.node.asking import too_cheap
 from dpin.node.ordering import type_of
 from dpin.node.peer import Peer
 from dpin.node.status import (
@@ -30,6 +31,7 @@ from dpin.node.status import (
     WitnessView,
 )
 
+NO_PROVIDER = "no-provider"  # the ledger's reason
 FIXES = {
     Reason.PRICE: "raise limits.cost, or lower args.rounds",
     Reason.MEMORY: "lower resources.memory",
@@ -183,7 +185,7 @@ class Portrait:
     def _why(self, declines: int) -> tuple[str, str]:
         own, job = self.own, self.own.job
         if own.stage.ended:
-            return own.reason or own.stage.value, ""
+            return self._why_it_ended()
         if job is None:
             return "the data are being prepared and the job funded", "wait"
         missing = open_seats(self.state, job)
@@ -204,6 +206,15 @@ class Portrait:
         if current is not None:
             return f"round {current.round + 1} of {job.propose.rounds} is under way", "wait"
         return "the last units are being checked", "wait"
+
+    def _why_it_ended(self) -> tuple[str, str]:
+        own, job = self.own, self.own.job
+        if job is not None and NO_PROVIDER in own.reason:
+            declines, known = own.supply.declines.values(), len(others(self.peer))
+            prices = too_cheap(self.peer.params, job.propose, declines, known)
+            if prices is not None:
+                return f"{own.reason}: {prices[0]}", prices[1]
+        return own.reason or own.stage.value, ""
 
 
 def lease_view(state: State, lease: Lease) -> LeaseView:

@@ -171,6 +171,11 @@ def test_a_job_is_followed_to_its_end_and_gives_its_status(
     control.end = ("failed", "expired")
     assert run(["submit", job_file]) == 6
     assert f"fix: dpin explain {JOB}" in capsys.readouterr().err
+    control.end = ("failed", "no-provider")
+    assert run(["submit", job_file]) == 6
+    words = capsys.readouterr().err
+    assert "failed (3 of 4 nodes decline)" in words
+    assert words.endswith("fix: retry in 5 s\n")
 
 
 def test_detached_only_the_id_is_printed(capsys: Printed, job_file: str) -> None:

@@ -100,6 +100,18 @@ def test_an_ended_job_says_why_it_ended() -> None:
     assert shown.portrait.explain().summary == "no-provider"
 
 
+def test_a_job_that_offered_too_little_says_what_it_takes() -> None:
+    shown = Shown()
+    own = shown.gallery.own("j-abc")
+    assert own.job is not None
+    dear = Decline(own.job.id, Reason.PRICE, "offers at most 1 a unit, asked 90,000")
+    own.supply.declines[shown.node.key.node_id] = dear
+    shown.node.wait(15)
+    view = shown.portrait.explain()
+    assert view.summary.startswith("no-provider: the only provider known asks at least 90,000 a")
+    assert view.next_step.startswith("limits.cost: ")
+
+
 def test_the_files_of_a_result_are_named_within_their_folder() -> None:
     shown, folder = Shown(), infer_order().output
     shown.gallery.own("j-abc").output_files = (f"{folder}/model.safetensors", f"{folder}/a/b")
