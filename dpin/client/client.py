@@ -26,7 +26,7 @@ import msgspec
 
 from dpin.base.errors import Misuse, unreadable
 from dpin.client.blobs import NodeBlobs
-from dpin.client.connection import Closed, Connection, find_node
+from dpin.client.connection import Closed, Connection, Found, find_node
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 from dpin.node.control import (
     CompareRequest,
@@ -290,7 +290,7 @@ class Client(_Pictures, _Records, _Logs, _Commands, _Purse, _Validators, _Watchi
     """One node: of a home, at an address, or the one that DPIN_API or the usual home names."""
 
     def __init__(self, home: Home | None = None, url: str = "") -> None:
-        super().__init__(Connection(url) if url else Connection(*find_node(home)))
+        super().__init__(Connection(Found(url) if url else find_node(home)))
         self.blobs = NodeBlobs(self._connection)
 
     def __enter__(self) -> Self:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 import httpx
 import msgspec
@@ -47,21 +47,33 @@ class Closed:
 LogItem = LogEntry | Idle | Closed
 
 
-def find_node(home: Home | None) -> tuple[str, str]:
+class Found(NamedTuple):
+    """Where a node answers; what to do where it does not, and why that may be."""
+
+    url: str
+    fix: str = _WRONG_PLACE
+    home: Home | None = None
+    since_ms: int = 0  # when it started
+
+
+def find_node(home: Home | None) -> Found:
     """Where the node of a home answers, and what to do where it does not.
 
     DPIN_API says where, else what the node wrote when it started; raises Unreachable.
     """
     named = os.environ.get("DPIN_API", "")
     if named and home is None:
-        return named, _WRONG_PLACE
+        return Found(named)
     home = home or locate(None, os.environ)
     running = read_running(home)
     if running is None:
-        ended = how_it_ended(home)
-        why = f"; the last one ended: {ended.message}" if ended else ""
-        raise Unreachable(f"no node runs in {home.root}{why}", fix=next_step(home))
-    return running.api, next_step(home)
+        raise Unreachable(f"no node runs in {home.root}{_last(home)}", fix=next_step(home))
+    return Found(running.api, next_step(home), home, running.started_ms)
+
+
+def _last(home: Home, since_ms: int = 0) -> str:
+    ended = how_it_ended(home, since_ms)
+    return f"; the last one ended: {ended.message}" if ended else ""
 
 
 def next_step(home: Home) -> str:
@@ -74,17 +86,17 @@ def next_step(home: Home) -> str:
 class Connection:
     """Requests to one node; every failure is a ClientError."""
 
-    def __init__(self, url: str, fix: str = _WRONG_PLACE) -> None:
+    def __init__(self, found: Found) -> None:
         # A proxy from the environment must not see what is meant for this machine. Reading the
         # certificates of the world takes longer than the question, and plain HTTP needs none.
         self._http = httpx.Client(
-            base_url=url,
+            base_url=found.url,
             timeout=ASK_SECONDS,
             trust_env=False,
-            verify=not url.startswith("http://"),
+            verify=not found.url.startswith("http://"),
         )
-        self.url = url
-        self._fix = fix  # what to do where nobody answers
+        self.url = found.url
+        self._found = found
 
     def __enter__(self) -> Self:
         """Use it for a while."""
@@ -156,7 +168,9 @@ class Connection:
         if isinstance(problem, httpx.TimeoutException):
             late = f"the node at {self.url} does not answer"
             return ClientError("timed-out", late, "it may be busy: try again, or: dpin doctor")
-        return Unreachable(f"no node answers at {self.url}", fix=self._fix)
+        found = self._found
+        why = _last(found.home, found.since_ms) if found.home else ""
+        return Unreachable(f"no node answers at {self.url}{why}", fix=found.fix)
 
     def _stream(self, path: str, after: int) -> Iterator[LogItem]:
         headers = {"last-event-id": str(after)}

@@ -34,8 +34,20 @@ def tail(home: Home) -> list[str]:
         return []
 
 
-def how_it_ended(home: Home) -> Ended | None:
-    """The error that the last run ended with; None where it ended well, or otherwise."""
+def _written_ms(home: Home) -> int:
+    try:
+        return int(log_path(home).stat().st_mtime * 1000)
+    except OSError:
+        return 0
+
+
+def how_it_ended(home: Home, since_ms: int = 0) -> Ended | None:
+    """The error that the last run ended with; None where it ended well, or otherwise.
+
+    A log not written to since then is of an earlier run: not every node runs in the background.
+    """
+    if _written_ms(home) < since_ms:
+        return None
     lines = tail(home)
     for at in range(len(lines) - 1, max(-1, len(lines) - 1 - _AFTER_MAX), -1):
         found = _ERROR.fullmatch(lines[at])

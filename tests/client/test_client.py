@@ -1,5 +1,6 @@
 """The Python SDK, against the real HTTP server."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -274,3 +275,33 @@ def test_whoever_finds_no_node_is_told_how_the_last_one_ended(tmp_path: Path) ->
     log_path(home).write_text("error[unavailable]: cannot write the log: No space left on device\n")
     with pytest.raises(Unreachable, match="the last one ended: cannot write the log"):
         Client(home)
+
+
+FULL = "error[unavailable]: cannot write the log: No space left on device\n  fix: make room\n"
+
+
+@pytest.mark.parametrize("ask", ["status", "follow"])
+def test_whoever_loses_a_node_is_told_how_it_ended(
+    control: FakeControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    monkeypatch.setattr(connection, "_PAUSE_SECONDS", 0.0)
+    home = locate(str(tmp_path), {})
+    with api_server(control) as url:
+        homes.write_running(home, Running(1, url, 5_000, "0"))
+        client = Client(home)
+    homes.clear_running(home)
+    log_path(home).write_text(FULL)
+    with client, pytest.raises(Unreachable, match="the last one ended: cannot write the log"):
+        client.node() if ask == "status" else list(client.watch(JOB))
+
+
+def test_the_end_of_an_earlier_run_explains_nothing(control: FakeControl, tmp_path: Path) -> None:
+    home = locate(str(tmp_path), {})
+    log_path(home).write_text(FULL)
+    os.utime(log_path(home), (4, 4))
+    with api_server(control) as url:
+        homes.write_running(home, Running(1, url, 5_000, "0"))
+        client = Client(home)
+    with client, pytest.raises(Unreachable) as told:
+        client.node()
+    assert "ended" not in str(told.value)
