@@ -24,6 +24,8 @@ _DECIMALS: Final = 6
 # At most 20 digits: the amount is compared after it is read, so reading must stay cheap.
 _AMOUNT: Final = re.compile(r"([0-9]{1,20}|[0-9]{1,3}(?:,[0-9]{3}){1,6})(?:\.([0-9]{1,6}))?")
 
+_AMOUNT_FIX: Final = "write digits, such as 12 or 0.25"
+
 
 def after(now: Instant, wait: Micros) -> Instant:
     """The instant that lies `wait` after `now`."""
@@ -44,11 +46,13 @@ def parse_tokens(text: str) -> MicroTokens:
     """Read an amount such as "1,200.50"; raises Misuse for all but digits and six decimals."""
     found = _AMOUNT.fullmatch(text.strip())
     if found is None:
-        raise Misuse(f"{text[:40]!r} is not an amount of tokens with at most six decimals")
+        said = f"{text[:40]!r} is not an amount of tokens with at most six decimals"
+        raise Misuse(said, fix=_AMOUNT_FIX)
     whole, part = found[1].replace(",", ""), found[2] or ""
     amount = int(whole) * TOKEN + int(part.ljust(_DECIMALS, "0"))
     if amount > TOKENS_MAX:
-        raise Misuse(f"{text[:40]!r} is not an amount of tokens: there are not that many")
+        said = f"{text[:40]!r} is not an amount of tokens: there are not that many"
+        raise Misuse(said, fix=_AMOUNT_FIX)
     return MicroTokens(amount)
 
 

@@ -22,7 +22,7 @@ def jobs(*, home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 def status(
-    job: MaybeJobArgument = "",
+    job: MaybeJobArgument = None,
     *,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -32,7 +32,7 @@ def status(
     from dpin.cli.pictures import job_text, overview_text
 
     with connect(home) as node:
-        if job:
+        if job is not None:
             detail = node.job(job)
             show_view("job", detail) if json else show(job_text(detail))
             return

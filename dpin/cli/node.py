@@ -100,17 +100,21 @@ def drain(*, home: HomeOption = None, json: JsonOption = False) -> None:
 @node.command()
 def pause(
     length: Annotated[
-        str, typer.Argument(metavar="[TIME]", help="As 30m or 2h; without it until you resume.")
-    ] = "",
+        str | None,
+        typer.Argument(metavar="[TIME]", help="As 30m or 2h; without it until you resume."),
+    ] = None,
     *,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Take no new work for a while, and finish what runs. It holds over restarts."""
+    from dpin.base.errors import Misuse
     from dpin.cli.link import connect, show_view
 
+    if length is not None and not length.strip():  # An empty variable must not pause for ever.
+        raise Misuse("'' is not a time", fix="write a number and a unit, as 2h")
     with connect(home) as client:
-        view = client.pause(length)
+        view = client.pause(length or "")
     show_view("rest", view) if json else say(f"the node takes nothing new: {view.why}")
 
 

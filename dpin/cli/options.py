@@ -32,7 +32,7 @@ JobArgument = Annotated[
     typer.Argument(metavar="JOB", help="A job's id, or its beginning.", autocompletion=_job_ids),
 ]
 MaybeJobArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(metavar="[JOB]", help="A job's id; without it, all.", autocompletion=_job_ids),
 ]
 AttachOption = Annotated[

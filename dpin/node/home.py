@@ -106,9 +106,13 @@ def home_in(root: Path, config: Path) -> Home:
 
 def locate(folder: str | None, environment: Mapping[str, str]) -> Home:
     """The home that `--home`, DPIN_HOME or the XDG folders name; nothing is made."""
+    if folder is not None and not folder.strip():  # An unset variable in a script, as a rule.
+        raise Misuse("--home names no folder", fix="name one, or leave --home out")
     chosen = folder or environment.get("DPIN_HOME", "")
     if chosen:
         root = Path(chosen).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise Misuse(f"{root} is no folder", fix="name a folder: --home DIR")
         return home_in(root, root / "config.toml")
     config = Path(platformdirs.user_config_path("dpin", appauthor=False))
     data = Path(platformdirs.user_data_path("dpin", appauthor=False))

@@ -626,3 +626,31 @@ def test_a_shell_waits_for_no_node_that_is_not_there(
 ) -> None:
     monkeypatch.setenv("DPIN_API", "http://127.0.0.1:9")
     test_a_shell_completes_commands_jobs_and_peers("dpin status j-7f", "", monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["status", ""], 4),
+        (["node", "pause", ""], 2),
+        (["node", "pause", " "], 2),
+        (["status", "--home", ""], 2),
+        (["init", "--home", ""], 2),
+        (["init", "--home", "/dev/null"], 2),
+        (["status", "--home", "/dev/null"], 2),
+        *(
+            (["wallet", "send", "--", NODE_ID, amount], 2)
+            for amount in ("-1", "1e9", "", "é", "nan", "9" * 40, "1.0000001")
+        ),
+    ],
+)
+def test_wrong_words_end_in_one_sentence_with_a_fix_and_change_nothing(
+    control: FakeControl, capsys: Printed, words: list[str], status: int
+) -> None:
+    assert run(words) == status
+    told = capsys.readouterr()
+    assert not told.out
+    first, second = told.err.splitlines()
+    assert first.startswith("error[")
+    assert second.startswith("  fix: ")
+    assert control.asked == []
