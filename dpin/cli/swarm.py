@@ -30,13 +30,14 @@ _POLL_SECONDS: Final = 0.2
 
 def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
     """Make, start and show `count` nodes; stop them at Ctrl-C."""
+    # Who is ended while the nodes start ends those that have.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpin-swarm-")))
         homes = make_homes(folder.resolve(), count)
         processes = stack.enter_context(started(homes))
         nodes = wait_until_online(homes)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             if json:
                 show_values("swarm", {"nodes": nodes, "homes": [str(home.root) for home in homes]})

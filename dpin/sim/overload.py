@@ -112,6 +112,7 @@ class Overload:
         state = self.works.node(0).peer.state
         report.figures["empty_seats"] = sum(map(empty_seats, state.units.values()))
         report.figures["done"] = int(self.works.own.stage == JobStage.DONE)
+        report.figures["refunded"] = int(bool(self.works.own.reason))
         return report
 
     def _catch_up(self) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def test_a_swarm_finds_itself_and_ends_at_ctrl_c(tmp_path: Path) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_swarm_that_is_ended_while_it_starts_leaves_no_node_behind(tmp_path: Path) -> None:
+    with_short_chains(tmp_path, ["node-1", "node-2"])
+    words = [sys.executable, "-m", "dpin", "sim", "up", "--nodes", "2", "--folder", str(tmp_path)]
+    first = locate(str(tmp_path / "node-1"), {})
+    with started(words) as swarm:
+        while (running := read_running(first)) is None:
+            assert swarm.poll() is None
+            time.sleep(0.01)
+        swarm.send_signal(signal.SIGTERM)
+        swarm.communicate(timeout=100)
+    assert swarm.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(running.pid, 0)

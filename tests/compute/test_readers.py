@@ -139,7 +139,7 @@ def _text(name: str, text: str) -> Callable[[Path], str]:
         ),
         (_text("t.csv", "a,b\n1,2\n"), DataFormat("table"), "has no column 'text'"),
         (_text("t.parquet", "PAR1"), DataFormat("table"), "cannot be read as a table"),
-        (_text("e.txt", ""), DataFormat("text"), "holds nothing"),
+        (_text("e.txt", ""), DataFormat("text"), "is empty, or holds no file"),
         (_text("p.txt", "x"), DataFormat("images"), "do not train a model for causal-lm"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 
 from dpin.base.ids import JobId
 from dpin.base.units import seconds
@@ -47,9 +48,12 @@ def test_a_flood_is_cut_and_counted() -> None:
 
 
 def test_in_a_log_for_programs_a_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logs(LogSection(level="info", format="json"))
-    Diary().take(PAID, at(0))
-    Diary().take(Deed("job-declined", JOB, {"reason": "busy"}), at(0))
+    try:
+        set_up_logs(LogSection(level="info", format="json"))
+        Diary().take(PAID, at(0))
+        Diary().take(Deed("job-declined", JOB, {"reason": "busy"}), at(0))
+    finally:
+        structlog.reset_defaults()
     [line] = capsys.readouterr().out.splitlines()
     said = json.loads(line)
     assert (said["event"], said["level"], said["job"]) == ("job-paid", "info", "j-00010203")

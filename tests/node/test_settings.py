@@ -86,7 +86,7 @@ def test_quantities_come_out_as_integers() -> None:
         ("[share]\ndisk = '20'", "12GB"),
         ("[share]\ndisk = '20 parsecs'", "GB"),
         ("[jobs]\nmin_price = 0.5", 'min_price = "1"'),
-        ("[jobs]\nmin_price = '-1'", 'min_price = "1"'),
+        ("[jobs]\nmin_price = '-1'", "write digits, such as 12"),
         ("[network]\nlisten = ['/ip4/1.2.3.4/udp/1']", "/tcp/"),
         ("[log]\nlevel = 'loud'", "info"),
         ("[api", "TOML"),

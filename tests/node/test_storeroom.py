@@ -120,9 +120,11 @@ async def test_a_fetch_that_is_stopped_is_gone_on_with(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_is_refused_with_a_fix(tmp_path: Path) -> None:
     async with rooms(tmp_path) as (_, _, (one, _two)):
-        for path in ("file", str(tmp_path / "nothing")):
+        for path in ("file", str(tmp_path)):
             with pytest.raises(Misuse, match="whole path"):
                 await one.put(PutRequest(path=path))
+        with pytest.raises(NotFound, match="No such file"):
+            await one.put(PutRequest(path=str(tmp_path / "nothing")))
         with pytest.raises(Misuse, match="not the id of a blob"):
             await one.fetch("ab", FetchRequest())
         for look in (one.fetched, one.stop):

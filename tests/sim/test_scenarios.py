@@ -26,7 +26,7 @@ from dpin.sim.world import Habits
 
 KEPT = [line.split() for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()]
 SEEDS = range(1, 3)
-DONE = ("committed", "units_paid", "slashed", "renewed")
+DONE = ("committed", "units_paid", "slashed", "renewed", "refunded")
 HASHED = ("crash", "nemesis", "private")
 PRINT = f"""
 from dpin.sim.scenarios import run
