@@ -23,7 +23,7 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, Round
 from dpin.base.units import MILLION
 from dpin.compute.course import Course, course_of, steps_before
 from dpin.compute.outer import write
-from dpin.compute.presets import DEMO_MODEL, FEEDBACK_PPM, MULOCO
+from dpin.compute.presets import DEMO_MODEL, FEEDBACK_PPM, MULOCO, TERNARY_FEEDBACK_PPM
 from dpin.compute.task import (
     COSINE,
     INT4,
@@ -67,7 +67,7 @@ class Run:
 
 
 SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
-TRITS: Final = EncodingSpec(TERNARY, 0, FEEDBACK_PPM)
+TRITS: Final = EncodingSpec(TERNARY, 0, TERNARY_FEEDBACK_PPM)
 RUNS: Final = {
     "data-parallel, untuned": Run(1.5e-3),
     "data-parallel": Run(4e-3),

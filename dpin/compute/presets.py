@@ -40,7 +40,8 @@ OUTERS: Final = {
 OUTER_ENCODINGS: Final = {"sparseloco": SPARSE, "muloco": TERNARY}  # of others INT8
 
 DENSE: Final = EncodingSpec(INT8)
-FEEDBACK_PPM: Final = 950_000
+FEEDBACK_PPM: Final = 950_000  # of sparse updates, whose errors grow old
+TERNARY_FEEDBACK_PPM: Final = 1_000_000
 # The larger the model, the fewer of its numbers matter in a round.
 KEPT_BY_SIZE: Final = ((10_000_000, 256), (100_000_000, 128), (1 << 63, 64))
 

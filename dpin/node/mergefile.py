@@ -5,9 +5,9 @@ from typing import Final
 from dpin.base.units import MILLION, Ppm
 from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX, MERGE_RULES
 from dpin.compute.presets import (
-    FEEDBACK_PPM,
     OUTER_ENCODINGS,
     OUTERS,
+    TERNARY_FEEDBACK_PPM,
     outer_preset,
     sparse_preset,
 )
@@ -55,7 +55,7 @@ def encoding(document: Document, fields: TrainFields, model: ModelSpec) -> Encod
     else:
         outer = fields.outer if isinstance(fields.outer, str) else AUTO
         name, kept = OUTER_ENCODINGS.get(outer, INT8) if said == AUTO else said, 0
-        share = Ppm(FEEDBACK_PPM if name == TERNARY else 0)
+        share = Ppm(TERNARY_FEEDBACK_PPM if name == TERNARY else 0)
     if name not in ENCODINGS:
         known = suggestion(name, {AUTO, *ENCODINGS})
         refuse(document, "encoding", f"there is no encoding {name!r}", known)

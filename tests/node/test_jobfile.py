@@ -121,7 +121,7 @@ def test_outer_steps_and_encodings_go_by_their_names() -> None:
     sparse = train("outer: sparseloco")
     assert (sparse.outer, sparse.encoding) == (SPARSELOCO, EncodingSpec(SPARSE, 256, 950_000))
     ternary = train("outer: muloco\nargs: {optim: muon}")
-    assert (ternary.outer, ternary.encoding) == (MULOCO, EncodingSpec(TERNARY, 0, 950_000))
+    assert (ternary.outer, ternary.encoding) == (MULOCO, EncodingSpec(TERNARY, 0, 1_000_000))
     assert train("encoding: {name: ternary}").encoding == EncodingSpec(TERNARY)
     assert train("outer: data-parallel\nencoding: int4").outer == DATA_PARALLEL
     assert train("encoding: int4").encoding == EncodingSpec(INT4)
