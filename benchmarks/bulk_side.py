@@ -28,7 +28,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id, check_chunk
+from dpin.base.blob import BLOB_BYTES_MAX, CHUNK_BYTES, BlobManifest, blob_id, check_chunk
 from dpin.base.crypto import blake3_digest
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId, NodeId
@@ -357,7 +357,7 @@ async def take(orders: Orders) -> None:
             pass
         say(Figures(present=present))
         meter = Meter()
-        here.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        here.courier.perform(Fetch(blob, sources, Purpose.MODEL, BLOB_BYTES_MAX))
         event = await here.told.receive()
         figures = meter.read()
         assert isinstance(event, Fetched), event

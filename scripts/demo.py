@@ -23,7 +23,7 @@ from rich.console import Console
 from dpin.base.units import TOKEN, format_tokens
 from dpin.client.client import Client
 from dpin.compute.presets import DEMO_CORPUS_BYTES, DEMO_INNER, DEMO_MODEL, DEMO_ROUNDS, DEMO_SEATS
-from dpin.market.preparing import builtin_parameters
+from dpin.compute.sizes import builtin_parameters
 from dpin.node.status import JobDetail, LogEntry, NodeView
 from scripts.demo_claims import (
     JOINT_MARGIN,

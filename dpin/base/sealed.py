@@ -169,6 +169,11 @@ def head_length(start: bytes) -> int:
     return HEAD_START_BYTES + length
 
 
+def sealed_bytes_max(length: int) -> int:
+    """Of a sealed file with so many bytes in it, whoever its readers are."""
+    return HEAD_START_BYTES + HEADER_BYTES_MAX + length + TAG_BYTES * (length // PIECE_BYTES + 1)
+
+
 HEAD_START_BYTES: Final = len(MAGIC) + LENGTH_BYTES
 
 

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, Digest, Round
+from dpin.compute.sizes import HEADER_BYTES_MAX, LENGTH_BYTES
 from dpin.compute.state import GlobalState, Means, state_hash, unflatten
 from dpin.compute.task import Architecture
 from dpin.compute.tensors import UNITS_MAX, tensors_root
 from dpin.compute.weights import shapes
 
-HEADER_BYTES_MAX: Final = 1 << 24
-LENGTH_BYTES: Final = 8
 COUNT_MAX: Final = 1 << 40  # rounds and steps
 FIRST: Final = "exp_avg"
 SECOND: Final = "exp_avg_sq"

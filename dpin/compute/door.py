@@ -32,6 +32,11 @@ class Files(Protocol):
         ...
 
 
+def read_update(files: Files, path: str) -> bytes:
+    """An update; no path, no bytes: what is larger than any update may be was not fetched."""
+    return files.read(path) if path else b""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """The way out of the pure parts."""

@@ -22,7 +22,7 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, JobId, Round, short
 from dpin.base.leaf import Leaf, leaf_digest, window_bounds
 from dpin.compute import tallies
 from dpin.compute.checkpoint import decode_global, encode_global, float_root
-from dpin.compute.door import Door
+from dpin.compute.door import Door, read_update
 from dpin.compute.engine import Engine
 from dpin.compute.limits import check_train
 from dpin.compute.networks import network
@@ -250,12 +250,13 @@ class HeldEvaluation:
         later = GlobalState(state.spec, Round(state.round + 1), state.parameters)
         self._state = later
         file = f"checkpoint-{later.round}.safetensors"
-        self._checkpoint = self._door.files.write(self._folder, file, encode_global(later))
-        read = sum(len(self._door.files.read(part.update)) for part in command.contributions)
+        files = self._door.files
+        self._checkpoint = files.write(self._folder, file, encode_global(later))
+        read = sum(len(read_update(files, part.update)) for part in command.contributions)
         return Merged(later.round, self._hash, self._checkpoint, (), read, self._root)
 
     def _total(self, command: Total) -> Totalled:
-        parts = [tallies.read_part(self._door.files.read(path)) for path in command.parts]
+        parts = [tallies.read_part(read_update(self._door.files, path)) for path in command.parts]
         if any(part.job != self._job or part.part >= self._manifest.seats for part in parts):
             raise PeerFault("a tally of another job or part")
         tally, count = tallies.total_of(parts)

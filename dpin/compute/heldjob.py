@@ -23,7 +23,7 @@ from dpin.compute.checkpoint import (
     encode_window,
 )
 from dpin.compute.course import course_of
-from dpin.compute.door import Door
+from dpin.compute.door import Door, read_update
 from dpin.compute.examples import Examples, encode_shard, examples_of
 from dpin.compute.export import (
     CODE_FILE,
@@ -185,7 +185,7 @@ class HeldJob:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         count, robust = len(self._state.parameters), self._manifest.robust
         parts = [
-            (part.update, self._door.files.read(part.update), part.steps, part.age)
+            (part.update, read_update(self._door.files, part.update), part.steps, part.age)
             for part in command.contributions
         ]
         read = sum(len(data) for _, data, _, _ in parts)

@@ -9,7 +9,7 @@ from torch import Tensor
 from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import JobId
 from dpin.compute.checkpoint import Start
-from dpin.compute.door import Door
+from dpin.compute.door import Door, read_update
 from dpin.compute.examples import Examples
 from dpin.compute.noise import words
 from dpin.compute.scores import Judged, Score, Scored, ScoreRound, milli_nats
@@ -49,7 +49,7 @@ class Scoring:
         self._door.pulse()
         count = len(state.parameters)
         try:
-            data = self._door.files.read(one.update)
+            data = read_update(self._door.files, one.update)
             moved = decode_update(data, self._manifest.encoding, count).dense()
         except PeerFault:
             return Score(one.lease, 0, 0)

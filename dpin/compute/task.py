@@ -192,7 +192,7 @@ class TrainUnit(Wire, frozen=True, tag=4):
 
 
 class Contribution(Wire, frozen=True):
-    """One included update: its file and its weight (inner steps done), and how late it is."""
+    """One included update: its file ("": too large), its weight (steps done), how late it is."""
 
     update: str
     steps: int

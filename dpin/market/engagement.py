@@ -9,7 +9,7 @@ from typing import Final
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import NO_DIGEST, BlobId, Round
-from dpin.base.machine import Send, Wake
+from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import Instant
 from dpin.compute.doing import told
 from dpin.compute.generation import Generate, Generated, Tokens
@@ -41,7 +41,7 @@ from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
 from dpin.market.committing import Commits
 from dpin.market.loading import Loading, proven, reject
-from dpin.market.merging import Merging
+from dpin.market.merging import REFUSED, Merging
 from dpin.market.messages import Text
 from dpin.market.pace import Pace, whole_steps
 from dpin.market.pulse import Pulse
@@ -68,7 +68,7 @@ class Fault(StrEnum):
     VANISH = "vanish"
 
 
-Effect = Send | Wake | Wish | Fetch | Keep | Allow | Produced | WorkEffect
+Effect = Send | Wake | Wish | Fetch | Keep | Allow | Blame | Produced | WorkEffect
 
 
 @dataclass(slots=True)
@@ -208,14 +208,15 @@ class Engagement:
         if record.phase != Phase.EXCHANGE:
             return
         if self.job.propose.kind == INFER:
-            held = sorted(record.candidates)
+            known = held = sorted(record.candidates)
         else:
             updates = self.merging.updates(record, state)
             for offer, (lease, _) in offers(record).items():
                 if lease == self.lease.id and offer in updates:
                     yield Allow(updates[offer], None)
-            held = sorted(offer for offer, blob in updates.items() if blob in self.merging.paths)
-        complete = len(held) == len(offers(record))
+            known = sorted(offer for offer, blob in updates.items() if blob in self.merging.paths)
+            held = [offer for offer in known if self.merging.paths[updates[offer]] != REFUSED]
+        complete = len(known) == len(offers(record))
         late = state.tick >= record.deadline - self.have_margin
         if record.haves.get(self.lease.id) != tuple(held) and (complete or late):
             name = f"have:{self.lease.id.hex()}:{record.round}:{len(held)}"

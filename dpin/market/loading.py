@@ -6,7 +6,7 @@ from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, NodeId, Round
-from dpin.base.machine import Send, Wake
+from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.compute.hubspec import PrivatePlace
 from dpin.compute.modulespec import ModuleSpec
@@ -17,13 +17,13 @@ from dpin.ledger.transactions import INFER
 from dpin.market.merging import Merging
 from dpin.market.messages import AskCheckpoint, CheckpointOffer
 from dpin.market.privacy import OwnDataset, place_for
-from dpin.storage.wanted import Fetch, Fetched, Purpose
+from dpin.storage.wanted import Fetch, Fetched, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
 from dpin.verify.jobkeys import JobKeys
 
 RETRY: Final = seconds(1)
 
-Effect = Send | Wake | Fetch | WorkEffect
+Effect = Send | Wake | Fetch | Blame | WorkEffect
 
 
 @dataclass(slots=True)
@@ -45,11 +45,12 @@ class Loading:
     offered_by: NodeId | None = None
     _sources: tuple[NodeId, ...] = ()  # who was asked for a checkpoint
     checkpoint: tuple[Round, BlobId] | None = None
+    checkpoint_path: str = ""  # once it is here
     _retry_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
         self.files = JobFiles(self.job, self.keys)
-        self.merging = Merging(self.job, self.worker)
+        self.merging = Merging(self.job, self.worker, self.files)
 
     def renew(self, job: Job) -> None:
         """The ledger's record, which is another once this node has caught up by a state."""
@@ -82,9 +83,7 @@ class Loading:
             return Round(0), self.files.paths[manifest.initial]
         if self.checkpoint is None:
             return None
-        round_, blob = self.checkpoint
-        path = self.merging.paths.get(blob)
-        return None if path is None else (round_, path)
+        return (self.checkpoint[0], self.checkpoint_path) if self.checkpoint_path else None
 
     @property
     def _forbidden(self) -> bool:
@@ -120,8 +119,8 @@ class Loading:
         if self.checkpoint is None:
             for peer in self._sources:
                 yield Send(peer, encode(AskCheckpoint(self.job.id)))
-        else:
-            yield Fetch(self.checkpoint[1], self._sources, Purpose.MODEL)
+        elif (most := self.files.checkpoint_bytes_max) is not None:
+            yield Fetch(self.checkpoint[1], self._sources, Purpose.MODEL, most)
 
     def offered(self, peer: NodeId, offer: CheckpointOffer) -> None:
         """Somebody who was asked holds the job's state; the first offer is taken."""
@@ -134,13 +133,26 @@ class Loading:
     def missing(self, blob: BlobId) -> None:
         """Nobody has the blob; a checkpoint that nobody has was no offer."""
         if self.checkpoint is not None and self.checkpoint[1] == blob:
-            self.checkpoint = None
+            self.checkpoint, self.checkpoint_path = None, ""
 
-    def fetched(self, event: Fetched) -> None:
-        """A blob is here."""
+    def fetched(self, event: Fetched | Oversized) -> list[Blame]:
+        """A blob is here, or larger than somebody's bound."""
         self.files.arrived(event)
-        self.merging.arrived(event)
         self._retry_at = Instant(0)
+        blames = self.merging.arrived(event)
+        if self.checkpoint is not None and self.checkpoint[1] == event.blob:
+            blames += self._took(event)
+        return blames
+
+    def _took(self, event: Fetched | Oversized) -> Iterator[Blame]:
+        """What was offered as the job's state; of who offered too much nothing more is taken."""
+        most = self.files.checkpoint_bytes_max
+        if most is not None and event.length > most:
+            assert self.offered_by is not None, "a checkpoint is somebody's offer"
+            yield Blame(self.offered_by, f"offered a state of {event.length} bytes, at most {most}")
+            _forget_offer(self)
+        elif most is not None and isinstance(event, Fetched):
+            self.checkpoint_path = event.path
 
     def restarted(self) -> None:
         """The worker is gone: another must be hired and told again."""
@@ -172,8 +184,13 @@ def proven(loading: Loading) -> bool | None:
 
 def reject(loading: Loading) -> Iterator[WorkEffect]:
     """What was offered is not the job's state: load what somebody else offers."""
-    if loading.offered_by is not None:
-        loading.refused.add(loading.offered_by)
-    loading.checkpoint = loading.offered_by = None
+    _forget_offer(loading)
     yield from loading.dismiss()
     loading.restarted()
+
+
+def _forget_offer(loading: Loading) -> None:
+    """Of who made it nothing more is taken."""
+    if loading.offered_by is not None:
+        loading.refused.add(loading.offered_by)
+    loading.checkpoint, loading.offered_by, loading.checkpoint_path = None, None, ""

@@ -9,7 +9,7 @@ from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.ids import NO_DIGEST, BlobId, Digest, NodeId, Round
-from dpin.base.machine import Send, Wake
+from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, after, seconds
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.secagg.words import Reveal
@@ -19,14 +19,16 @@ from dpin.ledger.accounts import Included, Job, Phase, RoundRecord, State
 from dpin.ledger.views import made_in, offers
 from dpin.market.messages import CheckpointOffer
 from dpin.market.unveiling import Unveiling, circles_of
-from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Purpose
+from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Oversized, Purpose
+from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(1)
 SOON: Final = 100 * MICROS_PER_MILLI  # after nobody had it; twice as long each time, up to RETRY
 MISSES_MAX: Final = 4  # that still make a pause longer
 ASKERS_MAX: Final = 64
+REFUSED: Final = ""  # instead of a path: larger than any update of the job, it counts for nothing
 
-Effect = Send | Wake | Fetch | Keep | Order
+Effect = Send | Wake | Fetch | Keep | Order | Blame
 
 
 def by_commit(record: RoundRecord, state: State) -> list[Included]:
@@ -68,11 +70,12 @@ class Merging:
 
     job: Job
     worker: WorkerId
+    files: JobFiles
     holding: Round | None = None
     state_hash: Digest | None = None
     checkpoint: str = ""  # file of the state held
     origin: tuple[Round, Digest] | None = None  # the round and the state that were loaded
-    paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here
+    paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here, or REFUSED
     privacy: PrivacySpec = field(default_factory=PrivacySpec)
     states: dict[Round, Digest] = field(default_factory=dict)  # that rounds have led to
     model_root: Digest = NO_DIGEST
@@ -81,6 +84,7 @@ class Merging:
     _ordered: Round = Round(-1)
     _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
+    _sought: dict[BlobId, NodeId] = field(default_factory=dict)  # who made what was asked for
 
     @property
     def resting(self) -> Round | None:
@@ -107,10 +111,21 @@ class Merging:
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
         self.origin = None
 
-    def arrived(self, event: Fetched) -> None:
-        """A blob is here; harmless when it is no update of ours."""
-        self.paths[event.blob] = event.path
+    def arrived(self, event: Fetched | Oversized) -> list[Blame]:
+        """A blob is here, or too large; harmless when it is no update that was asked for."""
+        most, maker = self.files.update_bytes_max, self._sought.get(event.blob)
+        if maker is None or most is None:
+            return []
+        too_large = event.length > most
+        if isinstance(event, Oversized) and not too_large:
+            return []  # By somebody else's bound: it is asked for again.
+        del self._sought[event.blob]
         self.asking = Asking()
+        if not too_large and isinstance(event, Fetched):
+            self.paths[event.blob] = event.path
+            return []
+        self.paths[event.blob] = REFUSED
+        return [Blame(maker, f"made an update of {event.length} bytes, at most {most}")]
 
     def updates(self, record: RoundRecord, state: State) -> dict[Digest, BlobId]:
         """The updates that a round has taken, or may still take; by the names of `offers`."""
@@ -150,7 +165,10 @@ class Merging:
         """Of a masked round only the sum is found, once members enough have told their shares."""
         if self.unveiling is None or self.unveiling.record.round != record.round:
             found = circles_of(self.job, record, state, self.privacy)
-            files = {self.paths[one.update]: one.lease for one in record.included if not one.age}
+            fresh = [
+                one for one in record.included if not one.age and self.paths[one.update] != REFUSED
+            ]
+            files = {self.paths[one.update]: one.lease for one in fresh}
             self.unveiling = Unveiling(self.job, record, self.worker, found, files)
         yield from self.unveiling.follow(now)
 
@@ -160,7 +178,8 @@ class Merging:
             self.unveiling.told(sender, reveal)
 
     def _fetch(self, records: list[RoundRecord], state: State, now: Instant) -> Iterator[Effect]:
-        if now < self.asking.again_at:
+        most = self.files.update_bytes_max
+        if now < self.asking.again_at or most is None:
             return
         asked: set[BlobId] = set()
         for record in records:
@@ -170,8 +189,9 @@ class Merging:
                     continue
                 asked.add(update)
                 others = {state.leases[other].provider for other in record.roster}
-                sources = (state.leases[makers[name]].provider, self.job.requester, *sorted(others))
-                yield Fetch(update, tuple(dict.fromkeys(sources)), Purpose.UPDATE)
+                maker = self._sought[update] = state.leases[makers[name]].provider
+                sources = tuple(dict.fromkeys((maker, self.job.requester, *sorted(others))))
+                yield Fetch(update, sources, Purpose.UPDATE, most)
         yield from self.asking.asked(asked, now)
 
     # --- for whoever joins late ---

@@ -11,6 +11,7 @@ from dpin.compute.hubspec import PICTURE, HubSpec
 from dpin.compute.limits import is_replayable
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.presets import SPARSELOCO, outer_preset
+from dpin.compute.sizes import builtin_parameters
 from dpin.compute.task import (
     EVALUATE,
     SPARSE,
@@ -232,10 +233,3 @@ def parameters_of(order: TrainOrder | InferOrder) -> int:
     return (
         builtin_parameters(order.model) if isinstance(order.model, ModelSpec) else order.parameters
     )
-
-
-def builtin_parameters(model: ModelSpec) -> int:
-    """Parameters of the built-in GPT: embeddings, blocks, and the last norm."""
-    width = model.width
-    block = 12 * width * width + 13 * width
-    return (256 + model.context) * width + model.layers * block + 2 * width + 256 * width

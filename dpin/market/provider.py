@@ -35,7 +35,7 @@ from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
 from dpin.market.viewing import Viewing
 from dpin.market.witness import Witnesses
-from dpin.storage.wanted import Discard, Fetched, Kept, Missing, StoreEvent
+from dpin.storage.wanted import Discard, Fetched, Kept, Missing, Oversized, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
 FEES_KEPT: Final = 256  # transactions
@@ -144,7 +144,7 @@ class Provider:
             case ToProvider(peer, message):
                 effects += self._told(peer, message, now)
             case _:
-                if isinstance(event, Fetched):
+                if isinstance(event, Fetched | Oversized):
                     self._viewing.arrived(event)
                 for engagement in [*self.engagements.values(), *self._lingering.values()]:
                     effects += _pass_on(event, engagement, now)
@@ -371,8 +371,8 @@ def _pass_on(
             yield from engagement.reported(report)
         case Exited(worker, reason) if worker == engagement.worker:
             engagement.exited(reason)
-        case Fetched():
-            engagement.loading.fetched(event)
+        case Fetched() | Oversized():
+            yield from engagement.loading.fetched(event)
         case Kept():
             yield from engagement.kept(event)
         case Missing(blob):

@@ -34,7 +34,7 @@ from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
 from dpin.market.story import Note, tell
-from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
+from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
 OVERTIME: Final = "time limit"
@@ -275,8 +275,8 @@ class Requester:
                     yield from workshop.reported(own, report, now)
                 case Exited(worker, reason) if worker == own.worker:
                     yield from workshop.exited(own, reason, now)
-                case Fetched():
-                    workshop.fetched(own, event)
+                case Fetched() | Oversized():
+                    yield from workshop.fetched(own, event)
                 case Kept():
                     yield from workshop.kept(own, event, fingerprint, self._params)
                 case Missing(blob) if own.merging is not None:

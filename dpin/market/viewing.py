@@ -14,7 +14,7 @@ from dpin.ledger.accounts import Job
 from dpin.market.messages import Reason
 from dpin.market.offers import Refusal
 from dpin.market.privacy import OwnDataset, place_for
-from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
+from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
 
 RETRY: Final = seconds(2)
 JOBS_MAX: Final = 256  # looked at in one time; the oldest go first
@@ -39,14 +39,14 @@ class Viewing:
         while len(self._wanted) >= JOBS_MAX:
             del self._wanted[next(iter(self._wanted))]
         self._wanted[job.propose.manifest] = job.id
-        yield Fetch(job.propose.manifest, (job.requester,), Purpose.SHARD)
+        yield Fetch(job.propose.manifest, (job.requester,), Purpose.SHARD, SMALL_BYTES_MAX)
         yield Wake(after(now, RETRY))
 
-    def arrived(self, event: Fetched) -> None:
-        """A blob is here; harmless when it is no manifest that was asked for."""
+    def arrived(self, event: Fetched | Oversized) -> None:
+        """A blob is here, or too large; harmless when it is no manifest that was asked for."""
         job = self._wanted.pop(event.blob, None)
-        if job is not None:
-            self._found[job] = self._answer(event.data)
+        if job is not None:  # No data, where it is larger than a manifest may be.
+            self._found[job] = self._answer(event.data if isinstance(event, Fetched) else b"")
 
     def _answer(self, data: bytes) -> Refusal | None:
         try:

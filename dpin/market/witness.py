@@ -26,7 +26,7 @@ from dpin.market.loading import Effect as LoadingEffect
 from dpin.market.loading import Loading
 from dpin.market.merging import Effect as MergingEffect
 from dpin.market.messages import CheckpointOffer, ScoresMail
-from dpin.storage.wanted import Fetched, Missing, StoreEvent
+from dpin.storage.wanted import Fetched, Missing, Oversized, StoreEvent
 
 WITNESS_TAG: Final = "dpin/witness/v1"
 JOBS_MAX: Final = 1  # that one node is a witness of; each takes a worker
@@ -201,8 +201,8 @@ class Witnesses:
         """Let each know what may concern it."""
         for witness in self.held.values():
             match event:
-                case Fetched():
-                    witness.loading.fetched(event)
+                case Fetched() | Oversized():
+                    yield from witness.loading.fetched(event)
                 case Missing(blob):
                     witness.loading.missing(blob)
                 case Reported(worker, report) if worker == witness.loading.worker:

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from dpin.base.codec import encode
-from dpin.base.ids import Digest, Round
-from dpin.base.machine import Send, Store, Wake
+from dpin.base.ids import Digest, Round, short
+from dpin.base.machine import Blame, Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
 from dpin.compute.doing import told
 from dpin.compute.scores import Scored, ScoreRound
@@ -50,14 +50,14 @@ from dpin.market.preparing import (
     tuned,
 )
 from dpin.market.story import Note, Value, verdicts
-from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Purpose
+from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(1)
 RESTARTS_MAX: Final = 2
 PREPARED_IN: Final = "prepared"  # folder beside the worker's own
 
-Effect = Note | Store | Wish | Fetch | Keep | KeepData | Send | Wake | WorkEffect
+Effect = Note | Store | Wish | Fetch | Keep | KeepData | Send | Wake | Blame | WorkEffect
 
 
 def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
@@ -145,7 +145,8 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     if job.propose.kind == INFER:
         return
     if own.files is None or own.merging is None:
-        own.files, own.merging = JobFiles(job, own.keys), Merging(job, own.worker)
+        own.files = JobFiles(job, own.keys)
+        own.merging = Merging(job, own.worker, own.files)
     if own.keys is not None and (key := _job_key(own)):
         own.keys.hold(job.id, key)
     yield from _hire(own)
@@ -266,12 +267,14 @@ def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
     yield Note(own.local_id, "progress", text, data)
 
 
-def fetched(own: OwnJob, event: Fetched) -> None:
-    """A blob is here."""
+def fetched(own: OwnJob, event: Fetched | Oversized) -> Iterator[Effect]:
+    """A blob is here, or too large for somebody."""
     if own.files is not None:
         own.files.arrived(event)
     if own.merging is not None:
-        own.merging.arrived(event)
+        for blame in own.merging.arrived(event):
+            yield Note(own.local_id, "warning", f"{short(blame.peer)} {blame.reason}")
+            yield blame
     own.retry_at = Instant(0)
 
 

@@ -54,6 +54,7 @@ from dpin.storage.wanted import (
     KeepData,
     Kept,
     Missing,
+    Oversized,
     Purpose,
     StoreEffect,
     StoreEvent,
@@ -158,11 +159,9 @@ class Courier:
             if not self.store.has(blob):
                 await self._download_from_any(wanted)
                 _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
-            path = self.store.path(blob)
-            data = b""
-            if self.store.manifest(blob).length <= SMALL_BYTES_MAX:
-                data = await trio.Path(path).read_bytes()
-            return Fetched(blob, str(path), data)
+            return await _found(self.store, wanted)
+        except _OversizedError as large:
+            return Oversized(blob, large.length)
         except (Unavailable, PeerFault, OSError) as error:
             return Missing(blob, str(error))
 
@@ -184,6 +183,7 @@ class Courier:
         sources = [peer for peer in wanted.sources if peer != me]
         manifest = await self._run(Plan(wanted.blob, sources), wanted, None)
         assert manifest is not None, "the first plan ends with the manifest"
+        _bounded(manifest, wanted)
         with await self.store.begin(manifest) as download:
             start = int.from_bytes(me[:4])
             plan = Plan(wanted.blob, sources, manifest, download.present, start)
@@ -309,6 +309,29 @@ def _stepped(plan: Plan, event: TransferEvent, course: Course | None) -> Sequenc
         for effect in effects:
             course.gave(effect, now)
     return effects
+
+
+class _OversizedError(Exception):
+    """A checked manifest says that the blob has more bytes than whoever wants it allows."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+
+def _bounded(manifest: BlobManifest, wanted: Fetch) -> int:
+    """The length of the blob; raises _OversizedError."""
+    if manifest.length > wanted.bytes_max:
+        raise _OversizedError(manifest.length)
+    return manifest.length
+
+
+async def _found(store: BlobStore, wanted: Fetch) -> Fetched:
+    """What is here now; raises Unavailable, OSError, and _OversizedError."""
+    length = _bounded(store.manifest(wanted.blob), wanted)
+    path = store.path(wanted.blob)
+    data = await trio.Path(path).read_bytes() if length <= SMALL_BYTES_MAX else b""
+    return Fetched(wanted.blob, str(path), data, length)
 
 
 async def _discard(paths: tuple[str, ...]) -> None:

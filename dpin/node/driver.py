@@ -60,12 +60,10 @@ from dpin.storage.wanted import (
     Allow,
     Discard,
     Fetch,
-    Fetched,
     Keep,
     KeepData,
-    Kept,
-    Missing,
     StoreEffect,
+    StoreEvent,
 )
 
 INBOX_MAX: Final = 4_096
@@ -371,7 +369,7 @@ class Node:
             case _:
                 assert_never(effect)
 
-    async def _told(self, event: Fetched | Kept | Missing | Blame) -> None:
+    async def _told(self, event: StoreEvent | Blame) -> None:
         """What the courier has to say."""
         if isinstance(event, Blame):
             self._around.blame(event.peer, event.reason)

@@ -12,8 +12,8 @@ from dpin.compute.presets import (
     sparse_preset,
 )
 from dpin.compute.safety import RobustSpec
+from dpin.compute.sizes import builtin_parameters
 from dpin.compute.task import INT8, SPARSE, TERNARY, EncodingSpec, ModelSpec, OuterSpec
-from dpin.market.preparing import builtin_parameters
 from dpin.node.document import Document
 from dpin.node.fields import suggestion
 from dpin.node.jobfields import EncodingFields, OuterFields, RobustFields, TrainFields

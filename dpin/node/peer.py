@@ -62,7 +62,7 @@ from dpin.market.requester import Effect as RequesterEffect
 from dpin.market.story import Note
 from dpin.net.envelope import Service, open_envelope, wrap
 from dpin.node.ownrecords import Owner, by_owner, owned_records, readable
-from dpin.storage.wanted import Fetched, Kept, Missing, StoreEffect, StoreEvent
+from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEffect, StoreEvent
 from dpin.verify.defender import Asked, Defender, Produced
 from dpin.verify.defender import Effect as DefenderEffect
 from dpin.verify.jobkeys import AskJobKey, JobKeyMail
@@ -225,8 +225,8 @@ class Peer:
                 yield from self._market(self.requester.step(event, now))
             case Start() | Abandon():
                 yield from self._market(self.requester.step(event, now))
-            case Fetched() | Kept() | Missing() | Reported() | Exited():
-                if isinstance(event, Fetched | Kept | Missing):
+            case Fetched() | Oversized() | Kept() | Missing() | Reported() | Exited():
+                if isinstance(event, StoreEvent):
                     yield from self._verify(self.defender.step(event))
                 yield from self._verify(self.verifier.step(event, now))
                 yield from self._market(self.provider.step(event, now))

@@ -9,11 +9,12 @@ import trio
 from dpin.base.errors import Misuse, OverBudget
 from dpin.base.ids import NO_BLOB, NO_DIGEST
 from dpin.base.units import MILLION, Ppm, format_tokens, parse_tokens, seconds
+from dpin.compute.sizes import builtin_parameters
 from dpin.compute.task import InferManifest, TrainManifest
 from dpin.ledger.transactions import Propose
 from dpin.market.offers import cost_max, expected_unit_ms
 from dpin.market.orders import InferOrder, Order, TrainOrder
-from dpin.market.preparing import builtin_parameters, parameters_of, propose_infer, propose_train
+from dpin.market.preparing import parameters_of, propose_infer, propose_train
 from dpin.node.control import RunRequest
 from dpin.node.home import Home
 from dpin.node.jobfile import InferenceJob, JobSpec, Limits, TrainJob

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from dpin.base.blob import BLOB_BYTES_MAX
 from dpin.base.errors import Misuse, NotFound
 from dpin.base.ids import BlobId, NodeId, read_id
 from dpin.base.units import MICROS_PER_MILLI, Instant
@@ -120,7 +121,7 @@ class Storeroom:
         try:
             with errand.scope:
                 sources = sources or await self._anybody(errand.blob)
-                wanted = Fetch(errand.blob, sources, Purpose.MODEL)
+                wanted = Fetch(errand.blob, sources, Purpose.MODEL, BLOB_BYTES_MAX)
                 event = await self._courier.traced(wanted, errand.course)
                 errand.reason = event.reason if isinstance(event, Missing) else ""
         finally:

@@ -11,9 +11,9 @@ import trio
 from dpin.base.errors import Misuse
 from dpin.compute.hubspec import CAUSAL, HubSpec, canonical_config, check_hub
 from dpin.compute.modulespec import CODE_BYTES_MAX, ModuleSpec, check_module
+from dpin.compute.sizes import builtin_parameters
 from dpin.market.evaluating import evaluates
 from dpin.market.orders import TrainOrder
-from dpin.market.preparing import builtin_parameters
 from dpin.node.evalfile import built_in, check_built_in, with_classes
 from dpin.node.modulefile import ModuleWish
 from dpin.node.tunefile import HubWish

@@ -22,6 +22,7 @@ from dpin.storage.wanted import (
     KeepData,
     Kept,
     Missing,
+    Oversized,
     Purpose,
     StoreEffect,
     StoreEvent,
@@ -97,11 +98,16 @@ class Depot:
             data = self._found(node, wanted)
             if data is None:
                 return PATIENCE, Missing(blob, "nobody has it")
+            if len(data) > wanted.bytes_max:
+                return PATIENCE, Oversized(blob, len(data))
             shelf.keep(data, frozenset() if wanted.purpose == Purpose.CHECK else None)
         data, path = shelf.blobs[blob], blob.hex()
+        if len(data) > wanted.bytes_max:
+            return HASHING, Oversized(blob, len(data))
         shelf.files[path] = data
+        small = data if len(data) <= SMALL_BYTES_MAX else b""
         wait = Micros(1_000 + self._chance.below(TRANSFER_MAX))
-        return wait, Fetched(blob, path, data if len(data) <= SMALL_BYTES_MAX else b"")
+        return wait, Fetched(blob, path, small, len(data))
 
     def _found(self, node: NodeId, wanted: Fetch) -> bytes | None:
         """The blob from the first source that gives it."""

@@ -49,6 +49,8 @@ PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
 class Crew:
     """Who lies, whose units take how long, whose machine drags; `watch` are further checks.
 
+    The ledger and the messages of those with `faults` are honest; `blamed` may be blamed too.
+
     All that have no place of their own work at the `usual` one.
     """
 
@@ -58,6 +60,7 @@ class Crew:
     watch: Sequence[Check] = ()
     usual: Workplace = PRETENDED
     places: Mapping[int, Workplace] = field(default_factory=dict)
+    blamed: frozenset[int] = frozenset()
 
     def pace(self, index: int) -> Pace:
         """How a node works, and where."""
@@ -75,7 +78,8 @@ class Works:
         self.founding = found_network(name, seed, MEMBERS)
         self.nodes = [key.node_id for key in self.founding.keys]
         self.dice = dice(seed, "plan")
-        honest = frozenset(self.nodes)  # A provider's fault is its worker's: its ledger is honest.
+        blamed = {self.nodes[index] for index in crew.blamed}
+        honest = frozenset(self.nodes) - blamed
         read = partial(peer_blocks_in, self.founding)
         watch = [*safety(honest, read), Voice(honest), *crew.watch]
         self.world = World(seed, Habits(skew_max=seconds(0.2)), watch)
@@ -88,7 +92,7 @@ class Works:
             pace = crew.pace(index)
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot, pace)
             self.world.add(key.node_id, boot)
-        self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults}
+        self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults} | blamed
         self.world.inject(self.nodes[0], Start(JOB, order), BEGIN)
 
     def _reach(self, source: NodeId, target: NodeId) -> bool:

@@ -20,11 +20,16 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Get this blob from any of these peers, unless it is here; ends in Fetched or Missing."""
+    """Get this blob from any of these peers, unless it is here.
+
+    Ends in Fetched, Missing, or Oversized where it has more than `bytes_max`. Each blob is fetched
+    once at a time, so what others allow may decide: whoever asked compares the length.
+    """
 
     blob: BlobId
     sources: tuple[NodeId, ...]
     purpose: Purpose
+    bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,15 @@ class Fetched:
     blob: BlobId
     path: str
     data: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """The blob is larger than somebody's Fetch allows, as its manifest says: none came of it."""
+
+    blob: BlobId
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +98,5 @@ class Discard:
     paths: tuple[str, ...]
 
 
-StoreEvent = Fetched | Missing | Kept
+StoreEvent = Fetched | Oversized | Missing | Kept
 StoreEffect = Fetch | Keep | KeepData | Allow | Discard

@@ -10,7 +10,7 @@ from dpin.base.units import Instant, after, seconds
 from dpin.compute.task import Command, TrainManifest
 from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, State
-from dpin.storage.wanted import Fetch, Fetched
+from dpin.storage.wanted import Fetch, Fetched, Oversized
 from dpin.verify.jobfiles import JobFiles
 from dpin.verify.jobkeys import JobKeys
 
@@ -65,8 +65,8 @@ class Bench:
         """The next command for the worker."""
         return Order(self.worker, command)
 
-    def arrived(self, event: Fetched) -> None:
-        """A blob is here; what it names may be asked for at once."""
+    def arrived(self, event: Fetched | Oversized) -> None:
+        """A blob is here, or too large; what it names may be asked for at once."""
         if not self.files.ready:
             self.files.arrived(event)
             self.retry_at = Instant(0)

@@ -15,7 +15,17 @@ from dpin.base.machine import Send
 from dpin.ledger.accounts import State, Unit, UnitKey, UnitState
 from dpin.ledger.views import live_units
 from dpin.ledger.wishes import Follow, Wish
-from dpin.storage.wanted import Allow, Discard, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
+from dpin.storage.wanted import (
+    Allow,
+    Discard,
+    Fetched,
+    Keep,
+    Kept,
+    Missing,
+    Oversized,
+    Purpose,
+    StoreEvent,
+)
 from dpin.verify.commitment import open_leaf_of
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 
@@ -73,7 +83,7 @@ class Defender:
                 return list(self._answer(event))
             case Kept(path, blob):
                 return list(self._kept(path, blob))
-            case Fetched() | Missing():
+            case Fetched() | Oversized() | Missing():
                 return []
             case _:
                 assert_never(event)

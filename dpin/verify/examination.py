@@ -19,7 +19,7 @@ from dpin.ledger.accounts import Seat, State, Unit, UnitState
 from dpin.ledger.transactions import VerifyCommit, VerifyReveal, seal
 from dpin.ledger.views import left_over
 from dpin.ledger.wishes import Wish
-from dpin.storage.wanted import Fetch, Fetched, Purpose
+from dpin.storage.wanted import Fetch, Fetched, Oversized, Purpose
 from dpin.verify.bench import RETRY, Bench
 from dpin.verify.commitment import generation_leaves
 from dpin.verify.messages import AskOpening, NoOpening, Opening
@@ -49,6 +49,7 @@ class Examination:
     update: BlobId | None = None
     _openings: dict[bool, Opening] = field(default_factory=dict)  # by `final`
     _paths: dict[BlobId, str] = field(default_factory=dict)
+    _oversized: set[BlobId] = field(default_factory=set)  # named, and no state of any unit
     _ordered: set[_Stage] = field(default_factory=set)  # given to the worker
     _asked_at: dict[_Stage, tuple[int, Instant]] = field(default_factory=dict)  # first, and when
     _retry_at: Instant = Instant(0)
@@ -82,7 +83,9 @@ class Examination:
         self._asked_at.setdefault(_Stage.WINDOW, (state.tick, now))
         yield from self._obtain(unit, now, final=False)
         opening = self._openings.get(False)
-        if opening is not None and opening.state in self._paths:
+        if opening is not None and opening.state in self._oversized:
+            self.found = NO_DIGEST  # As if it did not hash to its leaf.
+        elif opening is not None and opening.state in self._paths:
             self._ordered.add(_Stage.WINDOW)
             seat = state.leases[unit.lease].seat
             yield self.bench.order(CheckWindow(opening.leaf, seat, self._paths[opening.state]))
@@ -125,6 +128,8 @@ class Examination:
             self._paths[opening.base] = base
         if opening and all(blob in self._paths for blob in wanted):
             return
+        if self._oversized & {*wanted}:
+            return
         yield Wake(after(now, LOOK))
         if now < self._retry_at:
             return
@@ -132,9 +137,11 @@ class Examination:
         yield Wake(self._retry_at)
         if opening is None:
             yield Send(self.provider, encode(AskOpening(unit.lease, unit.round, final)))
+        most = self.bench.files.window_state_bytes_max
+        assert most is not None, "a usable bench has its files"
         for blob in wanted:
             if blob not in self._paths:
-                yield Fetch(blob, (self.provider,), Purpose.CHECK)
+                yield Fetch(blob, (self.provider,), Purpose.CHECK, most)
 
     def _base(self, unit: Unit) -> str | None:
         """The state that the unit started from, where this node's own work holds it."""
@@ -144,6 +151,8 @@ class Examination:
 
     def _encode_again(self, unit: Unit, state: State) -> Iterator[Effect]:
         opening = self._openings.get(True)
+        if opening is not None and {opening.state, opening.base} & self._oversized:
+            self.update = NO_BLOB
         if opening is None or not {opening.state, opening.base} <= self._paths.keys():
             return
         assert unit.commit is not None, "an opened unit was committed"
@@ -171,10 +180,18 @@ class Examination:
         self._openings[message.final] = message
         self._retry_at = Instant(0)
 
-    def fetched(self, event: Fetched) -> None:
-        """A blob is here; harmless when it is none of ours."""
-        if self._names(event.blob):
+    def fetched(self, event: Fetched | Oversized, now: Instant) -> Iterator[Effect]:
+        """A blob is here, or too large; harmless when it is none of ours."""
+        most = self.bench.files.window_state_bytes_max
+        if most is None or not self._names(event.blob):
+            return
+        if event.length > most:
+            self._oversized.add(event.blob)
+            yield Blame(self.provider, f"named a state of {event.length} bytes, at most {most}")
+        elif isinstance(event, Fetched):
             self._paths[event.blob] = event.path
+        else:
+            self.missing(event.blob, now)  # Somebody else's bound: it is asked for again.
 
     def missing(self, blob: BlobId, now: Instant) -> None:
         """Nobody gave the blob; ask again soon."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
+from dpin.base.blob import BLOB_BYTES_MAX
 from dpin.base.codec import decode
-from dpin.base.errors import PeerFault
+from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_BLOB, BlobId, JobId, NodeId, Round
+from dpin.base.sealed import sealed_bytes_max
+from dpin.compute import sizes
 from dpin.compute.hubspec import HubSpec, PrivatePlace
 from dpin.compute.limits import is_replayable
-from dpin.compute.modulespec import ModuleSpec
+from dpin.compute.modulespec import CODE_BYTES_MAX, ModuleSpec
 from dpin.compute.task import (
     EVALUATE,
     Architecture,
@@ -23,8 +26,15 @@ from dpin.compute.task import (
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
-from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Purpose
+from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
 from dpin.verify.jobkeys import JobKeys
+
+
+class Wanted(NamedTuple):
+    """A blob that a job needs: what for, and how large it may be."""
+
+    purpose: Purpose
+    bytes_max: int
 
 
 class JobFiles:
@@ -37,6 +47,8 @@ class JobFiles:
         self.manifest_data = b""
         self.paths: dict[BlobId, str] = {}
         self.fault = ""
+        self._named: dict[BlobId, Wanted] = {}  # by the manifest
+        self._lengths: dict[BlobId, int] = {}
 
     def sources(self, state: State) -> tuple[NodeId, ...]:
         """Who may have them: the requester, then the job's providers."""
@@ -45,19 +57,55 @@ class JobFiles:
 
     def missing(self, state: State) -> list[Fetch]:
         """What to ask the store for now."""
+        if self.fault:
+            return []
         sources = self.sources(state)
         return [
-            Fetch(blob, sources, purpose)
-            for blob, purpose in self._needed().items()
+            Fetch(blob, sources, wanted.purpose, wanted.bytes_max)
+            for blob, wanted in self._needed().items()
             if blob not in self.paths
         ]
 
-    def arrived(self, event: Fetched) -> None:
-        """A blob is here; harmless when it is none of ours."""
-        if event.blob in self._needed():
-            self.paths[event.blob] = event.path
-        if event.blob == self.job.propose.manifest and self.manifest is None:
-            self._read(event.data)
+    def arrived(self, event: Fetched | Oversized) -> None:
+        """A blob is here, or too large for somebody; harmless when it is none of ours."""
+        wanted = self._needed().get(event.blob)
+        if wanted is None:
+            return
+        if event.length > wanted.bytes_max:
+            most = wanted.bytes_max
+            self.fault = f"bad-manifest: a file of {event.length} bytes, where {most} are the most"
+        elif isinstance(event, Fetched):
+            self.paths[event.blob], self._lengths[event.blob] = event.path, event.length
+            if event.blob == self.job.propose.manifest and self.manifest is None:
+                self._read(event.data)
+
+    # --- how large what comes later may be; None while that is not known ---
+
+    @property
+    def checkpoint_bytes_max(self) -> int | None:
+        """Of the job's global state after any round."""
+        first = self._first_bytes
+        return None if first is None else sizes.checkpoint_bytes_max(first)
+
+    @property
+    def window_state_bytes_max(self) -> int | None:
+        """Of a state between two windows of a unit."""
+        first = self._first_bytes
+        return None if first is None else sizes.window_state_bytes_max(first)
+
+    @property
+    def update_bytes_max(self) -> int | None:
+        """Of an update."""
+        first = self._first_bytes
+        if first is None or not isinstance(self.manifest, TrainManifest):
+            return None
+        return sizes.update_bytes_max(self.manifest, first)
+
+    @property
+    def _first_bytes(self) -> int | None:
+        if not isinstance(self.manifest, TrainManifest):
+            return None
+        return self._lengths.get(self.manifest.initial)
 
     @property
     def ready(self) -> bool:
@@ -82,9 +130,9 @@ class JobFiles:
         found = Found(self.job.id, self.manifest, self.manifest_data, self.paths)
         return replace(found.open_job(start, worker), private=private, key=self.key or b"")
 
-    def _needed(self) -> Mapping[BlobId, Purpose]:
-        needed = {self.job.propose.manifest: Purpose.SHARD}
-        return needed if self.manifest is None else needed | named_blobs(self.manifest)
+    def _needed(self) -> Mapping[BlobId, Wanted]:
+        needed = {self.job.propose.manifest: Wanted(Purpose.SHARD, SMALL_BYTES_MAX)}
+        return needed | self._named
 
     def _read(self, data: bytes) -> None:
         try:
@@ -94,6 +142,11 @@ class JobFiles:
             return
         if not _agrees(manifest, self.job.propose):
             self.fault = "bad-manifest: it is not what the job was proposed with"
+            return
+        try:
+            self._named = named_blobs(manifest)
+        except Misuse as error:
+            self.fault = f"bad-manifest: {error}"
             return
         self.manifest, self.manifest_data = manifest, data
 
@@ -123,18 +176,32 @@ class Found:
         )
 
 
-def named_blobs(manifest: Manifest) -> dict[BlobId, Purpose]:
-    """What a manifest names: all that one needs beside it to compute on the job."""
+def named_blobs(manifest: Manifest) -> dict[BlobId, Wanted]:
+    """What a manifest names: all that one needs beside it to compute on the job.
+
+    Raises Misuse where its model cannot be.
+    """
     match manifest:
         case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
-            needed = dict.fromkeys((*shards, holdout), Purpose.SHARD)
-            needed[initial] = Purpose.MODEL
-            named = {*_blobs_of(model)} - {NO_BLOB}
-            return needed | dict.fromkeys(sorted(named), Purpose.MODEL)
-        case InferManifest(model=model):
-            return {model: Purpose.MODEL}
+            needed = dict.fromkeys((*shards, holdout), Wanted(Purpose.SHARD, BLOB_BYTES_MAX))
+            most = {initial: sizes.first_state_bytes_max(model), **_extras(model)}
+            sealed = manifest.privacy.sealed
+            return needed | {
+                blob: Wanted(Purpose.MODEL, sealed_bytes_max(length) if sealed else length)
+                for blob, length in most.items()
+            }
+        case InferManifest(model=model, config=config):
+            return {model: Wanted(Purpose.MODEL, sizes.model_bytes_max(config))}
         case _:
             assert_never(manifest)
+
+
+def _extras(model: Architecture) -> dict[BlobId, int]:
+    """What a model needs beside its first state, and the most bytes of it."""
+    first, second = _blobs_of(model)
+    most = CODE_BYTES_MAX if isinstance(model, ModuleSpec) else BLOB_BYTES_MAX
+    found = {first: most, second: sizes.TOKENIZER_BYTES_MAX}
+    return {blob: found[blob] for blob in sorted(found) if blob != NO_BLOB}
 
 
 def _blobs_of(model: Architecture) -> tuple[BlobId, BlobId]:

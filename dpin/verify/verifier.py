@@ -21,7 +21,7 @@ from dpin.compute.work import Exited, Reported, WorkEffect, WorkerId, WorkEvent
 from dpin.ledger.accounts import Job, JobState, Seat, State, Unit, UnitKey
 from dpin.ledger.views import live_units
 from dpin.ledger.wishes import Follow
-from dpin.storage.wanted import Fetched, Kept, Missing, StoreEvent
+from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEvent
 from dpin.verify.bench import Bench
 from dpin.verify.examination import Effect as ExaminationEffect
 from dpin.verify.examination import Examination
@@ -70,8 +70,8 @@ class Verifier:
                 self._state = state
             case Told(peer, message):
                 effects += self._told(peer, message, now)
-            case Fetched() | Missing() | Kept():
-                self._stored(event, now)
+            case Fetched() | Oversized() | Missing() | Kept():
+                effects += self._stored(event, now)
             case Reported() | Exited():
                 self._worked(event)
             case Tick():
@@ -135,13 +135,13 @@ class Verifier:
         assert self._state is not None, "examinations come from a state"
         yield from examination.told(message, self._state.units[key], now)
 
-    def _stored(self, event: StoreEvent, now: Instant) -> None:
+    def _stored(self, event: StoreEvent, now: Instant) -> Iterator[Effect]:
         match event:
-            case Fetched():
+            case Fetched() | Oversized():
                 for bench in self._benches.values():
                     bench.arrived(event)
                 for examination in self._examinations.values():
-                    examination.fetched(event)
+                    yield from examination.fetched(event, now)
             case Missing(blob):
                 for examination in self._examinations.values():
                     examination.missing(blob, now)

@@ -349,6 +349,15 @@ def test_a_malformed_update_counts_for_nothing() -> None:
     assert bad.update in merged.refused[0]
 
 
+def test_an_update_that_was_too_large_to_be_fetched_counts_for_nothing() -> None:
+    bench, other = Bench(), Bench()
+    good = bench.unit(0)
+    parts = (Contribution("", STEPS), Contribution(good.update, good.leaves[-1].step))
+    merged = bench.do(MergeRound(Round(0), parts), Merged)
+    assert merged.state_hash == other.merge([other.unit(0)]).state_hash
+    assert len(merged.refused) == 1
+
+
 def test_a_replacement_starts_with_zero_moments() -> None:
     bench = Bench()
     bench.unit()

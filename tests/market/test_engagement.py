@@ -340,6 +340,7 @@ def test_who_has_loaded_when_its_round_is_over_begins_its_unit_before_it_merges(
     engaged.hurry()
     finish(engaged.ledger, engaged.job_id, "one")
     engaged.ledger.wait(DEVELOPMENT.grace_ticks)
+    engaged.follow()  # Asks for the updates.
     exchange(engaged.ledger, engaged.job_id, "maker", "one")
     job = engaged.ledger.state.jobs[engaged.job_id]
     assert (job.rounds[0].closed, job.rounds[1].closed) == (True, False)

@@ -20,6 +20,7 @@ from tests.support.jobs import (
     market,
     only,
     path_of,
+    too_large,
     train_manifest,
     training,
 )
@@ -111,6 +112,20 @@ def test_the_first_offer_counts() -> None:
     joining.offer("maker")
     joining.offer("buyer", blob=file_id("another"))
     assert [fetch.blob for fetch in only(Fetch, joining.prepare(1))] == [HELD]
+
+
+def test_an_offered_state_too_large_to_be_one_is_refused_and_another_is_taken() -> None:
+    joining = Joining(late=True)
+    joining.load(0)
+    joining.offer("maker")
+    [fetch] = only(Fetch, joining.prepare(1))
+    [blame] = joining.loading.fetched(too_large(HELD, fetch.bytes_max + 1))
+    assert blame.peer == joining.ledger.id("maker")
+    assert "maker" not in joining.asked(joining.prepare(2))
+    joining.offer("maker")
+    assert joining.loading.checkpoint is None
+    joining.offer("buyer", blob=file_id("another"))
+    assert [fetch.blob for fetch in only(Fetch, joining.prepare(3))] == [file_id("another")]
 
 
 def test_offers_of_strangers_are_ignored() -> None:

@@ -15,6 +15,7 @@ from dpin.market.messages import AskCheckpoint, BidMessage, Heartbeat, Reason, T
 from dpin.market.ownjob import OwnJob, RoundTimes
 from dpin.market.story import TRACE, Note
 from dpin.storage.wanted import Keep
+from dpin.verify.jobfiles import JobFiles
 from tests.support.jobs import at, generating, market, only, proposed, training
 from tests.support.ledgers import PRICE, START, Ledger, lease_of
 from tests.support.market import infer_order, offer, own_job, refused
@@ -181,6 +182,6 @@ def test_whoever_joins_late_may_ask_the_requester_too() -> None:
     ask = AskCheckpoint(desk.job)
     assert desk.told("one", ask) == []
     job = desk.ledger.state.jobs[desk.job]
-    desk.own.merging = Merging(job, WorkerId("w"))
+    desk.own.merging = Merging(job, WorkerId("w"), JobFiles(job))
     desk.own.merging.opened(Opened(Round(0), START), "/initial")
     assert [type(effect) for effect in desk.told("one", ask)] == [Keep]

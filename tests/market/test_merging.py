@@ -6,14 +6,26 @@ from dpin.base.machine import Send
 from dpin.base.units import Instant, seconds
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
-from dpin.ledger.accounts import Phase, RoundRecord
+from dpin.ledger.accounts import Job, Phase, RoundRecord
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.transactions import Have
 from dpin.ledger.views import offers
-from dpin.market.merging import ASKERS_MAX, Effect, Merging
+from dpin.market.merging import ASKERS_MAX, REFUSED, Effect, Merging
 from dpin.market.messages import CheckpointOffer, MarketMessage
 from dpin.storage.wanted import Fetch, Keep, Kept
-from tests.support.jobs import at, file_id, here, market, only, path_of, training
+from dpin.verify.jobfiles import JobFiles
+from tests.support.jobs import (
+    at,
+    file_id,
+    files_of,
+    here,
+    market,
+    only,
+    path_of,
+    too_large,
+    train_manifest,
+    training,
+)
 from tests.support.ledgers import (
     OTHER,
     START,
@@ -29,13 +41,22 @@ from tests.support.ledgers import (
 W = WorkerId("w")
 
 
+def merging_of(job: Job) -> Merging:
+    """Of a node that has the job's files."""
+    files = JobFiles(job)
+    for event in files_of(train_manifest(seats=job.propose.seats, rounds=job.propose.rounds)):
+        files.arrived(event)
+    assert files.ready
+    return Merging(job, W, files)
+
+
 class Round0:
     """Two providers in the first of two rounds; `merging` is the requester's."""
 
     def __init__(self) -> None:
         self.ledger = market()
         self.job_id = training(self.ledger, "buyer", "maker", "one", rounds=2)
-        self.merging = Merging(self.ledger.state.jobs[self.job_id], W)
+        self.merging = merging_of(self.ledger.state.jobs[self.job_id])
 
     @property
     def record(self) -> RoundRecord:
@@ -93,7 +114,7 @@ def test_what_its_maker_does_not_show_yet_is_asked_for_again_soon_and_then_less_
         moment += pauses[-1]
         assert update in {fetch.blob for fetch in only(Fetch, scene.follow(moment))}
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1, 1]
-    scene.merging.arrived(here(file_id("update of one")))
+    assert scene.merging.arrived(here(file_id("update of one"))) == []
     scene.follow(moment)
     [wake] = scene.merging.asking.missing(update, at(moment))
     assert wake.at == at(moment + 0.1)
@@ -103,10 +124,11 @@ def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
     scene = Round0()
     scene.merging.opened(Opened(Round(0), START), "/initial")
     updates = scene.commit()
-    scene.merging.arrived(here(updates["maker"]))
+    scene.follow()
+    assert scene.merging.arrived(here(updates["maker"])) == []
     scene.close()
     assert merges(scene.follow()) == []
-    scene.merging.arrived(here(updates["one"]))
+    assert scene.merging.arrived(here(updates["one"])) == []
     expected = [
         Contribution(path_of(included.update), included.steps) for included in scene.record.included
     ]
@@ -117,10 +139,49 @@ def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
     assert scene.follow(9) == []
 
 
+def bound(scene: Round0) -> int:
+    """The bytes of the largest update that is fetched."""
+    [size] = {fetch.bytes_max for fetch in only(Fetch, scene.follow())}
+    return size
+
+
+def test_an_update_too_large_to_be_one_counts_for_nothing_and_the_round_goes_on() -> None:
+    scene = Round0()
+    scene.merging.opened(Opened(Round(0), START), "/initial")
+    updates = scene.commit()
+    most = bound(scene)
+    assert scene.merging.arrived(here(updates["maker"])) == []
+    [blame] = scene.merging.arrived(too_large(updates["one"], most + 1))
+    assert blame.peer == scene.ledger.id("one")
+    scene.close()
+    [merge] = merges(scene.follow(5))
+    assert isinstance(merge, MergeRound)
+    assert {one.update for one in merge.contributions} == {path_of(updates["maker"]), REFUSED}
+
+
+def test_an_update_too_large_for_somebody_else_is_asked_for_again() -> None:
+    scene = Round0()
+    updates = scene.commit()
+    most = bound(scene)
+    assert scene.merging.arrived(too_large(updates["one"], most)) == []
+    again = only(Fetch, scene.follow(5))
+    assert {fetch.blob for fetch in again} == {*updates.values()}
+
+
+def test_blobs_that_nobody_asked_for_are_not_remembered() -> None:
+    scene = Round0()
+    scene.commit()
+    scene.follow()
+    assert scene.merging.arrived(here(file_id("a shard of another job"))) == []
+    assert scene.merging.paths == {}
+
+
 def test_nothing_is_merged_before_the_job_is_loaded() -> None:
     scene = Round0()
-    for update in scene.commit().values():
-        scene.merging.arrived(here(update))
+    updates = scene.commit()
+    scene.follow()
+    for update in updates.values():
+        assert scene.merging.arrived(here(update)) == []
     scene.close()
     assert merges(scene.follow()) == []
 
@@ -137,8 +198,10 @@ def test_a_round_that_took_nothing_is_merged_all_the_same() -> None:
 def test_a_new_worker_merges_again_from_where_it_begins() -> None:
     scene = Round0()
     scene.merging.opened(Opened(Round(0), START), "/initial")
-    for update in scene.commit().values():
-        scene.merging.arrived(here(update))
+    updates = scene.commit()
+    scene.follow()
+    for update in updates.values():
+        assert scene.merging.arrived(here(update)) == []
     scene.close()
     [first] = merges(scene.follow())
     scene.merging.restarted()
@@ -150,7 +213,7 @@ def test_a_new_worker_merges_again_from_where_it_begins() -> None:
 def test_a_late_update_is_fetched_with_the_next_round_and_merged_with_its_age() -> None:
     ledger = market()
     job_id = training(ledger, "buyer", "maker", "one", rounds=3)
-    merging = Merging(ledger.state.jobs[job_id], W)
+    merging = merging_of(ledger.state.jobs[job_id])
     merging.opened(Opened(Round(1), START), "/one")
     behind = key_of(ledger, job_id, "one")
     finish(ledger, job_id, "maker")
@@ -167,7 +230,7 @@ def test_a_late_update_is_fetched_with_the_next_round_and_merged_with_its_age() 
     assert fetches.keys() == {UPDATE, file_id("late")}
     assert fetches[file_id("late")].sources[0] == ledger.id("one")
     for blob in fetches:
-        merging.arrived(here(blob))
+        assert merging.arrived(here(blob)) == []
     everything = tuple(sorted(offers(record)))
     for who in ("maker", "one"):
         lease = lease_of(ledger, job_id, who).id

@@ -7,14 +7,24 @@ from pathlib import Path
 
 import trio
 
-from dpin.base.blob import CHUNK_BYTES
+from dpin.base.blob import BLOB_BYTES_MAX, CHUNK_BYTES
 from dpin.base.ids import BlobId, NodeId
 from dpin.base.machine import Blame
 from dpin.net.bulk import BulkOptions, BulkPlane
 from dpin.net.fake import FakeHost, FakeWorld, open_world
 from dpin.node.courier import Courier
 from dpin.storage.blobs import BlobStore
-from dpin.storage.wanted import Allow, Fetch, Fetched, Keep, Kept, Missing, Purpose, StoreEvent
+from dpin.storage.wanted import (
+    Allow,
+    Fetch,
+    Fetched,
+    Keep,
+    Kept,
+    Missing,
+    Oversized,
+    Purpose,
+    StoreEvent,
+)
 
 DATA = bytes(range(256)) * (CHUNK_BYTES // 128)  # two chunks
 PATIENCE_SECONDS = 20
@@ -72,7 +82,7 @@ async def two_places(folder: Path) -> AsyncIterator[tuple[Place, Place]]:
 async def test_what_everybody_may_read_arrives_whole_and_is_counted(tmp_path: Path) -> None:
     async with two_places(tmp_path) as (one, two):
         blob = await one.keep(tmp_path / "file", None)
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         fetched = await two.next()
         assert isinstance(fetched, Fetched)
         assert await trio.Path(fetched.path).read_bytes() == DATA
@@ -84,12 +94,12 @@ async def test_what_everybody_may_read_arrives_whole_and_is_counted(tmp_path: Pa
 async def test_nobody_reads_before_it_is_allowed(tmp_path: Path) -> None:
     async with two_places(tmp_path) as (one, two):
         blob = await one.keep(tmp_path / "file", frozenset())
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         missing = await two.next()
         assert isinstance(missing, Missing)
         assert "not for you" in missing.reason
         one.courier.perform(Allow(blob, frozenset({node(2)})))
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         assert isinstance(await two.next(), Fetched)
 
 
@@ -99,14 +109,14 @@ async def test_what_everybody_may_read_cannot_be_taken_back_by_a_narrower_word(
     async with two_places(tmp_path) as (one, two):
         blob = await one.keep(tmp_path / "file", None)
         one.courier.perform(Allow(blob, frozenset({node(9)})))
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         assert isinstance(await two.next(), Fetched)
 
 
 async def test_a_blob_that_is_here_needs_no_source(tmp_path: Path) -> None:
     async with two_places(tmp_path) as (one, _):
         blob = await one.keep(tmp_path / "file", None)
-        one.courier.perform(Fetch(blob, (), Purpose.UPDATE))
+        one.courier.perform(Fetch(blob, (), Purpose.UPDATE, BLOB_BYTES_MAX))
         assert isinstance(await one.next(), Fetched)
 
 
@@ -115,9 +125,29 @@ async def test_a_part_that_is_here_is_not_fetched_again(tmp_path: Path) -> None:
         blob = await one.keep(tmp_path / "file", None)
         with await two.store.begin(one.store.manifest(blob)) as download:
             await download.write_chunk(0, DATA[:CHUNK_BYTES])
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         assert isinstance(await two.next(), Fetched)
         assert two.courier.bytes_in[Purpose.UPDATE] < len(DATA)
+
+
+async def test_a_blob_larger_than_whoever_asks_allows_is_not_fetched(tmp_path: Path) -> None:
+    async with two_places(tmp_path) as (one, two):
+        blob = await one.keep(tmp_path / "file", None)
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, len(DATA) - 1))
+        assert await two.next() == Oversized(blob, len(DATA))
+        assert two.courier.bytes_in[Purpose.UPDATE] == 0
+        assert one.courier.bytes_out[Purpose.UPDATE] == 0
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, len(DATA)))
+        assert isinstance(await two.next(), Fetched)
+
+
+async def test_a_blob_that_is_here_and_larger_than_allowed_is_not_handed_out(
+    tmp_path: Path,
+) -> None:
+    async with two_places(tmp_path) as (one, _):
+        blob = await one.keep(tmp_path / "file", None)
+        one.courier.perform(Fetch(blob, (), Purpose.CHECK, len(DATA) - 1))
+        assert await one.next() == Oversized(blob, len(DATA))
 
 
 async def test_a_source_that_lies_is_blamed_and_its_bytes_are_not_kept(tmp_path: Path) -> None:
@@ -128,7 +158,7 @@ async def test_a_source_that_lies_is_blamed_and_its_bytes_are_not_kept(tmp_path:
             return b"\\xc1 no answer at all"
 
         one.host.serve(lie)
-        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE))
+        two.courier.perform(Fetch(blob, (node(1),), Purpose.UPDATE, BLOB_BYTES_MAX))
         first, second = await two.next(), await two.next()
         assert isinstance(first, Blame)
         assert isinstance(second, Missing)
@@ -165,6 +195,6 @@ async def test_a_model_that_nobody_named_has_any_more_comes_from_whoever_has_it(
         kept = await one.next()
         assert isinstance(kept, Kept)
         assert known.provided == [kept.blob]
-        two.courier.perform(Fetch(kept.blob, (node(9),), Purpose.MODEL))
+        two.courier.perform(Fetch(kept.blob, (node(9),), Purpose.MODEL, BLOB_BYTES_MAX))
         assert isinstance(await two.next(), Fetched)
         assert known.provided == [kept.blob, kept.blob]

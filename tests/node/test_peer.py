@@ -135,7 +135,7 @@ def test_news_of_workers_and_blobs_that_nobody_wants_are_passed_over() -> None:
     node = Alone()
     node.wait(1)
     for event in (
-        Fetched(file_id("x"), "/x", b""),
+        Fetched(file_id("x"), "/x", b"", 1),
         Kept("/x", file_id("x")),
         Missing(file_id("x"), "gone"),
         Exited(WorkerId("nobody"), "killed"),

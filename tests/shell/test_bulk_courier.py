@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from dpin.base.blob import CHUNK_BYTES
+from dpin.base.blob import BLOB_BYTES_MAX, CHUNK_BYTES
 from dpin.base.ids import BlobId
 from dpin.base.machine import Blame
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
@@ -72,7 +72,7 @@ async def test_a_blob_comes_from_several_sources_over_sockets(tmp_path: Path) ->
         blob = await givers[0].keep(tmp_path / "file")
         assert await givers[1].keep(tmp_path / "again") == blob
         sources = tuple(giver.host.node_id for giver in givers)
-        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL, BLOB_BYTES_MAX))
         fetched = await taker.next()
         assert isinstance(fetched, Fetched)
         assert await trio.Path(fetched.path).read_bytes() == DATA
@@ -88,7 +88,7 @@ async def test_a_source_that_lies_is_blamed_and_the_blob_comes_from_another(tmp_
         blob = await good.keep(tmp_path / "file")
         liar.plane.serve(Shelf(DATA, spoiled=True))
         sources = (liar.host.node_id, good.host.node_id)
-        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL))
+        taker.courier.perform(Fetch(blob, sources, Purpose.MODEL, BLOB_BYTES_MAX))
         told = [await taker.next()]
         while isinstance(told[-1], Blame):
             told.append(await taker.next())
@@ -111,10 +111,10 @@ async def test_a_source_that_goes_away_half_way_leaves_a_part_that_is_gone_on_wi
         with trio.move_on_after(5):
             while giver.host.node_id in taker.host.peers():
                 await trio.sleep(0.01)
-        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL, BLOB_BYTES_MAX))
         assert isinstance(await taker.next(), Missing)
         await taker.host.dial(giver.host.addresses[0])
-        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+        taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL, BLOB_BYTES_MAX))
         assert isinstance(await taker.next(), Fetched)
         assert taker.courier.bytes_in[Purpose.MODEL] == len(DATA) - 4 * CHUNK_BYTES
 
@@ -128,7 +128,9 @@ async def test_the_course_of_a_fetch_names_tickets_sockets_and_what_each_source_
         sources = tuple(giver.host.node_id for giver in givers)
         course = Course(clock())
         with trio.fail_after(PATIENCE_SECONDS):
-            end = await taker.courier.traced(Fetch(blob, sources, Purpose.MODEL), course)
+            end = await taker.courier.traced(
+                Fetch(blob, sources, Purpose.MODEL, BLOB_BYTES_MAX), course
+            )
         assert isinstance(end, Fetched)
         # On a busy machine the last chunk may be asked of both, and come from both.
         assert sum(share.bytes for share in course.shares.values()) >= len(DATA)
@@ -148,7 +150,7 @@ async def test_a_blob_gets_over_a_bulk_socket_that_is_long_and_loses(tmp_path: P
         async with far_line(port) as (far, _), far_line(bulk_port, 2) as (far_bulk, line):
             sockets.port = far_bulk  # Where it says that it listens.
             await taker.host.dial(address.replace(f"/tcp/{port}/", f"/tcp/{far}/"))
-            taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL))
+            taker.courier.perform(Fetch(blob, (giver.host.node_id,), Purpose.MODEL, BLOB_BYTES_MAX))
             fetched = await taker.next(3 * PATIENCE_SECONDS)
             assert isinstance(fetched, Fetched)
             assert await trio.Path(fetched.path).read_bytes() == data

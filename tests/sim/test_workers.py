@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpin.base.blob import blob_id, manifest_of
+from dpin.base.blob import BLOB_BYTES_MAX, blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.leaf import leaf_digest
@@ -129,7 +129,7 @@ def depot(*cut: NodeId) -> Depot:
 
 
 def fetched(store: Depot, who: NodeId, blob: BlobId, *sources: NodeId) -> bool:
-    [(_, event)] = store.perform(who, Fetch(blob, sources, Purpose.UPDATE))
+    [(_, event)] = store.perform(who, Fetch(blob, sources, Purpose.UPDATE, BLOB_BYTES_MAX))
     assert isinstance(event, Fetched | Missing)
     return isinstance(event, Fetched)
 

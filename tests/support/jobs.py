@@ -18,7 +18,7 @@ from dpin.compute.task import (
     TrainManifest,
 )
 from dpin.ledger.transactions import INFER
-from dpin.storage.wanted import Fetched
+from dpin.storage.wanted import Fetched, Oversized
 from dpin.verify.defender import Produced
 from tests.support.ledgers import (
     FINGERPRINT,
@@ -60,9 +60,14 @@ def path_of(blob: BlobId) -> str:
     return f"/blobs/{blob.hex()[:16]}"
 
 
-def here(blob: BlobId, data: bytes = b"") -> Fetched:
+def here(blob: BlobId, data: bytes = b"", length: int = 1_000) -> Fetched:
     """The blob has arrived."""
-    return Fetched(blob, path_of(blob), data)
+    return Fetched(blob, path_of(blob), data, len(data) or length)
+
+
+def too_large(blob: BlobId, length: int = 1 << 40) -> Oversized:
+    """The blob would be larger than somebody's bound."""
+    return Oversized(blob, length)
 
 
 def train_manifest(*, seats: int = 1, rounds: int = 1) -> TrainManifest:

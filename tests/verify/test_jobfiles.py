@@ -5,7 +5,9 @@ import pytest
 
 from dpin.base.codec import encode
 from dpin.base.ids import Round
+from dpin.compute import sizes
 from dpin.compute.hubspec import DataFormat, PrivateSpec
+from dpin.compute.modulespec import ModuleSpec, TensorShape
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import Manifest
 from dpin.compute.work import WorkerId
@@ -13,6 +15,7 @@ from dpin.ledger.accounts import Job
 from dpin.storage.wanted import SMALL_BYTES_MAX, Purpose
 from dpin.verify.jobfiles import JobFiles
 from tests.support.jobs import (
+    MODEL,
     file_id,
     files_of,
     generating,
@@ -22,6 +25,7 @@ from tests.support.jobs import (
     market,
     path_of,
     proposed,
+    too_large,
     train_manifest,
     training,
 )
@@ -119,3 +123,46 @@ def test_blobs_of_other_jobs_change_nothing() -> None:
     files = JobFiles(proposed_job(market()))
     files.arrived(here(file_id("something else"), b"x"))
     assert not files.paths
+
+
+def test_a_manifest_is_fetched_only_if_it_is_small() -> None:
+    ledger = market()
+    files = JobFiles(proposed_job(ledger))
+    [first] = files.missing(ledger.state)
+    assert first.bytes_max == SMALL_BYTES_MAX
+    files.arrived(too_large(first.blob, SMALL_BYTES_MAX + 1))
+    assert files.fault == "bad-manifest: a file of 65537 bytes, where 65536 are the most"
+    assert files.missing(ledger.state) == []
+
+
+def test_a_first_state_that_its_model_cannot_fill_is_a_fault_of_the_job() -> None:
+    ledger = market()
+    files, manifest = JobFiles(proposed_job(ledger)), train_manifest()
+    files.arrived(here(manifest_blob(manifest), encode(manifest)))
+    [first] = [one for one in files.missing(ledger.state) if one.blob == manifest.initial]
+    assert first.bytes_max == sizes.first_state_bytes_max(MODEL)
+    files.arrived(too_large(manifest.initial, first.bytes_max))
+    assert not files.fault  # Somebody else's bound is smaller than this one.
+    files.arrived(here(manifest.initial, length=first.bytes_max + 1))
+    assert files.fault.startswith("bad-manifest: a file of ")
+    assert not files.ready
+
+
+def test_a_model_that_cannot_be_is_a_fault_of_the_job() -> None:
+    ledger = market()
+    model = ModuleSpec("build", 8, (TensorShape("w", (1 << 62, 1 << 62)),), file_id("code"))
+    manifest = msgspec.structs.replace(train_manifest(), model=model)
+    job = propose(ledger, "buyer", manifest=manifest_blob(manifest), verifiers=0, quorum=1)
+    files = JobFiles(ledger.state.jobs[job])
+    files.arrived(here(manifest_blob(manifest), encode(manifest)))
+    assert files.fault.startswith("bad-manifest: w has a shape")
+
+
+def test_what_comes_after_the_first_state_is_bounded_by_its_length() -> None:
+    files = JobFiles(proposed_job(market()))
+    bounds = ("checkpoint_bytes_max", "window_state_bytes_max", "update_bytes_max")
+    assert [getattr(files, name) for name in bounds] == [None, None, None]
+    for event in files_of(train_manifest()):
+        files.arrived(event)
+    checkpoint, state, update = (getattr(files, name) for name in bounds)
+    assert update < checkpoint < state < (1 << 25)

@@ -33,6 +33,7 @@ from tests.support.jobs import (
     market,
     only,
     path_of,
+    too_large,
     train_manifest,
     training,
 )
@@ -149,6 +150,54 @@ def test_a_seat_is_followed_from_the_files_to_the_seal(checked: Checked) -> None
     assert command == CheckWindow(leaf, 0, path_of(STATE))
     checked.do(checked.find(checked.honest))
     assert checked.seat.sealed is not None
+
+
+def most(checked: Checked) -> int:
+    """The bytes of the largest state that the verifier fetches of a unit."""
+    [fetch] = only(Fetch, checked.tell(checked.opening(final=False)))
+    return fetch.bytes_max
+
+
+def test_a_state_too_large_to_be_one_is_judged_like_bytes_that_are_none(checked: Checked) -> None:
+    checked.load()
+    bytes_max = most(checked)
+    effects = checked.step(too_large(STATE, bytes_max + 1))
+    assert [blame.peer for blame in only(Blame, effects)] == [checked.ledger.id("maker")]
+    assert not orders(effects)
+    checked.do(effects)  # It seals that nothing was shown.
+    checked.open()
+    [wish] = only(Wish, checked.step(Follow(checked.ledger.state)))
+    assert isinstance(wish.operation, VerifyReveal)
+    assert (wish.operation.found, wish.operation.update) == (NO_DIGEST, NO_BLOB)
+
+
+def test_a_state_that_is_here_for_another_job_may_be_too_large_for_this_one(
+    checked: Checked,
+) -> None:
+    checked.load()
+    bytes_max = most(checked)
+    effects = checked.step(here(STATE, length=bytes_max + 1))
+    assert not orders(effects)
+    assert only(Wish, effects)
+
+
+def test_a_state_too_large_for_somebody_else_is_asked_for_again(checked: Checked) -> None:
+    checked.load()
+    bytes_max = most(checked)
+    assert not only(Blame, checked.step(too_large(STATE, bytes_max)))
+    checked.now = at(0.3)
+    assert [fetch.blob for fetch in only(Fetch, checked.step(Tick()))] == [STATE]
+
+
+def test_a_last_state_too_large_to_be_one_lets_the_update_be_none(checked: Checked) -> None:
+    checked.ready()
+    checked.do(checked.find(checked.honest))
+    checked.open()
+    checked.step(Follow(checked.ledger.state))
+    [fetch] = only(Fetch, checked.tell(checked.opening(final=True)))
+    [wish] = only(Wish, checked.step(too_large(LAST, fetch.bytes_max + 1)))
+    assert isinstance(wish.operation, VerifyReveal)
+    assert (wish.operation.found, wish.operation.update) == (checked.honest, NO_BLOB)
 
 
 def test_what_is_sealed_can_be_revealed_and_pays_the_unit(checked: Checked) -> None:
