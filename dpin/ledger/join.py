@@ -20,7 +20,7 @@ from dpin.base.machine import Blame, Send
 from dpin.base.units import NEVER, Instant, Micros, after, seconds
 from dpin.ledger.certificates import Certificate
 from dpin.ledger.checkpoint import Checkpoint, checkpoint_digest
-from dpin.ledger.frozen import Entry
+from dpin.ledger.frozen import PAGE_BYTES, Entry
 from dpin.ledger.receipts import ReceiptLog
 from dpin.ledger.statemessages import (
     AskBucket,
@@ -187,11 +187,14 @@ class Join(Generic[R]):
         if page.start != len(fetched.entries):
             return  # Of a question asked before.
         self._sources[fetched.peer].strikes = 0
+        size = sum(len(entry.value) + len(entry.id) for entry in page.entries)
         fetched.entries += page.entries
-        fetched.size += sum(len(entry.value) + len(entry.id) for entry in page.entries)
+        fetched.size += size
         if page.then is not None:
             if page.then != len(fetched.entries) or not page.entries:
                 raise PeerFault("the pages of a bucket follow each other")
+            if size < PAGE_BYTES:  # A part at a time, just in time, is how to keep us for ever.
+                raise PeerFault("a page of a bucket that goes on is full")
             if fetched.size > BUCKET_BYTES_MAX:
                 raise PeerFault("no bucket is as large as that")
             fetched.until = None

@@ -100,6 +100,14 @@ def circling(frozen: Frozen, question: StateQuestion) -> StateAnswer | None:
     return msgspec.structs.replace(said, then=0) if isinstance(said, BucketPage) else said
 
 
+def dripping(frozen: Frozen, question: StateQuestion) -> StateAnswer | None:
+    """All is true, and comes a part at a time: nobody is ever late, and nothing is ever done."""
+    said = answer([frozen], question)
+    if isinstance(said, BucketPage) and len(said.entries) > 1:
+        return msgspec.structs.replace(said, entries=said.entries[:1], then=said.start + 1)
+    return said
+
+
 def of_another_state(frozen: Frozen, question: StateQuestion) -> StateAnswer | None:
     said = answer([frozen], question)
     if isinstance(said, StateSummary):
@@ -127,6 +135,7 @@ LIARS = (
     doubling,
     endless,
     circling,
+    dripping,
     of_another_state,
     of_another_log,
     of_a_changed_log,
