@@ -5,13 +5,14 @@ from typing import Final
 
 from dpin.base.codec import Wire, encode
 from dpin.base.machine import Preserve, Roll, Store
+from dpin.ledger.blocks import Vertex
 from dpin.ledger.certificates import Certificate
 from dpin.ledger.closings import Closings
 from dpin.ledger.committee import Committee, committee_of
 from dpin.ledger.core import Core, Opening
-from dpin.ledger.dag import Dag
 from dpin.ledger.handover import Handover
 from dpin.ledger.keeper import Keeper
+from dpin.ledger.watch import Watch
 
 OWN: Final = 1
 FOREIGN: Final = 2
@@ -43,7 +44,7 @@ class Annals:
 
     def __init__(self, core: Core, keeper: Keeper | None) -> None:
         self.closings = Closings(() if keeper is None else keeper.closings)
-        self.dags: dict[int, Dag] = {}
+        self.cores: dict[int, Core] = {}
         self.newest: Certificate | None = None  # of the epochs that ended
         self._keeper = keeper
         self._first = core.rules.committee
@@ -51,10 +52,22 @@ class Annals:
 
     def open(self, core: Core) -> None:
         """An epoch begins; blocks of those long over are forgotten."""
-        self.dags[core.epoch] = core.dag
+        self.cores[core.epoch], self._epoch = core, core.epoch
         if self._keeper is not None:  # Whoever is further behind joins by a state.
-            for epoch in sorted(self.dags)[: -1 - PAST_MAX]:
-                del self.dags[epoch]
+            for epoch in sorted(self.cores)[: -1 - PAST_MAX]:
+                del self.cores[epoch]
+
+    @property
+    def watches(self) -> dict[int, Watch]:
+        """By epoch: who signed twice in those whose blocks are here."""
+        return {epoch: core.watch for epoch, core in self.cores.items()}
+
+    def over(self, vertex: Vertex) -> bool:
+        """Whether a block is of an epoch that has ended; raises PeerFault, see `Core.late`."""
+        epoch = vertex.block.header.epoch
+        if epoch < self._epoch and epoch in self.cores:
+            self.cores[epoch].late(vertex)
+        return epoch < self._epoch
 
     def close(self, handover: Handover) -> None:
         """An epoch has ended."""

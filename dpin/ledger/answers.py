@@ -61,8 +61,8 @@ class Answers:
         match question:
             case AskBlocks():
                 epoch = self._engine.core.epoch
-                dags = [self._engine.annals.dags.get(one) for one in (epoch, epoch - 1)]
-                return [answer_blocks([dag for dag in dags if dag is not None], question)]
+                cores = [self._engine.annals.cores.get(one) for one in (epoch, epoch - 1)]
+                return [answer_blocks([it.dag for it in cores if it is not None], question)]
             case AskRange():
                 return self._range(peer, question)
             case AskNewest():
@@ -87,8 +87,8 @@ class Answers:
         """A page; after the last one of an epoch that is over, how it ended."""
         if question.epoch > self._engine.core.epoch:
             self._chase.heard(peer)
-        dag = self._engine.annals.dags.get(question.epoch)
-        page = Blocks((), None) if dag is None else answer_range(dag, question)
+        core = self._engine.annals.cores.get(question.epoch)
+        page = Blocks((), None) if core is None else answer_range(core.dag, question)
         return [page] if page.then is not None else [page, *self.handed(question.epoch)]
 
     def handed(self, epoch: int) -> list[Handed]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dpin.base.codec import Wire
 from dpin.base.ids import ChainId, Digest, NodeId, Round
 from dpin.base.units import Instant
-from dpin.ledger.blocks import Rules, Vertex, opening_blocks
+from dpin.ledger.blocks import Rules, Vertex, check_block, opening_blocks
 from dpin.ledger.certifier import Certifier
 from dpin.ledger.checkpoint import CommitteeRecord, checkpoint_digest
 from dpin.ledger.commit import (
@@ -114,8 +114,21 @@ class Core:
     def offer(self, vertex: Vertex, sender: NodeId, now: Instant) -> Offered:
         """Take a valid block."""
         offered = self.dag.offer(vertex, sender, now)
+        self.watch.compare(vertex, self.dag.slot(vertex.round, vertex.author))
         self._note(offered.accepted)
         return offered
+
+    def late(self, vertex: Vertex) -> None:
+        """A block came when the epoch was over: it may be its author's second of a round.
+
+        Raises PeerFault where it only seems to be, for it is not valid.
+        """
+        if vertex.author in self.watch.twins or vertex.digest in self.dag:
+            return
+        accepted = self.dag.slot(vertex.round, vertex.author)
+        if accepted:
+            check_block(vertex, self.rules)
+            self.watch.compare(vertex, accepted)
 
     def restore(self, vertex: Vertex) -> None:
         """Take a block from the log."""
@@ -123,6 +136,8 @@ class Core:
 
     def _note(self, accepted: Sequence[Vertex]) -> None:
         for vertex in accepted:
+            # It may have waited, like its twin.
+            self.watch.compare(vertex, self.dag.slot(vertex.round, vertex.author))
             self._changed = self._changed or self._may_decide(vertex)
             if vertex.block.header.checkpoint_signatures:
                 self.certifier.take(vertex.block.header)

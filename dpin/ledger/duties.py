@@ -3,20 +3,19 @@
 It compares the state with what is due and wishes for the rest, like all that follow the ledger.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from dpin.base.ids import ChainId, NodeId, Round
 from dpin.base.units import MICROS_PER_MILLI, Instant, Tick
 from dpin.ledger.accounts import State
 from dpin.ledger.beacon import GAP_MAX
-from dpin.ledger.blocks import Vertex
 from dpin.ledger.candidacy import ReadyValidator
-from dpin.ledger.dag import Dag
-from dpin.ledger.evidence import contradiction_of, evidence_of
+from dpin.ledger.evidence import Evidence, contradiction_of, evidence_of
 from dpin.ledger.identity import Identity
-from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Crime, Equivocation
+from dpin.ledger.offences import CheckpointFork, Crime
 from dpin.ledger.order import OrderedCommit
 from dpin.ledger.params import Params
 from dpin.ledger.standing import Validator
@@ -25,20 +24,19 @@ from dpin.ledger.watch import Watch
 from dpin.ledger.wishes import Wish
 
 LATE_MS: Final = 10_000  # who is further behind the others catches up first
-ROUNDS_BACK: Final = 200  # twins are looked for in so many rounds
-
 
 _WORDS: Final = {Crime.EQUIVOCATION: "equivocation", Crime.FORK: "checkpoint-fork"}
 
 
 class Witness(NamedTuple):
-    """What a node saw: an epoch's accepted blocks, and who signed checkpoints twice, and how.
+    """What a node saw: who signed twice in which epoch, and how.
 
-    `forks` are by epoch and author, from certificates that contradict each other.
+    `watches` are by epoch, those that ended not long ago too: the last blocks of an epoch come
+    when nothing of it is executed any more. `forks` are by epoch and author, from certificates
+    that contradict each other.
     """
 
-    dag: Dag
-    watch: Watch
+    watches: Mapping[int, Watch]
     forks: Mapping[tuple[int, int], CheckpointFork]
 
 
@@ -46,7 +44,7 @@ class Witness(NamedTuple):
 class _Case:
     """What this node can show, and since when."""
 
-    evidence: Equivocation | CheckpointContradiction | CheckpointFork
+    evidence: Evidence
     since: Tick
 
 
@@ -61,10 +59,7 @@ class Duties:
         self._chain = chain
         self._params = params
         self._cases: dict[_Place, _Case] = {}
-        self._dag: Dag | None = None
-        self._looked: set[int] = set()  # equivocators of that DAG whose twins were looked for
-        self._shown: set[tuple[int, int]] = set()  # forks that are a case, or were
-        self._forked: set[int] = set()  # who signed checkpoints twice there, and is a case
+        self._known: set[_Place] = set()  # what is a case, or was
 
     def step(
         self, state: State, commit: OrderedCommit, witness: Witness, now: Instant
@@ -121,26 +116,21 @@ class Duties:
     # --- to show what others did ---
 
     def _look(self, state: State, witness: Witness) -> None:
-        """Remember who signed twice, and what: the DAG it is in ends with its epoch."""
-        dag = witness.dag
-        if dag is not self._dag:
-            self._dag, self._looked, self._forked = dag, set(), set()
-        for author in sorted(dag.equivocators - self._looked):
-            self._looked.add(author)
-            pair = _twins(dag, author)
-            if pair is not None:
-                evidence = evidence_of(pair[0].block, pair[1].block)
-                place = (pair[0].block.header.epoch, author, Crime.EQUIVOCATION)
-                self._cases.setdefault(place, _Case(evidence, state.tick))
-        for author in sorted(witness.watch.caught.keys() - self._forked):
-            self._forked.add(author)
-            one, other = (vertex.block for vertex in witness.watch.caught[author])
-            place = (one.header.epoch, author, Crime.FORK)
-            self._cases[place] = _Case(contradiction_of(one, other), state.tick)
-        for epoch, author in sorted(witness.forks.keys() - self._shown):
-            self._shown.add((epoch, author))
-            case = _Case(witness.forks[epoch, author], state.tick)
-            self._cases.setdefault((epoch, author, Crime.FORK), case)
+        """Remember who signed twice, and what: epochs and their blocks are forgotten."""
+        for epoch, watch in witness.watches.items():
+            for author, (one, other) in watch.twins.items():
+                place = (epoch, author, Crime.EQUIVOCATION)
+                self._note(state, place, partial(evidence_of, one.block, other.block))
+            for author, (one, other) in watch.caught.items():
+                place = (epoch, author, Crime.FORK)
+                self._note(state, place, partial(contradiction_of, one.block, other.block))
+        for (epoch, author), fork in witness.forks.items():
+            self._note(state, (epoch, author, Crime.FORK), partial(_itself, fork))
+
+    def _note(self, state: State, place: _Place, shown: Callable[[], Evidence]) -> None:
+        if place not in self._known:
+            self._known.add(place)
+            self._cases[place] = _Case(shown(), state.tick)
 
     def _accuse(self, state: State) -> Iterator[Wish]:
         """Members report in turn, a tick each, so that not all of them pay to say the same."""
@@ -163,6 +153,10 @@ class Duties:
         return state.tick >= case.since + wait
 
 
+def _itself(fork: CheckpointFork) -> Evidence:
+    return fork
+
+
 def _place(state: State, node: NodeId) -> int | None:
     """Somebody's author index in the present committee."""
     nodes = [member.node for member in state.term.committee.members]
@@ -183,13 +177,3 @@ def _is_settled(state: State, place: _Place, offender: NodeId | None) -> bool:
     return validator is None or (crime, epoch) in {
         (one.crime, one.epoch) for one in validator.offences
     }
-
-
-def _twins(dag: Dag, author: int) -> tuple[Vertex, Vertex] | None:
-    """Two accepted blocks of one of its newest rounds."""
-    lowest = max(dag.base + 1, dag.highest - ROUNDS_BACK)
-    for number in range(dag.highest, lowest - 1, -1):
-        first, *more = dag.slot(Round(number), author) or (None,)
-        if first is not None and more:
-            return first, more[0]
-    return None

@@ -258,7 +258,7 @@ class Replica:
     def _take(self, peer: NodeId, vertex: Vertex, now: Instant) -> tuple[Fate, list[Effect]]:
         """Check a block and take it; raises PeerFault for one that no honest node passes on."""
         core, epoch = self.engine.core, vertex.block.header.epoch
-        if epoch < core.epoch or vertex.digest in core.dag:
+        if self.engine.annals.over(vertex) or vertex.digest in core.dag:
             return Fate.KNOWN, []
         if epoch > core.epoch:
             self._chase.heard(peer)

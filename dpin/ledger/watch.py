@@ -1,9 +1,13 @@
-"""Who signed two checkpoints of one number (M5): one epoch's accepted headers, looked through.
+"""Who signed twice: two blocks of one round (M3), or two checkpoints of one number (M5).
+
+All blocks of one epoch that are valid are compared with those accepted, whatever becomes of them:
+what is too old to be accepted, or comes when the epoch is over, was signed all the same.
 
 An author puts each of its signatures into a header that it signs, so two headers show the offence
 without the logs that they were made over, of which nobody but the author may have one.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from dpin.base.ids import Round
@@ -22,9 +26,13 @@ def contradict(first: Header, second: Header) -> bool:
 
 
 class Watch:
-    """The first block in which each author signed each checkpoint, and who did it again."""
+    """The first block in which each author signed each checkpoint, and who did it again.
+
+    `twins` are by author: the first two blocks of one round.
+    """
 
     def __init__(self) -> None:
+        self.twins: dict[int, tuple[Vertex, Vertex]] = {}
         self.caught: dict[int, tuple[Vertex, Vertex]] = {}  # by author: the first pair that differs
         self._signed: dict[int, dict[int, Vertex]] = {}  # by author and sequence
 
@@ -43,6 +51,14 @@ class Watch:
         vertex = self._signed.get(author, {}).get(sequence)
         said = () if vertex is None else vertex.block.header.checkpoint_signatures
         return next((one.signature for one in said if one.sequence == sequence), None)
+
+    def compare(self, vertex: Vertex, accepted: Sequence[Vertex]) -> None:
+        """A valid block, and what was accepted of its author and round."""
+        if vertex.author not in self.twins:
+            for one in accepted:
+                if one.digest != vertex.digest:
+                    self.twins[vertex.author] = (one, vertex)
+                    return
 
     def take(self, vertex: Vertex) -> None:
         """An accepted block, which may carry signatures of its author."""

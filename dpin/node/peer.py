@@ -300,8 +300,8 @@ class Peer:
                 outside.append(effect)
                 yield from self.wishes.settled(receipts, now)
                 yield from self.wishes.review(commit, self.state, now)
-                core, forks = self.replica.engine.core, self.replica.disputes.forks
-                seen = Witness(core.dag, core.watch, forks.caught)
+                annals = self.replica.engine.annals
+                seen = Witness(annals.watches, self.replica.disputes.forks.caught)
                 yield from self._duties.step(self.state, commit, seen, now)
                 outside += self._renewal.step(self.state, commit.leader_round)
                 yield from self._follow(now)

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from dpin.ledger.dag import Dag
+from dpin.base.codec import encode
+from dpin.base.ids import Round
+from dpin.base.machine import Received
+from dpin.ledger.dag import Dag, encoded
+from dpin.ledger.messages import BlockMessage
+from dpin.ledger.proposer import Content, Proposer
+from dpin.ledger.replica import Silenced
 from tests.support.cluster import Cluster
 
 LIARS = (2, 3)
@@ -49,3 +55,33 @@ def test_whoever_divides_the_honest_is_named_by_both_and_nobody_else_is(seconds:
     assert equivocators([it.engine.core.dag for it in replicas]) == [set(LIARS), set(LIARS)]
     for replica in replicas:
         assert sorted(author for _, author in replica.disputes.forks.caught) == [*LIARS]
+
+
+def test_who_is_first_to_sign_with_a_stolen_key_silences_its_owner_and_contradicts_nobody() -> None:
+    cluster = Cluster(4)
+    cluster.deadlines = True
+    cluster.start()
+    cluster.run(3)
+    victim = cluster.replica(2).engine
+    assert victim.member.role is not None
+    copy = Proposer(victim.core.rules, victim.core.dag, victim.member.role.proposer._author)
+    copy.restore(victim.member.role.proposer.last)
+    copy.observe(cluster.now)
+    assert copy.last.round < copy.reached  # Its owner waits: the network has time.
+    block = encode(BlockMessage(encoded(copy.make(Content(), cluster.now))))
+    for node in cluster.nodes:
+        cluster.feed(node, Received(cluster.nodes[0], block))
+    height = cluster.replica(0).engine.core.height
+    cluster.run(10)
+    silent = [node for node, it in cluster.places.items() if _says_silence(it.effects)]
+    assert silent == [cluster.nodes[2]]
+    assert cluster.replica(0).engine.core.height > height
+    for number in range(4):
+        dag = cluster.replica(number).engine.core.dag
+        rounds = range(dag.base + 1, dag.highest + 1)
+        assert all(len(dag.slot(Round(round_), 2)) < 2 for round_ in rounds)
+        assert cluster.replica(number).engine.annals.watches[0].twins == {}
+
+
+def _says_silence(effects: Sequence[object]) -> bool:
+    return any(isinstance(one, Silenced) for one in effects)

@@ -161,6 +161,20 @@ def test_what_is_too_far_ahead_or_too_old_is_not_kept() -> None:
     assert dag.highest == 3  # its ancestors need not come any more
 
 
+def test_two_blocks_of_a_round_are_seen_whatever_becomes_of_the_second() -> None:
+    second = {}
+    for fate in (Fate.ACCEPTED, Fate.SUSPENDED, Fate.OLD):
+        core = core_of(FORGE.genesis)
+        for vertex in [one for round_ in ROUNDS[1:4] for one in round_]:
+            core.offer(vertex, SENDER, START)
+        core.dag.collect(Round(2 if fate is Fate.OLD else 0))
+        lacking = FORGE.block(1, 3, ROUNDS[0], (b"nobody has it",))
+        links = [lacking, *ROUNDS[1][:3]] if fate is Fate.SUSPENDED else ROUNDS[1]
+        second[fate] = FORGE.block(2, 3, links, (b"again",))
+        assert core.offer(second[fate], SENDER, START).fate is fate
+        assert core.watch.twins == {3: (ROUNDS[2][3], second[fate])}
+
+
 def test_a_link_that_lies_about_its_block_is_never_satisfied_before_gc_passes_it() -> None:
     dag = filled(5)
     truth = ROUNDS[4][2].reference

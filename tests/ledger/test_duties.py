@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
+from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.base.merkle import EMPTY_ROOT
 from dpin.base.units import MICROS_PER_MILLI, Instant, MicroTokens, Tick
 from dpin.ledger.beacon import GAP_MAX, Chain, OwnChain
@@ -16,7 +16,7 @@ from dpin.ledger.candidacy import (
 from dpin.ledger.chains import OwnChains
 from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.committee import committee_of
-from dpin.ledger.dag import Dag, Fate
+from dpin.ledger.dag import Dag
 from dpin.ledger.duties import LATE_MS, Duties, Witness
 from dpin.ledger.identity import Identity
 from dpin.ledger.offences import CheckpointContradiction, CheckpointFork, Equivocation
@@ -75,13 +75,17 @@ class Members:
     """The duties of some, as they follow a ledger; what they wish is done."""
 
     ledger: Ledger
-    dag: Dag
     names: tuple[str, ...]
     late_ms: int = 0
     duties: dict[str, Duties] = field(default_factory=dict)
     identities: dict[str, Identity] = field(default_factory=dict)
-    watch: Watch = field(default_factory=Watch)
+    watches: dict[int, Watch] = field(default_factory=dict)  # by epoch
     forks: dict[tuple[int, int], CheckpointFork] = field(default_factory=dict)
+
+    @property
+    def watch(self) -> Watch:
+        """Of the present epoch."""
+        return self.watches.setdefault(self.ledger.state.epoch, Watch())
 
     def step(self) -> list[tuple[str, Wish]]:
         """The newest commit is followed by everybody."""
@@ -92,7 +96,7 @@ class Members:
                 key, params = ledger.keys[name], ledger.genesis.params
                 identity = self.identities.setdefault(name, Identity(key, OwnChains({0: TABLE})))
                 self.duties[name] = Duties(identity, ledger.executor.chain, params)
-            seen = Witness(self.dag, self.watch, self.forks)
+            seen = Witness(self.watches, self.forks)
             wishes = self.duties[name].step(ledger.state, ledger.commits[-1], seen, now)
             found += [(name, wish) for wish in wishes]
         return found
@@ -107,7 +111,7 @@ def with_bob() -> Ledger:
 
 def test_a_candidate_says_that_it_is_ready_in_the_last_tenth_and_once() -> None:
     ledger = with_bob()
-    members = Members(ledger, dag_of(ledger), ("ann", "bob"))
+    members = Members(ledger, ("ann", "bob"))
     assert members.step() == []
     near_the_end(ledger)
     assert members.step() == [("bob", Wish("ready:1", ReadyValidator(1)))]
@@ -117,7 +121,7 @@ def test_a_candidate_says_that_it_is_ready_in_the_last_tenth_and_once() -> None:
 
 def test_who_could_not_be_seated_does_not_pay_to_say_that_it_is_ready() -> None:
     ledger = with_bob()
-    members = Members(ledger, dag_of(ledger), ("bob",))
+    members = Members(ledger, ("bob",))
     near_the_end(ledger)
     bob = ledger.state.validators[ledger.id("bob")]
     for name, value in [("jailed_until", 2), ("bond", BOND - 1), ("retired", True)]:
@@ -131,8 +135,8 @@ def test_who_could_not_be_seated_does_not_pay_to_say_that_it_is_ready() -> None:
 def test_a_node_that_lags_behind_wishes_for_nothing() -> None:
     ledger = with_bob()
     near_the_end(ledger)
-    assert Members(ledger, dag_of(ledger), ("bob",), late_ms=LATE_MS + 1).step() == []
-    assert Members(ledger, dag_of(ledger), ("bob",), late_ms=LATE_MS).step()
+    assert Members(ledger, ("bob",), late_ms=LATE_MS + 1).step() == []
+    assert Members(ledger, ("bob",), late_ms=LATE_MS).step()
 
 
 def test_a_candidate_registers_its_chain_anew_before_it_is_out_of_reach() -> None:
@@ -142,7 +146,7 @@ def test_a_candidate_registers_its_chain_anew_before_it_is_out_of_reach() -> Non
     first = Identity(key, OwnChains({0: TABLE})).registration(chain, Round(1))
     assert first is not None
     assert ledger.do("bob", BondValidator(MicroTokens(BOND)), first) == "ok"
-    members = Members(ledger, dag_of(ledger), ("bob",))
+    members = Members(ledger, ("bob",))
     assert members.step() == []
     ledger.round = Round(GAP_MAX // 2 + 2)
     ledger.commit()
@@ -159,7 +163,7 @@ def test_a_chain_that_ends_is_followed_by_the_next_in_its_last_tenth() -> None:
     ledger, short = Ledger("ann"), Chain(1 << 8)
     tables = {number: short.build(bytes([number]) * 32) for number in (0, 1)}
     chains = OwnChains({0: tables[0]}, short)
-    members = Members(ledger, dag_of(ledger), ("ann",))
+    members = Members(ledger, ("ann",))
     members.identities["ann"] = Identity(ledger.keys["ann"], chains)
     assert chains.begins(1) == 231
     ledger.round = Round(228)
@@ -179,7 +183,7 @@ def test_a_chain_that_ends_is_followed_by_the_next_in_its_last_tenth() -> None:
 
 def test_a_fresh_consensus_key_takes_the_place_of_the_registered_one() -> None:
     ledger = Ledger("ann")
-    members = Members(ledger, dag_of(ledger), ("ann",))
+    members = Members(ledger, ("ann",))
     ledger.commit()
     assert members.step() == []
     ann = members.identities["ann"]
@@ -195,19 +199,21 @@ def test_a_fresh_consensus_key_takes_the_place_of_the_registered_one() -> None:
     assert members.step() == []  # Registered elsewhere since: two homes do not take turns.
 
 
-def twins_in(ledger: Ledger, dag: Dag, name: str) -> None:
-    for time_ms in (1, 2):
-        offered = dag.offer(first_block(ledger, dag, name, time_ms), NodeId(b""), Instant(0))
-        assert offered.fate is Fate.ACCEPTED
+def twin_blocks(ledger: Ledger, name: str) -> list[Vertex]:
+    return [first_block(ledger, dag_of(ledger), name, time_ms) for time_ms in (1, 2)]
+
+
+def twins_in(members: Members, name: str) -> None:
+    first, second = twin_blocks(members.ledger, name)
+    members.watch.compare(second, [first])
 
 
 def test_members_show_twins_in_turn_and_the_offender_does_not() -> None:
     ledger = Ledger(*FOUR)
-    dag = dag_of(ledger)
-    members = Members(ledger, dag, tuple(FOUR))
+    members = Members(ledger, tuple(FOUR))
     ledger.commit()
     assert members.step() == []
-    twins_in(ledger, dag, "bob")
+    twins_in(members, "bob")
     [(first, wish)] = members.step()
     assert place_of(ledger, first) == (place_of(ledger, "bob") + 1) % 4
     assert isinstance(wish.operation, Equivocation)
@@ -232,7 +238,7 @@ def perjury(ledger: Ledger, watch: Watch, name: str) -> None:
 
 def test_members_show_who_signed_a_number_twice_and_the_bond_pays() -> None:
     ledger = Ledger(*FOUR)
-    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    members = Members(ledger, tuple(FOUR))
     ledger.commit()
     perjury(ledger, members.watch, "bob")
     [(first, wish)] = members.step()
@@ -247,7 +253,7 @@ def test_members_show_who_signed_a_number_twice_and_the_bond_pays() -> None:
 
 def test_a_number_signed_once_and_others_beside_it_is_nothing_to_show() -> None:
     ledger = Ledger(*FOUR)
-    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    members = Members(ledger, tuple(FOUR))
     ledger.commit()
     for number in range(SPAN + 8):
         said = (CheckpointSignature(number, Digest(number.to_bytes(32, "big")), bytes(64)),)
@@ -260,25 +266,36 @@ def test_a_number_signed_once_and_others_beside_it_is_nothing_to_show() -> None:
 
 def test_twins_are_remembered_when_the_epoch_and_its_dag_are_over() -> None:
     ledger = Ledger(*FOUR)
-    members = Members(ledger, dag_of(ledger), tuple(FOUR), late_ms=LATE_MS + 1)
+    members = Members(ledger, tuple(FOUR), late_ms=LATE_MS + 1)
     ledger.commit()
-    twins_in(ledger, members.dag, "bob")
+    twins_in(members, "bob")
     assert members.step() == []
     close_epoch(ledger)
-    members.dag, members.late_ms = dag_of(ledger), 0
+    members.late_ms = 0
     found = members.step()
     assert {name for name, _ in found} == {"ann", "cat", "dan"}
     assert ledger.do("ann", found[0][1].operation) == "ok"
     assert members.step() == []
 
 
+def test_twins_that_come_after_the_last_commit_of_their_epoch_are_shown_in_the_next() -> None:
+    ledger = Ledger(*FOUR)
+    members = Members(ledger, tuple(FOUR))
+    watch, first, second = members.watch, *twin_blocks(ledger, "bob")
+    close_epoch(ledger)
+    assert members.step() == []
+    watch.compare(second, [first])
+    assert len(members.step()) == 1  # In turn.
+    ledger.wait(4)
+    assert {name for name, _ in members.step()} == {"ann", "cat", "dan"}
+
+
 def test_twins_whose_epoch_no_bond_answers_for_are_forgotten() -> None:
     ledger = Ledger(*FOUR)
-    members = Members(ledger, dag_of(ledger), tuple(FOUR))
+    members = Members(ledger, tuple(FOUR))
     ledger.commit()
-    twins_in(ledger, members.dag, "bob")
+    twins_in(members, "bob")
     assert members.step()
     for _ in range(ledger.genesis.params.unbonding_epochs + 1):
         close_epoch(ledger)
-    members.dag = dag_of(ledger)
     assert members.step() == []

@@ -10,7 +10,7 @@ from dpin.base.ids import NO_DIGEST, NodeId, Round
 from dpin.base.machine import Blame, PeerUp, Received, Send, Store
 from dpin.base.units import NEVER, Instant, seconds
 from dpin.ledger import early
-from dpin.ledger.blocks import Block, Vertex, vertex_of
+from dpin.ledger.blocks import Block, Vertex, sign_block, vertex_of
 from dpin.ledger.chase import PEERS_MAX, Chase
 from dpin.ledger.dag import encoded
 from dpin.ledger.early import Early
@@ -233,7 +233,27 @@ def test_the_chase_remembers_so_many_peers() -> None:
 
 def test_a_block_of_an_epoch_that_is_over_is_nobodys_fault(ended: Cluster) -> None:
     replica = ended.replica(0)
-    old = replica.engine.annals.dags[0]
+    old = replica.engine.annals.cores[0].dag
     vertex = old.at(old.highest)[0]
     effects = told(replica, ended.nodes[1], BlockMessage(encoded(vertex)), ended.now)
     assert not [one for one in effects if isinstance(one, Blame)]
+    assert replica.engine.annals.watches[0].twins == {}
+
+
+def test_who_signs_a_round_again_when_its_epoch_is_over_is_seen_all_the_same(
+    ended: Cluster,
+) -> None:
+    replica, member = ended.replica(0), ended.places[ended.nodes[2]].key
+    core = replica.engine.annals.cores[0]
+    (vertex,) = core.dag.slot(core.dag.highest, 2)
+    header = msgspec.structs.replace(vertex.block.header, timestamp_ms=1)
+    unsigned = vertex_of(Block(header, bytes(64), vertex.block.body))
+    invalid = sign_block(member, ended.chain, msgspec.structs.replace(header, version=9), ())
+    for wrong in (unsigned, invalid):
+        effects = told(replica, ended.nodes[1], BlockMessage(encoded(wrong)), ended.now)
+        assert [one.peer for one in effects if isinstance(one, Blame)] == [ended.nodes[1]]
+    assert replica.engine.annals.watches[0].twins == {}
+    twin = sign_block(member, ended.chain, header, vertex.block.body)
+    told(replica, ended.nodes[1], BlockMessage(encoded(twin)), ended.now)
+    (pair,) = replica.engine.annals.watches[0].twins.values()
+    assert [one.digest for one in pair] == [vertex.digest, twin.digest]

@@ -4,7 +4,11 @@
 
 HOME is a stranger's: two processes of one libp2p id would take each other's connections away.
 STOLEN is a copy of the validator's home. Nothing of the node is changed but who it says it is when
-it makes blocks: nobody is asked for newer ones first (H10), and none that turns up silences it.
+it makes blocks, nobody is asked for newer ones first (H10), and none that turns up silences it.
+
+A thief that is the first to sign a round silences the owner, who then contradicts nobody in that
+epoch and has another key in the next: nothing was signed twice. As a process it is an `Imitator`,
+so that what is stolen is signed twice whoever is the faster one.
 """
 
 import argparse
@@ -14,13 +18,20 @@ from typing import Final
 from typing_extensions import override
 
 from dpin.__main__ import Flags, run_process
+from dpin.base.units import Instant
 from dpin.ledger import engine
+from dpin.ledger.core import Core
 from dpin.ledger.identity import Identity
 from dpin.ledger.membership import Membership
+from dpin.ledger.proposer import Proposer
 from dpin.node.home import locate, read_key
 from dpin.node.vault import identity_of
 
-SETTINGS: Final[dict[str, object]] = {"share.provide": "false", "log.format": "json"}
+SETTINGS: Final[dict[str, object]] = {
+    "share.provide": "false",
+    "ledger.archive": "true",
+    "log.format": "json",
+}
 STOLEN: Final[list[Identity]] = []
 
 
@@ -43,6 +54,28 @@ class Stolen(Membership):
         return self.role is not None
 
 
+class Imitator(Stolen):
+    """Signs each round that the owner has signed, and no other."""
+
+    @override
+    def enter(self, core: Core) -> None:
+        super().enter(core)
+        if self.role is not None:
+            self.role.proposer = After(core, self.role.proposer)
+
+
+class After(Proposer):
+    """Makes a block of the newest round in which this author has one that it did not make."""
+
+    def __init__(self, core: Core, plain: Proposer) -> None:
+        super().__init__(core.rules, core.dag, plain._author)
+
+    @override
+    def observe(self, now: Instant) -> None:
+        super().observe(now)
+        self._reached = self._dag.newest[self._author.index]
+
+
 def main() -> int:
     """Run the node; returns its exit status."""
     parser = argparse.ArgumentParser()
@@ -52,7 +85,7 @@ def main() -> int:
     stolen = locate(options.stolen, {})
     STOLEN.append(identity_of(stolen, read_key(stolen)))
     assert vars(engine)["Membership"] is Membership
-    setattr(engine, "Membership", Stolen)  # noqa: B010  The node makes its parts by this name.
+    setattr(engine, "Membership", Imitator)  # noqa: B010  The node makes its parts by this name.
     return run_process(Flags(options.home, "", dict(SETTINGS)))
 
 
