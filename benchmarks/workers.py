@@ -42,7 +42,7 @@ async def one(options: WorkerOptions, forkserver: Forkserver | None) -> Measured
     begun = time.perf_counter()
     async with open_worker(options, forkserver) as worker:
         await worker.send(Evaluate())
-        assert await worker.reports.receive() == Failed("Evaluate", "Misuse: no job is open")
+        assert await worker.reports.receive() == Failed("Evaluate", "no job is open")
         seconds = time.perf_counter() - begun
         process = psutil.Process(worker.pid)
         times, memory = process.cpu_times(), process.memory_full_info()
