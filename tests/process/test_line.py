@@ -14,7 +14,7 @@ from tests.support.network import Town, run, told, wait_ready
 pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(400)]
 
 LIMIT: Final = 2_000_000  # bytes a second
-BYTES: Final = 8_000_000
+BYTES: Final = 20_000_000
 
 
 @pytest.fixture
@@ -41,6 +41,6 @@ def test_both_ends_of_a_transfer_know_the_rate_of_its_line(
     assert done.returncode == 0, done.stderr
     with Client(slow.home) as giver, Client(network.ada.home) as taker:
         up, down = giver.network().line_up, taker.network().line_down
-    # On a busy machine less may come in any half second; never much more.
+    # On a busy machine less may come in any four seconds; never much more.
     assert 0.2 * LIMIT < up < 1.3 * LIMIT
-    assert 0.2 * LIMIT < down < 1.5 * LIMIT
+    assert 0.2 * LIMIT < down < 1.3 * LIMIT
