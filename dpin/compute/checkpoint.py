@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from dpin.base.errors import PeerFault
@@ -19,6 +19,7 @@ from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.compute.sizes import HEADER_BYTES_MAX, LENGTH_BYTES
 from dpin.compute.state import GlobalState, Means, state_hash, unflatten
 from dpin.compute.task import Architecture
+from dpin.compute.tensorfile import TYPE_NAMES, Parts, tensor_file
 from dpin.compute.tensors import UNITS_MAX, tensors_root
 from dpin.compute.weights import shapes
 
@@ -27,8 +28,6 @@ FIRST: Final = "exp_avg"
 SECOND: Final = "exp_avg_sq"
 OUTER_FIRST: Final = "outer_avg"
 OUTER_SECOND: Final = "outer_avg_sq"
-
-_TYPE_NAMES: Final = {torch.int64: "I64", torch.float32: "F32"}
 
 # What a file may consist of: family of tensors -> type. Global states, then window 0, then others.
 _PARAMETERS: Final = {"parameters": torch.int64}
@@ -111,6 +110,11 @@ def optimizer_root(spec: Architecture, moments: Moments | None) -> Digest:
 
 def encode_global(state: GlobalState) -> bytes:
     """A global checkpoint."""
+    return b"".join(global_file(state))
+
+
+def global_file(state: GlobalState) -> Parts:
+    """A global checkpoint as it is written."""
     return _file("global", (state.round, 0), state.named())
 
 
@@ -122,6 +126,11 @@ def decode_global(data: bytes, spec: Architecture) -> GlobalState:
 
 def encode_window(state: WindowState) -> bytes:
     """A window state."""
+    return b"".join(window_file(state))
+
+
+def window_file(state: WindowState) -> Parts:
+    """A window state as it is written."""
     match state:
         case Start(state=start, moments=moments, error=error):
             kept = {} if moments is None else moments.named(start.spec)
@@ -152,7 +161,8 @@ def decode_later(data: bytes, spec: Architecture) -> Later:
 def encode_model(spec: Architecture, parameters: Tensor) -> bytes:
     """(P,) float32 -> a model file, with the names that torch gives the tensors."""
     named = unflatten("", parameters, shapes(spec))
-    return _file("model", (0, 0), {name.removeprefix("/"): part for name, part in named.items()})
+    tensors = {name.removeprefix("/"): part for name, part in named.items()}
+    return b"".join(_file("model", (0, 0), tensors))
 
 
 def decode_model(data: bytes, spec: Architecture) -> Tensor:
@@ -167,16 +177,15 @@ _Layout = dict[str, tuple[str, tuple[int, ...]]]  # name -> type as safetensors 
 
 def _expected(spec: Architecture, families: dict[str, torch.dtype]) -> _Layout:
     return {
-        f"{family}/{name}": (_TYPE_NAMES[dtype], shape)
+        f"{family}/{name}": (TYPE_NAMES[dtype], shape)
         for family, dtype in families.items()
         for name, shape in shapes(spec).items()
     }
 
 
-def _file(kind: str, numbers: tuple[int, int], tensors: Tensors) -> bytes:
-    # One metadata entry only: with more, the library's order of them is not fixed.
+def _file(kind: str, numbers: tuple[int, int], tensors: Tensors) -> Parts:
     text = json.dumps({"kind": kind, "round": numbers[0], "steps": numbers[1]})
-    return save({name: part.contiguous() for name, part in tensors.items()}, {"dpin": text})
+    return tensor_file(text, tensors)
 
 
 def _read(data: bytes, kind: str, layouts: list[_Layout]) -> tuple[tuple[int, int], Tensors]:

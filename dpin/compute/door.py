@@ -15,8 +15,11 @@ class Files(Protocol):
         """All of a file."""
         ...
 
-    def write(self, folder: str, name: str, data: bytes) -> str:
-        """Put a file into a folder, made if need be; answers with its absolute path."""
+    def write(self, folder: str, name: str, *parts: bytes | memoryview) -> str:
+        """Put a file into a folder, made if need be: its parts one after the other.
+
+        Answers with its absolute path.
+        """
         ...
 
     def remove(self, path: str) -> None:

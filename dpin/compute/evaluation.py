@@ -21,7 +21,7 @@ from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, JobId, Round, short
 from dpin.base.leaf import Leaf, leaf_digest, window_bounds
 from dpin.compute import tallies
-from dpin.compute.checkpoint import decode_global, encode_global, float_root
+from dpin.compute.checkpoint import decode_global, float_root, global_file
 from dpin.compute.door import Door, read_update
 from dpin.compute.engine import Engine
 from dpin.compute.limits import check_train
@@ -251,7 +251,7 @@ class HeldEvaluation:
         self._state = later
         file = f"checkpoint-{later.round}.safetensors"
         files = self._door.files
-        self._checkpoint = files.write(self._folder, file, encode_global(later))
+        self._checkpoint = files.write(self._folder, file, *global_file(later))
         read = sum(len(read_update(files, part.update)) for part in command.contributions)
         return Merged(later.round, self._hash, self._checkpoint, (), read, self._root)
 

@@ -45,12 +45,14 @@ class Disk:
         """See dpin.compute.door.Files."""
         return Path(path).read_bytes()
 
-    def write(self, folder: str, name: str, data: bytes) -> str:
+    def write(self, folder: str, name: str, *parts: bytes | memoryview) -> str:
         """See dpin.compute.door.Files. No reader meets a half-written file."""
         target = Path(folder).resolve() / name
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(data)
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part)
         partial.replace(target)
         return str(target)
 

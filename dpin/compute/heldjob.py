@@ -19,8 +19,8 @@ from dpin.compute.checkpoint import (
     Start,
     WindowState,
     decode_global,
-    encode_global,
-    encode_window,
+    global_file,
+    window_file,
 )
 from dpin.compute.course import course_of
 from dpin.compute.door import Door, read_update
@@ -44,7 +44,7 @@ from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.scoring import Scoring
 from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
-from dpin.compute.shelf import Shelf
+from dpin.compute.shelf import Checkpoints, Shelf
 from dpin.compute.state import hashed, state_hash
 from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
@@ -110,6 +110,7 @@ class HeldJob:
         self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
         self._shown = is_replayable(self._manifest)  # whether anybody may ask for window states
+        self._checkpoints = Checkpoints(door.files, checked=self._shown)
         count = len(self._state.parameters)
         self.masks = MaskWork(door, self._manifest, command.folder, count)
 
@@ -144,7 +145,7 @@ class HeldJob:
             if not self._shown:
                 return
             file = f"state-{name}-{window}.safetensors"
-            states.append(self._shelf.put(self._folder, file, encode_window(state)))
+            states.append(self._shelf.put(self._folder, file, *window_file(state)))
 
         ticker = Ticker(seat, self._door)
         watch = Watch(self._door.clock_ms, ticker.on_step, on_state)
@@ -206,8 +207,7 @@ class HeldJob:
     def _moved(self, mean: Tensor, refused: tuple[str, ...], read: int = 0) -> Merged:
         self._state = hashed(self._rule.next(self._state, mean))
         file = f"checkpoint-{self._state.round}.safetensors"
-        data = encode_global(self._state)
-        self._checkpoint = self._door.files.write(self._folder, file, data)
+        self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
         found, last = state_hash(self._state), self._state.round == self._manifest.rounds
         root = exported_root(self._state.spec, as_float(self._state.parameters)) if last else None
         return Merged(self._state.round, found, self._checkpoint, refused, read, root or NO_DIGEST)

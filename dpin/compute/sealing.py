@@ -38,10 +38,11 @@ class SealedFiles:
         data = self._files.read(path)
         return opened_bytes(self._seed, data) if is_sealed(data) else data
 
-    def write(self, folder: str, name: str, data: bytes) -> str:
+    def write(self, folder: str, name: str, *parts: bytes | memoryview) -> str:
         """See `Files`."""
-        written = sealed_file(self._seed, name, data) if self._sealing else data
-        return self._files.write(folder, name, written)
+        if not self._sealing:
+            return self._files.write(folder, name, *parts)
+        return self._files.write(folder, name, sealed_file(self._seed, name, b"".join(parts)))
 
     def remove(self, path: str) -> None:
         """See `Files`."""

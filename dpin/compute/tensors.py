@@ -48,10 +48,15 @@ def is_finite(vector: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in torch.aminmax(vector))
 
 
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The numbers of a tensor on the CPU, little-endian, row after row."""
+def tensor_view(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor on the CPU, little-endian, row after row: its own memory."""
     flat = tensor.detach().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
+    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # An array is a buffer.
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """A copy of `tensor_view`."""
+    return bytes(tensor_view(tensor))
 
 
 def tensor_from(data: bytes, dtype: torch.dtype) -> Tensor:
@@ -71,6 +76,4 @@ def tensors_root(tensors: Mapping[str, Tensor]) -> Digest:
 
 def _leaf(name: str, tensor: Tensor) -> Digest:
     head = encode([name, _DTYPE_NAMES[tensor.dtype], list(tensor.shape)])
-    flat = tensor.detach().contiguous().reshape(-1)
-    numbers = memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # An array is a buffer.
-    return merkle.leaf_hash_of(STATE_TAG.encode() + b"\0" + head, numbers)
+    return merkle.leaf_hash_of(STATE_TAG.encode() + b"\0" + head, tensor_view(tensor))

@@ -32,7 +32,7 @@ from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import SHORT
 from dpin.compute.probe import settle
 from dpin.compute.session import Session, reason_of
-from dpin.compute.shelf import Shelf
+from dpin.compute.shelf import Checkpoints, Shelf
 from dpin.compute.task import (
     CheckUpdate,
     CheckWindow,
@@ -58,6 +58,7 @@ from dpin.compute.task import (
     WindowChecked,
 )
 from dpin.compute.worker import open_worker
+from dpin.verify.bench import CHECKPOINTS_MAX
 from tests.support.training import (
     CORPUS,
     JOB,
@@ -420,6 +421,15 @@ def test_old_window_states_leave_the_disk_when_the_quota_is_full() -> None:
     shelf.open_unit()
     shelf.put("f", "3-0", bytes(60))
     assert sorted(files.held) == ["f/2-0", "f/2-1", "f/2-2", "f/3-0"]
+
+
+@pytest.mark.parametrize(("checked", "kept"), [(True, CHECKPOINTS_MAX), (False, 2)])
+def test_states_of_old_rounds_leave_the_disk(*, checked: bool, kept: int) -> None:
+    files = MemoryFiles()
+    checkpoints = Checkpoints(files, checked=checked)
+    paths = [checkpoints.put("f", f"{number:02}", b"1", memoryview(b"2")) for number in range(30)]
+    assert sorted(files.held) == paths[-kept:]
+    assert files.read(paths[-1]) == b"12"
 
 
 def infer(

@@ -46,9 +46,9 @@ class MemoryFiles:
             raise FileNotFoundError(path)
         return self.held[path]
 
-    def write(self, folder: str, name: str, data: bytes) -> str:
+    def write(self, folder: str, name: str, *parts: bytes | memoryview) -> str:
         path = str(PurePosixPath(folder) / name)
-        self.held[path] = data
+        self.held[path] = b"".join(parts)
         return path
 
     def remove(self, path: str) -> None:
