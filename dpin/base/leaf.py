@@ -22,6 +22,7 @@ class Leaf(Wire, frozen=True):
 
     `parameters` is the state hash (root over int64 tensors) at window 0, else the root over the
     float32 tensors; `optimizer` is the root over both AdamW moments, NO_DIGEST when all are zero.
+    Of a unit that nobody can do again both are NO_DIGEST after window 0.
     """
 
     job: JobId

@@ -109,8 +109,7 @@ class HeldJob:
         self._errors = LeftOver(self._manifest.model)
         self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
-        self._shown = is_replayable(self._manifest)  # whether anybody may ask for window states
-        self._checkpoints = Checkpoints(door.files, checked=self._shown)
+        self._checkpoints = Checkpoints(door.files, checked=is_replayable(self._manifest))
         count = len(self._state.parameters)
         self.masks = MaskWork(door, self._manifest, command.folder, count)
 
@@ -142,8 +141,6 @@ class HeldJob:
         self._shelf.open_unit()
 
         def on_state(window: int, state: WindowState) -> None:
-            if not self._shown:
-                return
             file = f"state-{name}-{window}.safetensors"
             states.append(self._shelf.put(self._folder, file, *window_file(state)))
 

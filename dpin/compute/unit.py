@@ -19,6 +19,7 @@ from dpin.compute.checkpoint import (
 )
 from dpin.compute.course import steps_before, unit_bounds
 from dpin.compute.examples import Examples
+from dpin.compute.limits import is_replayable
 from dpin.compute.noise import noise
 from dpin.compute.outer import Written, error_root, movement, write
 from dpin.compute.rules import GRADIENT_SCALE
@@ -61,8 +62,8 @@ class Seat:
         """Steps that a seat has taken before this one, on which its learning rate depends."""
         return steps_before(self.manifest, self.round) + step
 
-    def leaf(self, window: int, state: WindowState) -> Leaf:
-        """The leaf of the state at the end of a window of this unit."""
+    def leaf(self, window: int, state: WindowState | None) -> Leaf:
+        """The leaf of the state at the end of a window of this unit; None: it names no state."""
         step = self.bounds[window]
         return Leaf(
             job=self.job,
@@ -70,13 +71,13 @@ class Seat:
             round=self.round,
             window=window,
             step=step,
-            parameters=parameters_root(state),
-            optimizer=optimizer_root(self.manifest.model, state.moments),
+            parameters=parameters_root(state) if state else NO_DIGEST,
+            optimizer=optimizer_root(self.manifest.model, state.moments) if state else NO_DIGEST,
             error_buffer=self._error_buffer(state),
             cursor=self.cursor(step),
         )
 
-    def _error_buffer(self, state: WindowState) -> Digest:
+    def _error_buffer(self, state: WindowState | None) -> Digest:
         if isinstance(state, Start):
             return error_root(self.manifest.model, state.error)
         return self.error_buffer  # No window touches it.
@@ -88,7 +89,7 @@ class Watch:
 
     clock_ms: Callable[[], int]
     on_step: OnStep
-    on_state: Callable[[int, WindowState], None]  # (window, state at its end)
+    on_state: Callable[[int, WindowState], None]  # (window, state that a leaf names)
 
 
 @dataclass(slots=True)
@@ -134,8 +135,12 @@ class Outcome:
 
 def run_window(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> Later:
     """Train window `window` (from 1) of a unit, on from the state that the trainer holds."""
-    run_steps(trainer, seat, range(seat.bounds[window - 1], seat.bounds[window]), on_step)
+    _steps_of(trainer, seat, window, on_step)
     return trainer.snapshot()
+
+
+def _steps_of(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> None:
+    run_steps(trainer, seat, range(seat.bounds[window - 1], seat.bounds[window]), on_step)
 
 
 def run_steps(trainer: Inner, seat: Seat, steps: range, on_step: OnStep) -> None:
@@ -160,22 +165,26 @@ class UnitOrder:
 
 
 def run_unit(trainer: Inner, order: UnitOrder, watch: Watch) -> Outcome:
-    """Train one unit; raises Diverged. At least one window is done, whatever the limit."""
+    """Train one unit; raises Diverged. At least one window is done, whatever the limit.
+
+    Where nobody can do a window again, no leaf but the first names a state.
+    """
     seat, box, meter = order.seat, TimeBox(order.limit_ms, watch.clock_ms), _Meter(watch.on_step)
+    named = is_replayable(seat.manifest)
     trainer.load(order.start)
-    leaves = [seat.leaf(0, order.start)]
-    watch.on_state(0, order.start)
-    last: Later | None = None
+    leaves, last = [seat.leaf(0, order.start)], None
+    if named:
+        watch.on_state(0, order.start)
     for window in range(1, len(seat.bounds)):
-        if order.fault == "skip-work":
-            last = _pretended(trainer, seat, window, meter.note)
-        else:
-            last = run_window(trainer, seat, window, meter.note)
+        do = _pretend if order.fault == "skip-work" else _steps_of
+        do(trainer, seat, window, meter.note)
+        last = trainer.snapshot() if named else None
         leaves.append(seat.leaf(window, last))
-        watch.on_state(window, last)
+        if last is not None:
+            watch.on_state(window, last)
         if not box.room_for_another():
             break
-    assert last is not None, "a unit has windows"
+    last = last or trainer.snapshot()
     shown = _turned_round(order.start, last) if order.fault == "wrong-weights" else last
     found = encode_unit(seat.manifest, order.start, shown, order.error_age)
     return Outcome(tuple(leaves), found, last.moments, meter.mean, box.used_ms)
@@ -222,7 +231,7 @@ def _turned_round(start: Start, last: Later) -> Later:
     return Later(last.spec, parameters, Moments(-moments.first, moments.second, moments.steps))
 
 
-def _pretended(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> Later:
+def _pretend(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> None:
     """A window of no work: its state is the one before, blurred, so that every leaf is new."""
     held = trainer.snapshot()  # It is read before the trainer is loaded again.
     count = len(held.parameters)
@@ -232,7 +241,6 @@ def _pretended(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> Late
     moments = Moments(held.moments.first + blur, held.moments.second + blur.square(), steps)
     trainer.load(Later(held.spec, held.parameters + blur, moments))
     on_step(seat.bounds[window], PRETENDED_LOSS)
-    return trainer.snapshot()
 
 
 def trusted_movement(trainer: Inner, seat: Seat, base: GlobalState, steps: int) -> Tensor:
