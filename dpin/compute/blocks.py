@@ -59,6 +59,11 @@ class Blocks:
         units = (self.scales * UNITS_PER_SCALE_UNIT).repeat_interleave(BLOCK)
         return units[: self.count].mul_(self.values)
 
+    def part(self, start: int, end: int) -> "Blocks":
+        """Numbers from `start`, where a block begins, to before `end`: views."""
+        scales = self.scales[start // BLOCK : ceil_div(end, BLOCK)]
+        return Blocks(scales, self.values[start:end], self.most)
+
     def sampled(self, stride: int) -> Tensor:
         """Every `stride`-th number of `dense`, without the others."""
         scales = self.scales[torch.arange(0, self.count, stride).bitwise_right_shift_(BLOCK_BITS)]
@@ -109,19 +114,28 @@ def blocks_bytes(count: int, most: int) -> int:
     return HALF_BYTES * ceil_div(count, BLOCK) + ceil_div(count, a_byte)
 
 
-def decode_blocks(data: bytes, count: int, most: int) -> Blocks:
+def decode_blocks(data: bytes | memoryview, count: int, most: int) -> Blocks:
     """Read blocks_bytes(count, most) bytes; raises PeerFault for anything malformed."""
     values_at = HALF_BYTES * ceil_div(count, BLOCK)
     scales = read_scales(data[:values_at], scale_max(most))
     values = _values(data[values_at:], count, most)
-    if bool((values < -most).any()):
+    below, moved = _strays(scales, values, most)
+    if below:
         raise PeerFault(f"an update with a value of {-most - 1}")
-    if bool(value_blocks(values)[scales == 0].any()):
+    if moved:
         raise PeerFault("an update that moves a block of scale zero")
     return Blocks(scales, values, most)
 
 
-def _values(data: bytes, count: int, most: int) -> Tensor:
+def _strays(scales: Tensor, values: Tensor, most: int) -> tuple[bool, bool]:
+    """Whether a value lies below -most, and whether one moves a block of scale zero."""
+    if fused.serves(len(values)):
+        return fused.strays(scales, values, most)
+    still = value_blocks(values)[scales == 0]
+    return bool((values < -most).any()), bool(still.any())
+
+
+def _values(data: bytes | memoryview, count: int, most: int) -> Tensor:
     if most == TRIT:
         return from_trits(tensor_from(data, torch.uint8), count)
     values = tensor_from(data, torch.int8)

@@ -78,6 +78,30 @@ def add(scales: Tensor, values: Tensor, weights: tuple[int, int], total: Tensor)
         kernels.add_shares(*held, ppm, times, total.numpy())
 
 
+def strays(scales: Tensor, values: Tensor, most: int) -> tuple[bool, bool]:
+    """Whether a value lies below -most, and whether one moves a block of scale zero."""
+    from dpin.compute import kernels
+
+    below, moved = kernels.strays(scales.numpy(), values.numpy(), most)
+    return bool(below), bool(moved)
+
+
+def product(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], stride: int) -> int:
+    """The sum of products of every `stride`-th number, in units of scales squared.
+
+    `one` and `other` are scales (N,) int64 and values (P,) int8.
+    """
+    from dpin.compute import kernels
+
+    left, right = ((scales.numpy(), values.numpy()) for scales, values in (one, other))
+    found = 0
+    for first in range(0, len(one[0]), GROUP):
+        blocks = first, min(len(one[0]), first + GROUP)
+        high, low = kernels.product_blocks(left, right, blocks, stride)
+        found += (int(high) << HALF_BITS) + int(low)
+    return found
+
+
 def squares(scales: Tensor, values: Tensor) -> int:
     """The sum of the squares of scale times value."""
     from dpin.compute import kernels

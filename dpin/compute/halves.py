@@ -46,6 +46,6 @@ def halves_bytes(count: int) -> int:
     return HALF_BYTES * count
 
 
-def decode_halves(data: bytes) -> Halves:
+def decode_halves(data: bytes | memoryview) -> Halves:
     """Read numbers; raises PeerFault for one that is not finite, minus zero, or 32 and more."""
     return Halves(read_halves(data, "value"))

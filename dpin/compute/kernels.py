@@ -104,6 +104,42 @@ def square_blocks(scales: Ints, values: Bytes) -> tuple[int, int]:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def product_blocks(
+    one: tuple[Ints, Bytes], other: tuple[Ints, Bytes], blocks: tuple[int, int], stride: int
+) -> tuple[int, int]:
+    """High and low part, by 22 bits, of the sum of products of every `stride`-th number.
+
+    Of two movements of one length, in blocks first to last, at most 2^16; see `square_blocks`.
+    """
+    tops, lows, count = 0, 0, len(one[1])
+    for block in range(blocks[0], blocks[1]):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        found = np.int64(0)
+        for at in range((low + stride - 1) // stride * stride, high, stride):
+            found += np.int64(one[1][at]) * np.int64(other[1][at])
+        scale = one[0][block] * other[0][block]
+        tops += (scale >> 22) * found
+        lows += (scale & 0x3FFFFF) * found
+    return tops, lows
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
+def strays(scales: Ints, values: Bytes, most: int) -> tuple[bool, bool]:
+    """Whether a value lies below -most, and whether one moves a block of scale zero."""
+    below, moved, count = False, False, len(values)
+    for block in range(len(scales)):
+        low, high = 256 * block, min(count, 256 * block + 256)
+        least = np.int8(0)
+        for at in range(low, high):
+            least = min(least, values[at])
+        if least < -most:
+            below = True
+        if scales[block] == 0 and np.any(values[low:high]):
+            moved = True
+    return below, moved
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]  # It has no types.
 def feed_back(movement: Ints, error: Ints, how: tuple[int, int, int], total: Ints) -> None:
     """Fill a total, (P,), with a movement and an error that decays; how = (ppm, times, most)."""
     ppm, times, most = how

@@ -15,6 +15,7 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import NO_DIGEST, Digest
 from dpin.base.units import MILLION
 from dpin.compute import fused
+from dpin.compute.blocks import Blocks
 from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
 from dpin.compute.sparse import Sparse
@@ -28,6 +29,7 @@ WEIGHT_BITS: Final = 16
 AGE_PPM: Final = (1_000_000, 367_879, 135_335)  # e^-age of what is so many rounds late
 CONTRIBUTIONS_MAX: Final = 1024
 STEPS_MAX: Final = 1 << 40
+PART: Final = 1 << 16  # numbers, whole blocks: what is worked on stays in a processor's cache
 
 
 def movement(parameters: Tensor, base: GlobalState) -> Tensor:
@@ -104,11 +106,34 @@ def weights_of(steps: Sequence[int]) -> list[int]:
 
 def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -> Tensor:
     """The clipped, weighted mean of a round: (P,) int64 in units of 2^-30, below 2^35."""
+    return weighted_mean(updates, weights_of(steps), clip_factors(updates), count)
+
+
+def weighted_mean(
+    updates: Sequence[Update], weights: Sequence[int], factors: Sequence[int], count: int
+) -> Tensor:
+    """The same of what is weighed and clipped already: weights of 2^-16, factors in ppm."""
+    blocks = [update for update in updates if isinstance(update, Blocks)]
+    if fused.serves(count) and len(blocks) == len(updates):
+        return _mean_of_blocks(blocks, weights, factors, count)
     total = torch.zeros(count, dtype=torch.int64)
-    factors = clip_factors(updates)
-    for update, weight, factor in zip(updates, weights_of(steps), factors, strict=True):
+    for update, weight, factor in zip(updates, weights, factors, strict=True):
         add_clipped(total, update, factor, weight)
     return total.bitwise_right_shift_(WEIGHT_BITS)
+
+
+def _mean_of_blocks(
+    updates: Sequence[Blocks], weights: Sequence[int], factors: Sequence[int], count: int
+) -> Tensor:
+    """Part by part, all updates of one before the next: the sum goes to memory once."""
+    total = torch.empty(count, dtype=torch.int64)
+    for at in range(0, count, PART):
+        part = total[at : at + PART].zero_()
+        for update, weight, factor in zip(updates, weights, factors, strict=True):
+            held = update.part(at, at + PART)
+            fused.add(held.scales, held.values, (factor, weight), part)
+        part.bitwise_right_shift_(WEIGHT_BITS)
+    return total
 
 
 def merge(

@@ -71,11 +71,14 @@ def _squares(rows: Tensor) -> list[int]:
     return totals
 
 
-def clip_factors(updates: Sequence[Update]) -> list[int]:
-    """What to scale each update by, in ppm: at most its norm over the (lower) median norm."""
+def clip_factors(updates: Sequence[Update], sizes: Sequence[int] = ()) -> list[int]:
+    """What to scale each update by, in ppm: at most its norm over the (lower) median norm.
+
+    `sizes` are their norms where they are known.
+    """
     if len(updates) < UPDATES_MIN:
         return [MILLION] * len(updates)
-    found = norms(updates)
+    found = list(sizes) or norms(updates)
     median = sorted(found)[(len(found) - 1) // 2]
     return [MILLION if size <= median else median * MILLION // size for size in found]
 

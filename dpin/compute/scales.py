@@ -43,7 +43,7 @@ def half_bytes(numbers: Tensor) -> bytes:
     return tensor_bytes((numbers.double() / (1 << SCALE_UNIT_BITS)).to(torch.float16))
 
 
-def read_halves(data: bytes, what: str) -> Tensor:
+def read_halves(data: bytes | memoryview, what: str) -> Tensor:
     """(N,) int64; raises PeerFault unless each is finite, no minus zero and below 32 either way."""
     halves = tensor_from(data, torch.float16)
     exact = halves.double() * (1 << SCALE_UNIT_BITS)
@@ -55,7 +55,7 @@ def read_halves(data: bytes, what: str) -> Tensor:
     return exact.to(torch.int64)
 
 
-def read_scales(data: bytes, most: int) -> Tensor:
+def read_scales(data: bytes | memoryview, most: int) -> Tensor:
     """(N,) int64 in 0..most; raises PeerFault where one is negative or larger."""
     scales = read_halves(data, "scale")
     if bool(((scales < 0) | (scales > most)).any()):

@@ -126,7 +126,7 @@ def _mean(sizes: Tensor, chosen: Tensor) -> Tensor:
     return round_nearest(means // UNITS_PER_SCALE_UNIT).clamp(max=MAGNITUDE_MAX)
 
 
-def decode_sparse(data: bytes, count: int, kept: int) -> Sparse:
+def decode_sparse(data: bytes | memoryview, count: int, kept: int) -> Sparse:
     """Read sparse_bytes(count, kept) bytes; raises PeerFault for anything malformed."""
     chunks, last = kept_counts(count, kept)
     entries = (chunks - 1) * kept + last

@@ -59,7 +59,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return bytes(tensor_view(tensor))
 
 
-def tensor_from(data: bytes, dtype: torch.dtype) -> Tensor:
+def tensor_from(data: bytes | memoryview, dtype: torch.dtype) -> Tensor:
     """A flat tensor that owns a copy of `data`."""
     if not data:
         return torch.empty(0, dtype=dtype)

@@ -81,7 +81,7 @@ def decode_update(data: bytes, spec: EncodingSpec, count: int) -> Update:
         raise PeerFault(f"an update of {len(data)} bytes where {due} are due")
     if HEADER.unpack_from(data) != (MAGIC, VERSION, NUMBERS[spec.name], count):
         raise PeerFault("an update of another format, version, encoding or model")
-    body = data[HEADER.size :]
+    body = memoryview(data)[HEADER.size :]
     if spec.name == SPARSE:
         return decode_sparse(body, count, spec.kept)
     if spec.name == FP16:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpin.base.units import MILLION
-from dpin.compute import fused
+from dpin.compute import fused, outer
 from dpin.compute.aggregation import screen
-from dpin.compute.blocks import BYTE, NIBBLE, TRIT, quantise, scale_max
+from dpin.compute.aggregation.gram import gram_of
+from dpin.compute.blocks import BYTE, NIBBLE, TRIT, _strays, quantise, scale_max
 from dpin.compute.outer import _fed, mean_movement, write
 from dpin.compute.robust import clip_factors
 from dpin.compute.scales import UNITS_PER_SCALE_UNIT
@@ -121,3 +122,77 @@ def test_a_long_round_has_the_same_mean_with_and_without_them(
         found.append((clip_factors(updates), mean_movement(updates, [1, 2, 3], 5_000)))
     assert found[0][0] == found[1][0]
     assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("most", [BYTE, NIBBLE, TRIT])
+@given(moves=MOVES, stride=st.integers(1, 7), group=st.integers(1, 3))
+def test_products_of_blocks_are_those_of_their_numbers(
+    most: int, moves: list[int], stride: int, group: int
+) -> None:
+    one, other = (quantise(torch.tensor(part), most) for part in (moves, moves[::-1]))
+    numbers = [
+        (update.dense() // UNITS_PER_SCALE_UNIT).tolist()[::stride] for update in (one, other)
+    ]
+    want = sum(a * b for a, b in zip(*numbers, strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "GROUP", group)
+        held = (one.scales, one.values), (other.scales, other.values)
+        assert fused.product(*held, stride) == want
+
+
+@pytest.mark.parametrize("sampled", [9_000, 4_000, 700])
+@pytest.mark.parametrize("most", [BYTE, TRIT])
+def test_what_is_compared_by_two_is_what_matrices_find(
+    monkeypatch: pytest.MonkeyPatch, most: int, sampled: int
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    moves = [(torch.randn(9_000, generator=generator) * (1 << 30)).long() for _ in range(3)]
+    updates = [quantise(part, most) for part in (*moves, -moves[0])]
+    monkeypatch.setattr(screen, "SAMPLED", sampled)
+    assert screen._products(updates) == gram_of([screen._sample(update) for update in updates])
+
+
+def test_copies_are_found_with_and_without_the_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(5)
+    first, other = ((torch.randn(3_000, generator=generator) * (1 << 22)).long() for _ in range(2))
+    blurred = first + first // 100
+    thin = torch.where(torch.arange(3_000) % 10 == 0, other, 0)  # The same places, other values.
+    offered = [
+        screen.Offered(str(at), quantise(part, BYTE), 1)
+        for at, part in enumerate([first, other, blurred, thin, thin * 2 + (thin != 0)])
+    ]
+    found = []
+    for long in (1, 1 << 30):
+        monkeypatch.setattr(fused, "LONG", long)
+        found.append(screen.screened(offered))
+    assert found[0].refused == found[1].refused
+    assert [part.name for part in found[0].kept] == ["0", "1", "3"]
+
+
+@pytest.mark.parametrize("most", [BYTE, NIBBLE, TRIT])
+@given(st.data())
+def test_what_no_writer_makes_is_found_with_and_without_the_loops(
+    most: int, data: st.DataObject
+) -> None:
+    values = data.draw(st.lists(st.integers(-most - 1, most), min_size=1, max_size=600))
+    scales = data.draw(
+        st.lists(
+            st.integers(0, 1), min_size=-(-len(values) // 256), max_size=-(-len(values) // 256)
+        )
+    )
+    held = torch.tensor(scales), torch.tensor(values, dtype=torch.int8)
+    assert fused.strays(*held, most) == _strays(*held, most)
+
+
+@pytest.mark.parametrize("part", [256, 1024, 1 << 16])
+def test_a_mean_is_the_same_in_parts_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    generator = torch.Generator().manual_seed(6)
+    moves = [(torch.randn(2_500, generator=generator) * (1 << 24 + at)).long() for at in range(3)]
+    updates = [quantise(one, BYTE) for one in moves]
+    want = mean_movement(updates, [3, 2, 1], 2_500)
+    monkeypatch.setattr(fused, "LONG", 1)
+    monkeypatch.setattr(outer, "PART", part)
+    assert torch.equal(mean_movement(updates, [3, 2, 1], 2_500), want)
+    assert not mean_movement([], [], 2_500).any()

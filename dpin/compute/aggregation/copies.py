@@ -5,7 +5,7 @@ several of them for the work of one. Honest updates of one round were measured a
 0.986 (easy text, equal shards) and overlaps up to 0.39, so neither limit may be lower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isqrt
 from typing import Final
 
@@ -21,12 +21,15 @@ OVERLAP_PPM_MAX: Final = 400_000  # of the indices that two sparse updates move 
 SPARSE_PPM_MAX: Final = 250_000  # an update that moves fewer parameters than that is sparse
 
 
-def copies(rows: Sequence[Tensor], gram: Gram) -> dict[int, int]:
-    """Row -> the earlier row that it copies; rows are in the order of their commits."""
+def copies(rows: Callable[[], Sequence[Tensor]], gram: Gram) -> dict[int, int]:
+    """Row -> the earlier row that it copies; rows are in the order of their commits.
+
+    They are asked for where their products look like copies, which most rounds do not.
+    """
     overlapping: list[list[bool]] | None = None  # most rounds need not know
-    lengths = [isqrt(gram[row][row]) for row in range(len(rows))]
+    lengths = [isqrt(gram[row][row]) for row in range(len(gram))]
     found: dict[int, int] = {}
-    for later in range(len(rows)):
+    for later in range(len(gram)):
         for earlier in range(later):
             # A cosine of at most one half, also by the floors: most pairs end here.
             if 2 * gram[earlier][later] <= lengths[earlier] * lengths[later] or earlier in found:
@@ -34,7 +37,7 @@ def copies(rows: Sequence[Tensor], gram: Gram) -> dict[int, int]:
             cosine = cosine_ppm(gram, earlier, later)
             if cosine < SPARSE_COSINE_PPM_MAX:
                 continue
-            overlapping = overlapping or _overlaps(rows)
+            overlapping = overlapping or _overlaps(rows())
             limit = SPARSE_COSINE_PPM_MAX if overlapping[earlier][later] else COSINE_PPM_MAX
             if cosine >= limit:
                 found[later] = earlier
