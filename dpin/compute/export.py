@@ -12,7 +12,7 @@ from dpin.base.ids import Digest
 from dpin.compute import hub, models
 from dpin.compute.checkpoint import encode_model, float_root
 from dpin.compute.door import Files
-from dpin.compute.hubspec import HubSpec, saved_name
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, saved_name
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.state import GlobalState, unflatten
 from dpin.compute.task import VOCABULARY, Architecture, ModelSpec
@@ -57,6 +57,14 @@ HUB_README: Final = """\
 `provenance.json` is the record of the job that made it, `lineage.json` the
 same, round by round, signed: `dpin lineage .` draws and verifies it.
 """
+LOADERS: Final = {  # by head, and whether it is an adapter
+    (CAUSAL, False): "transformers.AutoModelForCausalLM.from_pretrained",
+    (SEQUENCE, False): "transformers.AutoModelForSequenceClassification.from_pretrained",
+    (PICTURE, False): "transformers.AutoModelForImageClassification.from_pretrained",
+    (CAUSAL, True): "peft.AutoPeftModelForCausalLM.from_pretrained",
+    (SEQUENCE, True): "peft.AutoPeftModelForSequenceClassification.from_pretrained",
+    (PICTURE, True): "peft.PeftModel.from_pretrained",  # peft guesses no class; with its base.
+}
 CODE_FILE: Final = "module.py"
 OWN_README: Final = """\
 # A module of your own, trained on a dpin network
@@ -134,7 +142,7 @@ def _hub_directory(
     state: GlobalState, spec: HubSpec, provenance: str, base: str
 ) -> dict[str, bytes]:
     files = dict(hub.model_files(spec, as_float(state.parameters), base))
-    loader = "AutoModel.from_pretrained" if spec.lora is None else "peft.AutoPeftModel"
+    loader = LOADERS[spec.head, spec.lora is not None]
     return {
         **files,
         "provenance.json": provenance.encode(),

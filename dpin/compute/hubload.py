@@ -24,6 +24,8 @@ from dpin.compute.tensors import as_units
 BYTE_MEAN: Final = 127.5
 DEVIATION: Final = 0.02
 UNIFORM: Final = 1.732  # of deviation one: from minus this to this
+KEPT: Final = ".modules_to_save."  # in the names of what is trained whole beside adapters
+ORIGINAL: Final = ".original_module."  # in the names of what these stand in for
 _TASK_NAMES: Final = {CAUSAL: "CAUSAL_LM", SEQUENCE: "SEQ_CLS", PICTURE: None}
 
 
@@ -53,7 +55,7 @@ def start_of(spec: HubSpec, folder: str, seed: bytes) -> HubStart:
         if not bool(value.isfinite().all()):
             raise Misuse(f"{folder}: {_plain(name)} holds numbers that are not finite")
         parts.append(value.reshape(-1))
-    named = {name: part.detach().contiguous() for name, part in frozen.items()}
+    named = {name: _still(name, part) for name, part in frozen.items()}
     count = sum(part.numel() for part in (*trained.values(), *frozen.values()))
     return HubStart(as_units(torch.cat(parts)), save(named) if named else b"", count)
 
@@ -76,19 +78,27 @@ def _read(spec: HubSpec, folder: str) -> tuple[nn.Module, set[str]]:
         raise Misuse(f"{folder} cannot be read as a model: {reason}") from None
     missing = set(told["missing_keys"])
     body = f"{model.base_model_prefix}."
-    lost = sorted(
-        name
-        for name in missing
-        if spec.head == CAUSAL or (name.startswith(body) and "pooler" not in name)
-    )
+    found = [name for name in missing if spec.head == CAUSAL or name.startswith(body)]
+    lost = sorted(name for name in found if spec.lora is not None or "pooler" not in name)
     if lost:
-        raise Misuse(f"{folder}: the weights lack {lost[0]} ({len(lost)} tensors in all)")
+        fix = "without adapters a pooler is made anew" if "pooler" in lost[0] else ""
+        raise Misuse(f"{folder}: the weights lack {lost[0]} ({len(lost)} tensors in all)", fix)
     return model, missing
 
 
 def _plain(name: str) -> str:
     """The name of a tensor before adapters were put around it."""
     return name.removeprefix("base_model.model.").replace(".modules_to_save.default.", ".")
+
+
+def _still(name: str, part: Tensor) -> Tensor:
+    """A tensor that is not trained; the head that another has replaced counts for nothing."""
+    return torch.zeros_like(part) if ORIGINAL in name else part.detach().contiguous()
+
+
+def _holder(name: str) -> str:
+    """The module, as a config of adapters names it, that a tensor trained beside them is of."""
+    return name.split(KEPT, maxsplit=1)[0].rpartition(".")[2]
 
 
 def _drawn(name: str, part: Tensor, seed: bytes) -> Tensor:
@@ -118,7 +128,7 @@ def model_files(spec: HubSpec, parameters: Tensor, base: str) -> Iterator[tuple[
         yield "config.json", _json(json.loads(spec.config))
         return
     yield "adapter_model.safetensors", data
-    kept = sorted({name.split(".")[-2] for name in shapes if ".modules_to_save." in name})
+    kept = sorted({_holder(name) for name in shapes if KEPT in name})
     yield (
         "adapter_config.json",
         _json(

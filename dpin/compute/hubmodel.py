@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -25,6 +26,17 @@ from dpin.compute.limits import PARAMETERS_MAX
 Shapes = dict[str, tuple[int, ...]]
 
 _TASKS: Final = {CAUSAL: "CAUSAL_LM", SEQUENCE: "SEQ_CLS", PICTURE: None}
+# What a config can make transformers raise, which checks few values itself.
+UNBUILT: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
 PIXEL_HALF: Final = 127.5  # pixels become -1..1
 
 
@@ -46,8 +58,12 @@ def config_of(spec: HubSpec) -> transformers.PretrainedConfig:
     values.pop("transformers_version", None)
     try:
         return transformers.AutoConfig.for_model(kind, **values)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Misuse(f"transformers cannot build a {kind!r}: {error}") from None
+    except UNBUILT as error:
+        raise Misuse(f"transformers cannot build a {kind!r}: {_in_one_line(error)}") from None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def wrapped(model: nn.Module, spec: HubSpec) -> nn.Module:
@@ -80,8 +96,8 @@ def build(spec: HubSpec) -> nn.Module:
         model = auto_class(spec.head).from_config(  # type: ignore[attr-defined]
             config, attn_implementation="eager", dtype=torch.float32, trust_remote_code=False
         )
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise Misuse(f"transformers cannot build the model: {error}") from None
+    except UNBUILT as error:
+        raise Misuse(f"transformers cannot build the model: {_in_one_line(error)}") from None
     return wrapped(model, spec).eval()
 
 
