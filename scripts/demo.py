@@ -32,6 +32,7 @@ from scripts.demo_claims import (
     Run,
     check_bytes,
     check_ledger,
+    joint_steps,
     nodes_table,
     rounds_table,
     units_table,
@@ -283,7 +284,7 @@ def check_training(demo: Demo, detail: JobDetail, alone: Alone | None) -> None:
         "held-out loss < 2.7 nats a byte", f"{before:.3f} to {after:.3f}", holds=after < LOSS_MAX
     )
     claims.check(
-        "within 8 % of the same steps at the joint batch",
+        "within 8 % of as many steps at the joint batch",
         f"{after:.3f} against {alone.joint:.3f}: {after / alone.joint - 1:+.1%}"
         f" (one provider alone: {alone.sequential:.3f})",
         holds=after <= JOINT_MARGIN * alone.joint,
@@ -324,10 +325,10 @@ def play(demo: Demo) -> None:
     detail = demo.train()
     alone = None
     if size.compare:
-        demo.say("for comparison: the same steps in one process, alone and at the joint batch")
-        alone = train_alone(
-            demo.nodes[0].home, demo.folder / "model", detail, size.rounds * size.steps
-        )
+        demo.say("for comparison: as many steps in one process, alone and at the joint batch")
+        steps = joint_steps(detail, DEMO_SEATS)
+        demo.say(f"{steps} joint steps are as much data as the providers had time for")
+        alone = train_alone(demo.nodes[0].home, demo.folder / "model", detail, steps)
     training = demo.settled()
     demo.generate()
     cheated = demo.cheat() if size.cheat_rounds else None

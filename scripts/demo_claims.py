@@ -59,14 +59,26 @@ class Run:
         return ring * self.steps * self.rounds
 
 
+def joint_steps(detail: JobDetail, seats: int) -> int:
+    """How many steps over the batches of all seats see as much data as the job's units did.
+
+    A round ends when its time is over: on a busy machine a unit has fewer steps than were asked.
+    """
+    return sum(unit.steps for lease in detail.leases for unit in lease.units) // seats
+
+
 def rounds_table(console: Console, run: Run) -> None:
     """One line a round."""
-    table = Table("round", "providers", "updates", "held-out", "train s", "exchange s", "state")
+    table = Table(
+        "round", "providers", "updates", "steps", "held-out", "train s", "exchange s", "state"
+    )
+    units = [unit for lease in run.detail.leases for unit in lease.units]
     for entry in run.detail.rounds:
         table.add_row(
             str(entry.round + 1),
             ", ".join(entry.participants),
             str(entry.included),
+            " ".join(str(unit.steps) for unit in units if unit.round == entry.round),
             f"{entry.holdout:.3f}" if entry.holdout is not None else "",
             f"{entry.train_ms / 1000:.1f}",
             f"{entry.exchange_ms / 1000:.1f}",
