@@ -125,7 +125,8 @@ class Proposer:
         leader = self._rules.committee.leader(before)
         if leader == self._author.index or self._dag.slot(before, leader):
             return False
-        return self._dag.newest[leader] + DOWN_ROUNDS >= before
+        # One that has a later block came too late for this round, and makes none for it any more.
+        return before - DOWN_ROUNDS <= self._dag.newest[leader] < before
 
     def make(self, content: Content, now: Instant) -> Vertex:
         """Sign the block of the round that is reached. The caller stores it before it is sent."""

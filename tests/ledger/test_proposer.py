@@ -73,6 +73,19 @@ def test_an_absent_leader_is_awaited_then_not_then_not_at_all() -> None:
         assert proposer.when(WORK) == (now + 250_000 if awaited else 50_000), number
 
 
+def test_a_leader_that_came_too_late_for_its_round_and_has_gone_on_is_not_awaited() -> None:
+    late = leader(2)
+    core, proposer = member((late + 1) % 4)
+    first = FORGE.rounds(1)[1]
+    second = [FORGE.block(2, author, first) for author in range(4) if author != late]
+    offer(core, *first, *second)
+    proposer.observe(START)
+    assert proposer.when(WORK) == START + 250_000
+    offer(core, FORGE.block(3, late, [*second, first[late]]))
+    proposer.observe(START)
+    assert proposer.when(WORK) <= START
+
+
 def test_a_clock_set_back_postpones_nothing() -> None:
     core, proposer = member(0)
     offer(core, proposer.make(Content(), START), *FORGE.rounds(1)[1][1:])
