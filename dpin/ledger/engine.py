@@ -179,7 +179,7 @@ class Engine:
             return NEVER
         closed = self.runner.closed is not None
         need = Need(
-            queued=self.mempool.queued > 0 and not closed,
+            queued=0 if closed else self.mempool.queued,
             unfinished=self.core.unfinished and not closed,
             deadlines=closed or self.runner.has_deadlines,
             uncertified=self.runner.uncertified(self.core),

@@ -25,6 +25,7 @@ from dpin.ledger.blocks import (
 )
 from dpin.ledger.checkpoint import CheckpointSignature
 from dpin.ledger.dag import Dag
+from dpin.ledger.pace import Pace
 from dpin.ledger.params import ROUND_MARGIN_MAX
 
 DOWN_ROUNDS: Final = 3  # a leader that was silent so long is not waited for
@@ -34,7 +35,7 @@ DOWN_ROUNDS: Final = 3  # a leader that was silent so long is not waited for
 class Need:
     """What a new block would be good for."""
 
-    queued: bool  # transactions wait in the own mempool
+    queued: int  # transactions that wait in the own mempool
     unfinished: bool  # transactions in accepted blocks wait to be committed
     deadlines: bool  # something fires by itself as ledger time goes on
     uncertified: bool = False  # receipts, or the end of the epoch, wait for a certificate
@@ -66,7 +67,7 @@ class Proposer:
         self._rules = rules
         self._dag = dag
         self._author = author
-        self._made_at = Instant(0)
+        self._pace = Pace(rules.consensus, dag)
         self._reached = Round(dag.base + 1)
         self._reached_at = Instant(0)
 
@@ -78,7 +79,7 @@ class Proposer:
     def observe(self, now: Instant) -> None:
         """Look at the DAG: which round could a block be made for?"""
         # A clock that was set back must not postpone the next block.
-        self._made_at = min(self._made_at, now)
+        self._pace.observe(now)
         self._reached_at = min(self._reached_at, now)
         highest = self._dag.highest
         full = self._dag.weight(highest) >= self._rules.committee.quorum
@@ -95,7 +96,7 @@ class Proposer:
         """When the next block may be made; NEVER while none is of use or possible."""
         if self.last.round >= self._reached or not self._has_last():
             return NEVER
-        at = self._pace(need)
+        at = self._due(need)
         if at < NEVER and self._leader_awaited():
             patience = Micros(self._rules.consensus.leader_timeout_ms * MICROS_PER_MILLI)
             return max(at, after(self._reached_at, patience))
@@ -108,15 +109,19 @@ class Proposer:
     def _too_old(self, round_: Round) -> bool:
         return round_ < self._reached - ROUND_MARGIN_MAX
 
-    def _pace(self, need: Need) -> Instant:
-        consensus = self._rules.consensus
-        if need.queued or need.unfinished or need.uncertified or self._dag.at(self._reached):
+    def _due(self, need: Need) -> Instant:
+        if need.queued or need.unfinished:
             alone = len(self._rules.committee) == 1
             if alone and need.unfinished and not need.queued:
-                return self._made_at  # Nobody else can add to what is to be committed.
-            return after(self._made_at, Micros(consensus.min_round_delay_ms * MICROS_PER_MILLI))
+                return self._pace.since(
+                    Micros(0)
+                )  # Nobody else can add to what is to be committed.
+            return self._pace.haste(need.queued, self.last, self._reached)
+        if need.uncertified or self._dag.at(self._reached):
+            return self._pace.usual()
         if need.deadlines:
-            return after(self._made_at, Micros(consensus.idle_round_ms * MICROS_PER_MILLI))
+            idle = self._rules.consensus.idle_round_ms
+            return self._pace.since(Micros(idle * MICROS_PER_MILLI))
         return NEVER
 
     def _leader_awaited(self) -> bool:
@@ -149,7 +154,7 @@ class Proposer:
             evidence=(),
         )
         self.last = sign_block(self._author.key, self._rules.chain, header, payload)
-        self._made_at = now
+        self._pace.made(now)
         return self.last
 
     def _reveal(self) -> Digest:

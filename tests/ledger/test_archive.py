@@ -218,7 +218,7 @@ def test_the_counts_at_the_end_are_checked() -> None:
 
 
 def test_an_archive_goes_through_epochs_and_holds_what_ended_them() -> None:
-    found = logs(transfers=3, run_seconds=66)
+    found = logs(transfers=6, run_seconds=68)
     records = archived(0, found)
     summary = audited(records)
     assert (summary.epoch, summary.height) == (1, found.height)

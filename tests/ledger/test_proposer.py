@@ -13,9 +13,10 @@ from tests.support.forge import Forge, core_of
 
 FORGE = Forge()
 SENDER = NodeId(bytes(32))
-NOTHING = Need(queued=False, unfinished=False, deadlines=False)
-WORK = Need(queued=True, unfinished=False, deadlines=False)
-TIME = Need(queued=False, unfinished=False, deadlines=True)
+NOTHING = Need(queued=0, unfinished=False, deadlines=False)
+WORK = Need(queued=1, unfinished=False, deadlines=False)
+BUSY = Need(queued=100, unfinished=False, deadlines=False)
+TIME = Need(queued=0, unfinished=False, deadlines=True)
 
 
 def member(index: int) -> tuple[Core, Proposer]:
@@ -51,7 +52,8 @@ def test_rounds_keep_their_pace() -> None:
     assert proposer.when(WORK) == NEVER  # one block a round
     offer(core, own, *made[1:])
     proposer.observe(START)
-    assert proposer.when(WORK) == START + 50_000
+    assert proposer.when(WORK) == START + 8_000
+    assert proposer.when(BUSY) == START + 50_000
     assert proposer.when(TIME) == START + 1_000_000
     assert proposer.when(NOTHING) == NEVER
 
@@ -70,7 +72,7 @@ def test_an_absent_leader_is_awaited_then_not_then_not_at_all() -> None:
         now = Instant(START + number * 1_000_000)
         proposer.observe(now)
         awaited = leader(number) == absent and number <= 1 + 3
-        assert proposer.when(WORK) == (now + 250_000 if awaited else 50_000), number
+        assert proposer.when(BUSY) == (now + 250_000 if awaited else 50_000), number
 
 
 def test_a_leader_that_came_too_late_for_its_round_and_has_gone_on_is_not_awaited() -> None:

@@ -79,7 +79,7 @@ def steal(
 def test_whose_keys_were_copied_is_slashed_says_it_once_and_comes_back_with_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wholes, said = Robbed("theft", 1, EPOCH_MS), Said()
+    wholes, said = Robbed("theft", 3, EPOCH_MS), Said()
     wholes.world.trace._checks = [*wholes.world.trace._checks, said]
     wholes.world.run(since(1))
     steal(wholes, monkeypatch)

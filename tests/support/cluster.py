@@ -192,6 +192,7 @@ class Cluster:
         self.deadlines = False  # whether executors that start have some
         self.loss_percent = 0
         self.cut: Callable[[NodeId, NodeId], bool] = lambda _from, _to: False
+        self.slower: Callable[[NodeId, NodeId], Micros] = lambda _from, _to: Micros(0)
         self.sent = 0
         self.blocks_sent: dict[tuple[int, int, int], set[Digest]] = {}  # by epoch, round, author
         self._chance = Chance(seed.to_bytes(8))
@@ -271,7 +272,7 @@ class Cluster:
             self.blocks_sent.setdefault(block[0], set()).add(block[1])
         if self.cut(node, peer) or self._chance.below(100) < self.loss_percent:
             return
-        delay = Micros(LATENCY + self._chance.below(LATENCY))
+        delay = Micros(LATENCY + self._chance.below(LATENCY) + self.slower(node, peer))
         self._at(after(self.now, delay), lambda: self.feed(peer, Received(node, payload)))
 
     def _tick(self, node: NodeId) -> None:
