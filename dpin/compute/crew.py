@@ -283,7 +283,8 @@ class Crew:
         if self._assembly is None:
             return
         self._assembly.loaded = False
-        if self.joined >= self._assembly.ranks.standing.world:
+        here = self._assembly.ranks.standing.world
+        if here < self._engine.world and self.joined >= here:
             self.abandon("others want to join")
 
     @property

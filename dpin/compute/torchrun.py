@@ -49,6 +49,7 @@ class TorchRun:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
 
 def say(words: str) -> None:
