@@ -30,6 +30,7 @@ from dpin.verify.messages import NoOpening, Opening
 
 SALT_TAG: Final = "dpin/salt/v1"
 WARM_MAX: Final = 2  # jobs that a node loads before it has a seat in them
+IDLE_MAX: Final = 4  # jobs that a node holds loaded while it has no seat in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ class Verifier:
             del self._examinations[key]
         yield from self._warm_up(state, now)
         for key, (job, unit, seat) in mine.items():
-            bench = self._benches.get(job.id)
-            if bench is None:
-                bench = self._benches[job.id] = Bench(job, self.keys)
+            bench = self._benches.pop(job.id, None) or Bench(job, self.keys)
+            self._benches[job.id] = bench  # The last of them was used last.
             examination = self._examinations.get(key)
             if examination is None:
                 provider = state.leases[key[0]].provider
@@ -102,8 +102,14 @@ class Verifier:
             bench.renew(job)
             yield from bench.prepare(state, now)
             yield from examination.follow(unit, seat, state, now)
-        for job_id in [j for j in self._benches if j not in state.live_jobs]:
+        for job_id in self._needless(state, {job.id for job, _, _ in mine.values()}):
             yield from self._benches.pop(job_id).dismiss()
+
+    def _needless(self, state: State, seated: set[JobId]) -> list[JobId]:
+        """Jobs that have ended, and of those without a seat all but the ones used last."""
+        ended = [job for job in self._benches if job not in state.live_jobs]
+        idle = [job for job in self._benches if job in state.live_jobs and job not in seated]
+        return [*ended, *idle[:-IDLE_MAX]]
 
     def _warm_up(self, state: State, now: Instant) -> Iterator[Effect]:
         """Load what this node may be seated for: a check has seconds, loading torch takes some."""

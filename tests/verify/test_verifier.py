@@ -9,7 +9,7 @@ from dpin.base.attention import LOOK
 from dpin.base.codec import decode
 from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest
 from dpin.base.machine import Blame, Send, Tick
-from dpin.base.units import Instant, after
+from dpin.base.units import Instant, MicroTokens, after
 from dpin.compute.generation import Generate, Generated
 from dpin.compute.task import CheckUpdate, CheckWindow, OpenJob, UpdateChecked, WindowChecked
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkerId
@@ -20,7 +20,7 @@ from dpin.storage.wanted import Fetch, Missing
 from dpin.verify.bench import RESTARTS_MAX
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
 from dpin.verify.messages import AskOpening, NoOpening, Opening, VerifyMessage
-from dpin.verify.verifier import Effect, Event, Told, Verifier
+from dpin.verify.verifier import IDLE_MAX, Effect, Event, Told, Verifier
 from tests.support.checking import LAST, STATE, CheckedUnit
 from tests.support.jobs import (
     TOKENS,
@@ -417,6 +417,25 @@ def test_an_ended_job_is_dismissed_and_forgotten(checked: Checked) -> None:
     assert only(Dismiss, effects) == [Dismiss(checked.worker)]
     assert not checked.verifier.checking
     assert checked.step(Tick()) == []
+
+
+def test_a_node_keeps_workers_for_so_many_jobs_in_which_it_has_no_seat(checked: Checked) -> None:
+    ledger = checked.ledger
+    jobs = [checked.job, *(training(ledger, "buyer", "maker") for _ in range(IDLE_MAX + 3))]
+    hired: dict[WorkerId, int] = {}
+    most = 0
+    for job in jobs:  # Each while the others go on.
+        unit = unit_of(ledger, job, "maker")
+        unit.state, unit.seats = UnitState.SEATED, [Seat(ledger.id(checked.me), MicroTokens(0))]
+        for effect in checked.step(Follow(ledger.state)):
+            if isinstance(effect, Hire | Dismiss):
+                change = 1 if isinstance(effect, Hire) else -1
+                hired[effect.worker] = hired.get(effect.worker, 0) + change
+        assert hired[WorkerId(f"check-{job.hex()[:8]}")] == 1
+        unit.seats = []
+        most = max(most, sum(hired.values()))
+    assert most == IDLE_MAX + 1
+    assert hired[WorkerId(f"check-{jobs[-2].hex()[:8]}")] == 1  # The newest stay.
 
 
 def test_a_generation_is_generated_again_and_compared() -> None:
