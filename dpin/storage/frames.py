@@ -17,6 +17,8 @@ from struct import Struct
 from typing import Final
 from zlib import crc32
 
+from dpin.storage.checksums import Checksums
+
 RECORD_BYTES_MAX: Final = 4 << 20  # of one body
 
 _HEAD: Final = Struct(">IIB")
@@ -99,9 +101,23 @@ def walk(data: memoryview) -> Iterator[tuple[int, Record]]:
 
 
 def _good_record_follows(data: memoryview, bad: int) -> bool:
-    """Whether a record is valid that starts where the one after the bad record may start."""
-    end = min(len(data), bad + HEAD_BYTES + RECORD_BYTES_MAX + 1)
-    return any(_record_at(data, offset) is not None for offset in range(bad + HEAD_BYTES, end))
+    """Whether a record is valid that starts where the one after the bad record may start.
+
+    That may be anywhere, and a peer may have chosen the bytes: bodies that overlap are not read one
+    by one.
+    """
+    first = bad + HEAD_BYTES
+    last = min(first + RECORD_BYTES_MAX, len(data) - HEAD_BYTES)
+    part = data[first : last + HEAD_BYTES + RECORD_BYTES_MAX]
+    checksums = Checksums(part)
+    for offset in range(first, last + 1):
+        length, checksum, kind = _HEAD.unpack_from(data, offset)
+        start = offset + HEAD_BYTES
+        if length <= RECORD_BYTES_MAX and start + length <= len(data):
+            begun = crc32(_COVERED.pack(offset, length, kind))
+            if checksums.of(start - first, start + length - first, begun) == checksum:
+                return True
+    return False
 
 
 def segment_name(number: int) -> str:

@@ -1,9 +1,13 @@
 """Log records: what a torn or damaged log still says, and never says falsely."""
 
+from collections import Counter
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpin.storage.checksums import Checksums, product
 from dpin.storage.frames import (
     HEAD_BYTES,
     RECORD_BYTES_MAX,
@@ -103,3 +107,41 @@ def test_a_record_has_a_head_of_nine_bytes_and_a_limit() -> None:
 
 def test_the_bytes_of_a_record_stay_what_they_are() -> None:
     assert encode_record(Record(1, b"dpin"), 9).hex() == "000000046d8b2564016470696e"
+
+
+@given(st.binary(max_size=200), st.data())
+def test_the_checksum_of_a_part_is_that_of_its_bytes(whole: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, len(whole)))
+    begun = data.draw(st.integers(0, 2**32 - 1))
+    assert Checksums(whole).of(start, end, begun) == crc32(whole[start:end], begun)
+
+
+def test_a_torn_tail_of_chosen_bytes_costs_in_proportion_to_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of lengths that all fit, each would have been summed up to the end: a square of the tail."""
+    counts: Counter[str] = Counter()
+
+    def counted_crc(data: bytes, value: int = 0) -> int:
+        counts["bytes"] += len(data)
+        return crc32(data, value)
+
+    def counted_product(one: int, other: int) -> int:
+        counts["products"] += 1
+        return product(one, other)
+
+    monkeypatch.setattr("dpin.storage.frames.crc32", counted_crc)
+    monkeypatch.setattr("dpin.storage.checksums.product", counted_product)
+    size = 1 << 14
+    tail = bytes(HEAD_BYTES - 1) + b"\x01" + b"\x00\x00\x10" * (size // 3)
+    found = scan(log_of([Record(1, b"kept")]) + tail)
+    assert (found.records, found.problem) == ([Record(1, b"kept")], Problem.TORN)
+    assert size // 6 < counts["products"] <= size
+    assert counts["bytes"] < 32 * size
+
+
+def test_a_record_behind_chosen_bytes_is_found() -> None:
+    before = log_of([Record(1, b"kept")]) + b"\xff" * HEAD_BYTES + b"\x00\x00\x10" * 500
+    found = scan(before + encode_record(Record(2, b"whole" * 100), len(before)))
+    assert (found.records, found.problem) == ([Record(1, b"kept")], Problem.ROTTEN)
