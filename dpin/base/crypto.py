@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 from nacl.bindings import (
+    crypto_core_ed25519_is_valid_point,
     crypto_scalarmult,
     crypto_sign,
     crypto_sign_ed25519_pk_to_curve25519,
@@ -40,6 +41,14 @@ def blake3_digest(data: bytes | memoryview) -> bytes:
 def _statement(tag: str, chain: ChainId, what: Digest) -> bytes:
     assert len(chain) == len(what) == ID_BYTES, "a statement names a chain and a digest"
     return tag.encode() + b"\0" + chain + what
+
+
+def is_public_key(node: bytes) -> bool:
+    """Whether a key can exist for this id: a point of the curve's main group.
+
+    So is all that `SigningKey` makes, and about one in sixteen of any other 32 bytes.
+    """
+    return len(node) == ID_BYTES and crypto_core_ed25519_is_valid_point(node)
 
 
 class SigningKey:

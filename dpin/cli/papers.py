@@ -20,6 +20,7 @@ from dpin.ledger.transactions import (
     transaction_id,
 )
 from dpin.node.keyfile import decode_key
+from dpin.node.till import check_payees
 
 UNSIGNED: Final = "dpin transaction 1: to be signed"
 SIGNED: Final = "dpin transaction 1: signed"
@@ -68,9 +69,11 @@ def read_paper(path: Path, head: str) -> bytes:
 def unsigned(data: bytes) -> Transaction:
     """What is to be signed; raises Misuse."""
     try:
-        return decode(Transaction, data, TRANSACTION_BYTES_MAX)
+        transaction = decode(Transaction, data, TRANSACTION_BYTES_MAX)
     except PeerFault as fault:
         raise Misuse(f"this is no transaction: {fault}", fix="dpin wallet prepare") from None
+    check_payees(transaction)
+    return transaction
 
 
 def transaction_text(transaction: Transaction) -> str:

@@ -19,7 +19,7 @@ from dpin.ledger.transactions import OPERATIONS_MAX
 from dpin.ledger.wages import CHECK, WORK
 from dpin.node.control import PayRequest, TransferRequest
 from dpin.node.status import MovementView
-from dpin.node.till import account_id
+from dpin.node.till import payee, sum_of
 
 BATCH_BYTES_MAX: Final = 1 << 20
 POLL_SECONDS: Final = 0.5
@@ -75,8 +75,8 @@ def _read(row: Sequence[str], place: str) -> TransferRequest:
 
 def _payment(to: str, amount: str, memo: str = "") -> TransferRequest:
     """Read here too, so that a wrong line is found before the first payment is made."""
-    account_id(to)
-    parse_tokens(amount)
+    payee(to)
+    sum_of(amount)
     return TransferRequest(to=to, amount=amount, memo=memo)
 
 

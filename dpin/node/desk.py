@@ -16,7 +16,6 @@ from dpin.base.units import (
     MICROS_PER_MILLI,
     MicroTokens,
     format_tokens,
-    parse_tokens,
 )
 from dpin.ledger.history import Movement
 from dpin.ledger.receipts import ReceiptLog, proven
@@ -75,7 +74,17 @@ from dpin.node.status import (
 )
 from dpin.node.storeroom import Storeroom, Ties
 from dpin.node.surroundings import Surroundings
-from dpin.node.till import Gift, account_id, check_free, gifts_of, more_tokens, prepared, signed_of
+from dpin.node.till import (
+    Gift,
+    account_id,
+    check_free,
+    gifts_of,
+    more_tokens,
+    payee,
+    prepared,
+    signed_of,
+    sum_of,
+)
 from dpin.node.validating import check_stands, operations_of, validators_of
 from dpin.node.warden import Warden
 from dpin.node.window import Window
@@ -327,7 +336,7 @@ class Desk(Watchtower):
                     "a grant needs the newcomer's node id",
                     fix="dpin net invite --grant 100 --to NODE_ID (dpin init prints it)",
                 )
-            await self._give([Transfer(account_id(to), parse_tokens(grant), b"grant")])
+            await self._give([Transfer(payee(to), sum_of(grant), b"grant")])
         addresses = to_tell(self._around.host.addresses, INVITED_MAX)
         genesis = self._peer.genesis
         return InviteView(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dpin.base.codec import decode, encode
+from dpin.base.crypto import is_public_key
 from dpin.base.errors import Misuse, NotFound, OverBudget, PeerFault
 from dpin.base.ids import NodeId, read_id
 from dpin.base.units import MicroTokens, format_tokens, parse_tokens
@@ -42,7 +43,30 @@ def _gift(payment: TransferRequest, *, credit: bool) -> Gift:
             f"the memo has {len(memo)} bytes, at most {MEMO_BYTES_MAX} are taken", fix="shorten it"
         )
     kind = Credit if credit else Transfer
-    return kind(account_id(payment.to), parse_tokens(payment.amount), memo)
+    return kind(payee(payment.to), sum_of(payment.amount), memo)
+
+
+def payee(text: str) -> NodeId:
+    """Whom tokens are sent to; raises Misuse where nobody could ever spend them."""
+    node = account_id(text)
+    _check_payee(node)
+    return node
+
+
+def _check_payee(node: NodeId) -> None:
+    if not is_public_key(node):
+        raise Misuse(
+            f"{node.hex()} is nobody's key: what is sent there is lost",
+            fix="paste the 64 hexadecimal digits that dpin init prints there",
+        )
+
+
+def sum_of(text: str) -> MicroTokens:
+    """An amount that moves; raises Misuse for none."""
+    amount = parse_tokens(text)
+    if not amount:
+        raise Misuse("0 tokens are nothing to send", fix="write an amount, such as 12 or 0.25")
+    return amount
 
 
 def check_free(gifts: Sequence[Gift], payer: Account | None) -> None:
@@ -63,6 +87,7 @@ def prepared(peer: Peer, request: PrepareRequest) -> PreparedView:
     account = state.accounts.get(sender)
     if account is None:
         raise NotFound(f"no account {request.account}", fix="it exists as soon as it is paid")
+    check_free(gifts, account)  # Before anybody has walked to where the key is.
     terms = fees.terms(state, peer.params, gifts)
     number = account.sequence_high + 1
     transaction = Transaction(VERSION, peer.chain, sender, number, *terms, gifts)
@@ -80,9 +105,18 @@ def prepared(peer: Peer, request: PrepareRequest) -> PreparedView:
 def signed_of(text: str) -> SignedTransaction:
     """A signed transaction from its hexadecimal digits; raises Misuse."""
     try:
-        return decode(SignedTransaction, bytes.fromhex(text), TRANSACTION_BYTES_MAX)
+        signed = decode(SignedTransaction, bytes.fromhex(text), TRANSACTION_BYTES_MAX)
     except (ValueError, PeerFault):
         raise Misuse("this is no signed transaction", fix="dpin wallet sign FILE") from None
+    check_payees(signed.transaction)
+    return signed
+
+
+def check_payees(transaction: Transaction) -> None:
+    """Raises Misuse where one of its payments goes to nobody."""
+    for operation in transaction.operations:
+        if isinstance(operation, Transfer | Credit):
+            _check_payee(operation.to)
 
 
 def account_id(text: str) -> NodeId:

@@ -60,7 +60,10 @@ def _own(peer: Peer) -> Validator:
 def _amount(text: str) -> MicroTokens:
     if not text:
         raise Misuse("say how many tokens to bond", fix="dpin validator bond 100")
-    return parse_tokens(text)
+    amount = parse_tokens(text)
+    if not amount:
+        raise Misuse("0 tokens add nothing to the bond", fix="dpin validator bond 100")
+    return amount
 
 
 def _bond(peer: Peer, amount: MicroTokens) -> BondValidator:
@@ -76,7 +79,7 @@ def _bond(peer: Peer, amount: MicroTokens) -> BondValidator:
 def _register(request: ValidatorRequest, peer: Peer, round_: Round) -> list[Operation]:
     """With what the bond lacks, or as much more as was asked for."""
     wanting = peer.params.validator_bond_min - _own(peer).bond
-    amount = parse_tokens(request.amount) if request.amount else MicroTokens(max(0, wanting))
+    amount = _amount(request.amount) if request.amount else MicroTokens(max(0, wanting))
     if amount < wanting:
         least = format_tokens(MicroTokens(wanting))
         raise Misuse(f"the bond wants {least} more at least", fix=f"{REGISTER_FIX} --bond {least}")

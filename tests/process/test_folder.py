@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 import pytest
 
+from dpin.base.crypto import SigningKey
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.node.control import TransferRequest
@@ -180,7 +181,9 @@ def test_a_full_disk_ends_the_node_with_one_sentence_and_keeps_what_was_acknowle
 def fill(node: DemoNode) -> int:
     """Send tokens until the node is gone; returns how often it said yes."""
     acknowledged = 0
-    request = TransferRequest(to="22" * 32, amount="0.000001", memo="m" * 60)
+    request = TransferRequest(
+        to=SigningKey(b"\x22" * 32).node_id.hex(), amount="0.000001", memo="m" * 60
+    )
     with Client(node.home) as client:
         while True:
             try:

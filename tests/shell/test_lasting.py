@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from dpin.base.crypto import SigningKey
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
@@ -117,7 +118,7 @@ async def test_a_taken_port_is_tried_again_until_it_is_free(
 async def test_a_running_node_outlives_its_host_with_its_ledger(tmp_path: Path) -> None:
     async with running_node(tmp_path) as node:
         host = lasting(node)
-        to = "ab" * 32
+        to = SigningKey(b"\xab" * 32).node_id.hex()
         first = await node.transfer(TransferRequest(to=to, amount="1"))
         kill(host)
         await until(lambda: host.restarts == 1)

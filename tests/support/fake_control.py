@@ -6,6 +6,7 @@ import msgspec
 import trio
 
 from dpin.base.codec import encode
+from dpin.base.crypto import SigningKey
 from dpin.base.errors import Misuse, NotFound, OverBudget, TooEarly
 from dpin.base.ids import ChainId, NodeId
 from dpin.base.units import MicroTokens, parse_tokens
@@ -37,7 +38,7 @@ from tests.support.fake_blobs import FakeBlobs
 from tests.support.witnessed import sample
 
 Data = dict[str, str | float | None]
-NODE_ID = "ab" * 32
+NODE_ID = SigningKey(b"\xab" * 32).node_id.hex()
 NOW_MS = 1_700_000_000_000
 
 
