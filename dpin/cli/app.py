@@ -17,6 +17,7 @@ from dpin.cli.exits import ExitCode, tell, tell_known
 from dpin.cli.ledger import ledger
 from dpin.cli.net import net
 from dpin.cli.node import node
+from dpin.cli.options import refuse_empty
 from dpin.cli.sim import sim
 from dpin.cli.validator import validator
 from dpin.cli.wallet import wallet
@@ -106,6 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; errors are told as one sentence, a traceback only after `-v`."""
     verbose = bool(arguments) and arguments[0] == "-v"
     try:
+        refuse_empty(arguments)
         result = commands().main(list(arguments), prog_name="dpin", standalone_mode=False)
     except (DpinError, ClientError) as problem:
         _trace(verbose=verbose)

@@ -108,11 +108,8 @@ def pause(
     json: JsonOption = False,
 ) -> None:
     """Take no new work for a while, and finish what runs. It holds over restarts."""
-    from dpin.base.errors import Misuse
     from dpin.cli.link import connect, show_view
 
-    if length is not None and not length.strip():  # An empty variable must not pause for ever.
-        raise Misuse("'' is not a time", fix="write a number and a unit, as 2h")
     with connect(home) as client:
         view = client.pause(length or "")
     show_view("rest", view) if json else say(f"the node takes nothing new: {view.why}")

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from dpin.base.errors import Misuse
 from dpin.cli.plain import plain
 
 HomeOption = Annotated[
@@ -49,6 +50,24 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a value of the job file; repeatable."),
 ]
+
+
+MAY_BE_EMPTY: Final = frozenset({"--memo"})
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raises Misuse for an empty word: a variable that a script has not set.
+
+    To leave an option out often means "all" or "as much as is wanting"; an accident must not.
+    """
+    before = ["", *words]
+    for option, word in zip(before, words, strict=False):
+        name, said, value = word.partition("=")
+        if name.startswith("--") and said:
+            option, word = name, value  # noqa: PLW2901  # As if it had been two words.
+        if not word.strip() and option not in MAY_BE_EMPTY:
+            what = f"what stands after {option}" if option.startswith("-") else "an argument"
+            raise Misuse(f"{what} is empty", fix="is a variable not set? else leave it out")
 
 
 def group(text: str) -> typer.Typer:

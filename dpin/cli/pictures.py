@@ -108,7 +108,8 @@ def jobs_text(jobs: list[JobView]) -> str:
     """What `dpin jobs` shows, newest first."""
     if not jobs:
         return "no jobs yet; try: dpin submit examples/job.yaml"
-    heads = ("JOB", "NAME", "KIND", "ROLE", "STATE", "ROUND", "NODES", "COST", "AGE", "REASON")
+    heads = ("JOB", "SHARED ID", "NAME", "KIND", "ROLE", "STATE", "ROUND", "NODES", "COST", "AGE",
+             "REASON")  # fmt: skip
     return table(heads, [_job_row(job) for job in jobs])
 
 
@@ -118,7 +119,8 @@ def _job_row(job: JobView) -> tuple[str, ...]:
     cost = f"{format_tokens(job.cost)} of {format_tokens(job.cost_max)}"
     if job.role == "served":
         cost = f"earned {format_tokens(job.earned)}"
-    head = (job.id, job.name, job.kind, job.role, job.state)
+    shared = job.ledger_id[:_ID_SHOWN] if job.ledger_id else "-"
+    head = (job.id, shared, job.name, job.kind, job.role, job.state)
     return (*head, rounds, nodes, cost, since(job.submitted_ms), job.reason)
 
 

@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Final, Protocol
+from typing import Final, Protocol, TextIO, cast
 
 import structlog
 import trio
 
 from dpin.base.errors import DpinError
 from dpin.cli.exits import leaves
+from dpin.cli.outlet import Outlet
 from dpin.cli.plain import plain_entry
 from dpin.node.control import Control
 from dpin.node.home import Home, Running, write_running
@@ -41,7 +42,7 @@ def set_up_logs(section: LogSection) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[section.level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Outlet(sys.stdout))),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)

@@ -73,6 +73,7 @@ from dpin.node.status import (
 DONE: Final = "done"
 POLL_SECONDS: Final = 0.3
 ENDED: Final = (DONE, "failed", "cancelled")
+_WRONG_PLACE: Final = (NotADirectoryError, FileExistsError, IsADirectoryError, PermissionError)
 
 
 class _Ok(msgspec.Struct):
@@ -328,9 +329,12 @@ class Client(_Pictures, _Records, _Logs, _Commands, _Purse, _Validators, _Watchi
         """Copy a job's result into `folder`; without one, say where it lies."""
         detail = self.job(job)
         if detail.output is None or not detail.files:
+            served = detail.job.role == "served"
             raise ClientError(
                 "no-result",
-                f"{detail.job.id} is {detail.job.state} and has no result yet",
+                f"{detail.job.id} is a job of another node, which has its result"
+                if served
+                else f"{detail.job.id} is {detail.job.state} and has no result",
                 f"dpin status {detail.job.id}",
             )
         root = Path(detail.output)
@@ -375,8 +379,10 @@ def _copy(root: Path, folder: Path, name: str) -> Path:
         beside = target.with_name(f"{target.name}.part")
         shutil.copyfile(source, beside)
         beside.replace(target)
+    except _WRONG_PLACE as problem:
+        raise Misuse(f"{target}: {problem.strerror}", fix="choose another folder") from None
     except OSError as problem:
         raise ClientError(
-            "disk", f"{target}: {problem.strerror}", "choose another folder"
+            "disk", f"{target}: {problem.strerror}", "make room, or choose another folder"
         ) from None
     return target

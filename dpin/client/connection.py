@@ -11,7 +11,7 @@ import msgspec
 
 from dpin.client.errors import ClientError, Unreachable
 from dpin.node.home import Home, locate, network_fix, read_running
-from dpin.node.lastwords import how_it_ended
+from dpin.node.lastwords import Ended, how_it_ended
 from dpin.node.status import LogEntry
 
 SCHEMA_PREFIX: Final = "dpin.v1/"
@@ -67,13 +67,16 @@ def find_node(home: Home | None) -> Found:
     home = home or locate(None, os.environ)
     running = read_running(home)
     if running is None:
-        raise Unreachable(f"no node runs in {home.root}{_last(home)}", fix=next_step(home))
+        raise _gone(f"no node runs in {home.root}", how_it_ended(home), next_step(home))
     return Found(running.api, next_step(home), home, running.started_ms)
 
 
-def _last(home: Home, since_ms: int = 0) -> str:
-    ended = how_it_ended(home, since_ms)
-    return f"; the last one ended: {ended.message}" if ended else ""
+def _gone(what: str, ended: Ended | None, step: str) -> Unreachable:
+    """What ended the last node comes first among what to do: it would end the next one, too."""
+    if ended is None:
+        return Unreachable(what, fix=step)
+    fix = f"{ended.fix}; then: {step}" if ended.fix else step
+    return Unreachable(f"{what}; the last one ended: {ended.message}", fix=fix)
 
 
 def next_step(home: Home) -> str:
@@ -169,8 +172,8 @@ class Connection:
             late = f"the node at {self.url} does not answer"
             return ClientError("timed-out", late, "it may be busy: try again, or: dpin doctor")
         found = self._found
-        why = _last(found.home, found.since_ms) if found.home else ""
-        return Unreachable(f"no node answers at {self.url}{why}", fix=found.fix)
+        ended = how_it_ended(found.home, found.since_ms) if found.home else None
+        return _gone(f"no node answers at {self.url}", ended, found.fix)
 
     def _stream(self, path: str, after: int) -> Iterator[LogItem]:
         headers = {"last-event-id": str(after)}

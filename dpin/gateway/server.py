@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dpin.base.errors import Misuse, Unavailable
+from dpin.base.errors import Misuse, NotFound, Unavailable
 from dpin.gateway.api import application
 from dpin.gateway.blobs import blob_routes
 from dpin.node.control import Control
@@ -115,7 +115,13 @@ class LogStream:
         """Send until the log ends or its reader goes."""
         request = Request(scope)
         after = _after(request)
-        job = self._control.job(request.path_params["job"]).job.id  # NotFound while it can be told
+        view = self._control.job(request.path_params["job"]).job  # NotFound while it can be told
+        if view.role == "served":
+            raise NotFound(
+                f"{view.id} is a job of another node, which keeps its log",
+                fix=f"this node's part in it: dpin status {view.id}, and the node's own log",
+            )
+        job = view.id
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
         entries = self._control.log(job, after)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.ids import Digest, JobId, Round, short
+from dpin.base.ids import Digest, JobId, Round
 from dpin.base.units import MicroTokens, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit, UnitState
 from dpin.market.engagement import Engagement
@@ -138,8 +138,3 @@ def _settled(unit: Unit, job: JobId, data: dict[str, Value]) -> Deed:
 
 def _printable(words: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words[:SAID_MAX])
-
-
-def name_of_job(job: JobId) -> str:
-    """As `dpin jobs` shows it to its provider."""
-    return f"j-{short(job)}"

@@ -33,7 +33,7 @@ from dpin.market.orders import Order, OwnJobOrdered, OwnRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
-from dpin.market.story import Note, tell
+from dpin.market.story import Note, name_of_job, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEvent
 from dpin.verify.jobkeys import JobKeys
 
@@ -298,7 +298,8 @@ def _sentence(phase: str, job: Job) -> str:
     propose = job.propose
     return {
         "match": f"asking providers for {propose.seats} seats "
-        f"at no more than {format_tokens(propose.price_cap)} a unit",
+        f"at no more than {format_tokens(propose.price_cap)} a unit; to them it is "
+        f"{name_of_job(job.id)}",
         "load": "providers fetch the data and load the model",
         "run": f"{propose.seats} parts of {propose.steps} steps"
         if propose.kind == EVAL

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.ids import NodeId, short
+from dpin.base.ids import JobId, NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.ledger.views import holds_live_lease, open_seats
@@ -38,6 +38,11 @@ def name_of(state: State, node: bytes) -> str:
     if account is None or account.registration is None:
         return short(node)
     return account.registration.name
+
+
+def name_of_job(job: JobId) -> str:
+    """What `dpin jobs` calls it at those who serve it; every command of its owner takes it, too."""
+    return f"j-{short(job)}"
 
 
 def tell(own: OwnJob, state: State, now: Instant) -> Iterator[Note]:

@@ -352,6 +352,8 @@ class Desk(Watchtower):
     async def pause(self, request: PauseRequest) -> RestView:
         """For a while."""
         micros = parse_time(request.length) if request.length else 0
+        if request.length and not micros:
+            raise Misuse(f"{request.length!r} is no time", fix="dpin node resume ends a pause")
         return await self.warden.pause(micros // MICROS_PER_MILLI)
 
     async def resume(self) -> RestView:

@@ -5,7 +5,8 @@ from typing import Final
 import structlog
 
 from dpin.base.units import Instant, seconds
-from dpin.market.chronicle import Deed, name_of_job
+from dpin.market.chronicle import Deed
+from dpin.market.story import name_of_job
 
 LINES_MAX: Final = 120  # in one SPAN; what is more is counted
 SPAN: Final = seconds(60)

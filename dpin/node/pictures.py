@@ -29,7 +29,7 @@ class Gallery:
     # --- which job ---
 
     def own(self, prefix: str) -> OwnJob:
-        """The own job that goes by this prefix of a local or ledger id; raises NotFound."""
+        """The own job that goes by this prefix of its own or its ledger's id; raises NotFound."""
         found = self._named(prefix)
         if len(found) == 1:
             return found[0]
@@ -43,11 +43,12 @@ class Gallery:
 
     def _named(self, prefix: str) -> list[OwnJob]:
         wanted = prefix.lower()
+        shared = wanted.removeprefix("j-")  # As those who serve the job write it.
         return [
             own
             for own in self.peer.requester.jobs.values()
             if own.local_id.startswith(wanted)
-            or (own.ledger_id is not None and own.ledger_id.hex().startswith(wanted))
+            or (own.ledger_id is not None and own.ledger_id.hex().startswith(shared))
         ]
 
     def detail(self, prefix: str) -> JobDetail:

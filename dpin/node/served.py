@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dpin.base.ids import Digest, NodeId
 from dpin.ledger.accounts import Lease, State
 from dpin.market.engagement import Engagement
-from dpin.market.story import name_of
+from dpin.market.story import name_of, name_of_job
 from dpin.node.portrait import kind_of, lease_view, units_of
 from dpin.node.status import JobDetail, JobView
 
@@ -58,7 +58,7 @@ class Served:
         current = job.current
         engagement = self.mine.engagements.get(lease.id)
         return JobView(
-            id=f"j-{job.id.hex()[:8]}",
+            id=name_of_job(job.id),
             ledger_id=job.id.hex(),
             name=f"for {name_of(self.state, job.requester)}",
             kind=kind_of(job.propose.kind),

@@ -631,7 +631,7 @@ def test_a_shell_waits_for_no_node_that_is_not_there(
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        (["status", ""], 4),
+        (["status", ""], 2),
         (["node", "pause", ""], 2),
         (["node", "pause", " "], 2),
         (["status", "--home", ""], 2),

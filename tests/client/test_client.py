@@ -124,7 +124,7 @@ def test_waiting_ends_with_the_job_and_a_bad_end_is_raised(
 def test_a_result_is_copied_or_said_where_it_lies(
     node: Client, control: FakeControl, tmp_path: Path
 ) -> None:
-    with pytest.raises(ClientError, match="no result yet"):
+    with pytest.raises(ClientError, match="has no result"):
         node.fetch(JOB)
     made = tmp_path / "made"
     (made / "sub").mkdir(parents=True)
@@ -291,8 +291,9 @@ def test_whoever_loses_a_node_is_told_how_it_ended(
         client = Client(home)
     homes.clear_running(home)
     log_path(home).write_text(FULL)
-    with client, pytest.raises(Unreachable, match="the last one ended: cannot write the log"):
+    with client, pytest.raises(Unreachable, match="the last one ended: cannot write") as told:
         client.node() if ask == "status" else list(client.watch(JOB))
+    assert told.value.fix.startswith("make room; then: dpin ")
 
 
 def test_the_end_of_an_earlier_run_explains_nothing(control: FakeControl, tmp_path: Path) -> None:
@@ -305,3 +306,17 @@ def test_the_end_of_an_earlier_run_explains_nothing(control: FakeControl, tmp_pa
     with client, pytest.raises(Unreachable) as told:
         client.node()
     assert "ended" not in str(told.value)
+
+
+def test_the_log_and_the_result_of_a_job_that_is_served_are_elsewhere(
+    node: Client, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detail = control.job(JOB)
+    detail.job.role, detail.output, detail.files = "served", None, []
+    monkeypatch.setattr(control, "job", lambda _: detail)
+    with pytest.raises(ClientError, match="is a job of another node, which keeps its log") as told:
+        node.log(JOB)
+    assert told.value.code == "not-found"
+    with pytest.raises(ClientError, match="is a job of another node, which has its result") as told:
+        node.fetch(JOB)
+    assert told.value.code == "no-result"

@@ -3,9 +3,11 @@
 import pytest
 
 from dpin.base.errors import NotFound
+from dpin.cli.pictures import jobs_text
 from dpin.market.messages import Decline, Reason
 from dpin.market.provider import Probe
 from dpin.market.requester import Start
+from dpin.market.story import Note, name_of_job
 from dpin.node.pictures import Gallery
 from dpin.node.portrait import Portrait
 from dpin.storage.wanted import Kept
@@ -22,7 +24,7 @@ class Shown:
         self.node.step(Probe(PROBED))
         self.node.step(Start("j-abc", infer_order()))
         self.node.step(Kept(infer_order().model_file, file_id("model")))
-        self.node.wait(1)
+        self.told = [*self.node.wait(1)]
 
     @property
     def gallery(self) -> Gallery:
@@ -37,9 +39,23 @@ def test_a_job_goes_by_any_start_of_its_ids() -> None:
     shown = Shown()
     own = shown.gallery.own("j-a")
     assert own.job is not None
-    assert shown.gallery.own(own.job.id.hex()[:6].upper()) is own
+    for name in (own.job.id.hex()[:6].upper(), name_of_job(own.job.id), own.job.id.hex()):
+        assert shown.gallery.own(name) is own
     with pytest.raises(NotFound, match="no job 'nothing'"):
         shown.gallery.own("nothing")
+
+
+def test_both_sides_see_the_one_id_that_a_job_has_on_the_ledger() -> None:
+    shown = Shown()
+    own = shown.gallery.own("j-abc")
+    assert own.job is not None
+    shared = own.job.id.hex()[:8]
+    assert name_of_job(own.job.id) == f"j-{shared}"
+    head, row = jobs_text(shown.gallery.jobs()).splitlines()
+    assert row[head.index("SHARED ID") :].startswith(f"{shared} ")
+    assert row.startswith("j-abc ")
+    told = [item.text for item in shown.told if isinstance(item, Note)]
+    assert any(text.startswith("match: ") and f"j-{shared}" in text for text in told)
 
 
 def test_a_prefix_of_two_jobs_names_neither() -> None:
