@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
-from dpin.base.units import Instant
+from dpin.base.units import Instant, LedgerMillis
 from dpin.compute.scores import Score
 from dpin.compute.statements import Signed
 from dpin.compute.tallies import Totalled
@@ -101,6 +101,7 @@ class OwnJob:
     # on the ledger
     job: Job | None = None
     was: JobId | None = None  # the job's id, known from before a restart
+    since: LedgerMillis = LedgerMillis(-1)  # ledger time of the order; its job is opened later
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since

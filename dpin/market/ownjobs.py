@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dpin.base.codec import decode, encode
+from dpin.base.ids import JobId
 from dpin.base.machine import Store
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Manifest
@@ -20,12 +21,14 @@ class OwnJobs:
     def __init__(self) -> None:
         self.by_id: dict[str, OwnJob] = {}
         self._unbegun: dict[str, None] = {}  # asked for before a restart, and not prepared then
+        self._forgotten: set[JobId] = set()  # the ledger's side of those that have gone
 
     def add(self, own: OwnJob) -> None:
         """A new job; where there are too many, the oldest that has ended goes."""
         ended = [local_id for local_id, other in self.by_id.items() if other.stage.ended]
         if len(self.by_id) >= JOBS_MAX and ended:
-            del self.by_id[ended[0]]
+            gone = self.by_id.pop(ended[0])
+            self._forgotten |= {one for one in (gone.ledger_id, gone.was) if one is not None}
         self.by_id[own.local_id] = own
 
     def restore(self, record: OwnRecord) -> None:
@@ -64,11 +67,16 @@ class OwnJobs:
                 yield Store(encode(_end_of(own)))
 
     def find(self, own: OwnJob, requester: bytes, state: State) -> Job | None:
-        """The ledger's side of an own job; two equal proposals are two jobs."""
+        """The ledger's side of an own job; two equal proposals are two jobs, whatever came of one.
+
+        An order may be given again when its first job was forgotten, or was given up here while
+        its proposal was on the way.
+        """
         claimed = {other.job.id for other in self.by_id.values() if other.job is not None}
+        claimed |= self._forgotten
         for job in state.jobs.values():
             mine = job.requester == requester and job.propose == own.propose
-            if mine and job.id not in claimed:
+            if mine and job.id not in claimed and job.opened_at > own.since:
                 return job
         return None
 

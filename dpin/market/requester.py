@@ -124,6 +124,7 @@ class Requester:
                 self._state = state
             case Start(local_id, order):
                 own = OwnJob(local_id, order, now, keys=self.keys)
+                own.since = self._state.time if self._state is not None else own.since
                 self._own_jobs.add(own)
                 ordered = OwnJobOrdered(local_id, order, now // MICROS_PER_MILLI)
                 yield Store(encode(ordered), sync=True)

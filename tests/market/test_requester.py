@@ -318,6 +318,27 @@ def test_two_equal_proposals_are_two_jobs() -> None:
     assert wish_for(Propose, buyer.follow()).key == "propose:j-2"
 
 
+def test_an_order_given_again_is_not_the_job_that_it_was_before() -> None:
+    """The seed of a generation is 0 unless somebody says another: the same words, the same job."""
+    buyer = Buyer(infer_order())
+    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    first = wish_for(Propose, buyer.follow())
+    buyer.step(Abandon(J))
+    buyer.follow()
+    assert buyer.own.stage == Stage.CANCELLED
+    do(buyer.ledger, "buyer", first)  # It was under way.
+    buyer.follow()
+    buyer.step(Start("j-2", infer_order()))
+    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    again = wish_for(Propose, buyer.follow())
+    assert (again.key, again.operation) == ("propose:j-2", first.operation)
+    do(buyer.ledger, "buyer", again)
+    buyer.follow()
+    found = buyer.requester.jobs["j-2"].job
+    assert found is not None
+    assert [found] == list(buyer.ledger.state.jobs.values())[1:]
+
+
 def test_a_job_cancelled_before_it_is_funded_is_never_proposed() -> None:
     buyer = Buyer()
     buyer.prepare()
@@ -458,6 +479,22 @@ def test_of_too_many_jobs_the_oldest_that_has_ended_is_forgotten() -> None:
     assert len(jobs.by_id) == JOBS_MAX
     assert "j-7" not in jobs.by_id
     assert "new" in jobs.by_id
+
+
+def test_a_job_that_was_forgotten_is_not_found_again_under_another_name() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    job, jobs, me = buyer.own.job, OwnJobs(), buyer.ledger.id("buyer")
+    jobs.add(buyer.own)
+    buyer.own.end(Stage.DONE, "", at(1))
+    for number in range(JOBS_MAX):
+        jobs.add(OwnJob(f"j-{number + 2}", train_order(), at(number)))
+    assert J not in jobs.by_id
+    again = OwnJob("again", train_order(), at(900))
+    again.propose = buyer.own.propose
+    assert job is not None
+    assert jobs.find(again, me, buyer.ledger.state) is None
+    assert OwnJobs().find(again, me, buyer.ledger.state) is job
 
 
 def test_the_end_of_an_unknown_job_is_passed_over() -> None:
