@@ -4,9 +4,9 @@
 
 Each peer is a process; each owns a part of the vector, takes that part from all others, and gives
 all others its mean. Frames, cipher and arithmetic are dpin's (bulkframe.py, kernels.py by way of
-averaging_loops.py); sockets are plain blocking ones of this script, with a thread a peer and
-direction. --hivemind names a Python that has hivemind: the same work is done by it in turn, in the
-same run.
+averaging_loops.py); sockets are plain blocking ones of this script (averaging_wire.py), with one
+thread a direction. --hivemind names a Python that has hivemind: the same work is done by it in
+turn, in the same run.
 """
 
 import argparse
@@ -15,15 +15,13 @@ import multiprocessing
 import socket
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,42 +34,30 @@ from benchmarks.averaging_loops import (
     merge_blocks,
     quantise_floats,
 )
-from benchmarks.local import load, show
-from dpin.base.blob import CHUNK_BYTES
-from dpin.base.crypto import digest
-from dpin.compute.kernels import quantise_blocks
-from dpin.net.bulkframe import (
-    CHUNK_FRAME_BYTES,
-    HEADER_BYTES,
-    TAG_BYTES,
-    Header,
-    Kind,
-    Opener,
-    Sealer,
-    read_header,
+from benchmarks.averaging_wire import (
+    PIECE_BYTES,
+    Buffer,
+    Peer,
+    after,
+    before,
+    beside,
+    connected,
+    pieces,
+    receive,
+    receive_piece,
+    send,
+    send_piece,
 )
+from benchmarks.local import load, show
+from dpin.compute.kernels import quantise_blocks
 
 BLOCK: Final = 256
 HALVES: Final = 0x5000  # float16 by their bits, from 0 to below 32
-BUFFER_BYTES: Final = 4 << 20
-SUMMED: Final = 1 << 15  # numbers of each peer that are added up together
 HIVEMIND: Final = Path(__file__).with_name("averaging_hivemind.py")
 RUNS: Final = 5
 ERROR_MAX: Final = {"fp32": 1e-6, "int8": 0.01}  # relative, of the mean
 
 Floats = NDArray[np.float32]
-Buffer = NDArray[np.uint8]
-
-
-@dataclass
-class Peer:
-    """One other peer: its socket, and of each direction the seal and the one buffer."""
-
-    wire: socket.socket
-    sealer: Sealer
-    opener: Opener
-    out: bytearray = field(default_factory=partial(bytearray, CHUNK_FRAME_BYTES))
-    come: bytearray = field(default_factory=partial(bytearray, CHUNK_FRAME_BYTES))
 
 
 class Result(NamedTuple):
@@ -90,89 +76,21 @@ class Figures(NamedTuple):
     cpu: float
 
 
-def connected(rank: int, ports: list[int]) -> dict[int, Peer]:
-    """A sealed socket to every other peer; keys would be agreed over authenticated streams."""
-    listener = socket.create_server(("127.0.0.1", ports[rank]))
-    peers = {}
-    for other in range(len(ports)):
-        if other == rank:
-            continue
-        wire = _dialled(ports[other], rank) if other < rank else None
-        if wire is None:
-            wire, _ = listener.accept()
-            other_rank = wire.recv(1)[0]
-        else:
-            other_rank = other
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            wire.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-        there, back = _key(rank, other_rank), _key(other_rank, rank)
-        peers[other_rank] = Peer(wire, Sealer(there), Opener(back))
-    listener.close()
-    return peers
-
-
-def _dialled(port: int, rank: int) -> socket.socket:
-    while True:
-        try:
-            wire = socket.create_connection(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-        else:
-            wire.sendall(bytes([rank]))
-            return wire
-
-
-def _key(source: int, target: int) -> bytes:
-    return digest("dpin/benchmark/v1", bytes([source, target]))
-
-
-def send(peer: Peer, data: Buffer) -> None:
-    """Seal and send, a chunk at a time."""
-    for number, start in enumerate(range(0, len(data), CHUNK_BYTES)):
-        part = data.data[start : start + CHUNK_BYTES]
-        header = Header(len(part), Kind.CHUNK, number)
-        peer.wire.sendall(peer.sealer.seal_from(part, header, peer.out))
-
-
-def receive(peer: Peer, data: Buffer) -> None:
-    """Fill `data` with what comes, opened."""
-    head = bytearray(HEADER_BYTES)
-    sealed = memoryview(peer.come)
-    at = 0
-    while at < len(data):
-        _fill(peer.wire, memoryview(head))
-        header = read_header(head)
-        room = sealed[: header.length + TAG_BYTES]
-        _fill(peer.wire, room)
-        place = data.data[at : at + header.length]
-        peer.opener.open_into(peer.opener.turn(), header, room, place)
-        at += header.length
-
-
-def _fill(wire: socket.socket, room: memoryview) -> None:
-    done = 0
-    while done < len(room):
-        got = wire.recv_into(room[done:])
-        if not got:
-            raise ConnectionResetError
-        done += got
-
-
 def exchange(
-    peers: dict[int, Peer], made: Callable[[int], Buffer], into: dict[int, Buffer]
+    rank: int, peers: dict[int, Peer], made: Callable[[int], Buffer], into: dict[int, Buffer]
 ) -> None:
-    """Send each peer what is made for it and take what it sends, all at once."""
+    """Send each peer what is made for it and take what it sends."""
+    world = len(peers) + 1
 
-    def make(at: int) -> None:
-        send(peers[at], made(at))
+    def give() -> None:
+        for at in after(rank, world):
+            send(peers[at], made(at))
 
-    jobs = [threading.Thread(target=receive, args=(peers[at], into[at])) for at in into]
-    jobs += [threading.Thread(target=make, args=(at,)) for at in peers]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join()
+    def take() -> None:
+        for at in before(rank, world):
+            receive(peers[at], into[at])
+
+    beside(give, take)
 
 
 def bounds(count: int, world: int) -> list[int]:
@@ -264,40 +182,64 @@ class Blocks:
             return self._out[at]
 
         rows = dict(zip(self._peers, self._others, strict=True))
-        exchange(self._peers, encode, rows)
+        exchange(self._rank, self._peers, encode, rows)
         own.merge(parts[self._rank], self._others, self._sent)
-        exchange(self._peers, lambda _at: self._sent, self._out)
+        exchange(self._rank, self._peers, lambda _at: self._sent, self._out)
         own.floats(self._sent, parts[self._rank])
         for at in self._peers:
             codecs[at].floats(self._out[at], parts[at])
 
 
 class Exact:
-    """Averages float32; its buffers last as long as the peer."""
+    """Averages float32; its buffers last as long as the peer.
+
+    A part is summed in one order, which makes its bits: its owner's numbers, then those of the
+    ranks below it, downwards and around. That is the order in which they come, so each piece is
+    added while the cache has it, and nothing but one piece is kept beside the vector.
+    """
 
     def __init__(self, rank: int, peers: dict[int, Peer], count: int) -> None:
-        self._rank, self._peers = rank, peers
-        self._cut = bounds(count, len(peers) + 1)
-        own = self._cut[rank + 1] - self._cut[rank]
-        self._found = {at: np.empty(own, np.float32) for at in peers}
-        self._total = np.empty(SUMMED, np.float32)
+        world = len(peers) + 1
+        self._peers = peers
+        self._cut = bounds(count, world)
+        self._rank, self._after, self._before = rank, after(rank, world), before(rank, world)
+        self._come = np.empty(PIECE_BYTES, np.uint8)
 
     def average(self, vector: Floats) -> None:
-        """The mean in place, summed in the order of ranks."""
-        world = len(self._peers) + 1
+        """The mean in place."""
         parts = [vector[low:high] for low, high in pairwise(self._cut)]
-        mine = parts[self._rank]
-        out = {at: parts[at].view(np.uint8) for at in self._peers}
-        into = {at: part.view(np.uint8) for at, part in self._found.items()}
-        exchange(self._peers, out.__getitem__, into)
-        rows = [mine if at == self._rank else self._found[at] for at in range(world)]
-        for start in range(0, len(mine), SUMMED):  # what is in between stays in the cache
-            held = [row[start : start + SUMMED] for row in rows]
-            total = np.add(held[0], held[1], out=self._total[: len(held[0])])
-            for row in held[2:]:
-                total += row
-            np.multiply(total, np.float32(1 / world), out=held[self._rank])
-        exchange(self._peers, lambda _at: mine.view(np.uint8), out)
+        summed: SimpleQueue[slice] = SimpleQueue()  # pieces of one's own part that are ready
+        beside(lambda: self._give(parts, summed), lambda: self._take(parts, summed))
+
+    def _give(self, parts: list[Floats], summed: "SimpleQueue[slice]") -> None:
+        for at in self._after:
+            send(self._peers[at], parts[at].view(np.uint8))
+        mine = parts[self._rank].view(np.uint8)
+        first, *others = self._after
+        for _ in pieces(len(mine)):
+            send_piece(self._peers[first], mine[summed.get()])
+        for at in others:
+            send(self._peers[at], mine)
+
+    def _take(self, parts: list[Floats], summed: "SimpleQueue[slice]") -> None:
+        mine, share = parts[self._rank], np.float32(1 / len(parts))
+        *others, last = self._before
+        for at in others:
+            for piece in pieces(mine.nbytes):
+                self._add(at, mine, piece)
+        for piece in pieces(mine.nbytes):
+            total = self._add(last, mine, piece)
+            total *= share
+            summed.put(piece)
+        for at in self._before:
+            receive(self._peers[at], parts[at].view(np.uint8))
+
+    def _add(self, at: int, mine: Floats, piece: slice) -> Floats:
+        """Add the next piece of a peer's numbers to one's own, which are returned."""
+        length = receive_piece(self._peers[at], self._come)
+        total = mine[piece.start // 4 : piece.stop // 4]
+        total += self._come[:length].view(np.float32)
+        return total
 
 
 WAYS: Final[dict[str, type[Exact] | type[Blocks]]] = {"fp32": Exact, "int8": Blocks}

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.averaging import Peer, receive, send
+from benchmarks.averaging_wire import Peer, receive, send
 from benchmarks.local import load, show
 from dpin.base.blob import CHUNK_BYTES
 from dpin.base.chance import Chance

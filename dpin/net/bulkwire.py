@@ -39,7 +39,7 @@ async def paced(pace: Pace, peer: NodeId, amount: int) -> None:
         await trio.sleep((start - now) / MICROS_PER_SECOND)
 
 
-def unpaced_at_home(socket: trio.socket.SocketType) -> None:
+def unpaced_at_home(socket: trio.socket.SocketType | plain.socket) -> None:
     """Between two processes of one machine there is no path to be probed, and pacing only costs.
 
     BBR, which some systems use for all sockets, makes sending half as dear again there. Elsewhere,
