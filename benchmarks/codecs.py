@@ -85,10 +85,13 @@ def main() -> None:
     )
     for spec in SPECS:
         rows += rows_of(spec, movement)
-    scales, values = fused.quantised(movement, 127, blocks.SCALE_MAX)
+    made = blocks.quantise(movement, blocks.BYTE)
     total = torch.zeros(count, dtype=torch.int64)
     rows.append(
-        ("int8: add to a sum", speed(count, lambda: fused.add(scales, values, (MILLION, 1), total)))
+        (
+            "int8: add to a sum",
+            speed(count, lambda: fused.add(made.scales, made.values, (MILLION, 1), total)),
+        )
     )
     show(f"Codecs, {count:,} numbers", rows)
 

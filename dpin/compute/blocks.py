@@ -80,6 +80,12 @@ def scale_max(most: int) -> int:
     return MAGNITUDE_MAX if most == TRIT else SCALE_MAX
 
 
+def empty_blocks(count: int, most: int) -> Blocks:
+    """Blocks to be filled."""
+    scales = torch.empty(ceil_div(count, BLOCK), dtype=torch.int64)
+    return Blocks(scales, torch.empty(count, dtype=torch.int8), most)
+
+
 def quantise(movement: Tensor, most: int) -> Blocks:
     """The nearest blocks to a movement, (P,) int64; what lies beyond the range saturates.
 
@@ -87,7 +93,9 @@ def quantise(movement: Tensor, most: int) -> Blocks:
     off for every a below 2^51: rounding it is rounding the exact quotient.
     """
     if fused.serves(len(movement)):
-        return Blocks(*fused.quantised(movement, most, scale_max(most)), most)
+        made = empty_blocks(len(movement), most)
+        fused.quantise(movement, most, scale_max(most), (made.scales, made.values))
+        return made
     blocks = value_blocks(movement)
     step = most * UNITS_PER_SCALE_UNIT
     peaks = _levels(blocks.abs()) if most == TRIT else blocks.abs().amax(1)

@@ -71,6 +71,7 @@ class Start:
     state: GlobalState
     moments: Moments | None  # None while all are zero
     error: Tensor | None = None  # (P,) int64 in units of 2^-30, what updates left over; likewise
+    left: Digest | None = None  # its `error_root`, where it is known
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from dpin.base.units import MILLION, ceil_div
+from dpin.base.units import MILLION
 
 LONG: Final = 1 << 22  # numbers
 BLOCK: Final = 256
@@ -32,16 +32,12 @@ def serves(count: int) -> bool:
     return count >= LONG and available()
 
 
-def quantised(movement: Tensor, most: int, scale_max: int) -> tuple[Tensor, Tensor]:
-    """(P,) int64 on the CPU -> scales (N,) int64 and values (P,) int8, as blocks.quantise."""
+def quantise(movement: Tensor, most: int, scale_max: int, into: tuple[Tensor, Tensor]) -> None:
+    """(P,) int64 on the CPU into scales (N,) int64 and values (P,) int8, as blocks.quantise."""
     from dpin.compute import kernels
 
-    scales = torch.empty(ceil_div(len(movement), BLOCK), dtype=torch.int64)
-    values = torch.empty(len(movement), dtype=torch.int8)
-    kernels.quantise_blocks(
-        movement.contiguous().numpy(), most, scale_max, scales.numpy(), values.numpy()
-    )
-    return scales, values
+    scales, values = (part.numpy() for part in into)
+    kernels.quantise_blocks(movement.contiguous().numpy(), most, scale_max, scales, values)
 
 
 def fed(movement: Tensor, error: Tensor, ppm: int, age: int, most: int) -> Tensor:

@@ -37,7 +37,6 @@ from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train, is_replayable
 from dpin.compute.maskwork import MaskWork
 from dpin.compute.modulespec import ModuleSpec
-from dpin.compute.outer import error_root
 from dpin.compute.rechecks import Rechecks
 from dpin.compute.rules import rule_of
 from dpin.compute.scores import Scored, ScoreRound
@@ -134,7 +133,7 @@ class HeldJob:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         seat = self._seat(command.lease, command.round, command.seat)
         start = self._start(command)
-        seat = replace(seat, error_buffer=error_root(self._manifest.model, start.error))
+        seat = replace(seat, error_buffer=start.left or NO_DIGEST)
         order = UnitOrder(seat, start, command.limit_ms, command.error_age, command.fault)
         states: list[str] = []
         name = f"{command.round}-{short(command.lease)}"
@@ -158,7 +157,9 @@ class HeldJob:
             return Start(self._state, None)
         adds_up = self._manifest.outer.rule == ADAMW
         moments = None if adds_up else self._moments.get(command.lease)
-        return Start(self._state, moments, self._errors.of(command.lease, command.error_buffer))
+        error = self._errors.of(command.lease, command.error_buffer)
+        left = None if error is None else command.error_buffer
+        return Start(self._state, moments, error, left)
 
     def _trained(self, outcome: Outcome, states: tuple[str, ...], update: str) -> Trained:
         first = outcome.leaves[0]

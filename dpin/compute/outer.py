@@ -15,14 +15,14 @@ from dpin.base.errors import Misuse
 from dpin.base.ids import NO_DIGEST, Digest
 from dpin.base.units import MILLION
 from dpin.compute import fused
-from dpin.compute.blocks import Blocks
+from dpin.compute.blocks import Blocks, empty_blocks, scale_max
 from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
 from dpin.compute.sparse import Sparse
 from dpin.compute.state import GlobalState, scaled_ppm, unflatten
 from dpin.compute.task import Architecture, EncodingSpec
 from dpin.compute.tensors import UNITS_MAX, as_units, tensors_root
-from dpin.compute.updates import Update, written
+from dpin.compute.updates import VALUE_MAX, Update, written
 from dpin.compute.weights import shapes
 
 WEIGHT_BITS: Final = 16
@@ -34,7 +34,7 @@ PART: Final = 1 << 16  # numbers, whole blocks: what is worked on stays in a pro
 
 def movement(parameters: Tensor, base: GlobalState) -> Tensor:
     """From a global state to trained parameters, (P,) float32: (P,) int64 in units of 2^-30."""
-    return as_units(parameters) - base.parameters
+    return as_units(parameters).sub_(base.parameters)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +53,41 @@ def write(spec: EncodingSpec, moved: Tensor, error: Tensor | None = None, age: i
     moved = _fed(moved, error, spec.feedback_ppm, age)
     update = written(spec, moved)
     left = _left(moved, update) if spec.feedback_ppm else None
+    return Written(update, left if left is not None and _any(left) else None)
+
+
+def write_trained(
+    spec: EncodingSpec,
+    parameters: Tensor,
+    base: GlobalState,
+    error: Tensor | None = None,
+    age: int = 1,
+) -> Written:
+    """`write` of `movement`: of long vectors in blocks without a movement ever being whole."""
+    if spec.name in VALUE_MAX and fused.serves(len(parameters)):
+        return _written_in_parts(spec, (parameters, base.parameters), error, age)
+    return write(spec, movement(parameters, base), error, age)
+
+
+def _written_in_parts(
+    spec: EncodingSpec, between: tuple[Tensor, Tensor], error: Tensor | None, age: int
+) -> Written:
+    """From (P,) float32 back to (P,) int64, in parts that stay in a processor's cache."""
+    parameters, base = between
+    update = empty_blocks(len(base), VALUE_MAX[spec.name])
+    left = torch.empty_like(base) if spec.feedback_ppm else None
+    for at in range(0, len(base), PART):
+        here = slice(at, at + PART)
+        moved = as_units(parameters[here]).sub_(base[here])
+        if error is None:
+            moved.clamp_(-UNITS_MAX, UNITS_MAX)
+        else:
+            moved = fused.fed(moved, error[here], spec.feedback_ppm, age, UNITS_MAX)
+        part = update.part(at, at + PART)
+        fused.quantise(moved, part.most, scale_max(part.most), (part.scales, part.values))
+        if left is not None:
+            fused.add(part.scales, part.values, (MILLION, -1), moved)
+            left[here] = moved
     return Written(update, left if left is not None and _any(left) else None)
 
 

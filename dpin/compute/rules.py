@@ -21,7 +21,7 @@ from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
 from dpin.compute.limits import check_outer
 from dpin.compute.state import GlobalState, Means, scaled_ppm
 from dpin.compute.task import ADAMW, OuterSpec, TrainManifest
-from dpin.compute.tensors import ONE, UNITS_MAX
+from dpin.compute.tensors import AT_ONCE, ONE, UNITS_MAX
 from dpin.compute.weights import shapes
 
 GRADIENT_SCALE: Final = 16  # a gradient of norm 1 then uses the range that the encodings have
@@ -31,7 +31,10 @@ class OuterRule(Protocol):
     """How a round moves the global state."""
 
     def next(self, state: GlobalState, mean: Tensor) -> GlobalState:
-        """The state after `state`, from the mean movement (P,) int64 below 2^35 of its round."""
+        """The state after `state`, from the mean movement (P,) int64 below 2^35 of its round.
+
+        The mean is used up: its memory may be that of the new state.
+        """
         ...
 
 
@@ -49,16 +52,30 @@ class Descent:
         check_outer(self.outer)
 
     def next(self, state: GlobalState, mean: Tensor) -> GlobalState:
-        """See OuterRule."""
-        share = self.momentum_ppm(state.round)
-        if self.outer.momentum_ppm == 0:
-            direction, momentum = mean, None
-        else:
-            momentum = mean if state.momentum is None else mean + scaled_ppm(state.momentum, share)
-            direction = mean + scaled_ppm(momentum, share) if self.outer.nesterov else momentum
-        moved = state.parameters + scaled_ppm(direction, self.outer.learning_rate_ppm)
-        moved.clamp_(-UNITS_MAX, UNITS_MAX)
+        """See OuterRule. Part by part, so that what is made in between is small."""
+        momentum = self._momentum(state, mean)
+        moved = mean if momentum is None else torch.empty_like(mean)
+        held = [state.parameters, mean, moved, mean if momentum is None else momentum]
+        parts = [torch.split(vector, AT_ONCE) for vector in held]
+        for before, mean_, after, kept in zip(*parts, strict=True):
+            direction = kept
+            if momentum is not None and self.outer.nesterov:
+                direction = mean_ + scaled_ppm(kept, self.momentum_ppm(state.round))
+            step = scaled_ppm(direction, self.outer.learning_rate_ppm)
+            torch.add(before, step, out=after).clamp_(-UNITS_MAX, UNITS_MAX)
         return GlobalState(state.spec, Round(state.round + 1), moved, momentum)
+
+    def _momentum(self, state: GlobalState, mean: Tensor) -> Tensor | None:
+        """The momentum after a round: (P,) int64, the mean itself where there was none before."""
+        if self.outer.momentum_ppm == 0:
+            return None
+        if state.momentum is None:
+            return mean
+        share, made = self.momentum_ppm(state.round), torch.empty_like(mean)
+        parts = [torch.split(vector, AT_ONCE) for vector in (state.momentum, mean, made)]
+        for before, mean_, after in zip(*parts, strict=True):
+            torch.add(mean_, scaled_ppm(before, share), out=after)
+        return made
 
     def momentum_ppm(self, round_: int) -> int:
         """The momentum of that round: early means are large and soon out of date."""

@@ -27,9 +27,14 @@ _DTYPE_NAMES: Final = {torch.int64: "int64", torch.float32: "float32"}
 def as_float(units: Tensor) -> Tensor:
     """(P,) int64 within UNITS_MAX -> (P,) float32."""
     made = torch.empty(units.shape, dtype=torch.float32, device=units.device)
+    fill_floats(made, units)
+    return made
+
+
+def fill_floats(made: Tensor, units: Tensor) -> None:
+    """`as_float` into (P,) float32 on any device."""
     for part, out in zip(torch.split(units, AT_ONCE), torch.split(made, AT_ONCE), strict=True):
         out.copy_(part.double() / ONE)  # float64 holds both exactly: one rounding
-    return made
 
 
 def as_units(parameters: Tensor) -> Tensor:

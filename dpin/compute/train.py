@@ -21,7 +21,7 @@ from dpin.compute.examples import Examples, examples_of
 from dpin.compute.foreign import Cells
 from dpin.compute.networks import NO_CELLS, network
 from dpin.compute.task import Architecture, TrainManifest
-from dpin.compute.tensors import as_float, is_finite
+from dpin.compute.tensors import is_finite
 from dpin.compute.vectors import Vectors
 from dpin.compute.weights import shapes
 
@@ -120,7 +120,7 @@ class Trainer:
         """Go to the start of a window."""
         match state:
             case Start(state=start):
-                self.vectors.load(as_float(start.parameters), state.moments)
+                self.vectors.load(start.parameters, state.moments)
             case Later(parameters=parameters):
                 self.vectors.load(parameters, state.moments)
         if self._crew is not None:

@@ -21,7 +21,7 @@ from dpin.compute.course import steps_before, unit_bounds
 from dpin.compute.examples import Examples
 from dpin.compute.limits import is_replayable
 from dpin.compute.noise import noise
-from dpin.compute.outer import Written, error_root, movement, write
+from dpin.compute.outer import Written, error_root, movement, write, write_trained
 from dpin.compute.rules import GRADIENT_SCALE
 from dpin.compute.state import GlobalState
 from dpin.compute.task import ADAMW, TrainManifest
@@ -79,7 +79,7 @@ class Seat:
 
     def _error_buffer(self, state: WindowState | None) -> Digest:
         if isinstance(state, Start):
-            return error_root(self.manifest.model, state.error)
+            return state.left or error_root(self.manifest.model, state.error)
         return self.error_buffer  # No window touches it.
 
 
@@ -193,10 +193,8 @@ def run_unit(trainer: Inner, order: UnitOrder, watch: Watch) -> Outcome:
 def encode_unit(manifest: TrainManifest, start: Start, last: Later, error_age: int) -> Written:
     """The update of a unit that led from `start` to `last`, and what it leaves over."""
     if manifest.outer.rule == ADAMW:
-        moved = _downhill(last.moments)
-    else:
-        moved = movement(last.parameters, start.state)
-    return write(manifest.encoding, moved, start.error, error_age)
+        return write(manifest.encoding, _downhill(last.moments), start.error, error_age)
+    return write_trained(manifest.encoding, last.parameters, start.state, start.error, error_age)
 
 
 def _downhill(moments: Moments) -> Tensor:

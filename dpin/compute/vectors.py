@@ -14,7 +14,7 @@ from dpin.base.units import MILLION
 from dpin.compute.checkpoint import Moments
 from dpin.compute.course import DECAY_FIRST, DECAY_SECOND, EPSILON, Course
 from dpin.compute.muon import hidden, muon_step, others
-from dpin.compute.tensors import AT_ONCE
+from dpin.compute.tensors import AT_ONCE, fill_floats
 from dpin.compute.weights import Shapes
 
 GRADIENT_NORM_MAX: Final = 1.0
@@ -52,8 +52,11 @@ class Vectors:
             at = end
 
     def load(self, parameters: Tensor, moments: Moments | None) -> None:
-        """Start from here; without moments from zeros."""
-        self.flat.copy_(parameters)
+        """Start from here, (P,) float32 or int64 of units; without moments from zeros."""
+        if parameters.dtype == torch.int64:
+            fill_floats(self.flat, parameters)
+        else:
+            self.flat.copy_(parameters)
         if moments is None:
             self.first.zero_()
             self.second.zero_()

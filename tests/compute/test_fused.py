@@ -9,14 +9,16 @@ from dpin.base.units import MILLION
 from dpin.compute import fused, outer
 from dpin.compute.aggregation import screen
 from dpin.compute.aggregation.gram import gram_of
-from dpin.compute.blocks import BYTE, NIBBLE, TRIT, _strays, quantise, scale_max
-from dpin.compute.outer import _fed, mean_movement, write
+from dpin.compute.blocks import BYTE, NIBBLE, TRIT, _strays, empty_blocks, quantise, scale_max
+from dpin.compute.outer import _fed, mean_movement, movement, write, write_trained
 from dpin.compute.robust import clip_factors
 from dpin.compute.scales import UNITS_PER_SCALE_UNIT
 from dpin.compute.sparse import sparsify
-from dpin.compute.state import scaled_ppm
-from dpin.compute.task import INT8, SPARSE, EncodingSpec
+from dpin.compute.state import initial_state, scaled_ppm
+from dpin.compute.task import INT4, INT8, SPARSE, TERNARY, EncodingSpec
+from dpin.compute.tensors import as_float
 from dpin.compute.updates import encode_update
+from tests.support.training import TINY
 
 MOVES = st.lists(st.integers(-(1 << 41), 1 << 41), min_size=1, max_size=600)
 
@@ -26,9 +28,10 @@ MOVES = st.lists(st.integers(-(1 << 41), 1 << 41), min_size=1, max_size=600)
 def test_a_movement_is_quantised_as_by_torch(most: int, moves: list[int]) -> None:
     assert fused.available()
     want = quantise(torch.tensor(moves), most)
-    scales, values = fused.quantised(torch.tensor(moves), most, scale_max(most))
-    assert torch.equal(scales, want.scales)
-    assert torch.equal(values, want.values)
+    made = empty_blocks(len(moves), most)
+    fused.quantise(torch.tensor(moves), most, scale_max(most), (made.scales, made.values))
+    assert torch.equal(made.scales, want.scales)
+    assert torch.equal(made.values, want.values)
 
 
 @given(MOVES, st.integers(0, 1 << 16), st.integers(0, 1_000_000))
@@ -196,3 +199,27 @@ def test_a_mean_is_the_same_in_parts_of_any_size(
     monkeypatch.setattr(outer, "PART", part)
     assert torch.equal(mean_movement(updates, [3, 2, 1], 2_500), want)
     assert not mean_movement([], [], 2_500).any()
+
+
+@pytest.mark.parametrize("name", [INT8, INT4, TERNARY])
+@pytest.mark.parametrize("feedback_ppm", [0, 900_000])
+def test_a_unit_is_written_in_parts_as_in_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, feedback_ppm: int
+) -> None:
+    spec, generator = EncodingSpec(name, 0, feedback_ppm), torch.Generator().manual_seed(7)
+    base = initial_state(TINY, b"seed")
+    count = len(base.parameters)
+    trained = as_float(base.parameters) + torch.randn(count, generator=generator) / 1_000
+    trained[5], trained[700] = 3e38, -1e6  # Far beyond what a state or an update can say.
+    error = (torch.randn(count, generator=generator) * (1 << 20)).long() if feedback_ppm else None
+    want = write(spec, movement(trained, base), error, 2)
+    monkeypatch.setattr(fused, "LONG", 1)
+    for part in (256, 1024):
+        monkeypatch.setattr(outer, "PART", part)
+        made = write_trained(spec, trained, base, error, 2)
+        assert encode_update(made.update) == encode_update(want.update)
+        if want.error is None or made.error is None:
+            assert made.error is want.error is None
+            assert not feedback_ppm
+        else:
+            assert torch.equal(made.error, want.error)

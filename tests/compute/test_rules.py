@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from dpin.base.errors import Misuse
+from dpin.compute import rules
 from dpin.compute.course import Course
 from dpin.compute.limits import check_encoding, check_outer
 from dpin.compute.outer import mean_movement, merge
 from dpin.compute.presets import DATA_PARALLEL, FEDAVGM, QUICK, SPARSELOCO, sparse_preset
 from dpin.compute.rules import DataParallel, Descent, OuterRule
-from dpin.compute.state import GlobalState, initial_state, state_hash
+from dpin.compute.state import GlobalState, initial_state, scaled_ppm, state_hash
 from dpin.compute.task import FP16, INT4, INT8, SPARSE, TERNARY, EncodingSpec, OuterSpec
+from dpin.compute.tensors import UNITS_MAX
 from dpin.compute.updates import decode_update, encode_update, written
 from dpin.compute.weights import parameter_count
 from tests.support.training import TINY, TINY_INNER
@@ -80,6 +82,29 @@ def test_state_hashes_of_merges_are_pinned() -> None:
         for spec in SPECS
     }
     assert found == PINNED  # Other values: nodes of two versions cannot train together.
+
+
+@pytest.mark.parametrize("outer", [QUICK, FEDAVGM, SPARSELOCO, OuterSpec(300_000, 0, False, 0)])
+def test_steps_in_parts_end_in_the_same_state(
+    monkeypatch: pytest.MonkeyPatch, outer: OuterSpec
+) -> None:
+    found = []
+    for at_once in (1 << 18, 100):
+        monkeypatch.setattr(rules, "AT_ONCE", at_once)
+        state = initial_state(TINY, b"seed")
+        for seed in range(3):
+            state = Descent(outer).next(state, moved(seed))
+        found.append(state_hash(state))
+    assert found[0] == found[1]
+
+
+def test_a_step_without_momentum_needs_no_memory_of_its_own() -> None:
+    mean, state = moved(1), initial_state(TINY, b"seed")
+    want = (state.parameters + scaled_ppm(mean, 300_000)).clamp(-UNITS_MAX, UNITS_MAX)
+    after = Descent(OuterSpec(300_000, 0, False, 0)).next(state, mean)
+    assert after.parameters is mean
+    assert torch.equal(mean, want)
+    assert state_hash(state) == state_hash(initial_state(TINY, b"seed"))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
