@@ -22,6 +22,13 @@ class Files(Protocol):
         """
         ...
 
+    def rewrite(self, old: str, folder: str, name: str, *parts: bytes | memoryview) -> str:
+        """`write` in place of a file that nobody needs, which is gone then.
+
+        Whoever reads that one meanwhile reads something else.
+        """
+        ...
+
     def remove(self, path: str) -> None:
         """Harmless where there is none."""
         ...

@@ -51,8 +51,24 @@ class Disk:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".partial")
         with partial.open("wb") as file:
-            for part in parts:
-                file.write(part)
+            file.writelines(parts)
+        partial.replace(target)
+        return str(target)
+
+    def rewrite(self, old: str, folder: str, name: str, *parts: bytes | memoryview) -> str:
+        """See dpin.compute.door.Files. The kernel has pages for it already, and finds no new ones.
+
+        Where it first has to ask a host for them, that takes ten times as long as to write.
+        """
+        target = Path(folder).resolve() / name
+        partial = target.with_name(target.name + ".partial")
+        try:
+            Path(old).replace(partial)
+        except FileNotFoundError:
+            return self.write(folder, name, *parts)
+        with partial.open("r+b") as file:
+            file.writelines(parts)
+            file.truncate()
         partial.replace(target)
         return str(target)
 

@@ -76,6 +76,7 @@ from dpin.compute.updates import encode_update
 
 GROUPS_LOST_MAX: Final = 2  # in one unit
 LEASES_KEPT: Final = 8  # whose optimizer state stays in memory
+SPARE_BYTES_MAX: Final = 1 << 28  # of the state before, kept as room for the next: no new pages
 
 
 class HeldJob:
@@ -106,6 +107,7 @@ class HeldJob:
         self._trainer = trainer_of(model, course_of(self._manifest), device, frozen, tools)
         self._moments: dict[Digest, Moments] = {}
         self._errors = LeftOver(self._manifest.model)
+        self._spare: Tensor | None = None
         self._rule = rule_of(self._manifest)
         self._shelf = Shelf(door.files)
         self._checkpoints = Checkpoints(door.files, checked=is_replayable(self._manifest))
@@ -190,7 +192,8 @@ class HeldJob:
         read = sum(len(data) for _, data, _, _ in parts)
         offered, refused = read_offered(parts, self._manifest.encoding, count)
         left = screened(offered)
-        mean = round_mean(robust, left.kept, self._trusted() if left.kept else None, count)
+        trusted = self._trusted() if left.kept else None
+        mean = round_mean(robust, left.kept, trusted, count, self._spare)
         return self._moved(mean, (*refused, *left.refused), read)
 
     def merge_masked(self, command: MergeMasked) -> Merged:
@@ -203,7 +206,10 @@ class HeldJob:
         return self._moved(nothing if mean is None else mean, refused)
 
     def _moved(self, mean: Tensor, refused: tuple[str, ...], read: int = 0) -> Merged:
+        before, self._spare = self._state.parameters, None
         self._state = hashed(self._rule.next(self._state, mean))
+        if before.numel() * before.element_size() <= SPARE_BYTES_MAX:
+            self._spare = before
         file = f"checkpoint-{self._state.round}.safetensors"
         self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
         found, last = state_hash(self._state), self._state.round == self._manifest.rounds
@@ -268,9 +274,13 @@ class HeldJob:
         return Seat(self._job, self._manifest, lease, round_, text)
 
     def _keep(self, lease: Digest, outcome: Outcome) -> None:
-        self._moments.pop(lease, None)
         held, root = outcome.moments, outcome.leaves[-1].optimizer
-        self._moments[lease] = Moments(held.first.clone(), held.second.clone(), held.steps, root)
+        old = self._moments.pop(lease, None)
+        if old is None:
+            kept = held.first.clone(), held.second.clone()
+        else:  # Into the same memory: new pages cost more than what is put into them.
+            kept = old.first.copy_(held.first), old.second.copy_(held.second)
+        self._moments[lease] = Moments(*kept, held.steps, root)
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
 

@@ -129,11 +129,10 @@ def strays(scales: Ints, values: Bytes, most: int) -> tuple[bool, bool]:
     below, moved, count = False, False, len(values)
     for block in range(len(scales)):
         low, high = 256 * block, min(count, 256 * block + 256)
-        least = np.int8(0)
+        beyond = 0
         for at in range(low, high):
-            least = min(least, values[at])
-        if least < -most:
-            below = True
+            beyond += values[at] < -most
+        below |= beyond > 0
         if scales[block] == 0 and np.any(values[low:high]):
             moved = True
     return below, moved

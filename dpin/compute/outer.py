@@ -141,28 +141,31 @@ def weights_of(steps: Sequence[int]) -> list[int]:
 
 def mean_movement(updates: Sequence[Update], steps: Sequence[int], count: int) -> Tensor:
     """The clipped, weighted mean of a round: (P,) int64 in units of 2^-30, below 2^35."""
-    return weighted_mean(updates, weights_of(steps), clip_factors(updates), count)
+    made = torch.empty(count, dtype=torch.int64)
+    return weighted_mean(updates, weights_of(steps), clip_factors(updates), made)
 
 
 def weighted_mean(
-    updates: Sequence[Update], weights: Sequence[int], factors: Sequence[int], count: int
+    updates: Sequence[Update], weights: Sequence[int], factors: Sequence[int], total: Tensor
 ) -> Tensor:
-    """The same of what is weighed and clipped already: weights of 2^-16, factors in ppm."""
+    """The same of what is weighed and clipped already: weights of 2^-16, factors in ppm.
+
+    It is made in `total`, (P,) int64, whatever that holds.
+    """
     blocks = [update for update in updates if isinstance(update, Blocks)]
-    if fused.serves(count) and len(blocks) == len(updates):
-        return _mean_of_blocks(blocks, weights, factors, count)
-    total = torch.zeros(count, dtype=torch.int64)
+    if fused.serves(len(total)) and len(blocks) == len(updates):
+        return _mean_of_blocks(blocks, weights, factors, total)
+    total.zero_()
     for update, weight, factor in zip(updates, weights, factors, strict=True):
         add_clipped(total, update, factor, weight)
     return total.bitwise_right_shift_(WEIGHT_BITS)
 
 
 def _mean_of_blocks(
-    updates: Sequence[Blocks], weights: Sequence[int], factors: Sequence[int], count: int
+    updates: Sequence[Blocks], weights: Sequence[int], factors: Sequence[int], total: Tensor
 ) -> Tensor:
     """Part by part, all updates of one before the next: the sum goes to memory once."""
-    total = torch.empty(count, dtype=torch.int64)
-    for at in range(0, count, PART):
+    for at in range(0, len(total), PART):
         part = total[at : at + PART].zero_()
         for update, weight, factor in zip(updates, weights, factors, strict=True):
             held = update.part(at, at + PART)

@@ -44,6 +44,11 @@ class SealedFiles:
             return self._files.write(folder, name, *parts)
         return self._files.write(folder, name, sealed_file(self._seed, name, b"".join(parts)))
 
+    def rewrite(self, old: str, folder: str, name: str, *parts: bytes | memoryview) -> str:
+        """See `Files`."""
+        self._files.remove(old)
+        return self.write(folder, name, *parts)
+
     def remove(self, path: str) -> None:
         """See `Files`."""
         self._files.remove(path)

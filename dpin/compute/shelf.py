@@ -45,12 +45,21 @@ class Checkpoints:
 
     def __init__(self, files: Files, *, checked: bool) -> None:
         self._files = files
-        self._kept = CHECKPOINTS_MAX if checked else CHECKPOINTS_MIN
+        self._checked = checked
         self._paths: deque[str] = deque()
 
     def put(self, folder: str, name: str, *parts: bytes | memoryview) -> str:
-        """Write one; answers with its path."""
-        while len(self._paths) >= self._kept:
-            self._files.remove(self._paths.popleft())
-        self._paths.append(self._files.write(folder, name, *parts))
-        return self._paths[-1]
+        """Write one; answers with its path.
+
+        Where nothing is checked, into the oldest: who still copies that one for somebody finds at
+        the end that it changed, or that it is no longer the newest.
+        """
+        full = len(self._paths) >= (CHECKPOINTS_MAX if self._checked else CHECKPOINTS_MIN)
+        old = self._paths.popleft() if full else ""
+        if old and self._checked:
+            self._files.remove(old)
+        anew = old == "" or self._checked
+        files, where = self._files, (folder, name)
+        path = files.write(*where, *parts) if anew else files.rewrite(old, *where, *parts)
+        self._paths.append(path)
+        return path

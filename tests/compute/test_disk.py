@@ -35,6 +35,19 @@ def test_a_file_is_written_whole_and_removed_twice(tmp_path: Path) -> None:
     disk.remove(path)
 
 
+@pytest.mark.parametrize("length", [0, 3, 9])
+def test_a_file_is_written_into_the_place_of_an_old_one(tmp_path: Path, length: int) -> None:
+    disk, folder = Disk(), str(tmp_path / "new")
+    old = disk.write(folder, "old", b"longer")
+    place = Path(old).stat().st_ino
+    path = disk.rewrite(old, folder, "new", b"x" * length, memoryview(b"yz"))
+    assert disk.read(path) == b"x" * length + b"yz"
+    assert Path(path).stat().st_ino == place
+    assert [file.name for file in Path(path).parent.iterdir()] == ["new"]
+    assert disk.rewrite(old, folder, "other", b"1") != path  # It is gone: another is made.
+    assert sorted(file.name for file in Path(path).parent.iterdir()) == ["new", "other"]
+
+
 @pytest.mark.parametrize(("shards", "holdout_ppm"), [(0, 1), (5000, 1), (1, 0), (1, 10**6)])
 def test_a_cut_that_cannot_be_is_refused(shards: int, holdout_ppm: int) -> None:
     with pytest.raises(Misuse):

@@ -12,6 +12,7 @@ from dpin.compute.aggregation.gram import gram_of
 from dpin.compute.blocks import BYTE, NIBBLE, TRIT, _strays, empty_blocks, quantise, scale_max
 from dpin.compute.outer import _fed, mean_movement, movement, write, write_trained
 from dpin.compute.robust import clip_factors
+from dpin.compute.safety import RobustSpec
 from dpin.compute.scales import UNITS_PER_SCALE_UNIT
 from dpin.compute.sparse import sparsify
 from dpin.compute.state import initial_state, scaled_ppm
@@ -223,3 +224,18 @@ def test_a_unit_is_written_in_parts_as_in_one(
             assert not feedback_ppm
         else:
             assert torch.equal(made.error, want.error)
+
+
+@pytest.mark.parametrize("long", [1, 1 << 30])
+@pytest.mark.parametrize("most", [BYTE, None])
+def test_a_mean_is_made_in_memory_whatever_that_holds(
+    monkeypatch: pytest.MonkeyPatch, long: int, most: int | None
+) -> None:
+    moved = torch.arange(-700, 700) << 20
+    update = sparsify(moved, 64) if most is None else quantise(moved, most)
+    monkeypatch.setattr(fused, "LONG", long)
+    offered, room = screen.Offered("a", update, 1), torch.full((1_400,), -7)
+    for kept in ([offered], []):
+        want = screen.round_mean(RobustSpec(), kept, None, 1_400)
+        assert screen.round_mean(RobustSpec(), kept, None, 1_400, room) is room
+        assert torch.equal(room, want)

@@ -29,7 +29,7 @@ from dpin.compute.checkpoint import (
 )
 from dpin.compute.child import WorkerOptions
 from dpin.compute.generation import Generate, Generated, Tokens
-from dpin.compute.presets import SHORT
+from dpin.compute.presets import QUICK, SHORT
 from dpin.compute.probe import settle
 from dpin.compute.session import Session, reason_of
 from dpin.compute.shelf import Checkpoints, Shelf
@@ -193,6 +193,29 @@ def test_training_lowers_the_held_out_loss() -> None:
     assert (before.round, after.round) == (0, 4)
     assert before.loss_micronats > 5_500_000
     assert after.loss_micronats < before.loss_micronats - 100_000
+
+
+@pytest.mark.parametrize("outer", [QUICK, SHORT])
+def test_memory_that_is_used_again_holds_nothing_of_what_it_held(outer: OuterSpec) -> None:
+    worn = Bench(outer)
+    start = worn.opening.checkpoint
+    for number in range(3):
+        units = [worn.unit(seat, round_=number) for seat in (0, 1, 0)[: 3 - number]]
+        merged = worn.merge(units, number)
+        again = Bench(outer, files=worn.desk.files)  # Has held one state in its life.
+        again.do(replace(worn.opening, checkpoint=start, round=Round(number)), Opened)
+        assert again.merge(units, number).state_hash == merged.state_hash
+        start = merged.checkpoint
+
+
+def test_moments_of_leases_are_kept_apart() -> None:
+    both, alone = Bench(), Bench()
+    for number in range(3):
+        found = [both.unit(seat, round_=number) for seat in (0, 1)]
+        own = alone.unit(round_=number)
+        assert found[0].leaves == own.leaves
+        for bench in (both, alone):
+            bench.merge([own] if bench is alone else found[:1], number)
 
 
 @pytest.mark.parametrize("window", range(4))

@@ -51,6 +51,10 @@ class MemoryFiles:
         self.held[path] = b"".join(parts)
         return path
 
+    def rewrite(self, old: str, folder: str, name: str, *parts: bytes | memoryview) -> str:
+        self.remove(old)
+        return self.write(folder, name, *parts)
+
     def remove(self, path: str) -> None:
         self.held.pop(path, None)
 

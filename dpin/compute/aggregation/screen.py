@@ -87,14 +87,22 @@ def screened(offered: Sequence[Offered]) -> Screened:
 
 
 def round_mean(
-    robust: RobustSpec, kept: Sequence[Offered], trusted: Tensor | None, count: int
+    robust: RobustSpec,
+    kept: Sequence[Offered],
+    trusted: Tensor | None,
+    count: int,
+    room: Tensor | None = None,
 ) -> Tensor:
-    """The movement of a round of a model of `count` parameters: (P,) int64."""
+    """The movement of a round of a model of `count` parameters: (P,) int64.
+
+    It may be made in `room`, (P,) int64 that nobody needs.
+    """
     updates, weights = [part.update for part in kept], [part.weight for part in kept]
     known = [part.size for part in kept if part.size is not None]
     factors = clip_factors(updates, known if len(known) == len(kept) else ())
     if robust.rule == "mean" or not kept:
-        return weighted_mean(updates, weights_of(weights), factors, count)
+        made = torch.empty(count, dtype=torch.int64) if room is None else room
+        return weighted_mean(updates, weights_of(weights), factors, made)
     if robust.rule in WEIGHTLESS:
         factors = [
             factor * AGE_PPM[part.age] // MILLION
