@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from dpin.base.ids import Digest, Round
 from dpin.ledger.accounts import Job, State, UnitState
 from dpin.ledger.transactions import Commit
 from dpin.ledger.wishes import Wish
+
+KEPT: Final = 4  # commits that are on the ledger, for whoever looks back
 
 
 @dataclass(slots=True)
@@ -25,6 +28,9 @@ class Commits:
 
     def follow(self, state: State) -> Iterator[Wish]:
         """What is still to be said; harmless to repeat."""
+        said = sorted(self.made.keys() - self._unsaid)
+        for round_ in said[:-KEPT]:
+            del self.made[round_]
         for round_ in sorted(self._unsaid):
             unit = state.units.get((self.lease, round_))
             if unit is None or unit.state != UnitState.RUNNING:

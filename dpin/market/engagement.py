@@ -235,8 +235,9 @@ class Engagement:
 
     def kept(self, event: Kept) -> Iterator[Effect]:
         """A file of ours has a blob id now: an update can be committed, a checkpoint offered."""
-        for round_, trained in self._trained.items():
+        for round_, trained in list(self._trained.items()):
             if trained.update == event.path:
+                del self._trained[round_]
                 self.merging.paths[event.blob] = event.path
                 left = trained.error_buffer
                 self.commits.keep(round_, commit_of(trained.leaves, event.blob, left))

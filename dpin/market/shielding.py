@@ -24,6 +24,8 @@ from dpin.market.unveiling import circles_of
 
 RETRY: Final = seconds(1)
 PATIENCE: Final = seconds(5)  # after the training, for neighbours that have not answered
+ROUNDS_KEPT: Final = 8  # whose secrets stay here for who settles them late
+REVEALS_MAX: Final = 1_024  # rounds of which others may ask again what was told
 NOISE_TAG: Final = "dpin/noise-seed/v1"
 
 Effect = Send | Wake | Order
@@ -44,8 +46,17 @@ class Shielding:
     _reveals: dict[Round, Reveal] = field(default_factory=dict)
     _retry_at: Instant = Instant(0)
 
+    def _forget(self, current: Round) -> None:
+        """What nobody needs any more of rounds long over; what was told of them is kept longer."""
+        for held in (self._members, self._waiting, self._since):
+            for round_ in [one for one in held if one <= current - ROUNDS_KEPT]:
+                del held[round_]
+        while len(self._reveals) > REVEALS_MAX:
+            del self._reveals[min(self._reveals)]
+
     def follow(self, record: RoundRecord, state: State, now: Instant) -> Iterator[Effect]:
         """Exchange keys for the round under way, then shield what was trained in it."""
+        self._forget(record.round)
         if self.privacy.masked and record.round not in self._members:
             circle = self._circle(record, state)
             if circle is not None:
@@ -83,7 +94,7 @@ class Shielding:
                 yield Wake(patient)
                 return
             head, seeds = member.masks(steps)
-        del self._waiting[round_]
+        del self._waiting[round_], self._since[round_]
         named = encode([self.job.id, round_, self.lease.id])
         noise = self.key.derived(NOISE_TAG, named, ID_BYTES)
         order = Shield(self.lease.id, round_, report.update, steps, head, seeds, noise)
@@ -108,6 +119,8 @@ class Shielding:
     def reveal(self, settled: list[Settled]) -> Reveal | None:
         """The own shares about a settled round; None where it was not in it."""
         for one in settled:
+            if one.circle.round in self._reveals:
+                return self._reveals[one.circle.round]
             member = self._members.get(one.circle.round)
             if member is not None and member.circle.place == one.circle.place:
                 return self._reveals.setdefault(one.circle.round, member.reveal(one))

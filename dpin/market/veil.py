@@ -1,7 +1,7 @@
 """What makes a lease of a private job differ from others: shields on updates, shares afterwards."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -31,7 +31,7 @@ class Veil:
     lease: Lease
     merging: Merging
     shield: Shielding | None = None
-    _revealed: set[Round] = field(default_factory=set)
+    _revealed: Round = Round(-1)  # the newest round of which shares were told
 
     def renew(self, job: Job, lease: Lease) -> None:
         """The ledger's records, which may be others now."""
@@ -96,9 +96,9 @@ class Veil:
             return
         round_ = unveiling.record.round
         reveal = self.shield.reveal(unveiling.settled)
-        if reveal is None or round_ in self._revealed:
+        if reveal is None or round_ <= self._revealed:
             return
-        self._revealed.add(round_)
+        self._revealed = round_
         unveiling.told(self.lease.provider, reveal)
         others = {state.leases[lease].provider for lease in unveiling.record.roster}
         for peer in sorted({*others, self.job.requester} - {self.lease.provider}):

@@ -101,7 +101,6 @@ class Courier:
         """Do what a machine asks; what comes of it is told later."""
         match effect:
             case Fetch(blob):
-                self.lending.purposes[blob] = effect.purpose
                 if blob not in self._fetching:
                     self._fetching.add(blob)
                     self.nursery.start_soon(self._fetch, effect)
@@ -154,9 +153,9 @@ class Courier:
     async def _fetched(self, wanted: Fetch) -> StoreEvent:
         blob = wanted.blob
         try:
-            # Whoever fetches it too may have the parts that are here.
-            self.lending.allow(blob, frozenset() if wanted.purpose == Purpose.CHECK else None)
-            if not self.store.has(blob):
+            if self.store.has(blob):
+                _lend(self.lending, wanted)
+            else:
                 await self._download_from_any(wanted)
                 _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
             return await _found(self.store, wanted)
@@ -185,6 +184,7 @@ class Courier:
         assert manifest is not None, "the first plan ends with the manifest"
         _bounded(manifest, wanted)
         with await self.store.begin(manifest) as download:
+            _lend(self.lending, wanted)
             start = int.from_bytes(me[:4])
             plan = Plan(wanted.blob, sources, manifest, download.present, start)
             await self._run(plan, wanted, Landing(manifest, download))
@@ -258,16 +258,14 @@ class Courier:
         except Unavailable as error:
             await self._tell(Missing(BlobId(b""), f"{wanted.path}: {error}"))
             return
-        self.lending.purposes[blob] = wanted.purpose
-        self.lending.allow(blob, wanted.readers)
+        self.lending.lend(blob, wanted.purpose, wanted.readers)
         _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
         await self._tell(Kept(wanted.path, blob))
 
     async def _keep_data(self, wanted: KeepData) -> None:
         with suppress(Unavailable):  # Whoever needs it will not find it, and says so.
             blob = await self.store.add_bytes(wanted.data)
-            self.lending.purposes[blob] = wanted.purpose
-            self.lending.allow(blob, None)
+            self.lending.lend(blob, wanted.purpose, None)
 
 
 @dataclass(slots=True)
@@ -324,6 +322,13 @@ def _bounded(manifest: BlobManifest, wanted: Fetch) -> int:
     if manifest.length > wanted.bytes_max:
         raise _OversizedError(manifest.length)
     return manifest.length
+
+
+def _lend(lending: Lending, wanted: Fetch) -> None:
+    """Whoever fetches it too may have the parts that are here, unless they are for a check."""
+    readers: frozenset[NodeId] = frozenset()
+    check = wanted.purpose == Purpose.CHECK
+    lending.lend(wanted.blob, wanted.purpose, readers if check else None)
 
 
 async def _found(store: BlobStore, wanted: Fetch) -> Fetched:

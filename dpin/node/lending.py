@@ -1,5 +1,7 @@
 """Who may read which blob of this node, and what they got; see dpin.net.bulk.Library."""
 
+from typing import Final
+
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId, NodeId
 from dpin.net.blobwire import (
@@ -17,6 +19,8 @@ from dpin.node.landing import Counted
 from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import Purpose
 
+SPARE: Final = 1_024  # blobs that are here no more, of which something is remembered
+
 
 class Lending:
     """Gives blobs to those who may have them. What is pinned for everybody, everybody may."""
@@ -31,6 +35,18 @@ class Lending:
         """Let more peers read; what everybody may read stays so."""
         before = self._readers.get(blob, frozenset())
         self._readers[blob] = None if readers is None or before is None else before | readers
+        if len(self._readers) > SPARE + 2 * self._store.count:
+            self._forget()
+
+    def lend(self, blob: BlobId, purpose: Purpose, readers: frozenset[NodeId] | None) -> None:
+        """What a blob that is here, in part at least, is for, and who may read it."""
+        self.purposes[blob] = purpose
+        self.allow(blob, readers)
+
+    def _forget(self) -> None:
+        """Blobs that made room for others are nobody's; who fetches one again says it again."""
+        self._readers = {one: who for one, who in self._readers.items() if one in self._store}
+        self.purposes = {one: what for one, what in self.purposes.items() if one in self._store}
 
     def is_public(self, blob: BlobId) -> bool:
         """Whether everybody may read it."""

@@ -29,6 +29,7 @@ from dpin.storage.blobfiles import Files, Held, manifest_of_file, read_chunk, re
 from dpin.storage.ondisk import on_disk, refusal
 from dpin.storage.pins import Pins
 
+BLOBS_MAX: Final = 1 << 16  # what is known of each lies in memory
 PROOF_SECONDS: Final = 600.0  # a chunk that was hashed is given out unhashed for so long
 
 
@@ -77,6 +78,15 @@ class BlobStore:
         held = self._held.get(blob)
         return held is not None and held.whole
 
+    def __contains__(self, blob: BlobId) -> bool:
+        """Whether anything of the blob is here."""
+        return blob in self._held
+
+    @property
+    def count(self) -> int:
+        """Blobs of which anything is here."""
+        return len(self._held)
+
     def manifest(self, blob: BlobId) -> BlobManifest:
         """The checked manifest of a blob that is here, whole or in part."""
         return self._used(blob).manifest
@@ -122,18 +132,19 @@ class BlobStore:
         return held
 
     async def _make_room(self, size: int) -> None:
-        """Evict the longest unused until `size` fits; evicts nothing where that cannot be."""
+        """Evict the longest unused until one of `size` fits; nothing where that cannot be."""
         kept = sum(held.size for held in self._held.values() if held.stays)
         if kept + size > self._quota_bytes:
             raise Unavailable(
                 f"disk quota of {self._quota_bytes} bytes: a blob of {size} does not fit "
                 f"beside {kept} in use"
             )
-        while sum(held.size for held in self._held.values()) + size > self._quota_bytes:
+        taken = sum(held.size for held in self._held.values())
+        while taken + size > self._quota_bytes or len(self._held) >= BLOBS_MAX:
             unused = next((blob for blob, held in self._held.items() if not held.stays), None)
             if unused is None:
                 raise Unavailable("disk quota: what could have made room is in use by now")
-            del self._held[unused]
+            taken -= self._held.pop(unused).size
             with trio.CancelScope(shield=True):  # Gone from the list is gone from the disk.
                 await on_disk(partial(self._files.remove, unused))
 

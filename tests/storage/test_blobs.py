@@ -263,6 +263,20 @@ async def test_the_longest_unused_blob_makes_room(tmp_path: Path) -> None:
     assert not any(third.hex() in name for name in names_in(tmp_path))
 
 
+async def test_of_too_many_blobs_the_longest_unused_goes_however_small_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpin.storage.blobs.BLOBS_MAX", 3)
+    store = BlobStore(tmp_path, 1 << 30)
+    added = [await store.add_bytes(bytes([n])) for n in range(5)]
+    assert [store.has(blob) for blob in added] == [False, False, True, True, True]
+    assert (store.count, added[0] in store) == (3, False)
+    for blob in added[2:]:
+        await store.pins.put(blob, public=False)
+    with pytest.raises(Unavailable, match="in use"):
+        await store.add_bytes(b"one more")
+
+
 async def test_after_a_restart_the_oldest_file_makes_room(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, 2 * (CHUNK_BYTES + 32))
     first, second = [await store.add_bytes(bytes([n]) * CHUNK_BYTES) for n in range(2)]
