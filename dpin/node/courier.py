@@ -63,6 +63,7 @@ from dpin.storage.wanted import (
 NEWS_MAX: Final = 2 * IN_FLIGHT_MAX  # what peers did, not yet taken by the plan
 FETCHES_MAX: Final = 16  # at once; more wait their turn
 PUBLIC: Final = frozenset({Purpose.MODEL, Purpose.SHARD})  # worth looking for at strangers
+PASSING: Final = frozenset({Purpose.UPDATE, Purpose.CHECK})  # of use for a while
 Tell = Callable[[StoreEvent | Blame], Awaitable[None]]
 
 
@@ -188,7 +189,8 @@ class Courier:
             start = int.from_bytes(me[:4])
             plan = Plan(wanted.blob, sources, manifest, download.present, start)
             await self._run(plan, wanted, Landing(manifest, download))
-            await download.finish()
+            # What others keep can be had again: no round waits until this disk has it.
+            await (download.hold() if wanted.purpose in PASSING else download.finish())
 
     async def _run(
         self, plan: Plan, wanted: Fetch, landing: "Landing | None"

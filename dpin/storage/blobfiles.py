@@ -38,6 +38,7 @@ class Held:
     users: int = 0  # downloads under way
     writing: Lock = field(default_factory=Lock)  # held while a chunk is written
     pin: bool | None = None  # its owner's, and whether everybody may read it
+    durable: bool = True  # false: whole, but in a part that a power cut may take
 
     @property
     def stays(self) -> bool:
@@ -80,6 +81,10 @@ class Folder:
         """The file of a blob with chunks missing; the gaps read as zeros."""
         return self._named(blob, "part")
 
+    def lies(self, blob: BlobId, held: Held) -> Path:
+        """The file of what is here of a blob."""
+        return self.data(blob) if held.whole and held.durable else self.part(blob)
+
     def pin(self, blob: BlobId) -> bool | None:
         """None without a pin; one that cannot be read lets nobody else read."""
         path = self._named(blob, "pin")
@@ -97,10 +102,8 @@ class Folder:
     def _write_whole(self, path: Path, blob: BlobId, content: bytes) -> None:
         """A crash leaves the file as it was before, or as it is to be."""
         new = self._named(blob, "new")
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            make_durable(file.fileno())
+        new.write_bytes(content)
+        _secure(new)
         new.replace(path)
         make_names_durable(self._folder)
 
@@ -141,12 +144,15 @@ class Files(Folder):
         """Begin an empty part. The manifest comes last: without it the rest is left-overs.
 
         The part has its room on the disk from the start: a full disk refuses at once, and pages
-        of a file that grows cost several times as much to write.
+        of a file that grows cost several times as much to write. Nothing is synced: a power cut may
+        take what is young, and a torn manifest with all that it describes.
         """
         with open(self.part(blob), "wb", opener=_private) as part:
             if manifest.length and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(part.fileno(), 0, manifest.length)
-        self._write_whole(self._named(blob, "manifest"), blob, encode(manifest))
+        new = self._named(blob, "new")
+        new.write_bytes(encode(manifest))
+        new.replace(self._named(blob, "manifest"))
 
     def write_chunk(self, blob: BlobId, index: int, data: bytes | memoryview) -> None:
         """Put a checked chunk in its place; durable only after `finish`."""
@@ -167,14 +173,31 @@ class Files(Folder):
             if blake3_digest(read_chunk(path, manifest, index)) == digest
         }
 
+    def stamp(self, blob: BlobId) -> tuple[int, int]:
+        """Time and length of a part."""
+        found = self.part(blob).stat()
+        return found.st_mtime_ns, found.st_size
+
     def finish(self, blob: BlobId) -> tuple[int, int]:
         """Turn a part of which all chunks are good into the whole; its time and length."""
-        with self.part(blob).open("rb") as file:
-            make_durable(file.fileno())
-            found = os.fstat(file.fileno())
+        self.secure(blob)
+        stamp = self.stamp(blob)
         self.part(blob).replace(self.data(blob))
         make_names_durable(self._folder)
-        return found.st_mtime_ns, found.st_size
+        return stamp
+
+    def settle(self, blob: BlobId) -> None:
+        """Make a part that is used as the whole durable. Whoever reads it goes on reading it."""
+        self.secure(blob)
+        self.data(blob).unlink(missing_ok=True)
+        os.link(self.part(blob), self.data(blob))
+        make_names_durable(self._folder)
+
+    def secure(self, blob: BlobId) -> None:
+        """Return when the device has the manifest and the part, their names apart."""
+        for path in (self._named(blob, "manifest"), self.part(blob)):
+            if path.exists():
+                _secure(path)
 
     def reopen(self, blob: BlobId) -> None:
         """Turn the whole into a part again; an empty one where the file is gone."""
@@ -204,6 +227,11 @@ def read_into(path: Path, index: int, room: memoryview) -> tuple[int, int]:
     if got < len(room):
         raise PeerFault(f"chunk {index} is cut short on this disk")
     return found.st_mtime_ns, found.st_size
+
+
+def _secure(path: Path) -> None:
+    with path.open("rb") as file:
+        make_durable(file.fileno())
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,9 +1,9 @@
 """Content-addressed files: models, shards, updates. Checked when they come and when they are read.
 
 A blob is two files named by the hexadecimal id: `ID.manifest`, and `ID.data` when it is whole or
-`ID.part` while chunks are missing; and `ID.pin` where its owner wants it to stay. Which chunks of a
-part are there is never written down: they are hashed again when a download goes on, so a crash can
-leave no wrong answer.
+`ID.part` while chunks are missing, or where nobody waited for the disk; and `ID.pin` where its
+owner wants it to stay. Which chunks of a part are there is never written down: they are hashed
+again when a download goes on, so a crash can leave no wrong answer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -93,9 +93,10 @@ class BlobStore:
 
     def path(self, blob: BlobId) -> Path:
         """Where the whole blob lies, to be read only, until room is made for another."""
-        if not self._used(blob).whole:
+        held = self._used(blob)
+        if not held.whole:
             raise Unavailable(f"blob {short(blob)} is not whole yet")
-        return self._files.data(blob)
+        return self._files.lies(blob, held)
 
     def reader(self, blob: BlobId) -> "Reader":
         """For the chunks that are here; raises Unavailable where none is."""
@@ -196,7 +197,7 @@ class Reader:
         held, blob = self._held, self._blob
         if not held.has(index):
             raise Unavailable(f"chunk {index} of blob {short(blob)} is not here")
-        path = self._files.data(blob) if held.whole else self._files.part(blob)
+        path = self._files.lies(blob, held)
         if trio.current_time() - held.proved_since > PROOF_SECONDS:
             held.proved, held.proved_since = set(), trio.current_time()
         return Loan(held, index, path, partial(self._degrade, blob, held))
@@ -297,12 +298,35 @@ class Download:
         Raises Unavailable while chunks are missing.
         """
         async with self._changing:
-            if self.missing():
-                raise Unavailable(f"blob {short(self.blob)} lacks {len(self.missing())} chunks")
-            if not self._held.whole:
+            if self._complete():
                 stamp = await on_disk(partial(self._files.finish, self.blob))
-                for index in self._held.present or ():
-                    self._held.prove(index, stamp)
-                self._held.proved_since = trio.current_time()
-                self._held.whole, self._held.present = True, None
+                self._whole(stamp)
+            elif not self._held.durable:
+                await on_disk(partial(self._files.settle, self.blob))
+            self._held.durable = True
         return self._files.data(self.blob)
+
+    async def hold(self) -> Path:
+        """Make the blob whole for as long as the machine runs: nobody waits for the disk.
+
+        After a power cut, or another start, it is a part, which is looked at before it is used.
+        Raises Unavailable while chunks are missing.
+        """
+        async with self._changing:
+            if self._complete():
+                stamp = await on_disk(partial(self._files.stamp, self.blob))
+                self._whole(stamp)
+                self._held.durable = False
+        return self._files.lies(self.blob, self._held)
+
+    def _complete(self) -> bool:
+        """Whether it is not whole yet, and could be; raises Unavailable where it could not."""
+        if self.missing():
+            raise Unavailable(f"blob {short(self.blob)} lacks {len(self.missing())} chunks")
+        return not self._held.whole
+
+    def _whole(self, stamp: tuple[int, int]) -> None:
+        for index in self._held.present or ():
+            self._held.prove(index, stamp)
+        self._held.proved_since = trio.current_time()
+        self._held.whole, self._held.present = True, None

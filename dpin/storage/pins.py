@@ -46,6 +46,10 @@ class Pins:
         """Keep a blob, whole or in part, until `take`; Unavailable where it is not here."""
         async with self._changing:
             held = self._known(blob)
+            if held.whole and not held.durable:
+                await on_disk(partial(self._files.settle, blob))
+                held.durable = True
+            await on_disk(partial(self._files.secure, blob))
             await on_disk(partial(self._files.set_pin, blob, public=public))
             held.pin = public
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 
 from dpin.base.blob import BLOB_BYTES_MAX, CHUNK_BYTES
@@ -89,6 +90,18 @@ async def test_what_everybody_may_read_arrives_whole_and_is_counted(tmp_path: Pa
         assert fetched.data == b""  # Too large to come with its content.
         assert one.courier.bytes_out[Purpose.UPDATE] == len(DATA)
         assert two.courier.bytes_in[Purpose.UPDATE] == one.courier.bytes_out[Purpose.UPDATE]
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+async def test_what_only_passes_is_used_before_the_disk_has_it(
+    tmp_path: Path, purpose: Purpose
+) -> None:
+    async with two_places(tmp_path) as (one, two):
+        blob = await one.keep(tmp_path / "file", None)
+        two.courier.perform(Fetch(blob, (node(1),), purpose, BLOB_BYTES_MAX))
+        assert isinstance(await two.next(), Fetched)
+        passes = purpose in {Purpose.UPDATE, Purpose.CHECK}
+        assert BlobStore(tmp_path / "2", 1 << 30).has(blob) != passes
 
 
 async def test_nobody_reads_before_it_is_allowed(tmp_path: Path) -> None:
