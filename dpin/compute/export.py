@@ -53,17 +53,20 @@ print(model.generate(b"def ", 100).decode(errors="replace"))
 HUB_README: Final = """\
 # Trained on a dpin network
 
-`{files}` are in the formats of transformers and peft; load this folder with `{loader}`.
+`{files}` are in the formats of transformers and peft; load this folder with
+
+```python
+{loader}
+```
+
 `provenance.json` is the record of the job that made it, `lineage.json` the
 same, round by round, signed: `dpin lineage .` draws and verifies it.
 """
-LOADERS: Final = {  # by head, and whether it is an adapter
-    (CAUSAL, False): "transformers.AutoModelForCausalLM.from_pretrained",
-    (SEQUENCE, False): "transformers.AutoModelForSequenceClassification.from_pretrained",
-    (PICTURE, False): "transformers.AutoModelForImageClassification.from_pretrained",
-    (CAUSAL, True): "peft.AutoPeftModelForCausalLM.from_pretrained",
-    (SEQUENCE, True): "peft.AutoPeftModelForSequenceClassification.from_pretrained",
-    (PICTURE, True): "peft.PeftModel.from_pretrained",  # peft guesses no class; with its base.
+_MODEL: Final = "transformers.AutoModelFor{kind}.from_pretrained({where})"
+_KINDS: Final = {
+    CAUSAL: "CausalLM",
+    SEQUENCE: "SequenceClassification",
+    PICTURE: "ImageClassification",
 }
 CODE_FILE: Final = "module.py"
 OWN_README: Final = """\
@@ -142,12 +145,29 @@ def _hub_directory(
     state: GlobalState, spec: HubSpec, provenance: str, base: str
 ) -> dict[str, bytes]:
     files = dict(hub.model_files(spec, as_float(state.parameters), base))
-    loader = LOADERS[spec.head, spec.lora is not None]
+    loader = loader_of(spec)
     return {
         **files,
         "provenance.json": provenance.encode(),
         "README.md": HUB_README.format(files="`, `".join(sorted(files)), loader=loader).encode(),
     }
+
+
+def loader_of(spec: HubSpec) -> str:
+    """The Python expression that loads an exported directory, in that directory.
+
+    An adapter's base may have another number of classes; and peft has no class for pictures.
+    """
+    kind = _KINDS[spec.head]
+    if spec.lora is None:
+        return _MODEL.format(kind=kind, where='"."')
+    labels = json.loads(spec.config).get("id2label", {})
+    classes = f", num_labels={len(labels)}" if labels and spec.head != CAUSAL else ""
+    if spec.head != PICTURE:
+        return f'peft.AutoPeftModelFor{kind}.from_pretrained("."{classes})'
+    base = 'peft.PeftConfig.from_pretrained(".").base_model_name_or_path'
+    model = _MODEL.format(kind=kind, where=f"{base}{classes}")
+    return f'peft.PeftModel.from_pretrained({model}, ".")'
 
 
 def _own_directory(state: GlobalState, spec: ModuleSpec, provenance: str) -> dict[str, bytes]:

@@ -75,6 +75,8 @@ def _read(spec: HubSpec, folder: str) -> tuple[nn.Module, set[str]]:
         )
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
+        if "ignore_mismatched_sizes" in reason:
+            reason = "it has tensors of other shapes, as for another number of classes"
         raise Misuse(f"{folder} cannot be read as a model: {reason}") from None
     missing = set(told["missing_keys"])
     body = f"{model.base_model_prefix}."

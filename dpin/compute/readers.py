@@ -73,7 +73,8 @@ class Reader:
             case "chat", "causal-lm":
                 return self._fitting(self._chats(self._corpus(source)))
             case "table", "causal-lm":
-                return self._fitting(self._stream(self._column(source, self._data.text)))
+                texts = [text for (text,) in self._columns(source, self._data.text)]
+                return self._fitting(self._stream(texts))
             case "table", "sequence-classification":
                 return self._fitting(self._labelled(source))
             case kind, head:
@@ -108,7 +109,8 @@ class Reader:
 
     def _stream(self, texts: Sequence[str]) -> Tensor:
         """Texts one after the other, with the model's end-of-text between them."""
-        end = self._config.eos_token_id
+        said = self._config.eos_token_id
+        end = next(iter(said), None) if isinstance(said, list) else said  # Some models have more.
         ids: list[int] = []
         for text in texts:
             for at in range(0, len(text), CHUNK_CHARS):
@@ -160,21 +162,30 @@ class Reader:
 
     # --- tables ---
 
-    def _column(self, source: Source, name: str) -> list[str]:
+    def _columns(self, source: Source, *names: str) -> Iterator[tuple[str, ...]]:
+        """What stands in these columns, row by row; rows with nothing in them are left out."""
         table = read_table(source.path, source.files.read(source.path))
-        if name not in table.column_names:
-            known = ", ".join(table.column_names)
-            raise Misuse(f"{source.path} has no column {name!r}", f"it has {known}")
-        return [str(value) for value in table.column(name).to_pylist() if value is not None]
+        for name in names:
+            if name not in table.column_names:
+                known = ", ".join(table.column_names)
+                raise Misuse(f"{source.path} has no column {name!r}", f"it has {known}")
+        columns = [table.column(name).to_pylist() for name in names]
+        for number, row in enumerate(zip(*columns, strict=True), 1):
+            held = tuple(str(value) for value in row if value is not None)
+            if len(held) == len(names):
+                yield held
+            elif held:
+                hole = names[row.index(None)]
+                raise Misuse(
+                    f"{source.path}: row {number} has no {hole}", "fill it, or leave it out"
+                )
 
     def _labelled(self, source: Source) -> Tensor:
-        texts, said = self._column(source, self._data.text), self._column(source, self._data.label)
-        if len(texts) != len(said):
-            raise Misuse(f"{source.path}: {len(texts)} texts and {len(said)} labels")
-        classes = self._classes(said)
+        pairs = list(self._columns(source, self._data.text, self._data.label))
+        classes = self._classes([label for _, label in pairs])
         width = self._spec.context
         rows = []
-        for text, label in zip(texts, said, strict=True):
+        for text, label in pairs:
             ids = self._ids(text, special=True)[:width]
             rows.append([*ids, *[self._pad] * (width - len(ids)), len(ids), classes[label]])
         return torch.tensor(rows, dtype=torch.int32)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from dpin.base.errors import Misuse
 from dpin.compute import hubload, hubmodel
-from dpin.compute.export import LOADERS
+from dpin.compute.export import loader_of
 from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, LoraSpec, canonical_config
+from dpin.compute.preparation import labelled
 from dpin.compute.tensors import as_float
 from tests.support.hub import LORA, llama, spec_of, write_model
 
@@ -22,22 +23,19 @@ SMALL = {
     "intermediate_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "num_labels": 3,
 }
 TEXT = {**SMALL, "vocab_size": 300, "max_position_embeddings": 64, "pad_token_id": 0}
+PICTURES = transformers.ViTConfig(**SMALL, image_size=8, patch_size=4, encoder_stride=4)
 BERT_LORA = LoraSpec(r=2, lora_alpha=4, target_modules=("query", "value"))
 
 
 def made(
-    folder: Path, config: transformers.PretrainedConfig, head: str, lora: LoraSpec | None
+    folder: Path, config: transformers.PretrainedConfig, kind: str, head: str, lora: LoraSpec
 ) -> HubSpec:
-    kinds = {
-        CAUSAL: "CausalLM",
-        SEQUENCE: "SequenceClassification",
-        PICTURE: "ImageClassification",
-    }
-    write_model(folder, config, kinds[head])
-    return spec_of(folder, head=head, context=0 if head == PICTURE else 16, lora=lora)
+    """A base without a head for what it is tuned for: data of four classes, or text."""
+    write_model(folder, config, kind)
+    spec = spec_of(folder, head=head, context=0 if head == PICTURE else 16, lora=lora)
+    return spec if head == CAUSAL else labelled(spec, ("a", "b", "c", "d"))
 
 
 def trained(start: hubload.HubStart) -> Tensor:
@@ -55,32 +53,45 @@ def written(folder: Path, spec: HubSpec, flat: Tensor, base: Path) -> Path:
 
 def loaded(out: Path, base: Path, spec: HubSpec) -> nn.Module:
     """As the README of an exported directory says."""
-    package, name, method = LOADERS[spec.head, True].split(".")
-    assert package == "peft"
-    if spec.head != PICTURE:
-        model: nn.Module = getattr(getattr(peft, name), method)(out)
-        return model
-    plain = transformers.AutoModelForImageClassification.from_pretrained(base)
-    found: nn.Module = getattr(getattr(peft, name), method)(plain, out)
+    said = loader_of(spec)
+    if spec.head == CAUSAL:
+        assert said == 'peft.AutoPeftModelForCausalLM.from_pretrained(".")'
+        causal: nn.Module = peft.AutoPeftModelForCausalLM.from_pretrained(out)
+        return causal
+    if spec.head == SEQUENCE:
+        assert said == (
+            'peft.AutoPeftModelForSequenceClassification.from_pretrained(".", num_labels=4)'
+        )
+        loader = peft.AutoPeftModelForSequenceClassification
+        classifier: nn.Module = loader.from_pretrained(out, num_labels=4)
+        return classifier
+    assert said == (
+        "peft.PeftModel.from_pretrained(transformers.AutoModelForImageClassification"
+        '.from_pretrained(peft.PeftConfig.from_pretrained(".").base_model_name_or_path, '
+        'num_labels=4), ".")'
+    )
+    assert peft.PeftConfig.from_pretrained(out).base_model_name_or_path == str(base)
+    plain = transformers.AutoModelForImageClassification.from_pretrained(base, num_labels=4)
+    found: nn.Module = peft.PeftModel.from_pretrained(plain, out)
     return found
 
 
 @pytest.mark.parametrize(
-    ("config", "head", "lora"),
+    ("config", "kind", "head", "lora"),
     [
-        (llama(), CAUSAL, LORA),
-        (transformers.LlamaConfig(**TEXT, num_key_value_heads=1), SEQUENCE, LORA),
-        (transformers.BertConfig(**TEXT), SEQUENCE, BERT_LORA),
-        (transformers.RobertaConfig(**TEXT), SEQUENCE, BERT_LORA),  # Its head has two layers.
-        (transformers.ViTConfig(**SMALL, image_size=8, patch_size=4), PICTURE, LORA),
+        (llama(), "CausalLM", CAUSAL, LORA),
+        (transformers.LlamaConfig(**TEXT, num_key_value_heads=1), "CausalLM", SEQUENCE, LORA),
+        (transformers.BertConfig(**TEXT), "PreTraining", SEQUENCE, BERT_LORA),
+        (transformers.RobertaConfig(**TEXT), "MaskedLM", SEQUENCE, BERT_LORA),  # A deeper head.
+        (PICTURES, "MaskedImageModeling", PICTURE, LORA),
     ],
     ids=["causal", "score", "classifier", "deep-head", "pictures"],
 )
 def test_peft_loads_what_was_trained(
-    tmp_path: Path, config: transformers.PretrainedConfig, head: str, lora: LoraSpec
+    tmp_path: Path, config: transformers.PretrainedConfig, kind: str, head: str, lora: LoraSpec
 ) -> None:
     base = tmp_path / "base"
-    spec = made(base, config, head, lora)
+    spec = made(base, config, kind, head, lora)
     flat = trained(hubload.start_of(spec, str(base), SEED))
     model = loaded(written(tmp_path / "out", spec, flat, base), base, spec)
     parts, at = dict(model.named_parameters()), 0
@@ -107,6 +118,13 @@ def test_what_a_base_lacks_is_drawn_from_the_seed_alone(tmp_path: Path) -> None:
         starts.append(hubload.start_of(spec, str(base), SEED))
     assert torch.equal(starts[0].parameters, starts[1].parameters)
     assert starts[0].weights == starts[1].weights
+
+
+def test_a_head_for_other_classes_than_the_data_have_is_refused_in_words(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", transformers.BertConfig(**TEXT), "SequenceClassification")
+    spec = labelled(spec_of(base, head=SEQUENCE), ("a", "b", "c", "d"))
+    with pytest.raises(Misuse, match="as for another number of classes"):
+        hubload.start_of(spec, str(base), SEED)
 
 
 @pytest.mark.parametrize(

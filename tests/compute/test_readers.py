@@ -12,12 +12,15 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from PIL import Image
 from pyarrow import parquet
 
 from dpin.base.errors import Misuse, PeerFault
 from dpin.compute.examples import HEADER, Rows, decode_shard, encode_shard
-from dpin.compute.hubspec import PICTURE, SEQUENCE, DataFormat, HubSpec
+from dpin.compute.executor import Disk
+from dpin.compute.hubspec import PICTURE, SEQUENCE, DataFormat, HubSpec, canonical_config
+from dpin.compute.readers import Reader, Source
 from dpin.compute.task import Evaluate, Evaluated, Failed, Prepared
 from dpin.compute.templates import Template
 from tests.compute.test_hub import Bench
@@ -150,6 +153,41 @@ def test_data_that_are_not_what_they_are_said_to_be_are_refused(
     file = str(tmp_path / write(tmp_path))
     command = bench.prepare(spec_of(base), base, corpus=file, data=data)
     assert reason in bench.ask(command, Failed).reason
+
+
+def test_a_row_without_its_label_is_not_given_that_of_another_row(
+    bert: Path, tmp_path: Path
+) -> None:
+    """As many texts as labels are there, and one row lacks the one, another the other."""
+    rows: list[dict[str, str | None]] = [
+        {"text": f"{at} is", "label": "even" if at % 2 == 0 else "odd"} for at in range(40)
+    ]
+    path = tmp_path / "t.jsonl"
+    holes = [*rows, {"text": None, "label": None}]
+    path.write_text("\n".join(map(json.dumps, holes)))
+    bench = Bench(tmp_path)
+    spec, data = spec_of(bert, head=SEQUENCE, context=8), DataFormat("table")
+    command = bench.prepare(spec, bert, corpus=str(path), data=data, batch=4)
+    shards = bench.ask(command, Prepared)
+    read = [decode_shard(Path(one).read_bytes()) for one in (*shards.shards, shards.holdout)]
+    assert sum(map(len, read)) == 40
+    holes[3] = {"text": None, "label": "odd"}
+    holes[6] = {"text": "6 is", "label": None}
+    path.write_text("\n".join(map(json.dumps, holes)))
+    assert "row 4 has no text" in bench.ask(command, Failed).reason
+
+
+@pytest.mark.parametrize("ends", [7, [7, 9]])
+def test_texts_of_a_table_have_the_models_end_between_them(
+    base: Path, tmp_path: Path, ends: int | list[int]
+) -> None:
+    (tmp_path / "t.csv").write_text("text\none\ntwo\n")
+    config = json.loads(spec_of(base).config) | {"eos_token_id": ends}
+    spec = replace(spec_of(base), config=canonical_config(json.dumps(config)))
+    reader = Reader(spec, DataFormat("table"), (base / "tokenizer.json").read_bytes(), "")
+    ids = reader.rows(Source(Disk(), str(tmp_path / "t.csv"), (".csv",), 1_000)).flatten()
+    assert ids.tolist().count(7) == 2
+    assert int(ids[-1]) == 7
 
 
 @pytest.fixture(name="base", scope="module")
