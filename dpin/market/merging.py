@@ -23,8 +23,8 @@ from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(1)
-SOON: Final = 100 * MICROS_PER_MILLI  # after nobody had it; twice as long each time, up to RETRY
-MISSES_MAX: Final = 4  # that still make a pause longer
+SOON: Final = 10 * MICROS_PER_MILLI  # after nobody had it; twice as long each time, up to RETRY
+MISSES_MAX: Final = 7  # that still make a pause longer
 ASKERS_MAX: Final = 64
 REFUSED: Final = ""  # instead of a path: larger than any update of the job, it counts for nothing
 
@@ -47,19 +47,20 @@ class Asking:
     again_at: Instant = Instant(0)
     _blobs: frozenset[BlobId] = frozenset()
     _misses: int = 0
+    _missed: bool = False  # something of what was asked for last
 
     def asked(self, blobs: Collection[BlobId], now: Instant) -> Iterator[Wake]:
         """These are asked for now."""
-        self._blobs = frozenset(blobs)
+        self._blobs, self._missed = frozenset(blobs), False
         if blobs:
             self.again_at = after(now, RETRY)
             yield Wake(self.again_at)
 
     def missing(self, blob: BlobId, now: Instant) -> Iterator[Wake]:
         """Nobody shows it: who is first to apply a commit asks before the maker knows of it."""
-        if blob in self._blobs:
+        if blob in self._blobs and not self._missed:
             pause = min(RETRY, SOON << min(self._misses, MISSES_MAX))
-            self._misses += 1
+            self._misses, self._missed = self._misses + 1, True
             self.again_at = min(self.again_at, after(now, Micros(pause)))
             yield Wake(self.again_at)
 

@@ -103,21 +103,23 @@ def test_updates_are_fetched_as_soon_as_they_may_be_read() -> None:
 
 def test_what_its_maker_does_not_show_yet_is_asked_for_again_soon_and_then_less_often() -> None:
     scene = Round0()
-    update = scene.commit()["maker"]
+    updates = scene.commit()
+    update, other = updates["maker"], updates["one"]
     scene.follow()
     assert [*scene.merging.asking.missing(file_id("something else"), at(0.01))] == []
     moment, pauses = 0.0, []
-    for _ in range(6):
+    for _ in range(9):
         [wake] = scene.merging.asking.missing(update, at(moment))
+        assert [*scene.merging.asking.missing(other, at(moment))] == []  # one pause for both
         assert scene.follow(moment) == []
         pauses.append((wake.at - at(moment)) / seconds(1))
         moment += pauses[-1]
         assert update in {fetch.blob for fetch in only(Fetch, scene.follow(moment))}
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1, 1]
+    assert pauses == [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1]
     assert scene.merging.arrived(here(file_id("update of one"))) == []
     scene.follow(moment)
     [wake] = scene.merging.asking.missing(update, at(moment))
-    assert wake.at == at(moment + 0.1)
+    assert wake.at == at(moment + 0.01)
 
 
 def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
