@@ -18,6 +18,7 @@ from dpin.cli.ledger import ledger
 from dpin.cli.net import net
 from dpin.cli.node import node
 from dpin.cli.options import refuse_empty
+from dpin.cli.patience import patient
 from dpin.cli.sim import sim
 from dpin.cli.validator import validator
 from dpin.cli.wallet import wallet
@@ -108,7 +109,8 @@ def run(arguments: Sequence[str]) -> int:
     verbose = bool(arguments) and arguments[0] == "-v"
     try:
         refuse_empty(arguments)
-        result = commands().main(list(arguments), prog_name="dpin", standalone_mode=False)
+        with patient():
+            result = commands().main(list(arguments), prog_name="dpin", standalone_mode=False)
     except (DpinError, ClientError) as problem:
         _trace(verbose=verbose)
         return tell_known(problem)

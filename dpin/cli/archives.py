@@ -143,6 +143,8 @@ def records_in(path: Path, *, torn: bool) -> Iterator[Record]:
             for end, record in walk(view):
                 yield record
                 progress.at(end)
+    if end == 0 and not torn:
+        raise Misuse(f"{path} is no archive", fix="dpin ledger export FILE writes one")
     if end != size and not torn:
         raise Difference(f"{path} is damaged at byte {end} of {size}")
 

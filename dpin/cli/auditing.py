@@ -76,6 +76,8 @@ def _view(evidence: Evidence, node: Client | None, job: str) -> DescentView:
 
 def _told(folder: Path) -> Told:
     """The signed scores in a result, and its lineage, where they are there; raises NotVerified."""
+    if not folder.exists():
+        raise NotFound(f"there is no {folder}", fix="name a folder that `dpin fetch` wrote")
     try:
         scores, lineage = (_text(folder / name) for name in (SCORES_FILE, LINEAGE_FILE))
         return Told(

@@ -13,7 +13,7 @@ from dpin.base.ids import NodeId
 from dpin.base.units import format_tokens
 from dpin.cli.archives import Run
 from dpin.cli.link import show_values
-from dpin.cli.options import show, table
+from dpin.cli.options import show, table, whole_id
 from dpin.ledger.archive import Summary, differing
 from dpin.ledger.checkpoint import Checkpoint
 from dpin.ledger.order import Receipt
@@ -32,9 +32,9 @@ def finished(run: Run) -> Summary:
 
 
 def check_chain(again: Reexecution, chain: str) -> None:
-    """Raises Difference for a ledger of another network than this one."""
+    """Raises Difference for a ledger of another network than this one, Misuse for none."""
     found = again.executor.chain.hex()
-    if chain and found != chain.strip().lower():
+    if chain and found != whole_id(chain.strip(), "64 hex digits: dpin net show"):
         raise Difference(f"this is the ledger of another network: {found}")
 
 

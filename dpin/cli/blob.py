@@ -32,15 +32,17 @@ def seal(
     from dpin.base.sealed import RANDOM_BYTES, Seal
     from dpin.cli.link import show_values
     from dpin.cli.sealing import new_file, node_id, pieces_of, seal_into
+    from dpin.node.words import counted
 
-    sealer = Seal([node_id(text) for text in to], os.urandom(RANDOM_BYTES))
+    readers = sorted({node_id(text) for text in to})
+    sealer = Seal(readers, os.urandom(RANDOM_BYTES))
     with pieces_of(file) as pieces, new_file(out) as sealed:
         length = seal_into(sealer, pieces, sealed)
     if json:
-        values = {"file": str(out), "bytes": length, "readers": sorted(set(to))}
+        values = {"file": str(out), "bytes": length, "readers": [one.hex() for one in readers]}
         show_values("sealed", values)
     else:
-        say(f"sealed {length:,} bytes for {len(set(to))} in {out}")
+        say(f"sealed {length:,} bytes for {counted(len(readers), 'node')} in {out}")
 
 
 @blob.command(name="open")

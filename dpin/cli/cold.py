@@ -1,5 +1,6 @@
 """Payments from a key that no node has: prepared here, signed elsewhere, submitted here."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,10 +53,12 @@ def sign(
     json: JsonOption = False,
 ) -> None:
     """Show what a prepared payment does, and sign it. Needs neither a node nor a connection."""
+    from dpin.cli.keys import named_key
     from dpin.cli.link import show_values
     from dpin.cli.papers import (
         SIGNED,
         UNSIGNED,
+        check_new_paper,
         read_paper,
         signed_by,
         transaction_text,
@@ -65,9 +68,11 @@ def sign(
     )
 
     transaction = unsigned(read_paper(file, UNSIGNED))
+    check_new_paper(out)
+    named_key(key)  # Whether it is there is said before anybody is asked to agree.
     say(transaction_text(transaction))
-    if not yes and not typer.confirm("sign this?", err=True):
-        raise typer.Abort
+    if not yes:
+        _agreed()
     signed = signed_by(key, transaction)
     if json:
         write_paper_quietly(SIGNED, signed, out)
@@ -75,6 +80,21 @@ def sign(
         show_values("signed", values)
     else:
         write_paper(SIGNED, signed, out)
+
+
+def _agreed() -> None:
+    """Raises Misuse where nobody answers, Abort where the answer is no."""
+    from dpin.base.errors import Misuse
+
+    try:
+        agreed = typer.confirm("sign this?", err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise Misuse("nobody has answered", fix="read it, then add --yes") from None
+    if not agreed:
+        say("nothing is signed")
+        raise typer.Abort
 
 
 def submit(

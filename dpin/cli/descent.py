@@ -6,6 +6,7 @@ from typing import Final
 from dpin.base.errors import Misuse, NotVerified, PeerFault, unreadable
 from dpin.base.ids import NO_DIGEST, short
 from dpin.cli.link import connect
+from dpin.cli.options import whole_id
 from dpin.client.errors import ClientError
 from dpin.compute.lineage import (
     Lineage,
@@ -23,6 +24,7 @@ MODEL_FILES: Final = ("model.safetensors", "adapter_model.safetensors")
 
 def read_folder(folder: Path, signer: str) -> tuple[Lineage, TensorLeaves]:
     """The lineage of a model's folder; raises Misuse where there is none, NotVerified if false."""
+    wanted = whole_id(signer, "64 hex digits: dpin peers --json") if signer else ""
     try:
         text = (folder / LINEAGE_FILE).read_text(encoding="utf-8", errors="replace")
         found = [name for name in MODEL_FILES if (folder / name).is_file()]
@@ -35,7 +37,7 @@ def read_folder(folder: Path, signer: str) -> tuple[Lineage, TensorLeaves]:
         leaves = check_model(lineage, model)
     except PeerFault as fault:
         raise NotVerified(f"not proven: {fault}", fix="fetch the model again") from None
-    if signer and lineage.origin.requester.hex() != signer.lower():
+    if wanted and lineage.origin.requester.hex() != wanted:
         raise NotVerified(
             f"not proven: signed by {lineage.origin.requester.hex()}", fix="ask who that is"
         )

@@ -13,6 +13,7 @@ from rich.text import Text
 from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
+from dpin.cli.patience import hush
 from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
 from dpin.cli.plain import plain
 from dpin.cli.reasons import reason_and_fix
@@ -94,6 +95,7 @@ def _screen() -> Iterator[Screen]:
     if not sys.stderr.isatty():
         yield Lines()
         return
+    hush()
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         yield Picture(live)
 

@@ -24,12 +24,23 @@ def create(file: FileArgument, *, plain: PlainOption = False, json: JsonOption =
     from dpin.cli.passphrase import writer
     from dpin.node import home as homes
 
+    _look_first(file)  # Before anybody has typed a passphrase twice.
     text_of = writer(str(file), encrypted=not plain)
     seed = homes.create_seed()
     homes.write_key(file, text_of(seed))
     _tell("created", file, SigningKey(seed).node_id.hex(), json=json)
     if not json:
         say(f"keep a copy of {file}: whoever loses it, or its passphrase, loses its tokens")
+
+
+def _look_first(file: Path) -> None:
+    """Raises what writing a new key there would raise, as far as it can be known."""
+    from dpin.node.keyfile import never_over, no_folder
+
+    if file.exists():
+        raise never_over(file)
+    if not file.parent.is_dir():
+        raise no_folder(file.parent)
 
 
 def account(
@@ -61,6 +72,7 @@ def export(
     from dpin.node.keyfile import decode_key
 
     path, text = _key(key, home)
+    _look_first(file)
     seed = decode_key(text, lambda: ask(str(path)))
     homes.write_key(file, writer(str(file), encrypted=True)(seed))
     _tell("exported", file, SigningKey(seed).node_id.hex(), json=json)
@@ -150,9 +162,11 @@ def _key(file: Path | None, home: str | None) -> tuple[Path, str]:
 
 def named_key(file: Path) -> str:
     """The text of a key file that somebody named; raises NotFound, or Misuse."""
-    from dpin.base.errors import NotFound
+    from dpin.base.errors import Misuse, NotFound
     from dpin.node.home import read_key_file
 
+    if file.is_dir():
+        raise Misuse(f"{file} is a directory", fix="name a key file")
     try:
         return read_key_file(file)
     except FileNotFoundError:

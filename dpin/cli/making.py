@@ -5,6 +5,7 @@ import sys
 from dpin.base.crypto import SigningKey
 from dpin.base.errors import Misuse
 from dpin.cli.passphrase import open_key, writer
+from dpin.cli.patience import hush
 from dpin.ledger import beacon
 from dpin.node.home import Home, create_key, ensure_beacon, key_text, write_config
 from dpin.node.invite import Card, write_card
@@ -50,6 +51,7 @@ class _Progress:
         percent = done * 100 // self._total
         if sys.stderr.isatty() and percent != self._shown:
             self._shown = percent
+            hush()
             sys.stderr.write(f"\rmaking the chain of reveals {percent} %")
             sys.stderr.flush()
 

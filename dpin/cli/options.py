@@ -7,6 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from dpin.base.errors import Misuse
+from dpin.base.ids import read_id
+from dpin.cli.patience import hush
 from dpin.cli.plain import plain
 
 HomeOption = Annotated[
@@ -70,6 +72,13 @@ def refuse_empty(words: Sequence[str]) -> None:
             raise Misuse(f"{what} is empty", fix="is a variable not set? else leave it out")
 
 
+def whole_id(text: str, fix: str) -> str:
+    """An id as it is written, in small letters; raises Misuse for what cannot be one."""
+    if read_id(text) is None:
+        raise Misuse(f"{text[:80]!r} is not a whole id", fix=fix)
+    return text.lower()
+
+
 def group(text: str) -> typer.Typer:
     """A noun with commands of its own."""
     return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
@@ -77,12 +86,14 @@ def group(text: str) -> typer.Typer:
 
 def show(text: str) -> None:
     """Print data."""
+    hush()
     sys.stdout.write(f"{plain(text)}\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
     """Print what is said to people only."""
+    hush()
     sys.stderr.write(f"{plain(text)}\n")
     sys.stderr.flush()
 

@@ -49,21 +49,31 @@ def write_paper_quietly(head: str, data: bytes, out: Path | None) -> None:
         raise Misuse(f"{out}: {problem.strerror}", fix="name a new file") from None
 
 
+def check_new_paper(out: Path | None) -> None:
+    """Raises Misuse where the file to be written is there already."""
+    if out is not None and out.exists():
+        raise Misuse(f"{out}: File exists", fix="name a new file")
+
+
 def read_paper(path: Path, head: str) -> bytes:
     """The bytes of a transaction in a file; raises Misuse for any other file."""
     try:
         with path.open(encoding="ascii") as file:
             first, _, code = file.read(_CHARS_MAX).strip().partition("\n")
-        data = bytes.fromhex(code)
     except OSError as problem:
         raise unreadable(path, problem) from None
-    except ValueError:
-        first, data = "", b""
+    except UnicodeDecodeError:
+        first, code = "", ""
     if first.strip() != head:
         raise Misuse(
             f"{path} does not begin with {head!r}", fix="dpin wallet prepare, sign, submit"
         )
-    return data
+    try:
+        return bytes.fromhex(code)
+    except ValueError:
+        raise Misuse(
+            f"{path} is cut short, or was changed", fix="copy it again, or write it again"
+        ) from None
 
 
 def unsigned(data: bytes) -> Transaction:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from dpin.base.crypto import SEED_BYTES
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, NotFound
+from dpin.cli.patience import hush
 from dpin.node.home import Home, fresh_salts, key_text, read_key
 from dpin.node.keyfile import PASSPHRASE_CHARS_MAX, encode_key, is_sealed, seal_key
 
@@ -22,6 +23,7 @@ PLAIN_WARNING: Final = (
     "warning: this key is not encrypted; whoever can read the file, or a back-up of this disk, can "
     "spend its tokens"
 )
+_ALONE: Final = "put the passphrase there, alone, in a file of mode 0600"
 
 
 def ask(what: str) -> str:
@@ -101,15 +103,20 @@ def _given() -> str | None:
     path = Path(os.environ[FILE_VARIABLE])
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(PASSPHRASE_CHARS_MAX + 1).rstrip("\r\n")
+            given = file.read(PASSPHRASE_CHARS_MAX + 1).rstrip("\r\n")
+            if not given:
+                raise Misuse(f"{path}, which {FILE_VARIABLE} names, is empty", fix=_ALONE)
+            return given
+    except FileNotFoundError:
+        raise NotFound(f"{FILE_VARIABLE} names {path}, which is not there", fix=_ALONE) from None
     except (OSError, UnicodeDecodeError) as problem:
         raise Misuse(
-            f"{FILE_VARIABLE} names {path}, which cannot be read: {problem}",
-            fix="put the passphrase there, alone, in a file of mode 0600",
+            f"{FILE_VARIABLE} names {path}, which cannot be read: {problem}", fix=_ALONE
         ) from None
 
 
 def _need_terminal(what: str) -> None:
+    hush()
     if not sys.stdin.isatty():
         raise Misuse(
             f"{what} needs a passphrase and there is no terminal to ask at",

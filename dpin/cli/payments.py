@@ -11,14 +11,14 @@ import msgspec
 
 from dpin.base.errors import Misuse, unreadable
 from dpin.base.units import format_tokens, parse_tokens
-from dpin.cli.link import show_view
+from dpin.cli.link import show_values, show_view
 from dpin.cli.options import say, show
 from dpin.cli.pictures import movement_text
 from dpin.client.client import Client
 from dpin.ledger.transactions import OPERATIONS_MAX
 from dpin.ledger.wages import CHECK, WORK
 from dpin.node.control import PayRequest, TransferRequest
-from dpin.node.status import MovementView
+from dpin.node.status import MovementView, TransferView
 from dpin.node.till import payee, sum_of
 
 BATCH_BYTES_MAX: Final = 1 << 20
@@ -41,10 +41,10 @@ def payments_of(words: Sequence[str], memo: str) -> list[TransferRequest]:
     return [_payment(to, amount, memo) for to, amount in pairs]
 
 
-def read_batch(path: Path, words: Sequence[str]) -> list[TransferRequest]:
+def read_batch(path: Path, words: Sequence[str], memo: str) -> list[TransferRequest]:
     """Payments from lines of NODE,TOKENS[,MEMO]; raises Misuse that names the line."""
-    if words:
-        raise Misuse("a batch is a file alone", fix="put all payments into it")
+    if words or memo:
+        raise Misuse("a batch is a file alone", fix="put all payments into it, and their memos")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             text = file.read(BATCH_BYTES_MAX + 1)
@@ -81,18 +81,27 @@ def _payment(to: str, amount: str, memo: str = "") -> TransferRequest:
 
 
 def pay(node: Client, payments: list[TransferRequest], *, credit: bool, json: bool) -> None:
-    """Have them made, 16 at a time, and say so after each time."""
-    for start in range(0, len(payments), OPERATIONS_MAX):
-        portion = payments[start : start + OPERATIONS_MAX]
-        view = node.pay(PayRequest(payments=portion, credit=credit))
-        if json:
-            show_view("transfer", view)
-            continue
-        what = " of credit" if credit else ""
-        whom = f" to {len(portion)} accounts" if portion[1:] else ""
-        amount = format_tokens(sum(parse_tokens(one.amount) for one in portion))
-        say(f"sent {amount}{what}{whom} in commit {view.height}: {view.detail}")
-        say(f"{format_tokens(view.free)} left")
+    """Have them made, 16 at a time, and say so after each time; as JSON at the end, all at once."""
+    views: list[TransferView] = []
+    try:
+        for start in range(0, len(payments), OPERATIONS_MAX):
+            portion = payments[start : start + OPERATIONS_MAX]
+            views.append(node.pay(PayRequest(payments=portion, credit=credit)))
+            if not json:
+                _say_paid(views[-1], portion, credit=credit)
+    finally:
+        if json and len(payments) > OPERATIONS_MAX:
+            show_values("transfers", {"transfers": views})
+        elif json and views:
+            show_view("transfer", views[0])
+
+
+def _say_paid(view: TransferView, portion: list[TransferRequest], *, credit: bool) -> None:
+    what = " of credit" if credit else ""
+    whom = f" in {len(portion)} payments" if portion[1:] else ""
+    amount = format_tokens(sum(parse_tokens(one.amount) for one in portion))
+    say(f"sent {amount}{what}{whom} in commit {view.height}: {view.detail}")
+    say(f"{format_tokens(view.free)} left")
 
 
 def moved(node: Client, before: int, count: int, *, every: bool) -> list[MovementView]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dpin.base.errors import Misuse, NotFound
+from dpin.base.errors import Misuse
 from dpin.base.units import MILLION
 from dpin.cli.link import show_values
 from dpin.cli.options import say, show, table
@@ -46,8 +46,6 @@ def try_clients(path: Path, clients: int, plan: Plan, *, json: bool) -> None:
 
 def _texts(path: Path, clients: int) -> list[bytes]:
     """A client's text each: the files of a folder, or a file in equal parts."""
-    if not path.exists():
-        raise NotFound(f"there is no {path}", fix="name a text file, or a folder of them")
     if not path.is_dir():
         return cut_evenly(path.read_bytes(), clients or 1)
     files = sorted(each for each in path.iterdir() if each.is_file())[:FILES_MAX]

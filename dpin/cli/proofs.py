@@ -11,7 +11,7 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here.")
 ]
 WaitOption = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for signatures.")
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for signatures.")
 ]
 TrustOption = Annotated[
     Path | None,
@@ -47,11 +47,12 @@ def prove(
     """
     from dpin.base.errors import Misuse
     from dpin.cli.link import show_view
-    from dpin.cli.proving import ask, read_known, save
+    from dpin.cli.proving import ask, check_over, read_known, save
     from dpin.node.control import ProofRequest
 
     if not subject and not account:
         raise Misuse("nothing is to be proven", fix="name a transaction, or --account NODE")
+    check_over(output)
     epoch, size = read_known(trust)
     request = ProofRequest(subject=subject, account=account, epoch=epoch, size=size)
     view = ask(home, request, wait)
@@ -76,9 +77,10 @@ def checkpoint(
 ) -> None:
     """Write the newest signed checkpoint, for whoever trusts this node: `dpin verify --trust`."""
     from dpin.cli.link import show_view
-    from dpin.cli.proving import ask, save
+    from dpin.cli.proving import ask, check_over, save
     from dpin.node.control import ProofRequest
 
+    check_over(output)
     view = ask(home, ProofRequest(), wait)
     if output is not None:
         save(output, view.checkpoint)
@@ -103,7 +105,7 @@ def verify(
     ] = "",
     max_age: Annotated[
         int | None,
-        typer.Option(metavar="DAYS", help="Refuse to trust anything that is older than this."),
+        typer.Option(metavar="DAYS", min=0, help="Refuse to trust anything older."),
     ] = None,
     update: UpdateOption = None,
     node: NodeOption = False,
@@ -120,10 +122,11 @@ def verify(
     """
     from dpin.cli.comparing import ask_node, node_text, refuse, with_node
     from dpin.cli.link import show_values
-    from dpin.cli.proving import save
+    from dpin.cli.proving import check_over, save
     from dpin.cli.verifying import Trusted, judge, read_file, tell_age, verdict_text, verdict_values
     from dpin.light.files import write_trust
 
+    check_over(update)
     proof = read_file(file)
     trusted = Trusted(trust, genesis, chain, home).find(proof)
     warning = tell_age(trusted, max_age)

@@ -59,6 +59,16 @@ def read_text(path: Path) -> str:
         ) from None
 
 
+def check_over(path: Path | None) -> None:
+    """Raises Misuse where a file is there that is no older one of the same kind: a key, perhaps."""
+    try:
+        other = path is not None and path.exists() and path.read_bytes()[:1] != b"{"
+    except OSError as problem:
+        raise unreadable(path, problem, fix="name a new file") from None
+    if other:
+        raise Misuse(f"{path} exists and is something else", fix="name a new file")
+
+
 def save(path: Path, text: str) -> None:
     """Write a file whole, or not at all; raises Misuse."""
     beside = path.with_name(f"{path.name}.part")

@@ -44,13 +44,17 @@ def report(
 
 def write_report(detail: object, folder: Path) -> list[Path]:
     """Write all four files; returns where they are."""
+    from dpin.base.errors import Misuse
     from dpin.cli.boards import write_events
     from dpin.cli.charts import chart, page
     from dpin.cli.metrics import metrics_lines
     from dpin.node.status import JobDetail
 
     assert isinstance(detail, JobDetail)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as problem:
+        raise Misuse(f"{folder}: {problem.strerror}", fix="name a new folder") from None
     picture = chart(detail)
     (folder / "report.png").write_bytes(picture)
     (folder / "report.html").write_text(page(detail, picture), encoding="utf-8")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dpin.cli.options import HomeOption, JsonOption, say, show
+from dpin.cli.patience import hush
 
 
 def init(
@@ -55,4 +56,5 @@ def init(
 def _asked(default: str) -> str:
     if not sys.stdin.isatty():
         return default
+    hush()
     return str(typer.prompt("A name for this node", default=default, err=True))

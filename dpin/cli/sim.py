@@ -82,6 +82,11 @@ def clients(
 
     The model is the small built-in one. Batches, encoding, screening and merges are a node's.
     """
+    from dpin.base.errors import NotFound
+
+    if not Path(text).exists():  # torch takes seconds to load, so what is wrong is said before.
+        raise NotFound(f"there is no {text}", fix="name a text file, or a folder of them")
+    say("loading torch")
     from dpin.cli.population import try_clients
     from dpin.compute.rehearsal import Plan
 

@@ -8,6 +8,10 @@ import typer
 
 from dpin.cli.options import AttachOption, HomeOption, JsonOption, SetOption, say, show
 
+TOKENS_MAX = 100_000  # as of `type: inference`; a test holds them together
+AT_ONCE = 2  # jobs of a sweep
+POINTS_MAX = 64  # of a sweep, likewise
+
 
 def submit(
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="A job file, as YAML.")] = "",
@@ -16,7 +20,10 @@ def submit(
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it.")] = False,
-    parallel: Annotated[int, typer.Option(min=1, help="Jobs of a sweep at one time.")] = 2,
+    parallel: Annotated[
+        int | None,
+        typer.Option(min=1, max=POINTS_MAX, help="Jobs of a sweep at one time; else 2."),
+    ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Then show it hop by hop.")] = False,
     attach: AttachOption = "",
     home: HomeOption = None,
@@ -29,13 +36,16 @@ def submit(
     from dpin.cli.sweeps import trials_of
     from dpin.client.client import request_from
 
-    if bool(file) == bool(attach):
-        raise Misuse("name a job file, or a job to follow", fix="dpin submit job.yaml")
+    others = any((sets, name, dry_run, detach, parallel is not None))
+    _check_what(file, attach, others=others)
     trials = trials_of(Path(file), sets or [], name) if file else []
+    if parallel and not trials:
+        raise Misuse(f"{file} is no sweep: it is one job", fix="leave out --parallel")
     request = request_from(Path(file), sets or [], name) if file and not trials else None
     with connect(home) as node:
         if trials:
-            _sweep(node, trials, parallel=parallel, detach=detach, dry_run=dry_run, json=json)
+            at_once = parallel or AT_ONCE
+            _sweep(node, trials, parallel=at_once, detach=detach, dry_run=dry_run, json=json)
         elif request is None:
             _follow(node, node.job(attach).job.id, json=json, trace=trace)
         elif dry_run:
@@ -43,13 +53,21 @@ def submit(
             show_view("plan", plan) if json else show(plan_text(plan))
         else:
             job = node.submit(request)
-            if not detach:
-                say(f"{job.id} {job.name}")
-                _follow(node, job.id, json=json, trace=trace)
-            elif json:
-                show_view("submitted", job)
-            else:
-                show(job.id)
+            if detach:
+                show_view("submitted", job) if json else show(job.id)
+                return
+            say(f"{job.id} {job.name}")
+            _follow(node, job.id, json=json, trace=trace)
+
+
+def _check_what(file: str, attach: str, *, others: bool) -> None:
+    """Raises Misuse where it is not clear what to do, or an option would have no effect."""
+    from dpin.base.errors import Misuse
+
+    if bool(file) == bool(attach):
+        raise Misuse("name a job file, or a job to follow", fix="dpin submit job.yaml")
+    if attach and others:
+        raise Misuse("a job that runs is only followed", fix=f"dpin submit --attach {attach}")
 
 
 def _sweep(
@@ -58,7 +76,14 @@ def _sweep(
     from dpin.base.units import format_tokens
     from dpin.cli.link import show_values
     from dpin.cli.pictures import plan_text
-    from dpin.cli.sweeps import Trial, run_sweep, sweep_exit, sweep_text, sweep_values
+    from dpin.cli.sweeps import (
+        Trial,
+        run_sweep,
+        submit_all,
+        sweep_exit,
+        sweep_text,
+        sweep_values,
+    )
     from dpin.client.client import Client
 
     assert isinstance(node, Client)
@@ -69,7 +94,8 @@ def _sweep(
         words = f"{len(plans)} jobs, {format_tokens(whole)} at most; the first:\n\n"
         show_values("plans", {"plans": plans}) if json else show(words + plan_text(plans[0]))
     elif detach:
-        ids = [node.submit(trial.request).id for trial in trials]
+        submit_all(node, trials)
+        ids = [trial.job for trial in trials]
         show_values("submitted", {"jobs": ids}) if json else show("\n".join(ids))
     else:
         run_sweep(node, trials, parallel)
@@ -96,7 +122,7 @@ def run(
     model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model's folder.")],
     prompt: Annotated[str, typer.Argument(metavar="TEXT", help="What it continues.")],
     *,
-    tokens: Annotated[int, typer.Option(min=1, help="Bytes to generate.")] = 200,
+    tokens: Annotated[int, typer.Option(min=1, max=TOKENS_MAX, help="Bytes to generate.")] = 200,
     temperature: Annotated[float, typer.Option(min=0, max=10, help="0 is greedy.")] = 0.8,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
     max_cost: Annotated[str, typer.Option(metavar="TOKENS", help="At most.")] = "10",

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dpin.base.errors import Unavailable
+from dpin.base.errors import Misuse, Unavailable
 from dpin.cli.link import show_values
 from dpin.cli.options import say, show, table
 from dpin.cli.process import command, spawn, wait_until_up
@@ -19,6 +19,7 @@ from dpin.ledger.genesis import COMMITTEE_MIN
 from dpin.node.home import Home, locate, read_network, write_network
 from dpin.node.invite import Invite
 from dpin.node.status import NodeView
+from dpin.node.words import counted
 
 NETWORK: Final = "swarm"
 ONLINE_SECONDS: Final = 60.0
@@ -36,7 +37,9 @@ def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpin-swarm-")))
         homes = make_homes(folder.resolve(), count)
+        say(f"starting {counted(count, 'node')}, the first one first")
         processes = stack.enter_context(started(homes))
+        say("waiting until they have found each other")
         nodes = wait_until_online(homes)
         with suppress(KeyboardInterrupt):
             if json:
@@ -51,10 +54,12 @@ def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
 
 def make_homes(folder: Path, count: int) -> list[Home]:
     """Homes of one network, made where they are not there yet."""
+    if folder.exists() and not folder.is_dir():
+        raise Misuse(f"{folder} is no folder", fix="name another: --folder DIR")
     homes = [locate(str(folder / f"node-{number}"), {}) for number in range(1, count + 1)]
     fresh = [home for home in homes if not home.beacon.exists()]
     if fresh:
-        say(f"making {len(fresh)} nodes in {folder}")
+        say(f"making {counted(len(fresh), 'node')} in {folder}")
     cards = _each(homes, lambda home: ["init", "--yes", "--home", str(home.root)])
     if not homes[0].genesis.exists():
         validators = cards[1:] if count >= COMMITTEE_MIN else []

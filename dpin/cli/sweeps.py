@@ -50,16 +50,30 @@ def trials_of(file: Path, sets: Sequence[str], name: str) -> list[Trial]:
     ]
 
 
+def submit_all(node: Client, trials: Sequence[Trial]) -> None:
+    """Submit all at once; where one is refused, those that run are named."""
+    try:
+        for trial in trials:
+            trial.job = node.submit(trial.request).id
+    finally:
+        _tell_left(trials, begun=all(trial.job for trial in trials))
+
+
+def _tell_left(trials: Sequence[Trial], *, begun: bool) -> None:
+    """Which jobs go on without this command, unless it is as it was asked for."""
+    left = [trial for trial in trials if not trial.ended]
+    running = [trial.job for trial in left if trial.job]
+    if left and not begun:
+        say(f"{len(running)} jobs go on, {len(left) - len(running)} were not begun")
+        say("\n".join(f"  dpin submit --attach {job} | dpin cancel {job}" for job in running))
+
+
 def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
     """Submit all, at most so many at a time, and wait; Ctrl-C leaves the jobs that run."""
     try:
         _run_all(node, trials, parallel)
     finally:
-        left = [trial for trial in trials if not trial.ended]
-        running = [trial.job for trial in left if trial.job]
-        if left:
-            say(f"{len(running)} jobs go on, {len(left) - len(running)} were not begun")
-            say("\n".join(f"  dpin submit --attach {job} | dpin cancel {job}" for job in running))
+        _tell_left(trials, begun=False)
 
 
 def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:

@@ -9,6 +9,7 @@ from dpin.base.codec import encode
 from dpin.base.errors import Misuse, NotVerified, unreadable
 from dpin.base.units import MicroTokens, format_tokens
 from dpin.cli.link import home_of
+from dpin.cli.options import whole_id
 from dpin.cli.proving import read_text
 from dpin.light.client import Trust, trust_genesis
 from dpin.light.facts import ACCOUNT, NotProven, Part
@@ -75,7 +76,7 @@ class Trusted:
 
     def _from_id(self, proof: Proof) -> Trust:
         """The proof brings the genesis along, and that has the network's id as its digest."""
-        if self.chain.lower() != proof.chain.hex():
+        if whole_id(self.chain, "64 hex digits: dpin net show") != proof.chain.hex():
             raise NotVerified(
                 f"not proven: this is of the network {proof.chain.hex()}", fix="ask for the other"
             )

@@ -94,7 +94,7 @@ def send(
     from dpin.cli.payments import pay, payments_of, read_batch
 
     words = [word for word in (to, amount, *(more or [])) if word is not None]
-    payments = payments_of(words, memo) if batch is None else read_batch(batch, words)
+    payments = payments_of(words, memo) if batch is None else read_batch(batch, words, memo)
     with connect(home) as node:
         pay(node, payments, credit=False, json=json)
 
@@ -120,7 +120,7 @@ def history(
     if json:
         show_values("movements", {"movements": movements})
         return
-    show(movements_text(movements))
+    show(movements_text(movements) if movements or not before else "nothing older is remembered")
     if len(movements) == count and movements[-1].number > 1:
         say(f"older ones:  dpin wallet history --before {movements[-1].number}")
 

@@ -322,7 +322,10 @@ class Desk(Watchtower):
         """End a job."""
         own = self._gallery.own(job)
         if own.stage.ended:
-            raise Misuse(f"{own.local_id} has ended: {own.stage.value}")
+            raise Misuse(
+                f"{own.local_id} has ended: {own.stage.value}",
+                fix=f"nothing is left to cancel: dpin status {own.local_id}",
+            )
         await self._around.tell(Abandon(own.local_id))
         while not own.cancelled:
             await self._bulletin.change()

@@ -28,6 +28,8 @@ from dpin.node.keyfile import (
     Unlock,
     decode_key,
     encode_key,
+    never_over,
+    no_folder,
 )
 from dpin.node.settings import CONFIG_CHARS_MAX
 from dpin.node.signerfile import SIGNERS_CHARS_MAX, decode_signers, encode_signers
@@ -152,12 +154,9 @@ def write_key(path: Path, text: str) -> None:
         try:
             create_file(path, text.encode())
         except FileExistsError:
-            raise Misuse(
-                f"{path} exists: a key is never written over",
-                fix="use it as it is, or name another file or another --home",
-            ) from None
+            raise never_over(path) from None
         except FileNotFoundError:
-            raise Misuse(f"there is no folder {path.parent}", fix="make it first") from None
+            raise no_folder(path.parent) from None
 
 
 def replace_key(path: Path, text: str) -> None:

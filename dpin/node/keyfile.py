@@ -159,3 +159,16 @@ def _damaged() -> Misuse:
         "the key file is damaged",
         fix="put back your copy of it; without one its tokens and its name are lost",
     )
+
+
+def never_over(path: object) -> Misuse:
+    """There is a file where a key was to go."""
+    return Misuse(
+        f"{path} exists: a key is never written over",
+        fix="use it as it is, or name another file or another --home",
+    )
+
+
+def no_folder(path: object) -> Misuse:
+    """There is nowhere to put a key."""
+    return Misuse(f"there is no folder {path}", fix="make it first")

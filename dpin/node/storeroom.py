@@ -70,6 +70,8 @@ class Storeroom:
         path = Path(request.path)
         if path.is_absolute() and not await trio.Path(path).exists():
             raise NotFound(f"{path}: No such file or directory", fix="name a file")
+        if path.is_absolute() and await trio.Path(path).is_dir():
+            raise Misuse(f"{path} is a folder", fix="name a file")
         if not path.is_absolute() or not await trio.Path(path).is_file():
             raise Misuse(f"{request.path!r} is not the whole path of a file", fix="name a file")
         blob = await self._store.add_file(path)

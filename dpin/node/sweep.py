@@ -55,6 +55,10 @@ def _grid(document: Document) -> dict[str, list[str]]:
         if not plain or not isinstance(values, list):
             raise Misuse(f"{document.place(f'{KEY}.{path}')}: {path} needs plain values", EXAMPLE)
         grid[path] = [_text(value) for value in values]
+        if len({*grid[path]}) < len(grid[path]):
+            raise Misuse(
+                f"{document.place(f'{KEY}.{path}')}: {path} has a value twice", "leave one out"
+            )
     return grid
 
 

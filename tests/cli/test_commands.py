@@ -11,6 +11,7 @@ import pytest
 
 from dpin.base.codec import decode
 from dpin.base.crypto import verify
+from dpin.base.errors import OverBudget
 from dpin.cli import follow, payments
 from dpin.cli.app import run
 from dpin.client.client import Client
@@ -23,7 +24,7 @@ from dpin.node.control import (
     TransferRequest,
     ValidatorRequest,
 )
-from dpin.node.status import LogEntry
+from dpin.node.status import LogEntry, TransferView
 from tests.support.api_server import api_server
 from tests.support.fake_blobs import BLOB
 from tests.support.fake_control import (
@@ -356,13 +357,35 @@ def test_several_are_paid_at_once_and_a_batch_in_parts_of_sixteen(
         (NODE_ID, "1.5", "rent"),
         (NODE_ID, "2", "rent"),
     ]
-    assert "sent 3.5 to 2 accounts in commit 121: ok" in capsys.readouterr().err
+    assert "sent 3.5 in 2 payments in commit 121: ok" in capsys.readouterr().err
     batch = tmp_path / "wages.csv"
     batch.write_text("# whom, how much, why\n\n" + f"{NODE_ID}, 0.5, July\n" * 17)
     assert run(["wallet", "send", "--batch", str(batch)]) == 0
     parts = [asked.payments for asked in control.asked[1:] if isinstance(asked, PayRequest)]
     assert [len(part) for part in parts] == [16, 1]
     assert parts[0][0].memo == "July"
+    capsys.readouterr()
+    assert run(["wallet", "send", "--batch", str(batch), "--json"]) == 0
+    [first, second] = json.loads(capsys.readouterr().out)["transfers"]
+    assert first["height"] == second["height"] == 121
+
+
+def test_what_was_paid_before_a_refusal_is_still_told(
+    control: FakeControl, capsys: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, pay = tmp_path / "wages.csv", control.pay
+
+    async def one_only(request: PayRequest) -> TransferView:
+        if control.asked:
+            raise OverBudget("there is no more", fix="send less")
+        return await pay(request)
+
+    monkeypatch.setattr(control, "pay", one_only)
+    batch.write_text(f"{NODE_ID},1\n" * 17)
+    assert run(["wallet", "send", "--batch", str(batch), "--json"]) == 9
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)["transfers"]) == 1
+    assert told.err.startswith("error[over-budget]: there is no more")
 
 
 @pytest.mark.parametrize(
@@ -563,8 +586,10 @@ def test_nobody_else_signs_it_and_nothing_else_is_signed(
     assert "not of the account that pays" in capsys.readouterr().err
     assert run(["wallet", "submit", paper]) == 2  # it is not signed
     assert run(["wallet", "sign", key, "--key", key, "--yes"]) == 2
-    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    assert run(["wallet", "sign", paper, "--key", key]) == 130
+    for typed, status, said in [("n\n", 130, "nothing is signed"), ("", 2, "add --yes")]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert run(["wallet", "sign", paper, "--key", key]) == status
+        assert said in capsys.readouterr().err
     assert not any(isinstance(asked, SignedRequest) for asked in control.asked)
 
 

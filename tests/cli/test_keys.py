@@ -94,8 +94,12 @@ def test_a_service_reads_its_passphrase_from_a_file(
 ) -> None:
     monkeypatch.delenv("DPIN_PASSPHRASE")
     monkeypatch.setenv("DPIN_PASSPHRASE_FILE", str(tmp_path / "secret"))
-    assert run(["init", "--yes", "--encrypt"]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert run(["init", "--yes", "--encrypt"]) == 4
+    assert "is not there" in capsys.readouterr().err
+    for text, why in ((b"\n", "is empty"), (b"\xff\xfe", "cannot be read")):
+        (tmp_path / "secret").write_bytes(text)
+        assert run(["init", "--yes", "--encrypt"]) == 2
+        assert why in capsys.readouterr().err
     (tmp_path / "secret").write_text("from the file\n")
     assert run(["init", "--yes", "--encrypt"]) == 0
     monkeypatch.delenv("DPIN_PASSPHRASE_FILE")

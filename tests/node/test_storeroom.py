@@ -120,8 +120,8 @@ async def test_a_fetch_that_is_stopped_is_gone_on_with(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_is_refused_with_a_fix(tmp_path: Path) -> None:
     async with rooms(tmp_path) as (_, _, (one, _two)):
-        for path in ("file", str(tmp_path)):
-            with pytest.raises(Misuse, match="whole path"):
+        for path, why in (("file", "not the whole path"), (str(tmp_path), "is a folder")):
+            with pytest.raises(Misuse, match=why):
                 await one.put(PutRequest(path=path))
         with pytest.raises(NotFound, match="No such file"):
             await one.put(PutRequest(path=str(tmp_path / "nothing")))
