@@ -22,7 +22,7 @@ from dpin.ledger.mempool import identify
 from dpin.ledger.messages import read_message
 from dpin.ledger.replica import Replica
 from dpin.ledger.statemessages import read_state_message
-from dpin.market.messages import MarketMessage
+from dpin.market import messages
 from dpin.net.address import node_in, peer_text
 from dpin.net.bans import Bans
 from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Chunk, read_question, read_reply
@@ -83,8 +83,7 @@ def _ledger(data: bytes) -> None:
 
 
 def _market(data: bytes) -> object:
-    message: MarketMessage = decode(MarketMessage, data)
-    return message
+    return messages.read_message(data)
 
 
 def _verify(data: bytes) -> object:

@@ -91,11 +91,15 @@ class Mail:
         if signed.node != peer:
             raise PeerFault("handed on what another has signed")
         own = self._own(signed.statement.job)
-        if own is None or own.job is None or state is None or peer not in drawn(own.job, state):
+        times = own.rounds.get(signed.statement.round) if own is not None else None
+        if own is None or own.job is None or state is None or times is None:
             return
-        times = own.rounds.get(signed.statement.round)
-        if times is not None:
-            times.signed.setdefault(peer, signed)
+        account = state.accounts.get(peer)
+        # Who was drawn is found among all accounts: asked last, and not by everybody.
+        if account is None or account.registration is None or peer in times.signed:
+            return
+        if peer in drawn(own.job, state):
+            times.signed[peer] = signed
 
     def _own(self, job: JobId) -> OwnJob | None:
         return next((own for own in self._jobs.values() if own.ledger_id == job), None)

@@ -1,13 +1,20 @@
 """What requesters and providers say to each other, off the ledger."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
-from dpin.base.codec import Wire
+from dpin.base.codec import MESSAGE_BYTES_MAX, Wire, decode
+from dpin.base.errors import PeerFault
 from dpin.base.ids import BlobId, Digest, JobId, Round
 from dpin.compute.secagg.words import MaskShares, Reveal
 from dpin.compute.statements import Signed
 from dpin.ledger.transactions import SignedBid
 from dpin.verify.jobkeys import AskJobKey, JobKeyMail
+
+SHORT_BYTES_MAX: Final = 4_096  # of most messages: some are kept, of many peers
+SHARES_BYTES_MAX: Final = 64 << 10
+DETAIL_CHARS_MAX: Final = 500
 
 
 class Reason(StrEnum):
@@ -38,6 +45,11 @@ class Decline(Wire, frozen=True, tag=2):
     job: JobId
     code: str
     detail: str
+
+
+def declined(job: JobId, code: str, detail: str) -> Decline:
+    """No offer; of a long sentence the beginning."""
+    return Decline(job, code, detail[:DETAIL_CHARS_MAX])
 
 
 class Heartbeat(Wire, frozen=True, tag=3):
@@ -113,3 +125,18 @@ MarketMessage = (
     | AskJobKey
     | JobKeyMail
 )
+
+_BYTES_MAX: Final[Mapping[type, int]] = {
+    Text: MESSAGE_BYTES_MAX,
+    MaskMail: SHARES_BYTES_MAX,
+    RevealMail: SHARES_BYTES_MAX,
+}
+
+
+def read_message(data: bytes) -> MarketMessage:
+    """Read one; raises PeerFault for what is none, and for one that says too much."""
+    message: MarketMessage = decode(MarketMessage, data)
+    most = _BYTES_MAX.get(type(message), SHORT_BYTES_MAX)
+    if len(data) > most:
+        raise PeerFault(f"a {type(message).__name__} of {len(data)} bytes, at most {most}")
+    return message

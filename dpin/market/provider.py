@@ -26,10 +26,10 @@ from dpin.market.messages import (
     AskReveal,
     BidMessage,
     CheckpointOffer,
-    Decline,
     MaskMail,
     Reason,
     RevealMail,
+    declined,
 )
 from dpin.market.offers import Refusal, Terms, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
@@ -252,9 +252,9 @@ class Provider:
     def _bid(self, state: State, account: Account, now: Instant) -> Iterator[Effect]:
         for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
             del self._answered[job_id]
-            self._unusable.pop(job_id, None)
-            self._lapsed.discard(job_id)
             self._viewing.forget(job_id)
+        self._unusable = {job: why for job, why in self._unusable.items() if job in state.live_jobs}
+        self._lapsed &= state.live_jobs
         if account.registration is None:
             return
         for job_id in sorted(state.live_jobs):
@@ -306,7 +306,7 @@ class Provider:
             if no.code != Reason.OWN_JOB:
                 yield self.chronicle.declined(job, no.code, no.detail)
         if no.code != Reason.OWN_JOB:
-            yield Send(job.requester, encode(Decline(job.id, no.code, no.detail)))
+            yield Send(job.requester, encode(declined(job.id, no.code, no.detail)))
 
 
 def _no_sandbox(probed: Probed) -> str:

@@ -10,7 +10,7 @@ from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, after, seconds
 from dpin.compute.task import Progress
 from dpin.ledger.accounts import Job, Lease
-from dpin.market.messages import Decline, Heartbeat, Reason
+from dpin.market.messages import Heartbeat, Reason, declined
 
 BEAT: Final = seconds(1)
 
@@ -56,5 +56,5 @@ class Pulse:
         if now < self._beat_at or self.lease.stopped:
             return
         self._beat_at = after(now, BEAT)
-        yield Send(self.job.requester, encode(Decline(self.job.id, Reason.FAULTY, reason)))
+        yield Send(self.job.requester, encode(declined(self.job.id, Reason.FAULTY, reason)))
         yield Wake(self._beat_at)

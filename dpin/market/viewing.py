@@ -75,5 +75,7 @@ class Viewing:
         return self._found.get(job.id)
 
     def forget(self, job: JobId) -> None:
-        """The job has ended."""
+        """The job has ended: what it was asked for may still come."""
         self._found.pop(job, None)
+        for blob in [blob for blob, wanted in self._wanted.items() if wanted == job]:
+            del self._wanted[blob]

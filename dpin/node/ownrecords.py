@@ -1,12 +1,13 @@
 """Whose the records of a node's log are, and reading those that an earlier version wrote."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import IntEnum
 from types import UnionType
 from typing import TypeVar
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
+from dpin.market.orders import OwnRecord
 
 T = TypeVar("T")
 
@@ -49,3 +50,16 @@ def readable(kind: type[T] | UnionType, bodies: Iterable[bytes], unread: list[st
             unread.append(f"a job of another version of dpin is not gone on with: {fault}")
         else:
             yield found
+
+
+def remembered(bodies: Iterable[bytes], known: Container[str]) -> list[bytes]:
+    """Those of own jobs that are known still, by local id; what cannot be read is left alone."""
+    return [body for body in bodies if _job_of(body) is None or _job_of(body) in known]
+
+
+def _job_of(body: bytes) -> str | None:
+    try:
+        found: OwnRecord = decode(OwnRecord, body)
+    except PeerFault:
+        return None
+    return found.local_id

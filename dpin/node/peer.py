@@ -53,6 +53,7 @@ from dpin.market.messages import (
     RevealMail,
     ScoresMail,
     Text,
+    read_message,
 )
 from dpin.market.orders import OwnRecord
 from dpin.market.provider import Choice, Probe, Provider, Rest, ToProvider
@@ -61,7 +62,7 @@ from dpin.market.requester import Abandon, Requester, Start, ToRequester
 from dpin.market.requester import Effect as RequesterEffect
 from dpin.market.story import Note
 from dpin.net.envelope import Service, open_envelope, wrap
-from dpin.node.ownrecords import Owner, by_owner, owned_records, readable
+from dpin.node.ownrecords import Owner, by_owner, owned_records, readable, remembered
 from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEffect, StoreEvent
 from dpin.verify.defender import Asked, Defender, Produced
 from dpin.verify.defender import Effect as DefenderEffect
@@ -162,7 +163,7 @@ class Peer:
         self.provider = Provider(self.key, self.chain, params, options.choice)
         self.requester = Requester(me, self.chain, params, self.key)
         self._keys = self.requester.keys = self.verifier.keys = self.provider.keys
-        self._own_jobs = own[Owner.OWN_JOB]  # they are history for their owner: never dropped
+        self._own_jobs = own[Owner.OWN_JOB]
         self.unread: list[str] = []  # what an earlier version wrote, and why it is left alone
         kept: OwnRecord
         for kept in readable(OwnRecord, self._own_jobs, self.unread):
@@ -243,7 +244,7 @@ class Peer:
                     inner = Received(peer, envelope.body)
                     yield from self._ledger(self.replica.step(inner, now, more=more))
                 case Service.MARKET:
-                    message: MarketMessage = decode(MarketMessage, envelope.body)
+                    message = read_message(envelope.body)
                     yield from self._market(self._to_market(peer, message, now))
                 case Service.VERIFY:
                     question: VerifyMessage = decode(VerifyMessage, envelope.body)
@@ -360,6 +361,7 @@ class Peer:
             self._own_jobs.append(effect.record[1:])
         if not isinstance(effect, Roll):
             return effect
+        self._own_jobs = remembered(self._own_jobs, self.requester.jobs)
         kept: dict[Owner, Iterable[bytes]] = {Owner.LEDGER: effect.records}
         kept[Owner.PRODUCED] = [encode(unit) for unit in self.defender.held]
         kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.

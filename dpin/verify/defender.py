@@ -107,6 +107,8 @@ class Defender:
             files = self._units.pop(key).produced.states
             if files:
                 yield Discard(files)
+        # What was to be shown may be gone from the disk, and is never kept then.
+        self._waiting = [asked for asked in self._waiting if self._is_held(asked)]
 
     def _answer(self, asked: Asked) -> Iterator[Effect]:
         message = asked.message
@@ -168,6 +170,9 @@ class Defender:
             yield from self._show(asked, held, unit, files)
         else:
             self._waiting.append(asked)
+
+    def _is_held(self, asked: Asked) -> bool:
+        return (asked.message.lease, asked.message.round) in self._units
 
     def _seated(self, asked: Asked) -> Unit | None:
         """The unit asked about, if the asker has a seat in it."""

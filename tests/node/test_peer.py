@@ -22,7 +22,8 @@ from dpin.market.messages import (
     Heartbeat,
     Text,
 )
-from dpin.market.ownjob import Stage
+from dpin.market.orders import OwnJobOrdered
+from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.provider import Probe, Rest
 from dpin.market.requester import Abandon, Start
 from dpin.market.story import Note
@@ -33,7 +34,7 @@ from dpin.storage.wanted import Fetched, Keep, Kept, Missing
 from dpin.verify.messages import AskOpening, NoOpening, Opening
 from tests.support.alone import Alone
 from tests.support.jobs import PROBED, file_id, only
-from tests.support.market import infer_order
+from tests.support.market import infer_order, train_order
 
 NODE = Alone()
 NODE.wait(1)
@@ -270,6 +271,20 @@ def test_payments_that_are_under_way_outlive_a_log_that_begins_anew() -> None:
     assert isinstance(rolled, Roll)
     kept = [record[1:] for record in rolled.records if record[0] == Owner.PLEDGED]
     assert [one.key for one in standing(kept)] == ["pay"]
+
+
+def test_own_jobs_that_nobody_can_look_at_any_more_do_not_fill_the_log() -> None:
+    node = Alone()
+    node.peer.requester.jobs["j-known"] = OwnJob("j-known", train_order(), node.now)
+    for name in ("j-known", "j-of-long-ago"):
+        ordered = OwnJobOrdered(name, train_order(), 0)
+        node.peer._logged(Store(bytes([Owner.OWN_JOB]) + encode(ordered), sync=True))
+    node.peer._logged(Store(bytes([Owner.OWN_JOB]) + b"of a newer version", sync=True))
+    for _ in range(2):
+        rolled = node.peer._logged(Roll([b"ledger"]))
+        assert isinstance(rolled, Roll)
+        kept = [record[1:] for record in rolled.records if record[0] == Owner.OWN_JOB]
+        assert kept == [encode(OwnJobOrdered("j-known", train_order(), 0)), b"of a newer version"]
 
 
 def test_the_history_of_the_account_outlives_a_log_that_begins_anew() -> None:

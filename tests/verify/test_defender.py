@@ -149,6 +149,17 @@ def test_a_settled_unit_leaves_no_files_and_no_answers() -> None:
     assert [type(answer) for answer in answers(scene.ask("one", final=True))] == [NoOpening]
 
 
+def test_questions_about_files_that_were_never_kept_end_with_their_unit() -> None:
+    scene = Defended()
+    scene.open_all()
+    assert only(Keep, scene.ask("one", final=True))  # The disk refuses: it is never kept.
+    for seat in list(scene.unit.seats):
+        scene.reveal(seat.verifier)
+    assert len(scene.defender._waiting) == 1
+    scene.follow()
+    assert scene.defender._waiting == []
+
+
 def test_a_unit_whose_work_is_lost_is_not_opened() -> None:
     scene = CheckedUnit()
     defender = Defender(scene.ledger.id("maker"))
