@@ -21,6 +21,7 @@ from dpin.ledger.statemessages import StateAnswer
 
 FAR: Final = 2  # epochs
 ASK_AGAIN: Final[Micros] = seconds(1)
+ANSWER_PATIENCE: Final[Micros] = seconds(10)  # with all who were asked for one handover
 BLOCKS_PATIENCE: Final[Micros] = seconds(15)  # with blocks of an epoch that is known to be over
 
 
@@ -42,6 +43,7 @@ class Arrival:
         self._handovers: list[Handover] = []  # from the epoch of `_core` on
         self._join: Join[Restored] | None = None
         self._asked: set[NodeId] = set()  # for the next handover
+        self._asked_until = Instant(0)  # then they are asked again
         self._ask_at = Instant(0)
         self._blocks_until = NEVER
 
@@ -54,11 +56,13 @@ class Arrival:
             return self._join.next_at
         if self._ahead or len(self._handovers) >= FAR:
             return self._ask_at
-        return max(self._ask_at, self._blocks_until) if self._handovers else NEVER
+        again = self._asked_until if self._asked else NEVER
+        return min(again, max(self._ask_at, self._blocks_until) if self._handovers else NEVER)
 
     def left(self, peer: NodeId) -> None:
         """The peer is gone."""
         self._epochs.pop(peer, None)
+        self._asked.discard(peer)
         self._newest = max(self._epochs.values(), default=0)
         if self._join is not None:
             self._join.down(peer)
@@ -98,6 +102,8 @@ class Arrival:
         return effects, self._engine.jump(self._handovers, self._join.restored)
 
     def _step(self, now: Instant) -> list[Send | Blame]:
+        if not now < self._asked_until <= after(now, ANSWER_PATIENCE):
+            self._asked.clear()
         if self._join is None and not now < self._ask_at <= after(now, ASK_AGAIN):
             if self._ahead:
                 return self._walk(now)
@@ -145,6 +151,7 @@ class Arrival:
         self._ask_at = after(now, ASK_AGAIN)
         peer = self._ahead[0]
         self._asked.add(peer)
+        self._asked_until = after(now, ANSWER_PATIENCE)
         return [Send(peer, encode(AskHandover(self._reached)))]
 
     def _begun(self, last: Handover) -> Join[Restored]:
