@@ -33,7 +33,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from benchmarks.bulk_alone import alone
-from benchmarks.bulk_side import Figures, Orders
+from benchmarks.bulk_meter import Figures, Orders
 from benchmarks.hivemind_rpc import P2pd, p2pd
 from benchmarks.local import load, show
 from dpin.base.blob import CHUNK_BYTES

@@ -3,7 +3,7 @@
     python -m benchmarks.bulk_least take|give JSON
 
 One blocking thread each. The giver reads a chunk from the file, seals it and sends it; the taker
-receives it, opens it and hashes it. As `benchmarks.bulk_side`, of which it has orders and figures.
+receives it, opens it and hashes it.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.bulk_side import Figures, Meter, Orders, say
+from benchmarks.bulk_meter import Figures, Meter, Orders, say
 from dpin.base.blob import CHUNK_BYTES
 from dpin.base.crypto import blake3_digest
 from dpin.net.bulkframe import TAG_BYTES

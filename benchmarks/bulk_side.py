@@ -8,10 +8,7 @@ input is closed.
 
 import mmap
 import os
-import resource
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import psutil
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from libp2p.abc import IHost, INetStream
@@ -28,6 +24,7 @@ from libp2p.custom_types import TProtocol
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
+from benchmarks.bulk_meter import SAMPLE_SECONDS, Figures, Meter, Orders, say
 from dpin.base.blob import BLOB_BYTES_MAX, CHUNK_BYTES, BlobManifest, blob_id, check_chunk
 from dpin.base.crypto import blake3_digest
 from dpin.base.errors import Unavailable
@@ -51,73 +48,8 @@ WINDOW: Final = 8
 PROTOCOL: Final = TProtocol("/benchmark/1")
 STREAM_WRITE_BYTES: Final = 64 << 10
 STREAM_READ_BYTES: Final = 256 << 10
-SAMPLE_SECONDS: Final = 0.02
 ZEROS: Final = bytes(CHUNK_BYTES)
 SMALL_NETWORK: Final = 8  # connections
-
-
-class Orders(msgspec.Struct, kw_only=True):
-    """What a side is told to do."""
-
-    folder: str = ""
-    file: str = ""
-    seed: int = 1
-    addresses: list[str] = []
-    blob: str = ""
-    length: int = 0
-    counter: str = ""  # a file in which chunks that came whole are counted
-    port: int = 0
-    unpaced: bool = False  # a bare socket is set as the bulk plane sets its own
-
-
-class Figures(msgspec.Struct, kw_only=True):
-    """What a side has measured."""
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0  # above what the process had when it was ready
-    chunks: int = 0  # that came
-    address: str = ""
-    blob: str = ""
-    present: int = 0  # chunks that were there before
-
-
-def say(figures: Figures) -> None:
-    """One line to whoever started this."""
-    sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
-    sys.stdout.flush()
-
-
-class Meter:
-    """Wall time, CPU time and memory of this process, from now on."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._idle = self._process.memory_info().rss
-        self._peak = self._idle
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
-        self._cpu, self._wall = self._used(), time.perf_counter()
-
-    def _used(self) -> float:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return used.ru_utime + used.ru_stime
-
-    def _watch(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def used(self) -> float:
-        """CPU seconds so far."""
-        return self._used() - self._cpu
-
-    def read(self) -> Figures:
-        """The figures so far."""
-        seconds, cpu = time.perf_counter() - self._wall, self._used() - self._cpu
-        self._over.set()
-        self._watcher.join()
-        return Figures(seconds=seconds, cpu_seconds=cpu, peak_bytes=self._peak - self._idle)
 
 
 # --- bare: AES-GCM over trio's TCP -------------------------------------------------------------
