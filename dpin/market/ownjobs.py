@@ -12,6 +12,7 @@ from dpin.ledger.accounts import Job, State
 from dpin.market.orders import OwnJobEnd, OwnJobOrdered, OwnJobRecord, OwnRecord
 from dpin.market.ownjob import OwnJob, Stage
 
+FORGOTTEN_MAX: Final = 4_096  # whose side on the ledger is no later order's
 JOBS_MAX: Final = 256  # kept in memory; the oldest ended ones go first
 
 
@@ -21,15 +22,22 @@ class OwnJobs:
     def __init__(self) -> None:
         self.by_id: dict[str, OwnJob] = {}
         self._unbegun: dict[str, None] = {}  # asked for before a restart, and not prepared then
-        self._forgotten: set[JobId] = set()  # the ledger's side of those that have gone
+        self._forgotten: dict[JobId, None] = {}  # the ledger's side of those that have gone
 
     def add(self, own: OwnJob) -> None:
         """A new job; where there are too many, the oldest that has ended goes."""
         ended = [local_id for local_id, other in self.by_id.items() if other.stage.ended]
         if len(self.by_id) >= JOBS_MAX and ended:
             gone = self.by_id.pop(ended[0])
-            self._forgotten |= {one for one in (gone.ledger_id, gone.was) if one is not None}
+            for job in (gone.ledger_id, gone.was):
+                self._forget(job)
         self.by_id[own.local_id] = own
+
+    def _forget(self, job: JobId | None) -> None:
+        if job is not None:
+            self._forgotten[job] = None
+        while len(self._forgotten) > FORGOTTEN_MAX:
+            del self._forgotten[next(iter(self._forgotten))]
 
     def restore(self, record: OwnRecord) -> None:
         """What was known before a restart, record by record."""
@@ -47,6 +55,8 @@ class OwnJobs:
                 known = self.by_id.get(local_id)
                 if known is not None:
                     _restore_end(known, record)
+                else:
+                    self._forget(record.job)
 
     def take_unbegun(self) -> list[OwnJob]:
         """Those to be begun anew after a restart, in their old order; once."""
@@ -73,7 +83,7 @@ class OwnJobs:
         its proposal was on the way.
         """
         claimed = {other.job.id for other in self.by_id.values() if other.job is not None}
-        claimed |= self._forgotten
+        claimed |= self._forgotten.keys()
         for job in state.jobs.values():
             mine = job.requester == requester and job.propose == own.propose
             if mine and job.id not in claimed and job.opened_at > own.since:

@@ -11,7 +11,7 @@ from dpin.base.units import Instant, after, seconds
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.task import Manifest, TrainManifest
 from dpin.ledger.accounts import Job
-from dpin.market.messages import Reason
+from dpin.market.messages import DETAIL_CHARS_MAX, Reason
 from dpin.market.offers import Refusal
 from dpin.market.privacy import OwnDataset, place_for
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
@@ -62,7 +62,7 @@ class Viewing:
         if place_for(self._datasets, manifest.private) is None:
             wanted = manifest.private
             said = f"has no dataset {wanted.name!r} as {wanted.format.kind} with the columns asked"
-            return Refusal(Reason.DATASET, said)
+            return Refusal(Reason.DATASET, said[:DETAIL_CHARS_MAX])
         return None
 
     def _about_code(self) -> Refusal | None:

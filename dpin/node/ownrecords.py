@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
-from dpin.market.orders import OwnRecord
+from dpin.market import ownjobs
+from dpin.market.orders import OwnJobEnd, OwnRecord
 
 T = TypeVar("T")
 
@@ -53,13 +54,19 @@ def readable(kind: type[T] | UnionType, bodies: Iterable[bytes], unread: list[st
 
 
 def remembered(bodies: Iterable[bytes], known: Container[str]) -> list[bytes]:
-    """Those of own jobs that are known still, by local id; what cannot be read is left alone."""
-    return [body for body in bodies if _job_of(body) is None or _job_of(body) in known]
+    """Those of own jobs that are known still; of others how the newest of them ended.
+
+    What cannot be read is left alone.
+    """
+    read = [(body, _read(body)) for body in bodies]
+    gone = [body for body, one in read if isinstance(one, OwnJobEnd) and one.local_id not in known]
+    kept = {*gone[-ownjobs.FORGOTTEN_MAX :]}
+    return [body for body, one in read if one is None or one.local_id in known or body in kept]
 
 
-def _job_of(body: bytes) -> str | None:
+def _read(body: bytes) -> OwnRecord | None:
     try:
         found: OwnRecord = decode(OwnRecord, body)
     except PeerFault:
         return None
-    return found.local_id
+    return found

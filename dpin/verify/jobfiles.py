@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from msgspec.structs import replace
 
@@ -28,6 +28,8 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
 from dpin.verify.jobkeys import JobKeys
+
+FAULT_CHARS_MAX: Final = 500  # a manifest's own words are among it
 
 
 class Wanted(NamedTuple):
@@ -146,7 +148,7 @@ class JobFiles:
         try:
             self._named = named_blobs(manifest)
         except Misuse as error:
-            self.fault = f"bad-manifest: {error}"
+            self.fault = f"bad-manifest: {error}"[:FAULT_CHARS_MAX]
             return
         self.manifest, self.manifest_data = manifest, data
 

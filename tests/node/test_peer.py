@@ -22,13 +22,14 @@ from dpin.market.messages import (
     Heartbeat,
     Text,
 )
-from dpin.market.orders import OwnJobOrdered
+from dpin.market.orders import OwnJobEnd, OwnJobOrdered
 from dpin.market.ownjob import OwnJob, Stage
+from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe, Rest
 from dpin.market.requester import Abandon, Start
 from dpin.market.story import Note
 from dpin.net.envelope import OVERHEAD_BYTES_MAX, Envelope, Service, wrap
-from dpin.node.ownrecords import Owner
+from dpin.node.ownrecords import Owner, remembered
 from dpin.node.peer import Effect
 from dpin.storage.wanted import Fetched, Keep, Kept, Missing
 from dpin.verify.messages import AskOpening, NoOpening, Opening
@@ -279,12 +280,28 @@ def test_own_jobs_that_nobody_can_look_at_any_more_do_not_fill_the_log() -> None
     for name in ("j-known", "j-of-long-ago"):
         ordered = OwnJobOrdered(name, train_order(), 0)
         node.peer._logged(Store(bytes([Owner.OWN_JOB]) + encode(ordered), sync=True))
-    node.peer._logged(Store(bytes([Owner.OWN_JOB]) + b"of a newer version", sync=True))
+    end = OwnJobEnd("j-of-long-ago", JobId(bytes(32)), "done", "", 0, ())
+    for record in (b"of a newer version", encode(end)):
+        node.peer._logged(Store(bytes([Owner.OWN_JOB]) + record, sync=True))
     for _ in range(2):
         rolled = node.peer._logged(Roll([b"ledger"]))
         assert isinstance(rolled, Roll)
         kept = [record[1:] for record in rolled.records if record[0] == Owner.OWN_JOB]
-        assert kept == [encode(OwnJobOrdered("j-known", train_order(), 0)), b"of a newer version"]
+        known = encode(OwnJobOrdered("j-known", train_order(), 0))
+        assert kept == [known, b"of a newer version", encode(end)]
+
+
+def test_how_jobs_ended_that_nobody_can_look_at_is_remembered_of_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dpin.market.ownjobs.FORGOTTEN_MAX", 3)
+    ends = [OwnJobEnd(f"j-{n}", JobId(bytes([n]) * 32), "done", "", 0, ()) for n in range(9)]
+    bodies = [encode(end) for end in ends]
+    assert remembered(bodies, ()) == bodies[-3:]
+    jobs = OwnJobs()
+    for end in ends:
+        jobs.restore(end)
+    assert [*jobs._forgotten] == [end.job for end in ends[-3:]]
 
 
 def test_the_history_of_the_account_outlives_a_log_that_begins_anew() -> None:

@@ -6,14 +6,14 @@ import pytest
 from dpin.base.codec import encode
 from dpin.base.ids import Round
 from dpin.compute import sizes
-from dpin.compute.hubspec import DataFormat, PrivateSpec
+from dpin.compute.hubspec import DataFormat, HubSpec, PrivateSpec
 from dpin.compute.modulespec import ModuleSpec, TensorShape
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import Manifest
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job
 from dpin.storage.wanted import SMALL_BYTES_MAX, Purpose
-from dpin.verify.jobfiles import JobFiles
+from dpin.verify.jobfiles import FAULT_CHARS_MAX, JobFiles
 from tests.support.jobs import (
     MODEL,
     file_id,
@@ -166,3 +166,14 @@ def test_what_comes_after_the_first_state_is_bounded_by_its_length() -> None:
         files.arrived(event)
     checkpoint, state, update = (getattr(files, name) for name in bounds)
     assert update < checkpoint < state < (1 << 25)
+
+
+def test_a_model_with_a_long_name_has_a_short_fault() -> None:
+    ledger = market()
+    model = HubSpec("x" * 40_000, "{}", 8, masked=False)
+    manifest = msgspec.structs.replace(train_manifest(), model=model)
+    job = propose(ledger, "buyer", manifest=manifest_blob(manifest))
+    files = JobFiles(ledger.state.jobs[job])
+    files.arrived(here(manifest_blob(manifest), encode(manifest)))
+    assert files.fault.startswith("bad-manifest: a model that ends in")
+    assert len(files.fault) == FAULT_CHARS_MAX
