@@ -129,6 +129,9 @@ def run(arguments: Sequence[str]) -> int:
 def _unforeseen(problem: Exception) -> ExitCode:
     if isinstance(problem, OSError):
         where = f"{problem.filename}: " if problem.filename else ""
+        if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError):
+            tell("misuse", f"{where}{problem.strerror}", "name another place")
+            return ExitCode.USAGE
         tell("disk", f"{where}{problem.strerror or problem}", "name another place, or make room")
     else:
         tell("bug", f"{type(problem).__name__}: {problem}", "dpin -v COMMAND shows where")

@@ -146,7 +146,9 @@ def records_in(path: Path, *, torn: bool) -> Iterator[Record]:
     if end == 0 and not torn:
         raise Misuse(f"{path} is no archive", fix="dpin ledger export FILE writes one")
     if end != size and not torn:
-        raise Difference(f"{path} is damaged at byte {end} of {size}")
+        raise Difference(
+            f"{path} is damaged at byte {end} of {size}", fix="have it copied or exported again"
+        )
 
 
 class Progress:

@@ -89,7 +89,7 @@ def show_commit(run: Run, height: int, *, json: bool) -> None:
     """One commit; raises NotFound."""
     step = next((step for step in run.steps() if step.commit.height == height), None)
     if step is None:
-        raise NotFound(f"there is no commit {height}: the last is {run.again.height}")
+        raise NotFound(f"there is no commit {height}", fix=f"a number from 1 to {run.again.height}")
     if json:
         show_values("commit", _commit_values(step))
         return
@@ -133,7 +133,10 @@ def show_transaction(run: Run, identity: str, *, json: bool) -> None:
         else:
             show(_transaction_text(values, receipt))
         return
-    raise NotFound(f"no commit has applied a transaction {identity}")
+    raise NotFound(
+        f"no commit has applied a transaction {identity}",
+        fix="name it by its 64 hex digits: dpin wallet history --json",
+    )
 
 
 def _transactions(run: Run) -> Iterator[tuple[Step, bytes, str]]:

@@ -21,7 +21,8 @@ def up(
 ) -> None:
     """Start real nodes on loopback, and stop them all at Ctrl-C.
 
-    Four or more are all validators; fewer follow the first.
+    Four or more are all validators, with tokens to stake and to spend; fewer follow the first,
+    which alone has any, so no job finds a provider there until it has sent them some.
     """
     from dpin.cli.swarm import run_swarm
 

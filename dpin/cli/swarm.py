@@ -46,7 +46,12 @@ def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
                 show_values("swarm", {"nodes": nodes, "homes": [str(home.root) for home in homes]})
             else:
                 show(swarm_text(homes, nodes))
-            say(f"try:  dpin submit examples/job.yaml --home {homes[0].root}")
+            if count >= COMMITTEE_MIN:
+                say(f"try:  dpin submit examples/job.yaml --home {homes[0].root}")
+            else:
+                say(
+                    f"only the first has tokens: for jobs send some, or start {COMMITTEE_MIN} nodes"
+                )
             say("Ctrl-C stops all of them")
             _watch(processes)
         say("stopping")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from dpin.base.units import format_tokens
-from dpin.cli.exits import ExitCode
+from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say, table
 from dpin.cli.pictures import length
+from dpin.cli.reasons import reason_and_fix
 from dpin.client.client import DONE, ENDED, Client, job_text, request_from
 from dpin.node.control import SubmitRequest
 from dpin.node.status import JobDetail
@@ -83,7 +84,7 @@ def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:
         for trial in running:
             trial.detail = node.job(trial.job)
             if trial.ended:
-                say(_line(trial))
+                say(_line(node, trial))
         while waiting and sum(not trial.ended for trial in running) < parallel:
             trial = waiting.pop(0)
             trial.job = node.submit(trial.request).id
@@ -92,9 +93,14 @@ def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _line(trial: Trial) -> str:
+def _line(node: Client, trial: Trial) -> str:
+    """How it went; of one that did not end well, why, and what helps."""
     assert trial.detail is not None, "it has ended"
-    return f"{trial.job} is {trial.detail.job.state}: loss {_number(trial.detail.holdout_after)}"
+    job = trial.detail.job
+    if job.state == DONE:
+        return f"{job.id} is done: loss {_number(trial.detail.holdout_after)}"
+    why, fix = reason_and_fix(node, job)
+    return f"{job.id} is {job.state}: {why or 'no reason given'}\n  fix: {fix}"
 
 
 def _number(value: float | None) -> str:
@@ -136,6 +142,10 @@ def sweep_values(trials: Sequence[Trial]) -> dict[str, object]:
 
 
 def sweep_exit(trials: Sequence[Trial]) -> ExitCode:
-    """Well only if all are."""
-    done = all(trial.detail is not None and trial.detail.job.state == DONE for trial in trials)
+    """Well only if all are; what ended all of the others, if that is one thing."""
+    jobs = [trial.detail.job for trial in trials if trial.detail is not None]
+    codes = {exit_of_job(job.state, job.reason) for job in jobs} - {ExitCode.OK}
+    if len(codes) == 1:
+        return codes.pop()
+    done = not codes and len(jobs) == len(trials)
     return ExitCode.OK if done else ExitCode.JOB_FAILED

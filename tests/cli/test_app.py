@@ -112,6 +112,7 @@ def failing(problem: BaseException) -> Callable[[], None]:
         (ClientError("timed-out", "late"), 7, "error[timed-out]"),
         (JobFailed("j-1", "failed", "worker died"), 3, "fix: dpin explain j-1"),
         (PermissionError(13, "Permission denied", "/x"), 1, "error[disk]: /x: Permission denied"),
+        (NotADirectoryError(20, "Not a directory", "/x/y"), 2, "error[misuse]: /x/y: Not a dir"),
         (ValueError("oops"), 1, "error[bug]: ValueError: oops"),
         (KeyboardInterrupt(), 130, ""),
     ],

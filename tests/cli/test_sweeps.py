@@ -7,8 +7,10 @@ import pytest
 from typing_extensions import override
 
 from dpin.base.errors import Misuse
-from dpin.cli.sweeps import Trial, run_sweep, sweep_exit, sweep_text, trials_of
+from dpin.cli.exits import ExitCode
+from dpin.cli.sweeps import Trial, run_sweep, submit_all, sweep_exit, sweep_text, trials_of
 from dpin.client.client import Client
+from dpin.client.errors import ClientError
 from dpin.node.control import SubmitRequest
 from dpin.node.status import JobDetail, JobView
 from tests.support.fake_control import FakeControl, job_view
@@ -42,7 +44,8 @@ class Node(Client):
         failed = "failed" if LOSSES[job] is None else "done"
         state = failed if self.looks[job] > 1 else "running"
         detail = FakeControl().job("j-7f3a2c10")
-        detail.job = msgspec.structs.replace(job_view(job, state=state), id=job)
+        reason = "time limit" if state == "failed" else ""
+        detail.job = msgspec.structs.replace(job_view(job, state=state, reason=reason), id=job)
         detail.holdout_after = LOSSES[job]
         return detail
 
@@ -54,7 +57,7 @@ def made_trials(tmp_path: Path) -> list[Trial]:
 
 
 def test_all_points_run_a_few_at_a_time_and_the_best_stands_first(
-    trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("dpin.cli.sweeps.POLL_SECONDS", 0)
     node = Node()
@@ -68,7 +71,43 @@ def test_all_points_run_a_few_at_a_time_and_the_best_stands_first(
         ["1", "1e-3", "2.5000"],
         ["3", "9e-3", "-"],
     ]
-    assert sweep_exit(trials) == 3
+    told = capsys.readouterr().err
+    assert "lr-2 is done: loss 2.2500\n" in told
+    assert "lr-3 is failed: time limit\n  fix: dpin explain lr-3\n" in told
+
+
+def test_a_sweeps_status_is_what_ended_its_jobs_if_that_is_one_thing(trials: list[Trial]) -> None:
+    def ended(*reasons: str) -> ExitCode:
+        for trial, reason in zip(trials, reasons, strict=True):
+            trial.detail = FakeControl().job("j-7f3a2c10")
+            state = "failed" if reason else "done"
+            trial.detail.job = job_view("x", state=state, reason=reason)
+        return sweep_exit(trials)
+
+    assert ended("", "", "") == ExitCode.OK
+    assert ended("", "no-provider", "no-provider") == ExitCode.NO_MATCH
+    assert ended("", "time limit", "no-provider") == ExitCode.JOB_FAILED
+    trials[0].detail = None
+    assert sweep_exit(trials[:1]) == ExitCode.JOB_FAILED
+
+
+def test_a_sweep_that_cannot_be_begun_whole_names_the_jobs_that_run(
+    trials: list[Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Poor(Node):
+        @override
+        def submit(self, request: SubmitRequest) -> JobView:  # type: ignore[override]
+            if len(self.asked) == 2:
+                raise ClientError("over-budget", "there is no more")
+            return super().submit(request)
+
+    with pytest.raises(ClientError, match="no more"):
+        submit_all(Poor(), trials)
+    assert "2 jobs go on, 1 were not begun\n  dpin submit --attach lr-1" in capsys.readouterr().err
+    for trial in trials:
+        trial.job = ""
+    submit_all(Node(), trials)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_sweep_that_is_left_says_which_jobs_go_on(
