@@ -4,11 +4,13 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import NodeId
 from dpin.base.units import MicroTokens
+from dpin.ledger import pace
 from dpin.ledger.genesis import Genesis, chain_id
 from dpin.ledger.messages import SubmitTransaction
 from dpin.ledger.transactions import SignedTransaction, Transfer, sign
@@ -62,8 +64,9 @@ def workers() -> list[psutil.Process]:
 
 
 async def test_signatures_are_checked_by_another_process_and_after_its_end_by_the_node(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pace, "LITTLE", -1)  # No block in haste, with a few of them in it.
     choices = msgspec.structs.replace(settings(), ledger=LedgerSection(verifiers=1))
     async with (
         running_node(tmp_path, genesis=GENESIS, choices=choices) as node,
