@@ -113,9 +113,8 @@ class Proposer:
         if need.queued or need.unfinished:
             alone = len(self._rules.committee) == 1
             if alone and need.unfinished and not need.queued:
-                return self._pace.since(
-                    Micros(0)
-                )  # Nobody else can add to what is to be committed.
+                # Nobody else can add to what is to be committed.
+                return self._pace.since(Micros(0))
             return self._pace.haste(need.queued, self.last, self._reached)
         if need.uncertified or self._dag.at(self._reached):
             return self._pace.usual()
