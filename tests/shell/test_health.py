@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 
@@ -144,6 +143,8 @@ async def test_a_banned_node_is_listed_and_comes_back_when_its_ban_is_lifted(
             one.lift(LiftRequest(subject="nobody"))
         lifted = one.lift(LiftRequest(subject=other[:12]))
         assert abs(lifted.until_ms - ban.until_ms) <= 1_000  # Reckoned from two clocks each time.
-        assert msgspec.structs.replace(lifted, until_ms=ban.until_ms) == ban
+        # Its name may have become known in between.
+        assert (lifted.subject, lifted.offences) == (ban.subject, ban.offences)
+        assert lifted.reason == ban.reason
         assert one.bans() == []
         await until(lambda: one.node().peers == 1)
