@@ -5,13 +5,17 @@
 Whole: four nodes as processes on loopback, one that asks and three that own data; rounds of a
 federated job, everything included: market, ledger, commits, transfers, merges at every node. A
 round is the time from one round's start to the next one's, less what its steps of training take
-one process that has a core to itself; hashing and encoding what was trained are not taken off, nor
-that three owners share the cores. A round counts where every owner's update is in it, which the
+three processes that do nothing else, at once on the same cores; hashing and encoding what was
+trained are not taken off. A round counts where every owner's update is in it, which the
 ledger takes only from those who began with the same state. Isolation: every node keeps one warm
 worker process a job, which starts once; Flower starts one for each task of a client.
 
 Protocol: whole rounds in the simulator, whose processors cost no time: what a round waits for
 (finality of the commits, of what everybody says it holds, messages of 1 to 10 ms).
+
+Least: the same number of worker processes on the same cores, which do what a round makes every node
+compute, and nothing else (federated_least.py): units, less their steps as above, and merges. That
+much is out of reach as long as every node merges for itself.
 
 Simulated: a hundred clients in one process, one after the other (`dpin sim clients`): batches,
 updates, screening and the merge, less the steps of training; no ledger, no network, nothing that
@@ -40,6 +44,7 @@ from typing import Final, NamedTuple
 import torch
 from msgspec.structs import asdict, replace
 
+from benchmarks.federated_least import least, steps_at_once
 from benchmarks.local import load, show
 from dpin.base.codec import encode
 from dpin.base.ids import NO_BLOB, Digest, Round
@@ -97,7 +102,7 @@ def whole(kilofloats: int, rounds: int) -> list[float]:
     """Seconds of each round but the first and the last, less its steps."""
     model = MODELS[kilofloats]
     sizes = ", ".join(f"{name}: {size}" for name, size in asdict(model).items())
-    steps = alone(model)
+    steps = steps_at_once(model, OWNERS, STEPS)
     with tempfile.TemporaryDirectory(prefix="dpin-bench-") as folder:
         place = Path(folder)
         (place / "eval.txt").write_text("".join(OWN_WORDS) * 20)
@@ -127,14 +132,12 @@ def whole(kilofloats: int, rounds: int) -> list[float]:
     return found
 
 
-def alone(model: ModelSpec) -> float:
-    """Seconds of CPU that the steps of one unit take on one thread."""
-    settle()
-    trainer = Trainer(model, Course(INNER, 1), "cpu")
-    trainer.load(Start(initial_state(model, b"seed"), None))
-    batch = torch.zeros(1, model.context + 1, dtype=torch.int64)
-    trainer.step(batch, 0)
-    return timed(lambda: [trainer.step(batch, 0) for _ in range(STEPS)])
+def computed(kilofloats: int, rounds: int) -> list[float]:
+    """Seconds of each round in which workers do nothing but compute, less its steps."""
+    model = MODELS[kilofloats]
+    steps = steps_at_once(model, OWNERS, STEPS)
+    with tempfile.TemporaryDirectory(prefix="dpin-bench-") as folder:
+        return [spent - steps for spent in least(Path(folder), model, OWNERS, STEPS, rounds)]
 
 
 class Simulated(NamedTuple):
@@ -298,6 +301,7 @@ def main() -> None:
             theirs = flower(options.flower, *words) if options.flower else []
             name = f"whole, {4 * kilofloats:,} KB"
             rows.append(row(name, whole(kilofloats, rounds), theirs, goal))
+            rows.append(row(f"{name}: least", computed(kilofloats, rounds), theirs, goal))
     if options.only in {None, "protocol"}:
         rows.append(row("whole, protocol alone", protocol(SEEDS), [], GOALS[5]))
     if options.only in {None, "simulated"}:

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmarks.federated_least import least, steps_at_once
+from dpin.compute.task import ModelSpec
 from tests.meta.documents import ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -122,6 +125,14 @@ def test_the_benchmark_of_a_home_line_sends_what_the_tuner_reckons_with() -> Non
 @pytest.mark.long
 def test_the_benchmark_of_federated_rounds_merges_every_client() -> None:
     assert "10 simulated clients" in printed_by("benchmarks.federated")
+
+
+def test_workers_that_do_nothing_but_a_round_come_to_one_state(tmp_path: Path) -> None:
+    model = ModelSpec(layers=1, heads=1, width=8, context=8)
+    found = least(tmp_path, model, owners=2, steps=4, rounds=3)
+    assert len(found) == 2
+    assert min(found) > 0
+    assert steps_at_once(model, owners=2, steps=4) > 0
 
 
 @pytest.mark.long
