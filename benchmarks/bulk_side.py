@@ -31,7 +31,16 @@ from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId, NodeId
 from dpin.base.machine import Blame
 from dpin.net import guards
-from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Have, Manifest, Reply, bits_of
+from dpin.net.blobwire import (
+    AskBlob,
+    AskChunk,
+    AskHave,
+    AskManifest,
+    Have,
+    Manifest,
+    Reply,
+    bits_of,
+)
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
 from dpin.net.bulkflow import Loan
@@ -252,9 +261,9 @@ class Zeros:
         count = length // CHUNK_BYTES
         self.manifest = BlobManifest(length, (blake3_digest(ZEROS),) * count)
 
-    async def answer(self, _peer: NodeId, question: AskManifest | AskHave) -> Reply:
+    async def answer(self, _peer: NodeId, question: AskManifest | AskBlob | AskHave) -> Reply:
         """What it consists of: all is here."""
-        if isinstance(question, AskManifest):
+        if isinstance(question, AskManifest | AskBlob):
             return Manifest(self.manifest)
         return Have(bits_of(range(len(self.manifest.chunks))))
 

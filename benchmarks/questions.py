@@ -29,7 +29,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.errors import Unavailable
 from dpin.base.ids import ChainId, NodeId
 from dpin.base.machine import Received
-from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Have, Reply
+from dpin.net.blobwire import AskBlob, AskChunk, AskHave, AskManifest, Have, Reply
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkflow import Loan
 from dpin.net.envelope import open_signed, seal
@@ -62,7 +62,7 @@ class Few:
 class Shelf:
     """Answers about any blob."""
 
-    async def answer(self, _peer: NodeId, _question: AskManifest | AskHave) -> Reply:
+    async def answer(self, _peer: NodeId, _question: AskManifest | AskBlob | AskHave) -> Reply:
         """As many bytes as a question has."""
         return Have(QUESTION)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
+from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import SigningKey
 from dpin.base.ids import BlobId, ChainId, Digest, NodeId
@@ -25,7 +26,17 @@ from dpin.ledger.statemessages import read_state_message
 from dpin.market import messages
 from dpin.net.address import node_in, peer_text
 from dpin.net.bans import Bans
-from dpin.net.blobwire import AskChunk, AskHave, AskManifest, Chunk, read_question, read_reply
+from dpin.net.blobwire import (
+    AskBlob,
+    AskChunk,
+    AskHave,
+    AskManifest,
+    Chunk,
+    Whole,
+    check_whole,
+    read_question,
+    read_reply,
+)
 from dpin.net.bulkframe import HEADER_BYTES, read_header
 from dpin.net.discovery import Discovery
 from dpin.net.envelope import Service, open_envelope, open_signed, seal, wrap
@@ -46,6 +57,7 @@ CHAIN: Final = ChainId(bytes(32))
 KEY: Final = SigningKey(bytes(32))
 PEER: Final = SigningKey(bytes(31) + b"p")
 BLOB: Final = BlobId(bytes(32))
+SMALL: Final = blob_id(manifest_of(b"data"))
 FRAME_BYTES_MAX: Final = 1 << 12
 
 
@@ -97,6 +109,12 @@ def _places(data: bytes) -> None:
     group_of(ip_in(text))
 
 
+def _blob_answer(data: bytes) -> None:
+    reply = read_reply(data)
+    if isinstance(reply, Whole):
+        check_whole(SMALL, reply)
+
+
 def _record() -> bytes:
     return write_addresses(PEER, CHAIN, (_address(),), NOW).raw
 
@@ -123,9 +141,12 @@ TARGETS: Final[Mapping[str, Fuzzed]] = {
     "memory": Fuzzed(read_memory, (written(Peers(), Bans(), ()),)),
     "address": Fuzzed(_places, (_address().encode(),)),
     "blob question": Fuzzed(
-        read_question, (encode(AskManifest(BLOB)), encode(AskChunk(BLOB, 1)), encode(AskHave(BLOB)))
+        read_question,
+        tuple(map(encode, (AskManifest(BLOB), AskChunk(BLOB, 1), AskHave(BLOB), AskBlob(BLOB)))),
     ),
-    "blob answer": Fuzzed(read_reply, (encode(Chunk(b"data")),)),
+    "blob answer": Fuzzed(
+        _blob_answer, (encode(Chunk(b"data")), encode(Whole(manifest_of(b"data"), b"data")))
+    ),
     "bulk header": Fuzzed(lambda data: read_header(data[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0"))),
     "block": Fuzzed(read_block),
     "ledger message": Fuzzed(read_message),

@@ -3,14 +3,16 @@
 from collections.abc import Collection
 from typing import Final
 
-from dpin.base.blob import CHUNKS_MAX, BlobManifest
+from dpin.base.blob import CHUNKS_MAX, BlobManifest, check_chunk, check_manifest
 from dpin.base.codec import Wire, decode
 from dpin.base.errors import PeerFault
+from dpin.base.ids import BlobId
 from dpin.net.network import ANSWER_BYTES_MAX, QUESTION_BYTES_MAX
 
 REASON_CHARACTERS_MAX: Final = 200
 HAVE_BYTES_MAX: Final = CHUNKS_MAX // 8
 PORT_MAX: Final = 65_535
+SMALL_BLOB_BYTES_MAX: Final = 64 << 10  # of one chunk, it comes with its manifest
 
 
 class AskManifest(Wire, frozen=True, tag=1):
@@ -46,8 +48,14 @@ class AskDial(Wire, frozen=True, tag=5):
     secret: bytes
 
 
+class AskBlob(Wire, frozen=True, tag=6):
+    """What does this blob consist of; and all of it, if that is little? To peers of BLOB_2."""
+
+    blob: bytes
+
+
 class Manifest(Wire, frozen=True, tag=1):
-    """The answer to AskManifest."""
+    """The answer to AskManifest, and to AskBlob where the blob is not small or not here."""
 
     manifest: BlobManifest
 
@@ -82,10 +90,20 @@ class Dialled(Wire, frozen=True, tag=6):
     """The answer to AskDial: the socket stands."""
 
 
-BlobQuestion = AskManifest | AskChunk | AskHave
+class Whole(Wire, frozen=True, tag=7):
+    """The answer to AskBlob: a blob of one chunk of at most SMALL_BLOB_BYTES_MAX, and that chunk.
+
+    Untrusted until `check_whole` has passed it.
+    """
+
+    manifest: BlobManifest
+    data: bytes
+
+
+BlobQuestion = AskBlob | AskChunk | AskHave  # that a fetch puts
 SocketQuestion = AskTicket | AskDial
-Question = BlobQuestion | SocketQuestion
-Reply = Manifest | Chunk | Refused | Have | Ticket | Dialled
+Question = BlobQuestion | AskManifest | SocketQuestion
+Reply = Manifest | Chunk | Refused | Have | Ticket | Dialled | Whole
 
 
 def read_question(data: bytes) -> Question:
@@ -98,6 +116,19 @@ def read_reply(data: bytes) -> Reply:
     """Decode an answer; raises PeerFault."""
     reply: Reply = decode(Reply, data, ANSWER_BYTES_MAX)
     return reply
+
+
+def is_small(manifest: BlobManifest) -> bool:
+    """Whether a blob may come with its manifest."""
+    return len(manifest.chunks) == 1 and manifest.length <= SMALL_BLOB_BYTES_MAX
+
+
+def check_whole(blob: BlobId, whole: Whole) -> None:
+    """Raise PeerFault unless this is all of the small blob that was asked for, and nothing else."""
+    check_manifest(blob, whole.manifest)
+    if not is_small(whole.manifest):
+        raise PeerFault(f"sent a blob of {whole.manifest.length} bytes with its manifest")
+    check_chunk(whole.manifest, 0, whole.data)
 
 
 def bits_of(indices: Collection[int]) -> bytes:

@@ -20,6 +20,7 @@ from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import NodeId
 from dpin.net.blobwire import (
     REASON_CHARACTERS_MAX,
+    AskBlob,
     AskChunk,
     AskDial,
     AskHave,
@@ -29,6 +30,7 @@ from dpin.net.blobwire import (
     Question,
     Refused,
     Reply,
+    Whole,
     read_question,
     read_reply,
 )
@@ -66,8 +68,8 @@ class BulkOptions:
 class Library(Lender, Protocol):
     """Who has blobs."""
 
-    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
-        """What a blob consists of, or what is here of it."""
+    async def answer(self, peer: NodeId, question: AskManifest | AskBlob | AskHave) -> Reply:
+        """What a blob consists of, perhaps with all of it, or what is here of it."""
         ...
 
 
@@ -118,12 +120,23 @@ class BulkPlane:
         self._library = library
         self._network.serve(self._on_stream)
 
-    async def ask(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
-        """Anything but a chunk. Raises Denial, Unavailable, or PeerFault for a bad answer."""
+    async def ask(self, peer: NodeId, question: AskManifest | AskBlob | AskHave) -> Reply:
+        """Anything but a chunk. Raises Denial, Unavailable, or PeerFault for a bad answer.
+
+        A peer of the version before is asked for the manifest alone.
+        """
+        if isinstance(question, AskBlob) and not self._network.beside.takes_ask_blob(peer):
+            question = AskManifest(question.blob)
         link = self.sockets.standing.get(peer)
         if link is not None:
-            return await link.questions.ask(question)
-        return await self._ask_by_stream(peer, question)
+            reply = await link.questions.ask(question)
+            self.chunks_direct += isinstance(reply, Whole)
+            return reply
+        reply = await self._ask_by_stream(peer, question)
+        if isinstance(reply, Whole):
+            await paced(self._around.inward, peer, len(reply.data))
+            self.chunks_streamed += 1
+        return reply
 
     async def fetch(
         self, peer: NodeId, question: AskChunk, land: Land, *, first_of_many: bool = True
@@ -157,7 +170,10 @@ class BulkPlane:
     async def _on_stream(self, peer: NodeId, data: bytes) -> bytes:
         question = read_question(data)
         if not isinstance(question, AskChunk):
-            return encode(await self.answer(peer, question))
+            reply = await self.answer(peer, question)
+            if isinstance(reply, Whole):
+                await paced(self._around.outward, peer, len(reply.data))
+            return encode(reply)
         try:
             loan = self.loan(peer, question)
             try:

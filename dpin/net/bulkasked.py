@@ -11,6 +11,7 @@ from dpin.base.codec import encode
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.net.blobwire import (
     REASON_CHARACTERS_MAX,
+    AskBlob,
     AskChunk,
     AskHave,
     AskManifest,
@@ -59,7 +60,7 @@ class Questions:
         self._late: set[int] = set()  # whoever asked has gone; the answer may still come
         self._turns = trio.Semaphore(BULK_QUESTIONS_MAX)
 
-    async def ask(self, question: AskManifest | AskHave) -> Reply:
+    async def ask(self, question: AskManifest | AskBlob | AskHave) -> Reply:
         """Anything but a chunk. Raises Denial, Unavailable, PeerFault."""
         asked = await self._ended(encode(question), Asked(None))
         assert asked.reply is not None, "an answer or an error"

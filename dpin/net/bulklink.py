@@ -15,6 +15,7 @@ from dpin.base.codec import encode
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import NodeId
 from dpin.net.blobwire import (
+    AskBlob,
     AskChunk,
     AskHave,
     AskManifest,
@@ -43,7 +44,7 @@ from dpin.net.network import Traffic
 from dpin.net.pace import Pace
 
 AskPeer = Callable[[NodeId, BlobQuestion | SocketQuestion], Awaitable[Reply]]
-NoChunk = AskManifest | AskHave | SocketQuestion
+NoChunk = AskManifest | AskBlob | AskHave | SocketQuestion
 _Put = tuple[int, NoChunk]  # with its number
 
 

@@ -10,7 +10,7 @@ from dpin.base.blob import chunk_length
 from dpin.base.ids import NodeId
 from dpin.base.machine import Tick
 from dpin.base.units import Instant, Micros, seconds
-from dpin.net.blobwire import AskChunk, AskManifest, Have, indices_of
+from dpin.net.blobwire import AskBlob, AskChunk, Have, Whole, indices_of
 from dpin.net.transfer import (
     Answered,
     Begin,
@@ -62,6 +62,8 @@ class Course:
     left_out: int = 0  # hops beyond HOPS_MAX
     shares: dict[NodeId, Share] = field(default_factory=dict)
     _known: Known | None = None
+    _told_by: NodeId | None = None  # who sent a small blob with its manifest
+    _asked_at: Instant = Instant(0)  # what the blob consists of
     _moved_at: Instant = Instant(0)
 
     def note(self, at: Instant, peer: NodeId | None, what: str) -> None:
@@ -81,8 +83,8 @@ class Course:
         match event:
             case Landed(peer, index):
                 self._landed(peer, index, at)
-            case Answered(peer, _, Have() as have):
-                self._has(peer, have, at)
+            case Answered():
+                self._answered(event, at)
             case Failed(peer, _, reason):
                 self.note(at, peer, f"did not answer: {reason}")
             case Denied(peer, _, reason):
@@ -91,7 +93,7 @@ class Course:
                 self.note(at, peer, f"lied, and is dropped: {reason}")
             case SourceFound(peer):
                 self.note(at, peer, "found to have it")
-            case Begin() | Tick() | Answered():
+            case Begin() | Tick():
                 pass
 
     def gave(self, effect: Effect, at: Instant) -> None:
@@ -99,10 +101,8 @@ class Course:
         match effect:
             case Request(peer, question):
                 self._asked(peer, question, at)
-            case Known(manifest):
-                self._known = effect
-                count = len(manifest.chunks)
-                self.note(at, None, f"{manifest.length:,} bytes in {count:,} chunks")
+            case Known():
+                self._knows(effect, at)
             case Stalled(peer, dropped):
                 ending = "it is asked for nothing more" if dropped else "its chunks go to others"
                 self.note(at, peer, f"stalled: {ending}")
@@ -113,14 +113,33 @@ class Course:
             case _:
                 pass
 
+    def _knows(self, known: Known, at: Instant) -> None:
+        self._known = known
+        count = len(known.manifest.chunks)
+        self.note(at, None, f"{known.manifest.length:,} bytes in {count:,} chunks")
+        if known.data is not None and self._told_by is not None:
+            share = self.shares.setdefault(self._told_by, Share())
+            share.asked_at, self._moved_at = self._asked_at, at
+            self._landed(self._told_by, 0, at)
+
     def _asked(self, peer: NodeId, question: object, at: Instant) -> None:
         share = self.shares.setdefault(peer, Share())
-        if isinstance(question, AskManifest):
+        if isinstance(question, AskBlob):
+            self._asked_at = at
             self.note(at, peer, "asked what the blob consists of")
         elif isinstance(question, AskChunk) and share.asked_at is None:
             share.asked_at = at
             self._moved_at = self._moved_at or at
             self.note(at, peer, "asked for its first chunk")
+
+    def _answered(self, event: Answered, at: Instant) -> None:
+        match event.reply:
+            case Have() as have:
+                self._has(event.peer, have, at)
+            case Whole():
+                self._told_by = event.peer
+            case _:
+                pass
 
     def _has(self, peer: NodeId, have: Have, at: Instant) -> None:
         share = self.shares.setdefault(peer, Share())

@@ -142,7 +142,10 @@ class _Inbox:
 class _FakeBeside:
     """There are no sockets here, but bytes are counted."""
 
-    def __init__(self, inbox: _Inbox, counted: dict[NodeId, Traffic]) -> None:
+    def __init__(
+        self, inbox: _Inbox, counted: dict[NodeId, Traffic], of_before: set[NodeId]
+    ) -> None:
+        self._of_before = of_before
         self._counted = counted
         self._inbox = inbox
 
@@ -150,6 +153,10 @@ class _FakeBeside:
         """Nowhere."""
         del peer
         return ""
+
+    def takes_ask_blob(self, peer: NodeId) -> bool:
+        """Unless a test says otherwise."""
+        return peer not in self._of_before
 
     def count(self, peer: NodeId) -> Traffic:
         """The counters of one peer."""
@@ -179,7 +186,8 @@ class FakeHost:
         self.events = self.inbox.events
         self._world = world
         self._counted: dict[NodeId, Traffic] = {}
-        self.beside: Beside = _FakeBeside(self.inbox, self._counted)
+        self.of_before: set[NodeId] = set()  # peers that do not speak BLOB_2
+        self.beside: Beside = _FakeBeside(self.inbox, self._counted, self.of_before)
 
     async def dial(self, address: str, *others: str) -> NodeId:
         """Connect, after one latency; every address of a node is as good as another."""

@@ -7,7 +7,7 @@ all the same, `events` ends, and whoever drives the node opens the network again
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -16,6 +16,7 @@ import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
+from libp2p.peer.peerstore import PeerStoreError
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
@@ -35,6 +36,7 @@ from dpin.net.gossip import Announcer
 from dpin.net.mesh import MESHSUB, Ears, Mesh, Speaker
 from dpin.net.network import (
     BLOB,
+    BLOB_2,
     CONTROL_BYTES_MAX,
     Beside,
     Door,
@@ -89,7 +91,16 @@ async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream
     peer = peer_of(node)
     if not libp2p.get_network().get_connections(peer):
         raise Unavailable("the peer is not connected")
+    if protocol == BLOB and _takes_ask_blob(libp2p, node):
+        protocol = BLOB_2
     return await libp2p.new_stream(peer, [TProtocol(protocol)])
+
+
+def _takes_ask_blob(libp2p: IHost, node: NodeId) -> bool:
+    """As far as is known by now: libp2p asks a new peer what it speaks."""
+    with suppress(PeerStoreError):
+        return BLOB_2 in libp2p.get_peerstore().get_protocols(peer_of(node))
+    return False
 
 
 async def _drop(libp2p: IHost, node: NodeId) -> None:
@@ -112,6 +123,10 @@ class _Beside:
             if remote is not None:
                 return str(remote[0])
         return ""
+
+    def takes_ask_blob(self, peer: NodeId) -> bool:
+        """Whether it speaks BLOB_2."""
+        return _takes_ask_blob(self._inside.libp2p, peer)
 
     def count(self, peer: NodeId) -> Traffic:
         """The counters of one peer."""
@@ -316,6 +331,7 @@ def _assemble(
     libp2p.set_stream_handler(CONTROL, intake.on_control)
     for protocol, exchange in asked.items():
         libp2p.set_stream_handler(protocol, partial(intake.on_question, exchange))
+    libp2p.set_stream_handler(BLOB_2, partial(intake.on_question, asked[BLOB]))
     libp2p.set_stream_handler(MESHSUB, partial(intake.on_gossip, pubsub.stream_handler))
     inside = _Inside(
         libp2p=libp2p,

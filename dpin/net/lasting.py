@@ -150,6 +150,10 @@ class _BesideNow:
         """Where a direct connection to a peer ends."""
         return self._voices.host.beside.direct_ip(peer) if self._voices.is_open else ""
 
+    def takes_ask_blob(self, peer: NodeId) -> bool:
+        """Whether it speaks BLOB_2."""
+        return self._voices.is_open and self._voices.host.beside.takes_ask_blob(peer)
+
     def count(self, peer: NodeId) -> Traffic:
         """The counters of one peer."""
         return self._voices.host.beside.count(peer)

@@ -21,6 +21,7 @@ QUESTION_BYTES_MAX: Final = 64 << 10
 GOSSIP_BYTES_MAX: Final = (64 << 10) - 1
 TOPICS_MAX: Final = 32
 BLOB: Final = "/dpin/blob/1"  # chunks and manifests
+BLOB_2: Final = "/dpin/blob/2"  # the same, and AskBlob
 ASK: Final = "/dpin/ask/1"  # questions that every node answers; see dpin.net.ask
 DIAL_BACK: Final = "/dpin/dial-back/1"  # a nonce, on a connection that was asked for
 
@@ -144,6 +145,10 @@ class Beside(Protocol):
 
     def direct_ip(self, peer: NodeId) -> str:
         """The address at which a direct connection to a peer ends; empty where there is none."""
+        ...
+
+    def takes_ask_blob(self, peer: NodeId) -> bool:
+        """Whether a peer says that it speaks BLOB_2; what is asked by BLOB then goes by that."""
         ...
 
     def count(self, peer: NodeId) -> Traffic:

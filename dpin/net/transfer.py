@@ -3,7 +3,8 @@
 The rarest chunks first, of the best sources first, as many at once as each has shown to be good
 for; what a slow source holds up is asked of another one (after Cohen, "Incentives Build Robustness
 in BitTorrent", 2003). Bulk bytes never come here: whoever drives a fetch checks each chunk against
-the manifest where it lands. A fetch goes on where an earlier one stopped.
+the manifest where it lands. Only what is small comes with the manifest, and is checked with it. A
+fetch goes on where an earlier one stopped.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,12 +19,14 @@ from dpin.base.units import Instant, Micros, after, seconds
 from dpin.net.blobwire import (
     HAVE_BYTES_MAX,
     REASON_CHARACTERS_MAX,
+    AskBlob,
     AskChunk,
     AskHave,
-    AskManifest,
     BlobQuestion,
     Have,
     Manifest,
+    Whole,
+    check_whole,
 )
 from dpin.net.sharing import Work
 from dpin.net.sources import SOURCES_MAX, Source, Sources
@@ -43,8 +46,8 @@ class Answered:
     """A peer answered a question of ours, chunks aside."""
 
     peer: NodeId
-    question: AskManifest | AskHave
-    reply: Manifest | Have
+    question: AskBlob | AskHave
+    reply: Manifest | Whole | Have
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The manifest is here, and is the right one."""
+    """The manifest is here, and is the right one; so is `data`, all of a small blob."""
 
     manifest: BlobManifest
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +202,8 @@ class Fetch:
         if source is not None:
             source.asking = False
         match event.question, event.reply:
-            case AskManifest(), Manifest(manifest):
-                return self._known(event.peer, manifest)
+            case AskBlob(), Manifest() | Whole() as reply:
+                return self._known(event.peer, reply)
             case AskHave(), Have(bits) if len(bits) <= HAVE_BYTES_MAX:
                 if source is not None and self._work.said(source, bits, now):
                     self._moved_at = now
@@ -207,13 +211,16 @@ class Fetch:
             case _:
                 return self._lied(event.peer, "answered another question than the one put")
 
-    def _known(self, peer: NodeId, manifest: BlobManifest) -> Iterable[Effect]:
+    def _known(self, peer: NodeId, reply: Manifest | Whole) -> Iterable[Effect]:
         try:
-            check_manifest(self._blob, manifest)
+            if isinstance(reply, Whole):
+                check_whole(self._blob, reply)
+            else:
+                check_manifest(self._blob, reply.manifest)
         except PeerFault as fault:
             return self._lied(peer, str(fault))
         self._ended = True
-        return [Known(manifest)]
+        return [Known(reply.manifest, reply.data if isinstance(reply, Whole) else None)]
 
     def _unanswered(
         self, peer: NodeId, question: BlobQuestion, reason: str, *, denied: bool
@@ -270,7 +277,7 @@ class Fetch:
             return []
         best = self._sources.best_first()[0]
         self._sources[best].asking = True
-        return [Request(best, AskManifest(self._blob))]
+        return [Request(best, AskBlob(self._blob))]
 
     def _ask_what_they_have(self, now: Instant) -> Iterable[Effect]:
         for peer, source in self._sources.items():

@@ -20,6 +20,7 @@ from dpin.net.blobwire import (
     BlobQuestion,
     Have,
     Manifest,
+    Whole,
 )
 from dpin.net.bulk import BulkPlane
 from dpin.net.bulkasked import Denial
@@ -178,23 +179,26 @@ class Courier:
             await self._download(replace(wanted, sources=tuple(sorted(others))))
 
     async def _download(self, wanted: Fetch) -> None:
-        """First the manifest, then the chunks that are not on the disk yet."""
+        """First the manifest, which brings what is small, then the chunks that are not here yet."""
         me = self._plane.node_id
         sources = [peer for peer in wanted.sources if peer != me]
-        manifest = await self._run(Plan(wanted.blob, sources), wanted, None)
-        assert manifest is not None, "the first plan ends with the manifest"
+        known = await self._run(Plan(wanted.blob, sources), wanted, None)
+        assert known is not None, "the first plan ends with the manifest"
+        manifest = known.manifest
         _bounded(manifest, wanted)
         with await self.store.begin(manifest) as download:
             _lend(self.lending, wanted)
-            start = int.from_bytes(me[:4])
-            plan = Plan(wanted.blob, sources, manifest, download.present, start)
-            await self._run(plan, wanted, Landing(manifest, download))
+            if known.data is not None:
+                await download.write_chunk(0, known.data)
+                self.bytes_in[wanted.purpose] += len(known.data)
+            else:
+                start = int.from_bytes(me[:4])
+                plan = Plan(wanted.blob, sources, manifest, download.present, start)
+                await self._run(plan, wanted, Landing(manifest, download))
             # What others keep can be had again: no round waits until this disk has it.
             await (download.hold() if wanted.purpose in PASSING else download.finish())
 
-    async def _run(
-        self, plan: Plan, wanted: Fetch, landing: "Landing | None"
-    ) -> BlobManifest | None:
+    async def _run(self, plan: Plan, wanted: Fetch, landing: "Landing | None") -> Known | None:
         """Questions out, answers in, until the plan is done; raises Unavailable if it gives up.
 
         Without a landing it ends with the manifest.
@@ -216,7 +220,7 @@ class Courier:
             asking.cancel_scope.cancel()
         if run.reason:
             raise Unavailable(f"blob {short(wanted.blob)}: {run.reason}")
-        return run.manifest
+        return run.known
 
     async def _ask(
         self,
@@ -242,7 +246,7 @@ class Courier:
         purpose, landing = into
         if not isinstance(question, AskChunk):
             reply = await self._plane.ask(peer, question)
-            if isinstance(reply, Manifest | Have):
+            if isinstance(reply, Manifest | Whole | Have):
                 return Answered(peer, question, reply)
             raise PeerFault("answered another question than the one that was put")
         assert landing is not None, "chunks are asked for by the manifest"
@@ -276,7 +280,7 @@ class _Run:
 
     ask: Callable[[Request], None]
     tell: Tell
-    manifest: BlobManifest | None = None
+    known: Known | None = None
     wake_at: float = math.inf
     ended: bool = False
     reason: str = ""
@@ -288,8 +292,8 @@ class _Run:
                 self.ask(effect)
             case Blame():
                 await self.tell(effect)
-            case Known(manifest) if not self.ended:
-                self.manifest, self.ended = manifest, True
+            case Known() if not self.ended:
+                self.known, self.ended = effect, True
             case Wake(at):
                 self.wake_at = at / MICROS_PER_SECOND
             case Done():

@@ -1,10 +1,13 @@
 """Who may read which blob of this node, and what they got; see dpin.net.bulk.Library."""
 
+from functools import partial
 from typing import Final
 
+from dpin.base.blob import BlobManifest
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId, NodeId
 from dpin.net.blobwire import (
+    AskBlob,
     AskChunk,
     AskHave,
     AskManifest,
@@ -12,11 +15,14 @@ from dpin.net.blobwire import (
     Manifest,
     Refused,
     Reply,
+    Whole,
     bits_of,
+    is_small,
 )
 from dpin.net.bulkflow import Loan
 from dpin.node.landing import Counted
 from dpin.storage.blobs import BlobStore
+from dpin.storage.ondisk import on_disk
 from dpin.storage.wanted import Purpose
 
 SPARE: Final = 1_024  # blobs that are here no more, of which something is remembered
@@ -52,16 +58,31 @@ class Lending:
         """Whether everybody may read it."""
         return self._readers.get(blob, frozenset()) is None
 
-    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
-        """What a blob consists of, or what is here of it."""
+    async def answer(self, peer: NodeId, question: AskManifest | AskBlob | AskHave) -> Reply:
+        """What a blob consists of, with all of it where that is little; or what is here of it."""
         blob = BlobId(question.blob)
         try:
             self._check_reader(peer, blob)
             if isinstance(question, AskHave):
                 return Have(bits_of(self._store.reader(blob).here()))
-            return Manifest(self._store.manifest(blob))
+            manifest = self._store.manifest(blob)
+            if isinstance(question, AskBlob) and is_small(manifest):
+                return await self._whole(peer, blob, manifest)
+            return Manifest(manifest)
         except Unavailable as error:
             return Refused(str(error))
+
+    async def _whole(self, peer: NodeId, blob: BlobId, manifest: BlobManifest) -> Reply:
+        """A small blob and its manifest; the manifest alone where the blob is still coming in."""
+        if not self._store.has(blob):
+            return Manifest(manifest)
+        loan = self.loan(peer, AskChunk(blob, 0))
+        room = bytearray(manifest.length)
+        try:
+            await on_disk(partial(loan.read, memoryview(room)))
+        finally:
+            await loan.settle()
+        return Whole(manifest, bytes(room))
 
     def loan(self, peer: NodeId, question: AskChunk) -> Loan:
         """A chunk."""

@@ -13,7 +13,7 @@ from dpin.base.blob import CHUNK_BYTES, BlobManifest, blob_id
 from dpin.base.ids import NodeId
 from dpin.base.machine import Blame, Tick, Wake
 from dpin.base.units import Instant, seconds
-from dpin.net.blobwire import AskChunk, AskHave, AskManifest, BlobQuestion, Have, Manifest, bits_of
+from dpin.net.blobwire import AskBlob, AskChunk, AskHave, BlobQuestion, Have, Manifest, bits_of
 from dpin.net.sharing import IN_FLIGHT_MAX
 from dpin.net.sources import PATIENCE, SOURCES_MAX, STRIKES_MAX, WINDOW_MAX, WINDOW_MIN
 from dpin.net.transfer import (
@@ -59,7 +59,7 @@ class Peer:
         if self.silent:
             return Failed(peer, question, "silence")
         match question:
-            case AskManifest():
+            case AskBlob():
                 return Answered(peer, question, Manifest(MANIFEST))
             case AskHave():
                 return Answered(peer, question, Have(bits_of(self.has)))
@@ -149,8 +149,8 @@ def test_first_the_manifest_from_whoever_has_it() -> None:
     said = list(fetch.step(Begin(), NOW))
     request = next(effect for effect in said if isinstance(effect, Request))
     said = list(fetch.step(Failed(request.peer, request.question, "silence"), NOW))
-    assert said == [Request(node(1), AskManifest(BLOB))]
-    answer = Answered(node(1), AskManifest(BLOB), Manifest(MANIFEST))
+    assert said == [Request(node(1), AskBlob(BLOB))]
+    answer = Answered(node(1), AskBlob(BLOB), Manifest(MANIFEST))
     assert fetch.step(answer, NOW) == [Known(MANIFEST)]
     assert fetch.step(Tick(), NOW) == []
 
@@ -159,7 +159,7 @@ def test_a_manifest_of_another_blob_is_a_lie() -> None:
     fetch = Fetch(BLOB, [node(0)])
     fetch.step(Begin(), NOW)
     other = Manifest(BlobManifest(0, ()))
-    said = fetch.step(Answered(node(0), AskManifest(BLOB), other), NOW)
+    said = fetch.step(Answered(node(0), AskBlob(BLOB), other), NOW)
     assert isinstance(said[0], Blame)
     assert isinstance(said[1], GaveUp)
 
@@ -167,7 +167,7 @@ def test_a_manifest_of_another_blob_is_a_lie() -> None:
 def test_an_answer_to_another_question_is_a_lie() -> None:
     fetch = Fetch(BLOB, [node(0)])
     fetch.step(Begin(), NOW)
-    said = fetch.step(Answered(node(0), AskManifest(BLOB), Have(b"")), NOW)
+    said = fetch.step(Answered(node(0), AskBlob(BLOB), Have(b"")), NOW)
     assert said[0] == Blame(node(0), "answered another question than the one put")
 
 

@@ -8,14 +8,17 @@ from dpin.base.blob import CHUNK_BYTES, check_chunk, manifest_of
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.net.blobwire import (
+    AskBlob,
     AskChunk,
     AskHave,
     AskManifest,
-    BlobQuestion,
     Have,
     Manifest,
+    Question,
     Reply,
+    Whole,
     bits_of,
+    is_small,
 )
 from dpin.net.bulk import BulkOptions, BulkPlane, open_bulk
 from dpin.net.bulkasked import Land
@@ -44,13 +47,15 @@ class Shelf:
     """One blob in memory, given to everybody; `asked` is what was asked of it."""
 
     data: bytes
-    asked: list[BlobQuestion] = field(default_factory=list)
+    asked: list[Question] = field(default_factory=list)
     spoiled: bool = False
 
-    async def answer(self, peer: NodeId, question: AskManifest | AskHave) -> Reply:
+    async def answer(self, peer: NodeId, question: AskManifest | AskBlob | AskHave) -> Reply:
         self.asked.append(question)
         manifest = manifest_of(self.data)
-        if isinstance(question, AskManifest):
+        if isinstance(question, AskBlob) and is_small(manifest):
+            return Whole(manifest, b"?" + self.data[1:] if self.spoiled else self.data)
+        if isinstance(question, AskManifest | AskBlob):
             return Manifest(manifest)
         return Have(bits_of(range(len(manifest.chunks))))
 
