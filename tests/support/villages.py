@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+import pytest
 import trio
 import trio.lowlevel
 
@@ -18,6 +20,7 @@ from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.seen import Seen
 from tests.support.greeting import STATUS
 
+P, T = ParamSpec("P"), TypeVar("T")
 CHAIN = ChainId(digest("test/net", b"village"))
 BEGAN = 1_700_000_000_000_000
 
@@ -149,6 +152,21 @@ async def _ignore(_event: PeerUp | PeerDown | Received) -> None:
 @asynccontextmanager
 async def village(folder: Path, people: int, validators: int = 4) -> AsyncIterator[Village]:
     """People who know the first of them and nobody else."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Meanwhile a clock that jumps would go on, by more the slower the disk is.
+        patch.setattr(trio.to_thread, "run_sync", _at_once)
+        async with _peopled(folder, people, validators) as made:
+            yield made
+
+
+async def _at_once(work: Callable[P, T], *what: P.args, **words: P.kwargs) -> T:
+    """In no time of the village, instead of in a thread."""
+    await trio.lowlevel.checkpoint()
+    return work(*what, **words)
+
+
+@asynccontextmanager
+async def _peopled(folder: Path, people: int, validators: int) -> AsyncIterator[Village]:
     async with open_world() as world, trio.open_nursery() as nursery:
         members = tuple(key_of(number).node_id for number in range(validators))
         made = Village(world, folder, nursery, members)
