@@ -54,9 +54,9 @@ def test_whoever_has_heard_something_is_left_alone(
 
 def test_a_pipe_is_told_nothing_and_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = placed(monkeypatch, watched=False)
-    before = threading.active_count()
+    before = {*threading.enumerate()}  # Some, of earlier tests, may be about to end.
     with patient(0.0):
-        assert threading.active_count() == before
+        assert {*threading.enumerate()} <= before
     assert terminal.getvalue() == ""
 
 

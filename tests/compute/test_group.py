@@ -106,13 +106,23 @@ def alone() -> Bits:
 
 def members(of: int | None = None) -> list[psutil.Process]:
     """The processes of rank 1 and up that a process has started."""
-    below = psutil.Process(of).children(recursive=True)
-    return [one for one in below if "dpin.compute.member" in one.cmdline()[:5]]
+    return [one for one in psutil.Process(of).children(recursive=True) if is_member(one)]
+
+
+def is_member(one: psutil.Process) -> bool:
+    """What has ended since it was listed, or is about to, is none."""
+    try:
+        return "dpin.compute.member" in one.cmdline()[:5]
+    except psutil.NoSuchProcess:
+        return False
 
 
 def meets(other: psutil.Process) -> bool:
     """Whether a process has connections to the group, beside that to rank 0's store."""
-    return len(other.net_connections()) > 1
+    try:
+        return len(other.net_connections()) > 1
+    except psutil.NoSuchProcess:
+        return False  # It has ended since it was listed.
 
 
 async def answer(worker: Worker) -> Report | Ended:

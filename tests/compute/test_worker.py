@@ -39,7 +39,7 @@ from tests.support.training import CORPUS, lease, open_job, prepare
 
 pytestmark = pytest.mark.process
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 110.0  # Workers are nice: on a busy machine one loads torch in a minute.
 
 
 @pytest.fixture(params=["executed", "forked"])
@@ -150,14 +150,12 @@ async def test_cancelling_the_node_leaves_no_worker_behind(
     tmp_path: Path, forkserver: Forkserver | None
 ) -> None:
     pids = []
-    if forkserver is not None:
-        async with open_worker(WorkerOptions(tmp_path), forkserver):
-            pass  # From here on a worker comes at once.
-    with trio.move_on_after(0.2):
+    with trio.CancelScope() as node:
         async with open_worker(WorkerOptions(tmp_path), forkserver) as worker:
             pids.append(worker.pid)
+            node.cancel()
             await trio.sleep(WAIT_SECONDS)
-    assert len(pids) == 1
+    assert node.cancelled_caught
     await gone(*pids)
 
 

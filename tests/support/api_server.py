@@ -4,12 +4,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Queue
+from typing import Final
 
 import trio
 
 from dpin.gateway.server import serve
 from dpin.node.control import Control
 
+HANGING_SECONDS: Final = 60.0  # on a busy machine, too, it begins and ends sooner
 Running = tuple[int, trio.lowlevel.TrioToken, trio.Event]
 
 
@@ -30,9 +32,10 @@ def api_server(control: Control) -> Iterator[str]:
     ready: Queue[Running] = Queue()
     thread = threading.Thread(target=trio.run, args=(_serve, control, ready), daemon=True)
     thread.start()
-    port, token, ended = ready.get(timeout=10)
+    port, token, ended = ready.get(timeout=HANGING_SECONDS)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         token.run_sync_soon(ended.set)
-        thread.join(timeout=10)
+        thread.join(HANGING_SECONDS)
+        assert not thread.is_alive(), "the server does not end"

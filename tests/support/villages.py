@@ -20,7 +20,8 @@ from dpin.node.neighbourhood import Neighbourhood, Self, Ties
 from dpin.node.seen import Seen
 from tests.support.greeting import STATUS
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 CHAIN = ChainId(digest("test/net", b"village"))
 BEGAN = 1_700_000_000_000_000
 
