@@ -24,6 +24,7 @@ BY_CORES: Final = -1
 CORES_EACH: Final = 4  # a node that shares its machine leaves most of the cores to others
 BY_CORES_MAX: Final = 4
 ANSWER_SECONDS: Final = 10.0  # for one batch, which takes some 25 ms: else the worker hangs
+START_SECONDS: Final = 60.0  # for the first: an interpreter may start slowly on a busy machine
 PACKAGE_ROOT: Final = Path(__file__).parents[2]
 INHERITED: Final = ("PATH", "LANG", "LD_LIBRARY_PATH")
 LOST: Final = "a process that checks signatures has ended; they are checked in the node now"
@@ -74,8 +75,9 @@ class Checkers:
         try:
             async with _opened(self._command) as process:
                 self.pids.append(process.pid)
+                await self._ask(process, await self._take.receive(), START_SECONDS)
                 while True:
-                    await self._ask(process, await self._take.receive())
+                    await self._ask(process, await self._take.receive(), ANSWER_SECONDS)
         except (_Lost, OSError):
             self._left -= 1
             self._alarm(LOST)
@@ -83,10 +85,10 @@ class Checkers:
             effect = await self._take.receive()
             await self._tell(SignaturesChecked(effect.batch, b"", lost=True))
 
-    async def _ask(self, process: trio.Process, effect: CheckSignatures) -> None:
+    async def _ask(self, process: trio.Process, effect: CheckSignatures, patience: float) -> None:
         """One batch; raises _Lost, having said so, where there is no answer."""
         verdicts = b""
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(patience):
             verdicts = await _answer(process, effect.claims)
         lost = len(verdicts) != answer_bytes(effect.claims)
         await self._tell(SignaturesChecked(effect.batch, verdicts, lost))

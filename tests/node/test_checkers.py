@@ -90,11 +90,39 @@ async def test_a_program_that_cannot_be_started_is_a_lost_worker() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_worker_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_starts_slowly_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkers, "ANSWER_SECONDS", 0.3)
+    slowly = "import os, sys, time; time.sleep(0.6); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", slowly, *command_for(CHAIN)]
     async with trio.open_nursery() as nursery:
-        office = Office(nursery, [sys.executable, "-c", "import time; time.sleep(600)"], 1)
-        assert (await office.ask((1, claim(1, good=True))))[1].lost
+        office = Office(nursery, command, 1)
+        assert not (await office.ask((1, claim(1, good=True))))[1].lost
+        assert office.alarms == []
+        nursery.cancel_scope.cancel()
+
+
+HANGS = """
+import sys, time
+for _ in range(int(sys.argv[1])):
+    sys.stdin.buffer.read(132)
+    sys.stdout.buffer.write(b"\\1")
+    sys.stdout.buffer.flush()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("patience", "answers"), [("START_SECONDS", 0), ("ANSWER_SECONDS", 1)])
+async def test_a_worker_that_hangs_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, patience: str, answers: int
+) -> None:
+    monkeypatch.setattr(checkers, patience, 0.3)
+    async with trio.open_nursery() as nursery:
+        office = Office(nursery, [sys.executable, "-c", HANGS, str(answers)], 1)
+        found = [
+            (await office.ask((batch, claim(1, good=True))))[batch].lost
+            for batch in range(answers + 1)
+        ]
+        assert found == [False] * answers + [True]
         with trio.fail_after(60):
             while psutil.pid_exists(office.checkers.pids[0]):  # while the others' work goes on
                 await trio.sleep(0.01)
