@@ -120,15 +120,16 @@ async def test_a_ticket_without_its_secret_opens_nothing() -> None:
 async def test_garbage_and_silence_cost_a_few_seconds_and_nobody_elses_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bulkdoor, "HELLO_SECONDS", 0.3)
     async with two_planes() as (giver, taker):
         giver.serve(Shelf(DATA))
         port = giver.sockets.port
-        streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
-        await streams[0].send_all(b"GET / HTTP/1.1\r\n\r\n" + bytes(100))
-        await streams[1].send_all(MAGIC + bytes(16) + bytes(100))
-        await until(lambda: giver.sockets.door.refused >= 20 - BULK_PENDING_PER_IP_MAX + 2)
-        await until(lambda: giver.sockets.door.refused == 20)  # The silent ones.
+        with monkeypatch.context() as hasty:
+            hasty.setattr(bulkdoor, "HELLO_SECONDS", 0.3)
+            streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
+            await streams[0].send_all(b"GET / HTTP/1.1\r\n\r\n" + bytes(100))
+            await streams[1].send_all(MAGIC + bytes(16) + bytes(100))
+            await until(lambda: giver.sockets.door.refused >= 20 - BULK_PENDING_PER_IP_MAX + 2)
+            await until(lambda: giver.sockets.door.refused == 20)  # The silent ones.
         await fetch_all(giver, taker)
         assert taker.chunks_direct == 3
         for stream in streams:

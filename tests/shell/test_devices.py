@@ -16,6 +16,7 @@ from dpin.node.home import home_in, prepare, write_network
 from dpin.node.invite import Invite
 from dpin.node.settings import NetworkSection, Settings, ShareSection
 from tests.support.cluster import network
+from tests.support.hosts import until
 
 SEED = sha256(b"cluster 0").digest()
 QUIET = NetworkSection(mdns=False, relay=False, upnp=False)
@@ -45,8 +46,12 @@ async def test_who_provides_nothing_looks_for_no_device_before_it_needs_one(
     said: list[str] = []
 
     async def ready(control: Control) -> None:
+        def about_devices() -> list[str]:
+            return [check.detail for check in control.checks() if check.name == "device"]
+
+        await until(lambda: about_devices() == [detail] and len(asked) == share.provide)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        said.extend(check.detail for check in control.checks() if check.name == "device")
+        said.extend(about_devices())
         scope.cancel()
 
     with trio.CancelScope() as scope:

@@ -25,7 +25,7 @@ from dpin.net.host import HostOptions, open_host
 from dpin.net.network import ASK, DIAL_BACK, Outcome
 from dpin.net.reachability import Verdict, ports_of
 from tests.support.greeting import CHAIN, OTHER_CHAIN, STATUS, Greeter, greeter
-from tests.support.hosts import seed
+from tests.support.hosts import PATIENCE_SECONDS, seed
 
 
 async def meet(one: Greeter, other: Greeter) -> None:
@@ -106,7 +106,7 @@ async def test_a_version_too_old_is_said_to_be_the_right_ones(protocol: int, who
 async def test_everybody_may_ask_how_a_node_is() -> None:
     async with greeter(1) as one, greeter(2) as two:
         await meet(one, two)
-        assert await one.inquirer.ask(two.host.node_id, AskStatus(), 5) == STATUS
+        assert await one.inquirer.ask(two.host.node_id, AskStatus(), PATIENCE_SECONDS) == STATUS
 
 
 async def test_a_node_that_can_be_dialled_is_told_so_and_knows_it_for_sure() -> None:
@@ -123,9 +123,9 @@ async def test_a_node_that_can_be_dialled_is_told_so_and_knows_it_for_sure() -> 
 async def test_a_silent_firewall_is_told_from_a_closed_port(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guards, "DIAL_SECONDS", 1.0)
     async with greeter(1) as one, greeter(2) as two:
         await meet(one, two)
+        monkeypatch.setattr(guards, "DIAL_SECONDS", 1.0)  # Of the host that dials back.
         with silent_port() as port:
             one.host.addresses = [
                 f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_text(one.host.node_id)}",
@@ -165,9 +165,10 @@ async def test_nobody_is_dialled_back_twice_in_a_minute_or_without_an_address() 
         await meet(one, two)
         question = AskDialBack(fresh_nonce(), ports_of(one.host.addresses))
         node = two.host.node_id
-        first = await one.inquirer.ask(node, question, 30)
+        first = await one.inquirer.ask(node, question, PATIENCE_SECONDS)
         assert isinstance(first, DialledBack)
-        assert await one.inquirer.ask(node, question, 30) == Refusal("asked a moment ago")
+        again = await one.inquirer.ask(node, question, PATIENCE_SECONDS)
+        assert again == Refusal("asked a moment ago")
         dial_backs = two.inquirer._dial_backs
         refused = await dial_backs.answer(NodeId(seed(3)), "", question)
         assert refused == Refusal("you are not connected directly")
@@ -197,7 +198,7 @@ async def test_whoever_does_not_answer_after_a_sleep_is_let_go() -> None:
         dead.serve(never, ASK)
         await meet(one, two)
         await one.host.dial(dead.addresses[0])
-        with trio.fail_after(40):
+        with trio.fail_after(PATIENCE_SECONDS):
             await one.inquirer.check([two.host.node_id, dead.node_id])
             while one.host.peers() != [two.host.node_id]:
                 await trio.sleep(0.02)

@@ -1,23 +1,21 @@
 """Whole nodes with something wrong around them: each says what, and the one thing to do."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import trio
 
 from dpin.base.errors import Misuse, NotFound
 from dpin.base.ids import NodeId
-from dpin.net import lasting as net_lasting
 from dpin.net.address import peer_text
 from dpin.net.bans import BLAMES_TO_BAN
 from dpin.node.control import LiftRequest, PingRequest, TraceRequest
 from dpin.node.desk import Desk
 from dpin.node.status import Check
 from tests.support.cluster import network
-from tests.support.hosts import seed
+from tests.support.hosts import seed, until
 from tests.support.running import (
+    held_back,
     kill,
     lasting,
     occupied,
@@ -26,19 +24,12 @@ from tests.support.running import (
     settings,
 )
 
-PATIENCE_SECONDS = 60
 NOBODY = f"/ip4/127.0.0.1/tcp/1/p2p/{peer_text(NodeId(seed(9)))}"
 
 
 def check(node: Desk, name: str) -> Check:
     [found] = [one for one in node.checks() if one.name == name]
     return found
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE_SECONDS):
-        while not condition():
-            await trio.sleep(0.02)
 
 
 async def test_nodes_that_meet_greet_each_other_and_are_dialled_back(tmp_path: Path) -> None:
@@ -110,14 +101,14 @@ async def test_without_peers_it_says_whom_to_ask(tmp_path: Path) -> None:
 async def test_a_network_that_cannot_be_opened_again_is_said_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(net_lasting, "FIRST_WAIT_SECONDS", 1.0)
     async with running_node(tmp_path) as node:
         host = lasting(node)
         port = int(host.addresses[0].split("/")[4])
         host.options = replace(host.options, listen=(f"/ip4/127.0.0.1/tcp/{port}",))
+        gate = held_back(monkeypatch)
         kill(host)
-        await host.host.stopping.wait()
         async with occupied(port):
+            gate.set()
             await until(lambda: "in use" in host.problem)
             found = check(node, "listening")
             assert found.verdict == "fail"

@@ -10,19 +10,18 @@ from dpin.base.crypto import SigningKey
 from dpin.base.errors import Unavailable
 from dpin.base.ids import NodeId
 from dpin.base.machine import PeerDown, PeerUp, Received
-from dpin.net import lasting as net_lasting
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.lasting import LastingHost, open_lasting
 from dpin.net.network import Event, Gossip
 from dpin.node.control import TransferRequest
-from tests.support.hosts import next_of, seed, until
-from tests.support.running import kill, lasting, occupied, running_node
+from tests.support.hosts import PATIENCE_SECONDS, next_of, seed, until
+from tests.support.running import held_back, kill, lasting, occupied, running_node
 
 TOPIC = "news"
 
 
 async def heard(network: LastingHost, kind: type[Event]) -> Event:
-    with trio.fail_after(15):
+    with trio.fail_after(PATIENCE_SECONDS):
         while True:
             event = await network.events.receive()
             if isinstance(event, kind):
@@ -60,16 +59,16 @@ async def test_topics_handler_and_counters_outlive_the_host() -> None:
         await two.subscribe(TOPIC)
         await two.dial(one.addresses[0])
         await heard(one, PeerUp)
-        assert await two.request(one.node_id, b"abc", 5) == b"cba"
+        assert await two.request(one.node_id, b"abc", PATIENCE_SECONDS) == b"cba"
         counted = one.traffic()[two.node_id].blob_in
         kill(one)
         await heard(one, PeerDown)
         await until(lambda: one.restarts == 1)
         await next_of(two, PeerDown)
         await two.dial(one.addresses[0])
-        assert await two.request(one.node_id, b"abc", 5) == b"cba"
+        assert await two.request(one.node_id, b"abc", PATIENCE_SECONDS) == b"cba"
         assert one.traffic()[two.node_id].blob_in == 2 * counted
-        with trio.fail_after(15):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_announce_for_ever, two)
                 event = await heard(one, Gossip)
@@ -85,8 +84,11 @@ async def _announce_for_ever(host: Host) -> None:
         await trio.sleep(0.3)
 
 
-async def test_while_the_network_is_not_open_everything_says_so_and_nothing_breaks() -> None:
+async def test_while_the_network_is_not_open_everything_says_so_and_nothing_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with open_lasting(HostOptions(seed(1))) as one:
+        held_back(monkeypatch)
         kill(one)
         await one.host.stopping.wait()
         assert not one.is_open
@@ -102,14 +104,14 @@ async def test_while_the_network_is_not_open_everything_says_so_and_nothing_brea
 async def test_a_taken_port_is_tried_again_until_it_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(net_lasting, "FIRST_WAIT_SECONDS", 1.0)
     async with open_lasting(HostOptions(seed(1))) as one:
         port = int(one.addresses[0].split("/")[4])
         fixed = HostOptions(seed(1), listen=(f"/ip4/127.0.0.1/tcp/{port}",))
         one.options = fixed
+        gate = held_back(monkeypatch)
         kill(one)
-        await one.host.stopping.wait()
         async with occupied(port):
+            gate.set()
             await until(lambda: f"port {port} is in use" in one.problem)
         await until(lambda: one.restarts == 1)
         assert one.addresses[0].split("/")[4] == str(port)

@@ -24,7 +24,9 @@ from dpin.node.settings import NetworkSection, Settings
 from dpin.storage.frames import scan
 from tests.support.cluster import network
 from tests.support.files import files_limited_to
+from tests.support.hosts import PATIENCE_SECONDS, until
 
+FURTHER = 5  # blocks
 SEED = sha256(b"cluster 0").digest()
 QUIET = Settings(network=NetworkSection(mdns=False, relay=False, upnp=False))
 
@@ -43,26 +45,35 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return found
 
 
-async def run(home: Home, seconds: float) -> None:
-    """Run the node for so long, or until its disk gives up: Unavailable."""
+async def run(home: Home) -> None:
+    """Run the node until its disk gives up: Unavailable."""
 
     async def ready(_control: Control) -> None:
         pass
 
-    with trio.move_on_after(seconds):
-        try:
+    try:
+        with trio.fail_after(PATIENCE_SECONDS):
             await run_node(NodeOptions(home, QUIET, SEED, "", "test"), ready)
-        except BaseExceptionGroup as several:
-            given_up = several.subgroup(Unavailable)
-            if given_up is None:
-                raise
-            raise Unavailable(str(given_up.exceptions[0])) from several
+    except BaseExceptionGroup as several:
+        given_up = several.subgroup(Unavailable)
+        if given_up is None:
+            raise
+        raise Unavailable(str(given_up.exceptions[0])) from several
+
+
+async def run_on(home: Home) -> None:
+    """Run the node until it has signed some more blocks."""
+    before = len(rounds(home))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, home)
+        await until(lambda: len(rounds(home)) > before + FURTHER)
+        nursery.cancel_scope.cancel()
 
 
 def rounds(home: Home) -> list[int]:
     """Of the own blocks in the log."""
     found = []
-    for path in sorted(home.ledger_log.iterdir()):
+    for path in sorted(home.ledger_log.glob("*.log")):
         for record in scan(path.read_bytes()).records:
             if record.body[0] == Owner.LEDGER:
                 logged = decode(Logged, record.body[1:])
@@ -92,23 +103,23 @@ async def test_a_failing_sync_ends_a_node_that_signs_nothing_twice_later(
     with monkeypatch.context() as patch:
         seen = fail_after(3, patch)
         with pytest.raises(Unavailable, match="Input/output error"):
-            await run(home, 20)
+            await run(home)
     assert len(seen) == 4  # A sync that has failed is never tried again.
     before = rounds(home)
     assert before
-    await run(home, 1.5)
+    await run_on(home)
     after = rounds(home)
     assert len(after) > len(before)
     assert after == sorted(set(after))
 
 
 async def test_a_full_disk_ends_a_node_that_signs_nothing_twice_later(home: Home) -> None:
-    await run(home, 1.5)
+    await run_on(home)
     before = rounds(home)
     size = sum(path.stat().st_size for path in home.ledger_log.iterdir())
     with files_limited_to(size + 700), pytest.raises(Unavailable, match="cannot write the log"):
-        await run(home, 20)
-    await run(home, 1.5)
+        await run(home)
+    await run_on(home)
     after = rounds(home)
     assert len(after) > len(before)
     assert after == sorted(set(after))

@@ -109,10 +109,10 @@ async def test_a_node_that_turns_out_to_be_reachable_gives_up_its_relay() -> Non
 
 
 async def test_a_reservation_is_renewed_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relaying, "RESERVATION_SECONDS", 3)
+    monkeypatch.setattr(relaying, "RESERVATION_SECONDS", 6)  # Half of it is left for delays.
     monkeypatch.setattr(relaying, "LOOK_SECONDS", 0.2)
     async with three(STAYS) as (_, hidden, other):
-        await trio.sleep(3.5)
+        await trio.sleep(6.5)
         await other.dial(relayed(hidden))
 
 

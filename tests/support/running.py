@@ -5,9 +5,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 import trio
 
 from dpin.ledger.genesis import Genesis
+from dpin.net import lasting as net_lasting
+from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.lasting import LastingHost
 from dpin.node.control import Control
 from dpin.node.desk import Desk
@@ -41,12 +44,26 @@ def kill(network: LastingHost) -> None:
     network.host._inside.nursery.start_soon(_raise)
 
 
+def held_back(monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Networks that have ended are opened again from this event on."""
+    gate = trio.Event()
+
+    @asynccontextmanager
+    async def opened(options: HostOptions) -> AsyncIterator[Host]:
+        await gate.wait()
+        async with open_host(options) as host:
+            yield host
+
+    monkeypatch.setattr(net_lasting, "open_host", opened)
+    return gate
+
+
 @asynccontextmanager
 async def occupied(port: int) -> AsyncIterator[None]:
     """A port of loopback that another program uses, as soon as it is free."""
     with trio.socket.socket() as other:
         other.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while True:
                 try:
                     await other.bind(("127.0.0.1", port))

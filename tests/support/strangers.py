@@ -14,7 +14,7 @@ from dpin.net import guards
 from dpin.net.contained import Contained
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.switchboard import CONTROL
-from tests.support.hosts import next_of, seed
+from tests.support.hosts import PATIENCE_SECONDS, next_of, seed
 
 LOCALHOST = Multiaddr("/ip4/127.0.0.1/tcp/0")
 Attack = tuple[Host, IHost]
@@ -64,7 +64,7 @@ async def still_serves(victim: Host) -> None:
     """An honest node comes, is served, and goes."""
     async with open_host(HostOptions(seed(2))) as honest:
         await honest.dial(victim.addresses[0])
-        assert await honest.request(victim.node_id, b"alive?", 10) == b"alive?"
+        assert await honest.request(victim.node_id, b"alive?", PATIENCE_SECONDS) == b"alive?"
         assert honest.send(victim.node_id, b"good")
         received = await next_of(victim, Received)
         assert (received.peer, received.payload) == (honest.node_id, b"good")
