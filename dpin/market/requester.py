@@ -114,7 +114,9 @@ class Requester:
         if self._state is not None:
             self._own_jobs.recall(self._state)
             for own in self.jobs.values():
-                if not own.stage.ended:
+                if own.stage.ended:
+                    effects += _let_go(own, self._state)
+                else:
                     effects += self._follow(own, self._state, now)
         return [*effects, *self._own_jobs.records()]
 
@@ -239,7 +241,7 @@ class Requester:
     def _outcome(self, outcome: Outcome, now: Instant) -> Iterator[Effect]:
         what, _, local_id = outcome.key.partition(":")
         own = self.jobs.get(local_id)
-        if what != "propose" or own is None or outcome.detail in PASSING:
+        if what != "propose" or own is None or own.stage.ended or outcome.detail in PASSING:
             return
         if outcome.detail != OK:
             yield from workshop.fail(own, f"the ledger refused the job: {outcome.detail}", now)
@@ -271,10 +273,12 @@ class Requester:
     def _pass_on(self, event: StoreEvent | WorkEvent | Tick, now: Instant) -> Iterator[Effect]:
         fingerprint = self._probed.fingerprint if self._probed else NO_DIGEST
         for own in self.jobs.values():
+            # What was said before a worker was dismissed is no word on what has ended.
+            worker = None if own.stage.ended else own.worker
             match event:
-                case Reported(worker, report) if worker == own.worker:
+                case Reported(whose, report) if whose == worker:
                     yield from workshop.reported(own, report, now)
-                case Exited(worker, reason) if worker == own.worker:
+                case Exited(whose, reason) if whose == worker:
                     yield from workshop.exited(own, reason, now)
                 case Fetched() | Oversized():
                     yield from workshop.fetched(own, event)
@@ -286,6 +290,13 @@ class Requester:
                     pass
                 case _:
                     assert_never(event)
+
+
+def _let_go(own: OwnJob, state: State) -> Iterator[Wish]:
+    """What has failed here would go on at its providers, and be paid, for nothing."""
+    job = state.jobs.get(own.job.id) if own.job is not None else None
+    if own.stage == Stage.FAILED and job is not None and not (job.cancelled or job.state.ended):
+        yield Wish(f"cancel:{own.local_id}", Cancel(job.id))
 
 
 def _result(own: OwnJob) -> str:

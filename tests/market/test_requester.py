@@ -404,6 +404,33 @@ def test_a_worker_that_dies_is_replaced_a_few_times() -> None:
     assert (buyer.own.stage, buyer.own.reason) == (Stage.FAILED, "the worker died: killed")
 
 
+def test_a_job_that_has_failed_here_is_cancelled_on_the_ledger_after_a_restart_too() -> None:
+    buyer = Buyer()
+    buyer.fund()
+    buyer.hire()
+    for _ in range(RESTARTS_MAX + 1):
+        buyer.step(Exited(WORKER, "killed"), 5)
+    assert buyer.own.stage == Stage.FAILED
+    assert wish_for(Cancel, buyer.follow(6)).operation == Cancel(buyer.job)
+    buyer.restart()
+    do(buyer.ledger, "buyer", wish_for(Cancel, buyer.follow(7)))
+    assert only(Wish, buyer.follow(8)) == []
+
+
+def test_the_last_word_on_a_job_stands_whatever_is_heard_later() -> None:
+    buyer = Buyer()
+    buyer.prepare()
+    buyer.step(Abandon(J))
+    buyer.follow()
+    for event in (
+        Outcome(f"propose:{J}", START, "not-enough-free", 7),
+        Reported(WORKER, Failed("Prepare", "too late")),
+        Exited(WORKER, "killed"),
+    ):
+        assert buyer.step(event, 3) == []
+    assert (buyer.own.stage, buyer.own.finished) == (Stage.CANCELLED, at(0))
+
+
 def test_a_worker_that_dies_while_preparing_fails_the_job() -> None:
     buyer = Buyer()
     buyer.step(Exited(WORKER, "killed"))
