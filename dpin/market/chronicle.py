@@ -29,7 +29,8 @@ class _Told:
     job: JobId
     state: LeaseState
     failed: str = ""
-    units: dict[Round, UnitState] = field(default_factory=dict)
+    units: dict[Round, UnitState] = field(default_factory=dict)  # from round `since` on
+    since: int = 0  # of rounds before it all has been said
     earned: int = 0
 
 
@@ -95,7 +96,7 @@ class Chronicle:
             yield Deed("job-given-up", told.job, {"reason": _printable(reason)})
 
     def _units(self, state: State, lease: Lease, told: _Told) -> Iterator[Deed]:
-        for unit in _units_of(state, lease):
+        for unit in _units_of(state, lease, told.since):
             before = told.units.get(unit.round)
             if before is not None and (before.settled or not unit.state.settled):
                 continue
@@ -106,11 +107,23 @@ class Chronicle:
             if unit.state.settled:
                 told.earned += unit.paid
                 yield _settled(unit, told.job, data)
+        _pass_over(state, lease, told)
 
 
-def _units_of(state: State, lease: Lease) -> Iterator[Unit]:
+def _pass_over(state: State, lease: Lease, told: _Told) -> None:
+    """Closed rounds in which the lease has no unit, or one that is settled."""
+    rounds = state.jobs[lease.job].rounds
+    while told.since < len(rounds) and rounds[told.since].closed:
+        unit = state.units.get((lease.id, rounds[told.since].round))
+        if unit is not None and not unit.state.settled:
+            return
+        told.units.pop(rounds[told.since].round, None)
+        told.since += 1
+
+
+def _units_of(state: State, lease: Lease, since: int = 0) -> Iterator[Unit]:
     """The lease's units, by round."""
-    for record in state.jobs[lease.job].rounds:
+    for record in state.jobs[lease.job].rounds[since:]:
         unit = state.units.get((lease.id, record.round))
         if unit is not None:
             yield unit

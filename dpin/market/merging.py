@@ -16,7 +16,8 @@ from dpin.compute.secagg.words import Reveal
 from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Included, Job, Phase, RoundRecord, State
-from dpin.ledger.views import made_in, offers
+from dpin.ledger.transactions import EVAL
+from dpin.ledger.views import LATE_AGE_MAX, made_in, offers
 from dpin.market.messages import CheckpointOffer
 from dpin.market.unveiling import Unveiling, circles_of
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Oversized, Purpose
@@ -86,6 +87,7 @@ class Merging:
     _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
     _sought: dict[BlobId, NodeId] = field(default_factory=dict)  # who made what was asked for
+    _forgotten: Round = Round(0)  # of rounds before this nothing is remembered
 
     @property
     def resting(self) -> Round | None:
@@ -110,7 +112,7 @@ class Merging:
     def restarted(self) -> None:
         """The worker is another one now and holds nothing."""
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
-        self.origin = None
+        self.origin, self._forgotten = None, Round(0)
 
     def arrived(self, event: Fetched | Oversized) -> list[Blame]:
         """A blob is here, or too large; harmless when it is no update that was asked for."""
@@ -145,7 +147,10 @@ class Merging:
         first = self.holding if self.holding is not None else max(0, len(rounds) - 1)
         wanted = [record for record in rounds[first:] if record.phase == Phase.EXCHANGE]
         yield from self._fetch(wanted, state, now)
-        if self.holding is None or self.holding >= len(rounds):
+        if self.holding is None:
+            return
+        self._forget(self.holding - LATE_AGE_MAX, state)
+        if self.holding >= len(rounds):
             return
         record = rounds[self.holding]
         if not record.closed or self._ordered >= record.round:
@@ -161,6 +166,18 @@ class Merging:
                 for included in by_commit(record, state)
             )
             yield Order(self.worker, MergeRound(record.round, contributions))
+
+    def _forget(self, until: int, state: State) -> None:
+        """Where the updates of rounds lie that are long merged; who begins anew asks again."""
+        if self.job.propose.kind == EVAL:
+            return  # Its parts are added up at the end.
+        for record in self.job.rounds[self._forgotten : max(self._forgotten, until)]:
+            self._forgotten = Round(record.round + 1)
+            for key in offers(record).values():
+                commit = state.units[key].commit
+                assert commit is not None, "only what was committed is offered"
+                self.paths.pop(commit.update, None)
+                self._sought.pop(commit.update, None)
 
     def _unveil(self, record: RoundRecord, state: State, now: Instant) -> Iterator[Effect]:
         """Of a masked round only the sum is found, once members enough have told their shares."""

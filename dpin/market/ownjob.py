@@ -124,6 +124,7 @@ class OwnJob:
     phases: list[PhaseTime] = field(default_factory=list)
     rounds: dict[Round, RoundTimes] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)  # facts already in the log
+    settled: int = 0  # rounds, the first ones, of whose units all has been told
 
     @property
     def worker(self) -> WorkerId:

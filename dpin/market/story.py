@@ -19,6 +19,7 @@ WHY: Final = {  # reasons of the ledger that do not speak for themselves
     "never-ready": " (it did not say in time that it has the job: it, or the ledger, is busy; "
     "it may take the seat again)",
 }
+UNIT_FACTS: Final = ("started", "update published", "verifiers seated", "window drawn", "unit")
 Value = str | int | None
 
 
@@ -54,10 +55,28 @@ def tell(own: OwnJob, state: State, now: Instant) -> Iterator[Note]:
         yield from _lease_hops(own, state.leases[lease_id], state)
     for record in own.job.rounds:
         yield from _round(own, own.job, record, state, now)
+    for record in own.job.rounds[own.settled :]:
         units = (state.units.get((lease, record.round)) for lease in record.roster)
         for unit in (unit for unit in units if unit is not None):
             yield from _unit_hops(own, unit, state.leases[unit.lease], state)
             yield from _unit(own, unit, state.leases[unit.lease], state)
+    _pass_over(own, own.job, state)
+
+
+def _pass_over(own: OwnJob, job: Job, state: State) -> None:
+    """Closed rounds whose units are all settled: nothing more is to be told of these."""
+    while own.settled < len(job.rounds) and job.rounds[own.settled].closed:
+        record = job.rounds[own.settled]
+        units = [state.units.get((lease, record.round)) for lease in record.roster]
+        if any(unit is not None and not unit.state.settled for unit in units):
+            return
+        for unit in (unit for unit in units if unit is not None):
+            own.told -= {_fact(what, unit) for what in UNIT_FACTS}
+        own.settled += 1
+
+
+def _fact(what: str, unit: Unit) -> str:
+    return f"{what}:{unit.lease.hex()}:{unit.round}"
 
 
 def _round(
@@ -159,7 +178,7 @@ def _unit_hops(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[
         ("window drawn", unit.window >= 0, f"window {unit.window} of round {number} is redone"),
     )
     for hop, holds, text in hops:
-        if holds and once(own, f"{hop}:{unit.lease.hex()}:{unit.round}"):
+        if holds and once(own, _fact(hop, unit)):
             data: dict[str, Value] = {
                 "hop": hop,
                 "provider": lease.provider.hex(),
@@ -199,7 +218,7 @@ def _given_up(own: OwnJob, lease: Lease) -> str:
 
 
 def _unit(own: OwnJob, unit: Unit, lease: Lease, state: State) -> Iterator[Note]:
-    if not unit.state.settled or not once(own, f"unit:{unit.lease.hex()}:{unit.round}"):
+    if not unit.state.settled or not once(own, _fact("unit", unit)):
         return
     who = name_of(state, lease.provider)
     data: dict[str, Value] = {

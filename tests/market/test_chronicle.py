@@ -13,7 +13,9 @@ from tests.support.ledgers import (
     Ledger,
     award,
     check_honestly,
+    exchange,
     finish,
+    key_of,
     lease_of,
     peopled,
     running,
@@ -52,6 +54,25 @@ def test_a_lease_is_told_from_its_award_to_its_pay() -> None:
     assert (ended.data["unsettled"], ended.data["earned"]) == (0, "0.97")
     assert heard(chronicle, ledger) == []
     assert chronicle.followed == 0
+
+
+def test_what_has_been_told_of_settled_rounds_is_forgotten_and_not_told_again() -> None:
+    ledger = peopled("req", "ann", "bob", "cat")
+    job = running(ledger, "req", "ann", rounds=6)
+    chronicle, engagement = Chronicle(), engagement_of(ledger, "ann")
+    deeds = heard(chronicle, ledger, engagement)
+    for _ in range(6):
+        key = key_of(ledger, job, "ann")
+        finish(ledger, job, "ann")
+        deeds += heard(chronicle, ledger, engagement)
+        check_honestly(ledger, key)
+        exchange(ledger, job, "ann")
+        deeds += heard(chronicle, ledger, engagement)
+        assert all(len(told.units) <= 1 for told in chronicle._leases.values())
+    paid = [deed.data["round"] for deed in deeds if deed.event == "job-paid"]
+    assert paid == [1, 2, 3, 4, 5, 6]
+    [ended] = [deed for deed in deeds if deed.event == "job-ended"]
+    assert ended.data["earned"] == "5.82"
 
 
 def test_what_is_lost_is_told_with_its_reason() -> None:

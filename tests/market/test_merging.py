@@ -243,6 +243,28 @@ def test_a_late_update_is_fetched_with_the_next_round_and_merged_with_its_age() 
     assert ages == [(path_of(file_id("late")), 1), *[(path_of(UPDATE), 0)] * 2]
 
 
+def test_where_the_updates_of_rounds_long_merged_lie_is_forgotten() -> None:
+    ledger = market()
+    job_id = training(ledger, "buyer", "maker", rounds=8)
+    merging = merging_of(ledger.state.jobs[job_id])
+    merging.opened(Opened(Round(0), START), "/initial")
+    for number in range(8):
+        update = file_id(f"update {number}")
+        done = work(ledger, key_of(ledger, job_id, "maker"))
+        assert ledger.do("maker", Work(done.leaves, update).commit()) == "ok"
+        assert only(Fetch, merging.follow(ledger.state, at(2 * number)))
+        assert merging.arrived(here(update)) == []
+        exchange(ledger, job_id, "maker")
+        assert len(merges([*merging.follow(ledger.state, at(2 * number + 1))])) == 1
+        merging.merged(Merged(Round(number + 1), OTHER, f"/{number}"))
+    assert [*merging.follow(ledger.state, at(20))] == []
+    assert merging.paths.keys() == {file_id("update 6"), file_id("update 7")}
+    merging.restarted()
+    merging.opened(Opened(Round(0), START), "/initial")
+    again = only(Fetch, merging.follow(ledger.state, at(30)))
+    assert {one.blob for one in again} == {file_id(f"update {number}") for number in range(6)}
+
+
 def asked(merging: Merging, peer: int, now: Instant) -> list[Effect]:
     return list(merging.asked(NodeId(bytes([peer]) * 32), now))
 

@@ -48,6 +48,24 @@ def test_a_timeline_has_each_hop_of_a_unit_once_and_in_order() -> None:
     assert hops(own, ledger) == []
 
 
+def test_what_was_told_of_settled_rounds_is_forgotten_and_not_told_again() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker", rounds=6)
+    own, sizes = own_job(ledger, job), []
+    texts: list[str] = []
+    for _ in range(6):
+        key = key_of(ledger, job, "maker")
+        finish(ledger, job, "maker")
+        texts += [note.text for note in tell(own, ledger.state, at(0))]
+        check_honestly(ledger, key)
+        exchange(ledger, job, "maker")
+        texts += [note.text for note in tell(own, ledger.state, at(0))]
+        sizes.append(len(own.told))
+    assert len(texts) == len(set(texts))
+    assert sum("PAID" in text for text in texts) == 6
+    assert sizes[-1] <= sizes[1] + 1  # The end of the lease.
+
+
 def test_a_job_of_one_round_is_told_from_award_to_pay_each_fact_once() -> None:
     ledger = market()
     job = training(ledger, "buyer", "maker")
