@@ -34,6 +34,7 @@ from dpin.net.scores import Scores
 MESHSUB: Final = TProtocol("/meshsub/1.1.0")
 RPC_BYTES_MAX: Final = 256 << 10
 READ_BYTES: Final = 64 << 10
+TOPIC_BYTES_MAX: Final = 256  # a name that a peer subscribes to is remembered
 LENGTH_BYTES_MAX: Final = 4  # of a varint that says how long an RPC is
 DEGREE: Final = 6
 DEGREE_LOW: Final = 4
@@ -298,8 +299,9 @@ class Speaker(Pubsub):  # type: ignore[misc]  # libp2p has no types here.
             if self._is_subscribed_to_msg(message):
                 await self.push_msg(peer, message)
         if len(rpc.subscriptions) <= DefaultMaxSubscriptionsPerRPC:
-            for change in rpc.subscriptions:
-                self.handle_subscription(peer, change)
+            for change in rpc.subscriptions:  # libp2p counts topics, and not their bytes.
+                if len(change.topicid.encode()) <= TOPIC_BYTES_MAX:
+                    self.handle_subscription(peer, change)
         if rpc.HasField("control"):
             await self.router.handle_rpc(rpc, peer)
 

@@ -9,7 +9,15 @@ from libp2p.pubsub.pb.rpc_pb2 import RPC, ControlMessage, Message
 
 from dpin.net.budget import GIVEN_AGAIN_MAX
 from dpin.net.host import Host, HostOptions, open_host
-from dpin.net.mesh import MESHSUB, Frames, Mesh, Speaker, content_id, framed
+from dpin.net.mesh import (
+    MESHSUB,
+    TOPIC_BYTES_MAX,
+    Frames,
+    Mesh,
+    Speaker,
+    content_id,
+    framed,
+)
 from dpin.net.network import Event, Gossip, Misbehaved
 from tests.support.hosts import next_of, seed, until
 from tests.support.strangers import attacked, opened, still_serves
@@ -134,6 +142,24 @@ async def test_what_is_said_of_unknown_topics_leaves_nothing_behind() -> None:
         assert list(mesh(victim).back_off) == [TOPIC]
         assert all(set(topics) <= {TOPIC} for topics in mesh(victim).ihave_message_limits.values())
         await still_serves(victim)
+
+
+async def test_names_of_topics_that_a_peer_subscribes_to_take_little_room() -> None:
+    async with attacked() as attack:
+        victim, stranger = attack
+        await victim.subscribe(TOPIC)
+        stream = await opened(attack, MESHSUB)
+        for number in range(8):
+            long = f"{number} " + "x" * TOPIC_BYTES_MAX * 100
+            await say(stream, RPC(subscriptions=[RPC.SubOpts(subscribe=True, topicid=long)]))
+        short = [RPC.SubOpts(subscribe=True, topicid=f"topic {one}") for one in range(500)]
+        await say(stream, RPC(subscriptions=[*short[:1], *short]))
+        known = speaker(victim).peer_topics
+        await until(lambda: "topic 0" in known)
+        await still_serves(victim)
+        theirs = [topic for topic, peers in known.items() if stranger.get_id() in peers]
+        assert 1 < len(theirs) <= 100
+        assert max(map(len, theirs)) <= TOPIC_BYTES_MAX
 
 
 async def test_a_peer_below_zero_leaves_the_mesh_and_its_turn_comes_again() -> None:
