@@ -1,6 +1,6 @@
 """The blobs of a node in its owner's hands: put, fetched, pinned; see dpin.node.blobviews."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from dpin.storage.pins import Stored
 from dpin.storage.wanted import Fetch, Missing, Purpose
 
 FETCHES_KEPT: Final = 64  # whose course can be looked at
+FETCHES_MAX: Final = 32  # under way at once
 SOURCES_MAX: Final = 64
 _LIST: Final = "dpin blob list"
 
@@ -85,13 +86,12 @@ class Storeroom:
         wanted = _whole_id(blob)
         errand = self._errands.get(wanted)
         if errand is None or errand.ended_at is not None:
+            _check_room(self._errands)
             sources = [self._around.named(text) for text in request.sources[:SOURCES_MAX]]
             errand = self._errands[wanted] = Errand(wanted, Course(clock()))
             while len(self._errands) > FETCHES_KEPT:
-                ended = [one for one, made in self._errands.items() if made.ended_at is not None]
-                if not ended:
-                    break
-                del self._errands[ended[0]]
+                ended = (one for one, made in self._errands.items() if made.ended_at is not None)
+                del self._errands[next(ended)]
             self._courier.nursery.start_soon(self._run, errand, tuple(sources))
         return self._fetch_view(errand)
 
@@ -198,6 +198,16 @@ class Storeroom:
             asked_ms=_since(errand, share.asked_at),
             first_ms=_since(errand, share.first_at),
             last_ms=_since(errand, share.last_at),
+        )
+
+
+def _check_room(errands: Mapping[BlobId, Errand]) -> None:
+    """Raises Misuse where as many are under way as may be."""
+    busy = sum(errand.ended_at is None for errand in errands.values())
+    if busy >= FETCHES_MAX:
+        raise Misuse(
+            f"{busy} blobs are being fetched already",
+            fix="wait for one of them, or stop one: dpin blob list",
         )
 
 

@@ -15,7 +15,7 @@ from dpin.net.bulk import BulkOptions, BulkPlane
 from dpin.net.fake import FakeWorld, open_world
 from dpin.node.blobviews import BlobView, FetchRequest, FetchView, PinRequest, PutRequest
 from dpin.node.courier import Courier
-from dpin.node.storeroom import Storeroom, Ties
+from dpin.node.storeroom import FETCHES_MAX, Storeroom, Ties
 from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import StoreEvent
 
@@ -116,6 +116,25 @@ async def test_a_fetch_that_is_stopped_is_gone_on_with(tmp_path: Path) -> None:
                 await trio.sleep(0.01)
         assert two.fetched(kept.blob).blob.state == "stopped"
         assert (await got(two, kept.blob)).blob.state == "here"
+
+
+async def test_only_so_many_blobs_are_fetched_at_once_and_only_so_many_ends_are_told(
+    tmp_path: Path,
+) -> None:
+    async with rooms(tmp_path) as (_, _, (one, _two)):
+        for turn in range(3):
+            wanted = [f"{turn:02x}{number:02x}" * 16 for number in range(FETCHES_MAX + 1)]
+            for blob in wanted[:FETCHES_MAX]:
+                await one.fetch(blob, FetchRequest())
+            await one.fetch(wanted[0], FetchRequest())  # To look at one that is under way.
+            with pytest.raises(Misuse, match="32 blobs are being fetched"):
+                await one.fetch(wanted[FETCHES_MAX], FetchRequest())
+            with trio.fail_after(PATIENCE_SECONDS):
+                while any(one.fetched(blob).blob.state == "fetching" for blob in wanted[:-1]):
+                    await trio.sleep(0.01)
+        with pytest.raises(NotFound):
+            one.fetched("0000" * 16)
+        assert one.fetched("0100" * 16).blob.state == "failed"
 
 
 async def test_what_cannot_be_is_refused_with_a_fix(tmp_path: Path) -> None:
