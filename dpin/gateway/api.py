@@ -28,6 +28,7 @@ from dpin.base.errors import (
     TooEarly,
     Unavailable,
 )
+from dpin.gateway.crowd import Crowd
 from dpin.gateway.metrics import METRICS_TYPE, metrics_text
 from dpin.node.control import (
     CompareRequest,
@@ -65,9 +66,10 @@ _CODES: Final = {404: "no-such-route", 405: "wrong-method", 413: "too-large", 41
 
 def application(control: Control, more: Sequence[Route]) -> Starlette:
     """The whole API over a running node; `more` are the routes that need a shell."""
+    crowded = error(503, "busy", "too many requests at once", "let some end, and try again")
     return Starlette(
         routes=[*_routes(control), *more],
-        middleware=[Middleware(LocalOnly)],
+        middleware=[Middleware(LocalOnly), Middleware(Crowd, refusal=crowded)],
         exception_handlers={
             DpinError: _failed,
             HTTPException: _refused,

@@ -227,6 +227,20 @@ async def test_a_quiet_log_says_so_and_lets_its_reader_go() -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_only_so_many_requests_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpin.gateway.crowd.REQUESTS_MAX", 2)
+    control = FakeControl()
+    control.stay_open = True
+    log = "/api/v1/jobs/j-7f3a/log"
+    async with served(control) as client:
+        async with client.stream("GET", log), client.stream("GET", log):
+            refused = await client.get("/healthz")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+        with trio.fail_after(5):
+            while (await client.get("/healthz")).status_code != 200:
+                await trio.sleep(0.05)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_taken_port_is_a_clear_error() -> None:
     async with trio.open_nursery() as nursery:
