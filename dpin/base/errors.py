@@ -12,6 +12,7 @@ import errno
 from typing import ClassVar, Final
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_YOURS: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 class DpinError(Exception):
@@ -27,10 +28,8 @@ class Unavailable(DpinError):
 
     @property
     def fix(self) -> str:
-        """What helps: room, where the system says that there is none; else nobody knows."""
-        cause = self.__cause__
-        full = isinstance(cause, OSError) and cause.errno in _NO_ROOM
-        return "make room on that disk, then do it again" if full else ""
+        """What helps: room, or a right, where the system says that it wants one; else empty."""
+        return helping(self.__cause__)
 
 
 class Misuse(DpinError):
@@ -71,6 +70,19 @@ class TooEarly(Misuse):
     """It is not there yet, and will be."""
 
     code = "too-early"
+
+
+def helping(cause: BaseException | None) -> str:
+    """What to do about what the system says of a disk; empty where nobody knows."""
+    if not isinstance(cause, OSError):
+        return ""
+    if cause.errno in _NO_ROOM:
+        return "make room on that disk, then do it again"
+    if cause.errno in _NOT_YOURS:
+        return "whoever runs dpin must own that path: ls -ld, then chown; or name another"
+    if cause.errno == errno.EROFS:
+        return "that disk can only be read: name another place"
+    return ""
 
 
 def unreadable(path: object, problem: OSError, fix: str = "name a file") -> Misuse:

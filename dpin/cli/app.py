@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from dpin.base.errors import DpinError
+from dpin.base.errors import DpinError, helping
 from dpin.cli import doctor, jobs, origins, proofs, report, rounds, setup, submit
 from dpin.cli.blob import blob
 from dpin.cli.exits import ExitCode, tell, tell_known
@@ -132,7 +132,8 @@ def _unforeseen(problem: Exception) -> ExitCode:
         if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError):
             tell("misuse", f"{where}{problem.strerror}", "name another place")
             return ExitCode.USAGE
-        tell("disk", f"{where}{problem.strerror or problem}", "name another place, or make room")
+        fix = helping(problem) or "name another place, or make room"
+        tell("disk", f"{where}{problem.strerror or problem}", fix)
     else:
         tell("bug", f"{type(problem).__name__}: {problem}", "dpin -v COMMAND shows where")
     return ExitCode.BUG

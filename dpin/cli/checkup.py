@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from dpin.base.errors import DpinError, Misuse
+from dpin.base.errors import DpinError, Misuse, Unavailable
 from dpin.cli.exits import Known
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
@@ -43,7 +43,7 @@ def _checked(name: str, look: Callable[[Home], str], home: Home) -> Check:
 
 
 def _failed(name: str, problem: Known) -> Check:
-    fix = problem.fix if isinstance(problem, Misuse | ClientError) else ""
+    fix = problem.fix if isinstance(problem, Misuse | ClientError | Unavailable) else ""
     return Check(name=name, verdict="fail", detail=str(problem), fix=fix)
 
 
@@ -120,5 +120,7 @@ def _node(home: Home) -> list[Check]:
             view, checks = node.node(), node.checks()
     except ClientError as problem:
         return [Check(name="node", verdict="warn", detail=str(problem), fix=problem.fix)]
+    except Unavailable as problem:  # Its address lies in the home, which cannot be read.
+        return [_failed("node", problem)]
     detail = f"{view.state}, {view.peers} peers, {view.api}"
     return [Check(name="node", verdict="ok", detail=detail, fix=""), *checks]

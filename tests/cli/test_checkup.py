@@ -1,5 +1,6 @@
 """What `dpin doctor` finds without a node: each condition is made for real."""
 
+import errno
 import json
 import shutil
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dpin.base.errors import Unavailable
 from dpin.cli.checkup import all_checks
 from dpin.node.home import Home, home_in, prepare, write_config
 from dpin.node.status import Check
@@ -49,6 +51,22 @@ def test_an_address_that_the_machine_lacks_is_named(home: Home) -> None:
 
 def test_without_a_fixed_port_none_is_tried(home: Home) -> None:
     assert check(home, "port").verdict == "ok"
+
+
+def test_what_this_user_may_not_read_is_a_finding_with_a_fix_and_no_end_of_the_others(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_home: Home) -> None:
+        raise Unavailable(f"{home.root}: Permission denied") from PermissionError(errno.EACCES, "")
+
+    for name in ("read_config", "key_text", "read_network", "read_running"):
+        monkeypatch.setattr(f"dpin.cli.checkup.{name}", refused)
+    monkeypatch.setattr("dpin.client.connection.read_running", refused)
+    found = {one.name: one for one in all_checks(home)}
+    for name in ("config", "key", "network", "port", "node"):
+        assert found[name].verdict == "fail"
+        assert "chown" in found[name].fix
+    assert found["disk"].fix != found["key"].fix
 
 
 TINY = (
