@@ -53,8 +53,8 @@ def live_leases(state: State) -> Iterator[tuple[Job, Lease]]:
 
 
 def open_seats(state: State, job: Job) -> int:
-    """Seats of a live job that no live lease holds."""
-    if job.state.ended or job.cancelled:
+    """Seats of a live job that no live lease holds and somebody could still take."""
+    if job.state.ended or job.cancelled or len(job.rounds) == job.propose.rounds:
         return 0
     held = sum(
         state.leases[lease].state != LeaseState.ENDED and not state.leases[lease].stopped

@@ -123,7 +123,8 @@ def offered(own: OwnJob, job: Job, provider: NodeId, price: int, state: State) -
         yield Note(own.local_id, TRACE, text, data)
 
     late = not open_seats(state, job) and not holds_live_lease(state, job, provider)
-    if late and once(own, f"late-bid:{provider.hex()}"):
+    more = len(job.rounds) < job.propose.rounds
+    if late and more and once(own, f"late-bid:{provider.hex()}"):
         text = (
             f"the offer of {name_of(state, provider)} at {format_tokens(price)} came too late: "
             "all seats are taken; it stands for the next that opens"

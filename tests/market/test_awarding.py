@@ -1,10 +1,13 @@
 """When a requester awards, which bids it keeps, and when it gives a lease up."""
 
+import pytest
+
 from dpin.base.ids import NodeId
 from dpin.base.machine import Wake
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger.accounts import LeaseState
 from dpin.ledger.transactions import Award, Bid, SignedBid, Stop
+from dpin.ledger.views import open_seats
 from dpin.ledger.wishes import Wish
 from dpin.market.awarding import (
     AWARD_BIDS_MAX,
@@ -98,6 +101,22 @@ def test_no_bid_is_waited_for_until_the_seats_have_expired() -> None:
     assert sale.winners(0) == []
     sale.ledger.wait(1)
     assert sale.winners(0) == ["maker"]
+
+
+@pytest.mark.parametrize(("rounds", "awarded"), [(1, 0), (2, 1)])
+def test_a_seat_that_was_lost_is_awarded_again_unless_the_last_round_has_begun(
+    rounds: int, awarded: int
+) -> None:
+    ledger = market()
+    job_id = training(ledger, "buyer", "maker", rounds=rounds)
+    own = own_job(ledger, job_id)
+    do(ledger, "buyer", Wish("stop", Stop(lease_of(ledger, job_id, "maker").id)))
+    keep_bid(own, offer(ledger, job_id, "one", PRICE, 3_000), at(0))
+    job = ledger.state.jobs[job_id]
+    assert open_seats(ledger.state, job) == awarded
+    assert len(only(Wish, list(awards(own, job, ledger.state, at(100))))) == awarded
+    late = list(offered(own, job, ledger.id("one"), PRICE, ledger.state))
+    assert [note.kind for note in late] == [TRACE]  # "for the next that opens" would be untrue.
 
 
 def test_the_log_says_who_did_not_bid_and_whose_bid_came_too_late() -> None:
