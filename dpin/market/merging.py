@@ -113,6 +113,7 @@ class Merging:
         """The worker is another one now and holds nothing."""
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
         self.origin, self._forgotten = None, Round(0)
+        self.paths.clear()  # What was merged may have made room for others since.
 
     def arrived(self, event: Fetched | Oversized) -> list[Blame]:
         """A blob is here, or too large; harmless when it is no update that was asked for."""

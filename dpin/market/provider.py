@@ -120,7 +120,7 @@ class Provider:
         self.resting = False
         self.offers = Offers()
         self.engagements: dict[Digest, Engagement] = {}
-        self._lingering: dict[Digest, Engagement] = {}
+        self.lingering: dict[Digest, Engagement] = {}
         self._until: dict[Digest, Instant] = {}
         self._answered: dict[JobId, _Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
@@ -146,7 +146,7 @@ class Provider:
             case _:
                 if isinstance(event, Fetched | Oversized):
                     self._viewing.arrived(event)
-                for engagement in [*self.engagements.values(), *self._lingering.values()]:
+                for engagement in [*self.engagements.values(), *self.lingering.values()]:
                     effects += _pass_on(event, engagement, now)
                 effects += self.witnesses.take(event, now)
         if self._state is not None:
@@ -156,7 +156,7 @@ class Provider:
     def _told(self, peer: NodeId, message: ProviderMessage, now: Instant) -> Iterator[Effect]:
         if isinstance(message, CheckpointOffer):
             self.witnesses.told(peer, message)
-        for engagement in [*self.engagements.values(), *self._lingering.values()]:
+        for engagement in [*self.engagements.values(), *self.lingering.values()]:
             if engagement.job.id == _job_of(message):
                 yield from _tell(engagement, peer, message, now)
 
@@ -211,17 +211,17 @@ class Provider:
         if not engagement.merging.privacy.masked:
             yield from engagement.loading.dismiss()
         else:
-            self._lingering[lease_id] = engagement
+            self.lingering[lease_id] = engagement
             self._until[lease_id] = after(now, LINGER)
             yield Wake(self._until[lease_id])
 
     def _linger(self, state: State, now: Instant) -> Iterator[Effect]:
-        for lease_id, engagement in list(self._lingering.items()):
+        for lease_id, engagement in list(self.lingering.items()):
             if now < self._until[lease_id]:
                 yield from engagement.veil.unveil(engagement.files.manifest, state, now)
             else:
                 del self._until[lease_id]
-                yield from self._lingering.pop(lease_id).loading.dismiss()
+                yield from self.lingering.pop(lease_id).loading.dismiss()
 
     def _register(self, account: Account, probed: Probed, state: State) -> Iterator[Effect]:
         device = probed.devices[0]

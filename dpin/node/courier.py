@@ -55,6 +55,7 @@ from dpin.storage.wanted import (
     KeepData,
     Kept,
     Missing,
+    Need,
     Oversized,
     Purpose,
     StoreEffect,
@@ -112,6 +113,8 @@ class Courier:
                 self.nursery.start_soon(self._keep_data, effect)
             case Allow(blob, readers):
                 self.lending.allow(blob, readers)
+            case Need():
+                self.store.needs.take(effect)
             case Discard(paths):
                 self.nursery.start_soon(_discard, paths)
             case _:

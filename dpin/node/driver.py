@@ -62,6 +62,7 @@ from dpin.storage.wanted import (
     Fetch,
     Keep,
     KeepData,
+    Need,
     StoreEffect,
     StoreEvent,
 )
@@ -358,7 +359,7 @@ class Node:
         match effect:
             case Hire() | Order() | Dismiss():
                 self._foreman.perform(effect)
-            case Fetch() | Keep() | KeepData() | Allow() | Discard():
+            case Fetch() | Keep() | KeepData() | Allow() | Discard() | Need():
                 self._courier.perform(effect)
             case WantSigner() | WantChain():
                 self._vault.perform(effect)

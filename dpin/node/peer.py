@@ -62,6 +62,7 @@ from dpin.market.requester import Abandon, Requester, Start, ToRequester
 from dpin.market.requester import Effect as RequesterEffect
 from dpin.market.story import Note
 from dpin.net.envelope import Service, open_envelope, wrap
+from dpin.node.needing import Needing
 from dpin.node.ownrecords import Owner, by_owner, owned_records, readable, remembered
 from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEffect, StoreEvent
 from dpin.verify.defender import Asked, Defender, Produced
@@ -164,6 +165,7 @@ class Peer:
         self.requester = Requester(me, self.chain, params, self.key)
         self._keys = self.requester.keys = self.verifier.keys = self.provider.keys
         self._own_jobs = own[Owner.OWN_JOB]
+        self._needing = Needing(self.provider, self.requester, self.verifier, self.defender)
         self.unread: list[str] = []  # what an earlier version wrote, and why it is left alone
         kept: OwnRecord
         for kept in readable(OwnRecord, self._own_jobs, self.unread):
@@ -215,6 +217,7 @@ class Peer:
                 self.identity.chains.add(number, table)
             case _:
                 yield from self._task(event, now)
+                yield from self._needing.again(self.state)
 
     def _task(self, event: _Task, now: Instant) -> Iterator[_Inner]:
         """An event that only market and verification know."""
@@ -246,9 +249,11 @@ class Peer:
                 case Service.MARKET:
                     message = read_message(envelope.body)
                     yield from self._market(self._to_market(peer, message, now))
+                    yield from self._needing.again(self.state)
                 case Service.VERIFY:
                     question: VerifyMessage = decode(VerifyMessage, envelope.body)
                     yield from self._verify(self._to_verify(peer, question, now))
+                    yield from self._needing.again(self.state)
                 case Service.PEERS | Service.DIRECTORY:
                     pass  # For those whom the driver runs beside this machine.
         except PeerFault as fault:
@@ -330,6 +335,7 @@ class Peer:
         yield from self._market(self.provider.step(follow, now))
         yield from self._market(self.requester.step(follow, now))
         yield from self._market(self._keys.follow(self.state, now))
+        yield from self._needing.look(self.state)
 
     def _ledger(self, effects: Iterable[ReplicaEffect]) -> Iterator[_Inner]:
         return self._wrapped(Service.LEDGER, Owner.LEDGER, effects)

@@ -22,6 +22,7 @@ from dpin.storage.wanted import (
     KeepData,
     Kept,
     Missing,
+    Need,
     Oversized,
     Purpose,
     StoreEffect,
@@ -30,6 +31,7 @@ from dpin.storage.wanted import (
 
 HASHING: Final[Micros] = seconds(0.01)
 PATIENCE: Final[Micros] = seconds(0.3)  # until nobody has a blob
+FULL: Final = "disk quota: no room"
 TRANSFER_MAX: Final = 200_000  # microseconds
 
 Readers = frozenset[NodeId] | None  # None: everybody
@@ -38,18 +40,43 @@ Later = Sequence[tuple[Micros, StoreEvent]]
 
 @dataclass(slots=True)
 class Shelf:
-    """What one node holds."""
+    """What one node holds; of the blobs that nobody needs, the longest unused make room."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[BlobId, bytes] = field(default_factory=dict)
     readers: dict[BlobId, Readers] = field(default_factory=dict)
+    quota_bytes: int | None = None  # for blobs; None: as many as there are
+    needed: frozenset[BlobId] = frozenset()
+    evicted: int = 0  # blobs that have made room
 
-    def keep(self, data: bytes, readers: Readers) -> BlobId:
-        """Make a blob of these bytes."""
+    def keep(self, data: bytes, readers: Readers) -> BlobId | None:
+        """Make a blob of these bytes, or None where there is no room for it."""
         blob = blob_id(manifest_of(data))
+        before = self.blobs.pop(blob, None)
+        if before is None and not self._make_room(len(data)):
+            return None
         self.blobs[blob] = data
         self.allow(blob, readers)
         return blob
+
+    def _make_room(self, size: int) -> bool:
+        quota = self.quota_bytes
+        if quota is None:
+            return True
+        unused = [blob for blob in self.blobs if blob not in self.needed]
+        taken = sum(map(len, self.blobs.values()))
+        if taken - sum(len(self.blobs[blob]) for blob in unused) + size > quota:
+            return False
+        while taken + size > quota:
+            gone = unused.pop(0)
+            taken -= len(self.blobs.pop(gone))
+            self.files.pop(gone.hex(), None)
+            self.evicted += 1
+        return True
+
+    def need(self, need: Need) -> None:
+        """See dpin.storage.needs."""
+        self.needed = need.blobs if need.settled else self.needed | need.blobs
 
     def allow(self, blob: BlobId, readers: Readers) -> None:
         """Let more peers read; what everybody may read stays so."""
@@ -82,11 +109,15 @@ class Depot:
             case Fetch():
                 return [self._fetch(node, effect)]
             case Keep(path, _, readers):
-                return [(HASHING, Kept(path, shelf.keep(shelf.files[path], readers)))]
+                blob = shelf.keep(shelf.files[path], readers)
+                none = Missing(BlobId(b""), FULL)
+                return [(HASHING, none if blob is None else Kept(path, blob))]
             case KeepData(data):
                 shelf.keep(data, None)
             case Allow(blob, readers):
                 shelf.allow(blob, readers)
+            case Need():
+                shelf.need(effect)
             case Discard(paths):
                 for path in paths:
                     shelf.files.pop(path, None)
@@ -100,7 +131,9 @@ class Depot:
                 return PATIENCE, Missing(blob, "nobody has it")
             if len(data) > wanted.bytes_max:
                 return PATIENCE, Oversized(blob, len(data))
-            shelf.keep(data, frozenset() if wanted.purpose == Purpose.CHECK else None)
+            readers = frozenset[NodeId]() if wanted.purpose == Purpose.CHECK else None
+            if shelf.keep(data, readers) is None:
+                return PATIENCE, Missing(blob, FULL)
         data, path = shelf.blobs[blob], blob.hex()
         if len(data) > wanted.bytes_max:
             return HASHING, Oversized(blob, len(data))

@@ -61,6 +61,7 @@ class Crew:
     usual: Workplace = PRETENDED
     places: Mapping[int, Workplace] = field(default_factory=dict)
     blamed: frozenset[int] = frozenset()
+    quotas: Mapping[int, int] = field(default_factory=dict)  # bytes of blobs, of small disks
 
     def pace(self, index: int) -> Pace:
         """How a node works, and where."""
@@ -92,6 +93,7 @@ class Works:
             pace = crew.pace(index)
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot, pace)
             self.world.add(key.node_id, boot)
+            self.depot.shelf(key.node_id).quota_bytes = crew.quotas.get(index)
         self.suspects: set[NodeId] = {self.nodes[index] for index in crew.faults} | blamed
         self.world.inject(self.nodes[0], Start(JOB, order), BEGIN)
 

@@ -29,7 +29,7 @@ from dpin.sim.depot import Depot
 from dpin.sim.ledgers import Founding, Owner, blocks_in, done_by, recovered, state_digest
 from dpin.sim.station import Body, Boot
 from dpin.sim.workers import PROBED, TRAIN, PretendWorker
-from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData
+from dpin.storage.wanted import Allow, Discard, Fetch, Keep, KeepData, Need
 
 MAKING: Final[Micros] = seconds(0.2)  # a key or a chain
 SIGNER: Final = "signer-"
@@ -123,7 +123,7 @@ class PeerDevice:
     def perform(self, effect: object, now: Instant) -> Sequence[tuple[Micros, object]]:
         """Do what the node asks of its store and its workers; the rest is for people."""
         match effect:
-            case Fetch() | Keep() | KeepData() | Allow() | Discard():
+            case Fetch() | Keep() | KeepData() | Allow() | Discard() | Need():
                 factor = self.pace.drag(now)
                 found = self.depot.perform(self.owner.key.node_id, effect)
                 return [(Micros(wait * factor), event) for wait, event in found]

@@ -36,6 +36,7 @@ class Held:
     proved_stamp: tuple[int, int] = (0, 0)  # what the file looked like then
     proved_since: float = 0.0
     users: int = 0  # downloads under way
+    needed: bool = False  # by a job
     writing: Lock = field(default_factory=Lock)  # held while a chunk is written
     pin: bool | None = None  # its owner's, and whether everybody may read it
     durable: bool = True  # false: whole, but in a part that a power cut may take
@@ -43,7 +44,7 @@ class Held:
     @property
     def stays(self) -> bool:
         """Whether it must not be evicted."""
-        return self.users > 0 or self.pin is not None
+        return self.users > 0 or self.pin is not None or self.needed
 
     @property
     def size(self) -> int:

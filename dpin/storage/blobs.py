@@ -26,6 +26,7 @@ from dpin.base.blob import (
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId, short
 from dpin.storage.blobfiles import Files, Held, manifest_of_file, read_chunk, read_into
+from dpin.storage.needs import Needs
 from dpin.storage.ondisk import on_disk, refusal
 from dpin.storage.pins import Pins
 
@@ -49,6 +50,7 @@ class BlobStore:
         except OSError as error:
             raise refusal(error) from error
         self.pins = Pins(self._files, self._held, self._changing)
+        self.needs = Needs(self._held)
 
     async def add_file(self, path: Path) -> BlobId:
         """Copy a file in; Unavailable where it cannot be read, changes, or has no room."""
@@ -112,7 +114,7 @@ class BlobStore:
         async with self._changing:
             held = self._held.get(blob)
             if held is None:
-                held = Held(manifest, whole=False, present=set())
+                held = Held(manifest, whole=False, present=set(), needed=blob in self.needs)
                 await self._make_room(held.size)
                 try:
                     await on_disk(partial(self._files.create, blob, manifest))

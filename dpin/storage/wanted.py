@@ -98,5 +98,17 @@ class Discard:
     paths: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What jobs under way need, of what is here and of what is still to come: it stays.
+
+    Until another Need leaves it out. Where this one is not `settled`, nothing is left out yet:
+    some job has not said what it consists of.
+    """
+
+    blobs: frozenset[BlobId]
+    settled: bool
+
+
 StoreEvent = Fetched | Oversized | Missing | Kept
-StoreEffect = Fetch | Keep | KeepData | Allow | Discard
+StoreEffect = Fetch | Keep | KeepData | Allow | Discard | Need

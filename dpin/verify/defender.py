@@ -93,6 +93,11 @@ class Defender:
         """What was produced and is still needed after a restart, in the order of the units."""
         return [self._units[key].produced for key in sorted(self._units)]
 
+    @property
+    def shown(self) -> frozenset[BlobId]:
+        """What verifiers may have been told of."""
+        return frozenset(blob for held in self._units.values() for blob in held.blobs.values())
+
     def _follow(self, state: State) -> Iterator[Effect]:
         live: set[UnitKey] = set()
         for _, lease, unit in live_units(state):

@@ -183,7 +183,7 @@ class Examination:
     def fetched(self, event: Fetched | Oversized, now: Instant) -> Iterator[Effect]:
         """A blob is here, or too large; harmless when it is none of ours."""
         most = self.bench.files.window_state_bytes_max
-        if most is None or not self._names(event.blob):
+        if most is None or event.blob not in self.blobs:
             return
         if event.length > most:
             self._oversized.add(event.blob)
@@ -193,13 +193,15 @@ class Examination:
         else:
             self.missing(event.blob, now)  # Somebody else's bound: it is asked for again.
 
+    @property
+    def blobs(self) -> frozenset[BlobId]:
+        """What the provider's openings name."""
+        return frozenset(blob for one in self._openings.values() for blob in _blobs(one))
+
     def missing(self, blob: BlobId, now: Instant) -> None:
         """Nobody gave the blob; ask again soon."""
-        if self._names(blob):
+        if blob in self.blobs:
             self._retry_at = min(self._retry_at, after(now, RETRY_SOON))
-
-    def _names(self, blob: BlobId) -> bool:
-        return any(blob in _blobs(opening) for opening in self._openings.values())
 
     def checked(self, report: WindowChecked | UpdateChecked) -> None:
         """The worker has re-executed."""

@@ -49,7 +49,8 @@ class JobFiles:
         self.manifest_data = b""
         self.paths: dict[BlobId, str] = {}
         self.fault = ""
-        self._named: dict[BlobId, Wanted] = {}  # by the manifest
+        first = Wanted(Purpose.SHARD, SMALL_BYTES_MAX)
+        self.needed = {job.propose.manifest: first}  # with a manifest, or a fault, it is all
         self._lengths: dict[BlobId, int] = {}
 
     def sources(self, state: State) -> tuple[NodeId, ...]:
@@ -64,13 +65,13 @@ class JobFiles:
         sources = self.sources(state)
         return [
             Fetch(blob, sources, wanted.purpose, wanted.bytes_max)
-            for blob, wanted in self._needed().items()
+            for blob, wanted in self.needed.items()
             if blob not in self.paths
         ]
 
     def arrived(self, event: Fetched | Oversized) -> None:
         """A blob is here, or too large for somebody; harmless when it is none of ours."""
-        wanted = self._needed().get(event.blob)
+        wanted = self.needed.get(event.blob)
         if wanted is None:
             return
         if event.length > wanted.bytes_max:
@@ -112,9 +113,8 @@ class JobFiles:
     @property
     def ready(self) -> bool:
         """Whether everything is here, and can be read."""
-        if self.manifest is None or not all(blob in self.paths for blob in self._needed()):
-            return False
-        return self.key is not None
+        here = self.manifest is not None and self.needed.keys() <= self.paths.keys()
+        return here and self.key is not None
 
     @property
     def key(self) -> bytes | None:
@@ -132,10 +132,6 @@ class JobFiles:
         found = Found(self.job.id, self.manifest, self.manifest_data, self.paths)
         return replace(found.open_job(start, worker), private=private, key=self.key or b"")
 
-    def _needed(self) -> Mapping[BlobId, Wanted]:
-        needed = {self.job.propose.manifest: Wanted(Purpose.SHARD, SMALL_BYTES_MAX)}
-        return needed | self._named
-
     def _read(self, data: bytes) -> None:
         try:
             manifest: Manifest = decode(Manifest, data, SMALL_BYTES_MAX)
@@ -146,7 +142,7 @@ class JobFiles:
             self.fault = "bad-manifest: it is not what the job was proposed with"
             return
         try:
-            self._named = named_blobs(manifest)
+            self.needed |= named_blobs(manifest)
         except Misuse as error:
             self.fault = f"bad-manifest: {error}"[:FAULT_CHARS_MAX]
             return
@@ -176,6 +172,18 @@ class Found:
             weights=self.paths.get(weights, ""),
             tokenizer=self.paths.get(tokenizer, ""),
         )
+
+
+def files_of(manifest: Manifest) -> tuple[BlobId, ...]:
+    """The files that a manifest names, one after the other."""
+    match manifest:
+        case TrainManifest(shards=shards, holdout=holdout, initial=initial):
+            extra = (blob for blob in _blobs_of(manifest.model) if blob != NO_BLOB)
+            return (*shards, holdout, initial, *extra)
+        case InferManifest(model=model):
+            return (model,)
+        case _:
+            assert_never(manifest)
 
 
 def named_blobs(manifest: Manifest) -> dict[BlobId, Wanted]:

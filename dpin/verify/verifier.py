@@ -5,7 +5,7 @@ that does not deliver is judged like one that delivers wrong work, because only 
 verifier that cannot keep up judges nobody and stays absent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -61,6 +61,11 @@ class Verifier:
     def checking(self) -> Sequence[tuple[UnitKey, JobId]]:
         """The units under check, for people."""
         return [(key, held.bench.job.id) for key, held in self._examinations.items()]
+
+    @property
+    def examinations(self) -> Collection[Examination]:
+        """One for each seat."""
+        return self._examinations.values()
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
         """See dpin.base.machine.Machine."""

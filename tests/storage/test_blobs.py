@@ -16,6 +16,7 @@ from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId
 from dpin.storage.blobfiles import Files
 from dpin.storage.blobs import BlobStore
+from dpin.storage.wanted import Need
 
 QUOTA: Final = 100 * CHUNK_BYTES
 DATA: Final = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"the end"  # three chunks
@@ -283,6 +284,7 @@ async def test_after_a_restart_the_oldest_file_makes_room(tmp_path: Path) -> Non
     set_age(store, first, 2_000)
     set_age(store, second, 1_000)
     store = BlobStore(tmp_path, 2 * (CHUNK_BYTES + 32))
+    store.needs.take(Need(frozenset(), settled=True))
     await store.add_bytes(b"\2" * CHUNK_BYTES)
     assert (store.has(first), store.has(second)) == (True, False)
 

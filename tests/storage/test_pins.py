@@ -8,6 +8,7 @@ from dpin.base.blob import blob_id, manifest_of
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId
 from dpin.storage.blobs import BlobStore
+from dpin.storage.wanted import Need
 
 QUOTA = 3_000
 NOBODY = BlobId(bytes(32))
@@ -48,6 +49,7 @@ async def test_what_is_pinned_makes_no_room_also_after_a_restart(tmp_path: Path)
         await store.add_bytes(data(number))
     await store.pins.put(blob(0), public=True)  # The longest unused.
     store = BlobStore(tmp_path, QUOTA)
+    store.needs.take(Need(frozenset(), settled=True))
     for number in (2, 3, 4):
         await store.add_bytes(data(number))
     assert store.has(blob(0))
