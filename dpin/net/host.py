@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 import trio
-from libp2p.abc import IHost, INetStream
+from libp2p.abc import IHost
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
 from libp2p.peer.peerstore import PeerStoreError
@@ -31,8 +31,10 @@ from dpin.net.budget import (
 )
 from dpin.net.contained import Contained, one_line, root_of
 from dpin.net.dialling import Dialler, parsed
+from dpin.net.eager import EagerStream
 from dpin.net.exchange import Exchange
 from dpin.net.gossip import Announcer
+from dpin.net.links import Stream
 from dpin.net.mesh import MESHSUB, Ears, Mesh, Speaker
 from dpin.net.network import (
     BLOB,
@@ -86,14 +88,15 @@ class _Inside:
     observer: HostObserver
 
 
-async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> INetStream:
+async def _open_stream(libp2p: IHost, protocol: str, node: NodeId) -> Stream:
     """A stream, only over a connection that stands: libp2p would dial."""
     peer = peer_of(node)
     if not libp2p.get_network().get_connections(peer):
         raise Unavailable("the peer is not connected")
     if protocol == BLOB and _takes_ask_blob(libp2p, node):
-        protocol = BLOB_2
-    return await libp2p.new_stream(peer, [TProtocol(protocol)])
+        return EagerStream(await libp2p.get_network().new_stream(peer), BLOB_2)
+    stream: Stream = await libp2p.new_stream(peer, [TProtocol(protocol)])
+    return stream
 
 
 def _takes_ask_blob(libp2p: IHost, node: NodeId) -> bool:
