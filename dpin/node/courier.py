@@ -156,50 +156,56 @@ class Courier:
         await self._tell(event)
 
     async def _fetched(self, wanted: Fetch) -> StoreEvent:
-        blob = wanted.blob
+        blob, small = wanted.blob, None
         try:
             if self.store.has(blob):
                 _lend(self.lending, wanted)
             else:
-                await self._download_from_any(wanted)
+                small = await self._download_from_any(wanted)
                 _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
-            return await _found(self.store, wanted)
+            return await _found(self.store, wanted, small)
         except _OversizedError as large:
             return Oversized(blob, large.length)
         except (Unavailable, PeerFault, OSError) as error:
             return Missing(blob, str(error))
 
-    async def _download_from_any(self, wanted: Fetch) -> None:
+    async def _download_from_any(self, wanted: Fetch) -> bytes | None:
         """Those whom the machine named may be gone: then from whoever else has it."""
         try:
-            await self._download(wanted)
+            return await self._download(wanted)
         except Unavailable:
             if self.catalogue is None or wanted.purpose not in PUBLIC:
                 raise
             others = set(await self.catalogue.sources(wanted.blob)) - set(wanted.sources)
             if not others:
                 raise
-            await self._download(replace(wanted, sources=tuple(sorted(others))))
+            return await self._download(replace(wanted, sources=tuple(sorted(others))))
 
-    async def _download(self, wanted: Fetch) -> None:
-        """First the manifest, which brings what is small, then the chunks that are not here yet."""
+    async def _download(self, wanted: Fetch) -> bytes | None:
+        """First the manifest, which brings what is small, then the chunks that are not here yet.
+
+        Returns what is small.
+        """
         me = self._plane.node_id
         sources = [peer for peer in wanted.sources if peer != me]
         known = await self._run(Plan(wanted.blob, sources), wanted, None)
         assert known is not None, "the first plan ends with the manifest"
         manifest = known.manifest
         _bounded(manifest, wanted)
+        # What others keep can be had again: no round waits until this disk has it.
+        passes = wanted.purpose in PASSING
+        if known.data is not None:
+            await self.store.add_bytes(known.data, durable=not passes)
+            _lend(self.lending, wanted)
+            self.bytes_in[wanted.purpose] += len(known.data)
+            return known.data
         with await self.store.begin(manifest) as download:
             _lend(self.lending, wanted)
-            if known.data is not None:
-                await download.write_chunk(0, known.data)
-                self.bytes_in[wanted.purpose] += len(known.data)
-            else:
-                start = int.from_bytes(me[:4])
-                plan = Plan(wanted.blob, sources, manifest, download.present, start)
-                await self._run(plan, wanted, Landing(manifest, download))
-            # What others keep can be had again: no round waits until this disk has it.
-            await (download.hold() if wanted.purpose in PASSING else download.finish())
+            start = int.from_bytes(me[:4])
+            plan = Plan(wanted.blob, sources, manifest, download.present, start)
+            await self._run(plan, wanted, Landing(manifest, download))
+            await (download.hold() if passes else download.finish())
+        return None
 
     async def _run(self, plan: Plan, wanted: Fetch, landing: "Landing | None") -> Known | None:
         """Questions out, answers in, until the plan is done; raises Unavailable if it gives up.
@@ -340,11 +346,13 @@ def _lend(lending: Lending, wanted: Fetch) -> None:
     lending.lend(wanted.blob, wanted.purpose, readers if check else None)
 
 
-async def _found(store: BlobStore, wanted: Fetch) -> Fetched:
-    """What is here now; raises Unavailable, OSError, and _OversizedError."""
+async def _found(store: BlobStore, wanted: Fetch, small: bytes | None) -> Fetched:
+    """What is here now, perhaps in memory; raises Unavailable, OSError, and _OversizedError."""
     length = _bounded(store.manifest(wanted.blob), wanted)
     path = store.path(wanted.blob)
-    data = await trio.Path(path).read_bytes() if length <= SMALL_BYTES_MAX else b""
+    data = b"" if small is None or length > SMALL_BYTES_MAX else small
+    if small is None and length <= SMALL_BYTES_MAX:
+        data = await trio.Path(path).read_bytes()
     return Fetched(wanted.blob, str(path), data, length)
 
 

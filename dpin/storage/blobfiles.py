@@ -253,6 +253,24 @@ def read_chunk(path: Path, manifest: BlobManifest, index: int) -> bytes:
         return b""
 
 
+def write_whole(
+    files: Files, blob: BlobId, manifest: BlobManifest, data: bytes, *, durable: bool
+) -> tuple[int, int]:
+    """Write all of a blob of one chunk; its time and length."""
+    files.create(blob, manifest)
+    files.write_chunk(blob, 0, data)
+    return files.finish(blob) if durable else files.stamp(blob)
+
+
+def small_file(path: Path) -> bytes | None:
+    """All of a file that makes no more than one chunk; None for another one."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > CHUNK_BYTES:
+            return None
+        data = file.read(CHUNK_BYTES + 1)
+    return data if len(data) <= CHUNK_BYTES else None
+
+
 def manifest_of_file(path: Path) -> BlobManifest:
     """Describe a file a chunk at a time."""
     length = 0

@@ -25,12 +25,21 @@ from dpin.base.blob import (
 )
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import BlobId, short
-from dpin.storage.blobfiles import Files, Held, manifest_of_file, read_chunk, read_into
+from dpin.storage.blobfiles import (
+    Files,
+    Held,
+    manifest_of_file,
+    read_chunk,
+    read_into,
+    small_file,
+    write_whole,
+)
 from dpin.storage.needs import Needs
 from dpin.storage.ondisk import on_disk, refusal
 from dpin.storage.pins import Pins
 
 BLOBS_MAX: Final = 1 << 16  # what is known of each lies in memory
+HASHED_AT_ONCE: Final = 64 << 10  # bytes, in the loop: a thread would cost more
 PROOF_SECONDS: Final = 600.0  # a chunk that was hashed is given out unhashed for so long
 
 
@@ -54,6 +63,9 @@ class BlobStore:
 
     async def add_file(self, path: Path) -> BlobId:
         """Copy a file in; Unavailable where it cannot be read, changes, or has no room."""
+        small = await on_disk(partial(small_file, path))
+        if small is not None:
+            return await self.add_bytes(small)
         manifest = await on_disk(partial(manifest_of_file, path))
         with await self.begin(manifest) as download:
             for index in download.missing():
@@ -65,14 +77,20 @@ class BlobStore:
             await download.finish()
         return download.blob
 
-    async def add_bytes(self, data: bytes) -> BlobId:
-        """Keep `data` as a blob."""
-        manifest = await on_disk(partial(manifest_of, data))
+    async def add_bytes(self, data: bytes, *, durable: bool = True) -> BlobId:
+        """Keep `data` as a blob; where not `durable`, as `Download.hold` does.
+
+        What makes one chunk, and nothing is here of, takes one stay in a thread.
+        """
+        little = len(data) <= HASHED_AT_ONCE
+        manifest = manifest_of(data) if little else await on_disk(partial(manifest_of, data))
+        if len(manifest.chunks) == 1 and await self._written(manifest, data, durable=durable):
+            return blob_id(manifest)
         with await self.begin(manifest) as download:
             for index in download.missing():
                 start = index * CHUNK_BYTES
                 await download.write_chunk(index, data[start : start + CHUNK_BYTES])
-            await download.finish()
+            await (download.finish() if durable else download.hold())
         return download.blob
 
     def has(self, blob: BlobId) -> bool:
@@ -126,6 +144,24 @@ class BlobStore:
                 held.present = await on_disk(partial(self._files.good_chunks, blob, manifest))
             held.users += 1
         return Download(self._files, self._changing, blob, held)
+
+    async def _written(self, manifest: BlobManifest, data: bytes, *, durable: bool) -> bool:
+        """Write all of a blob of one chunk, unless anything is here of it."""
+        blob = blob_id(manifest)
+        async with self._changing:
+            if blob in self._held:
+                return False
+            held = Held(manifest, whole=True, durable=durable)
+            await self._make_room(held.size)
+            write = partial(write_whole, self._files, blob, manifest, data, durable=durable)
+            try:
+                held.prove(0, await on_disk(write))
+            except Unavailable:
+                await on_disk(partial(self._files.remove, blob))
+                raise
+            held.proved_since, held.needed = trio.current_time(), blob in self.needs
+            self._held[blob] = held
+        return True
 
     def _used(self, blob: BlobId) -> Held:
         held = self._held.pop(blob, None)

@@ -1,5 +1,6 @@
 """The blob store on a real disk: downloads that go on, damage, quota, left-overs."""
 
+import errno
 import os
 import resource
 import sys
@@ -22,6 +23,10 @@ QUOTA: Final = 100 * CHUNK_BYTES
 DATA: Final = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"the end"  # three chunks
 MANIFEST: Final = manifest_of(DATA)
 BLOB: Final = blob_id(MANIFEST)
+
+
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def chunk(index: int, data: bytes = DATA) -> bytes:
@@ -334,11 +339,50 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         await store.add_file(tmp_path / "missing")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that differs at every reading")
-async def test_a_file_that_changes_while_it_is_copied_is_refused(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path, QUOTA)
+async def test_a_file_that_changes_while_it_is_copied_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpin.storage.blobs.manifest_of_file", lambda _: manifest_of(DATA[1:]))
+    (tmp_path / "file").write_bytes(DATA)
+    store = BlobStore(tmp_path / "blobs", QUOTA)
     with pytest.raises(Unavailable, match="changed while it was read"):
-        await store.add_file(Path("/proc/sys/kernel/random/uuid"))
+        await store.add_file(tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that differs at every reading")
+async def test_a_file_of_one_chunk_is_read_once(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, QUOTA)
+    blob = await store.add_file(Path("/proc/sys/kernel/random/uuid"))
+    assert blob_id(manifest_of(store.path(blob).read_bytes())) == blob
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_small_blob_of_which_a_part_is_here_is_made_whole(
+    tmp_path: Path, *, durable: bool
+) -> None:
+    store = BlobStore(tmp_path, QUOTA)
+    data = DATA[:100]
+    with await store.begin(manifest_of(data)):
+        blob = await store.add_bytes(data, durable=durable)
+    assert store.path(blob).read_bytes() == data
+    assert await store.add_bytes(data) == blob
+    assert BlobStore(tmp_path, QUOTA).path(blob).read_bytes() == data
+
+
+async def test_a_small_blob_that_the_disk_refuses_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlobStore(tmp_path, QUOTA)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dpin.storage.blobfiles.Files.write_chunk", full)
+        with pytest.raises(Unavailable, match="No space left"):
+            await store.add_bytes(b"small")
+    assert (store.count, left_in(tmp_path)) == (0, [])
+    assert store.has(await store.add_bytes(b"small"))
 
 
 def test_a_store_without_a_folder_says_so(tmp_path: Path) -> None:
