@@ -31,6 +31,10 @@ from dpin.ledger.receipts import ReceiptLog
 
 PRUNED_EVERY: Final = 64  # commits
 LEAVES_KEPT: Final = 4_096  # of the receipts log
+NOT_WHOLE_FIX: Final = (
+    "whoever joined by a state has no more: take the archive of a node that had "
+    "ledger.archive = true from the first block on"
+)
 
 
 class Difference(Misuse):
@@ -119,6 +123,7 @@ class Reexecution:
         for core in (self._core, self._past):
             if core is not None and core.epoch == epoch:
                 return core
+        _refuse_a_gap(f"{self._named(vertex)} is of epoch {epoch}", epoch, self)
         raise Difference(f"{self._named(vertex)} is of epoch {epoch}, which is not the present one")
 
     def _named(self, vertex: Vertex) -> str:
@@ -162,6 +167,7 @@ class Reexecution:
     def handover(self, handover: Handover) -> None:
         """What a quorum signed at the end of an epoch; raises Difference unless it is our end."""
         past, own = self._past, self._closed
+        _refuse_a_gap(f"here is the end of epoch {handover.epoch}", handover.epoch, self)
         if past is None or own is None or handover.epoch != past.epoch:
             raise Difference(f"the end of epoch {handover.epoch} is signed where it does not end")
         try:
@@ -195,6 +201,15 @@ class Reexecution:
         if found != money.MAX_SUPPLY:
             raise Difference(f"commit {self.height}: {found} u in all, not {money.MAX_SUPPLY}")
         return found
+
+
+def _refuse_a_gap(what: str, epoch: int, run: Reexecution) -> None:
+    """Raises Difference; a node that joined by a state has such a ledger, forged by nobody."""
+    present = run.executor.state.epoch
+    if epoch > present:
+        begins = "this ledger does not begin at genesis"
+        told = begins if run.height == 0 else f"the end of epoch {present} is missing"
+        raise Difference(f"{what}: {told}", fix=NOT_WHOLE_FIX)
 
 
 def _told(commit: OrderedCommit, applied: Applied, leaves: ReceiptLog) -> Told:

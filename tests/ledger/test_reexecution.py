@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
-from dpin.base.codec import decode
+from dpin.base.codec import decode, encode
 from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MicroTokens
 from dpin.ledger import reexecution
@@ -14,7 +15,7 @@ from dpin.ledger.core import Core, first_opening
 from dpin.ledger.dag import count
 from dpin.ledger.genesis import chain_id
 from dpin.ledger.params import DEVELOPMENT
-from dpin.ledger.reexecution import Reexecution
+from dpin.ledger.reexecution import Difference, Reexecution
 from dpin.ledger.transactions import Transfer
 from dpin.ledger.wishes import Wish
 from dpin.node.ownrecords import Owner
@@ -55,6 +56,18 @@ def test_memory_does_not_grow_with_the_log(monkeypatch: pytest.MonkeyPatch) -> N
         len(receipts),
         receipts.root,
     )
+
+
+def test_a_log_that_a_state_began_is_said_not_to_begin_at_genesis() -> None:
+    node = Alone()
+    node.wait(1)
+    [first, *_] = blocks([record[1:] for record in node.records if record[0] == Owner.LEDGER])
+    vertex = read_block(first)
+    header = msgspec.structs.replace(vertex.block.header, epoch=3)
+    joined = encode(msgspec.structs.replace(vertex.block, header=header))
+    with pytest.raises(Difference, match=r"is of epoch 3: .* does not begin at genesis") as caught:
+        list(Reexecution(node.genesis).take(joined))
+    assert "ledger.archive = true" in caught.value.fix
 
 
 def test_what_is_forgotten_changes_no_commit() -> None:
