@@ -79,12 +79,26 @@ def _bond(peer: Peer, amount: MicroTokens) -> BondValidator:
 def _register(request: ValidatorRequest, peer: Peer, round_: Round) -> list[Operation]:
     """With what the bond lacks, or as much more as was asked for."""
     wanting = peer.params.validator_bond_min - _own(peer).bond
+    register = _registration(peer, round_)
+    if wanting <= 0 and _is_seated(peer, register):
+        if request.amount:
+            return [_bond(peer, _amount(request.amount))]
+        raise Misuse(
+            "this node has a seat already, and keeps it while its bond is among the largest",
+            fix="see it: dpin validator status; add to the bond: dpin validator bond TOKENS",
+        )
     amount = _amount(request.amount) if request.amount else MicroTokens(max(0, wanting))
     if amount < wanting:
         least = format_tokens(MicroTokens(wanting))
         raise Misuse(f"the bond wants {least} more at least", fix=f"{REGISTER_FIX} --bond {least}")
-    register = _registration(peer, round_)
     return [_bond(peer, amount), register] if amount else [register]
+
+
+def _is_seated(peer: Peer, register: RegisterValidator) -> bool:
+    """Whether it signs already, with that key, and means to go on: there is nothing to register."""
+    own, members = _own(peer), peer.state.term.committee.members
+    seated = any(member.node == peer.key.node_id for member in members)
+    return seated and own.stands and own.signer == register.signer
 
 
 def _withdraw(peer: Peer) -> WithdrawBond:

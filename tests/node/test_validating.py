@@ -53,13 +53,23 @@ def test_a_newcomer_bonds_what_is_wanting_and_registers_its_chain_from_now_on(
     assert register.signer == node.key.node_id
     assert register.anchor == OwnChain(Chain(), TABLE).at(register.anchor_round)
     assert register.anchor_round == 7
-    own(node).bond = least
+    own(node).bond, own(node).retired = least, True
     [again] = asked(node, "register")
     assert again == register
 
 
+def test_who_has_a_seat_and_goes_on_with_it_registers_nothing_anew(node: Alone) -> None:
+    with pytest.raises(Misuse, match="has a seat already") as caught:
+        asked(node, "register")
+    assert "dpin validator bond" in caught.value.fix
+    assert asked(node, "register", "2") == [BondValidator(MicroTokens(2_000_000))]
+    node.peer.identity.hold(SigningKey(bytes([9]) * 32))  # It lost the key of its seat.
+    [register] = asked(node, "register")
+    assert isinstance(register, RegisterValidator)
+
+
 def test_what_it_asks_for_is_what_the_ledger_does(node: Alone) -> None:
-    for action, amount in [("bond", "2"), ("register", ""), ("retire", "")]:
+    for action, amount in [("bond", "2"), ("retire", ""), ("register", ""), ("retire", "")]:
         first, *more = operations_of(
             msgspec.convert({"action": action, "amount": amount}, ValidatorRequest),
             node.peer,
