@@ -1,6 +1,5 @@
 """The averaging that is measured beside hivemind's: what it computes."""
 
-import socket
 import threading
 from itertools import pairwise
 
@@ -10,17 +9,9 @@ from numpy.typing import NDArray
 
 from benchmarks.averaging import Exact, bounds
 from benchmarks.averaging_wire import PIECE_BYTES, after, before, connected, pieces
+from tests.support.ports import free_ports
 
 Floats = NDArray[np.float32]
-
-
-def free_ports(count: int) -> list[int]:
-    """So many that nobody listens on."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 def averaged(vectors: list[Floats]) -> list[Floats]:

@@ -37,8 +37,9 @@ from dpin.node.control import TransferRequest
 from dpin.node.status import Money, NodeView, PeerView
 from scripts.demo_network import DemoNode, found_network, make_nodes, wait_for
 from tests.support.bank import Entry, History, Look, Payment
-from tests.support.detours import Detours, free_ports
+from tests.support.detours import Detours
 from tests.support.network import PATIENCE_SECONDS, with_short_chains
+from tests.support.ports import free_ports
 
 NAMES: Final = ("ada", "bea", "cyd", "dan")
 AMOUNT_MAX: Final = 20_000 * TOKEN  # more than anybody has at first: some payments are refused

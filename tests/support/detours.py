@@ -18,15 +18,6 @@ Action = Callable[[set[Pair]], None]
 Taker = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses now."""
-    with_ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [one.getsockname()[1] for one in with_ports]
-    for one in with_ports:
-        one.close()
-    return ports
-
-
 class Detours:
     """A listener for each ordered pair of nodes, on an event loop in a thread of its own."""
 
