@@ -60,6 +60,7 @@ GREYLIST_SCORE: Final = -80.0  # below it nothing is read; half of it: no announ
 COLOCATED_MAX: Final = 8  # peers at one IP address; what is above counts squared
 IDLE_ANNOUNCEMENTS_MAX: Final = 64  # that a peer of the mesh may let pass without bringing one
 IHAVE_IDS_MAX: Final = 256  # of one list
+MEETINGS_PER_PEER_MAX: Final = 4  # tasks that try to open a gossip stream to one peer
 GIVEN_AGAIN_MAX: Final = 3  # times that one peer is given one announcement for the asking
 
 BULK_PENDING_PER_IP_MAX: Final = 8  # bulk sockets that have not shown a ticket

@@ -4,7 +4,7 @@ On the wire it is GossipSub 1.1. What is other than upstream, by the numbers of 
 `docs/protocol/network.md`: G6 a message is checked once, in the task that reads it, and written
 once for all who get it; G7 signed records of libp2p travel in the greeting only; G8 the cache of
 messages goes by the same ids as all else; G9 lists of unknown topics and repeated questions are
-not followed; G10 scores are looked at (`scores.py`).
+not followed; G10 scores are looked at (`scores.py`); G12 who comes and goes is met by a few tasks.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from dpin.base.crypto import verify_bytes
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NodeId
 from dpin.net.address import node_of
-from dpin.net.budget import GIVEN_AGAIN_MAX, IHAVE_IDS_MAX
+from dpin.net.budget import GIVEN_AGAIN_MAX, IHAVE_IDS_MAX, MEETINGS_PER_PEER_MAX
 from dpin.net.scores import Scores
 
 MESHSUB: Final = TProtocol("/meshsub/1.1.0")
@@ -283,6 +283,23 @@ class Speaker(Pubsub):  # type: ignore[misc]  # libp2p has no types here.
         self.greylisted = 0
         self._mesh = mesh
         self._ears = ears
+        self._meetings: Counter[ID] = Counter()
+
+    async def _handle_new_peer_with_retry(
+        self,
+        peer: ID,
+        timeout: float | None = None,  # noqa: ASYNC109  (upstream's)
+    ) -> None:
+        """G12: upstream has one more task for each connection, while the peer has any."""
+        if self._meetings[peer] >= MEETINGS_PER_PEER_MAX:
+            return
+        self._meetings[peer] += 1
+        try:
+            await super()._handle_new_peer_with_retry(peer, timeout)
+        finally:
+            self._meetings[peer] -= 1
+            if not self._meetings[peer]:
+                del self._meetings[peer]
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
         """All that a peer says, one thing after the other; raises PeerFault at nonsense."""

@@ -2,12 +2,15 @@
 
 from contextlib import suppress
 
+import pytest
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
 from libp2p.pubsub.pb.rpc_pb2 import RPC, ControlMessage, Message
 
-from dpin.net.budget import GIVEN_AGAIN_MAX
+from dpin.net.budget import GIVEN_AGAIN_MAX, MEETINGS_PER_PEER_MAX
 from dpin.net.host import Host, HostOptions, open_host
 from dpin.net.mesh import (
     MESHSUB,
@@ -174,3 +177,23 @@ async def test_a_peer_below_zero_leaves_the_mesh_and_its_turn_comes_again() -> N
         await until(lambda: other not in mesh(one).mesh[TOPIC])
         assert other in mesh(one).back_off[TOPIC]
         await until(lambda: speaker(one).my_id not in mesh(two).mesh[TOPIC])
+
+
+async def test_a_peer_that_comes_again_and_again_is_met_by_a_few_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_host(HostOptions(seed(1))) as host, trio.open_nursery() as nursery:
+        pubsub, peer, tried = speaker(host), speaker(host).my_id, list[ID]()
+
+        async def fail(who: ID) -> None:
+            tried.append(who)
+            raise SwarmException("its connections end before a stream stands")
+
+        monkeypatch.setattr(pubsub, "_handle_new_peer", fail)
+        monkeypatch.setattr(pubsub, "_peer_is_connected", lambda _: True)
+        for _ in range(5 * MEETINGS_PER_PEER_MAX):
+            nursery.start_soon(pubsub._handle_new_peer_with_retry, peer)
+        await until(lambda: len(tried) > MEETINGS_PER_PEER_MAX)
+        assert len(nursery.child_tasks) == MEETINGS_PER_PEER_MAX
+        nursery.cancel_scope.cancel()
+    assert not pubsub._meetings
