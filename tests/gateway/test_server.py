@@ -39,7 +39,7 @@ async def served(control: FakeControl) -> AsyncIterator[httpx.AsyncClient]:
     async with trio.open_nursery() as nursery:
         port: int = await nursery.start(serve, control, 0)
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             yield client
         nursery.cancel_scope.cancel()
 
@@ -187,7 +187,7 @@ async def test_names_of_this_machine_are_served(host: str) -> None:
 def read_events(url: str, headers: dict[str, str]) -> list[str]:
     """The lines of a log up to its first quiet moment, read as a program without trio would."""
     lines: list[str] = []
-    with httpx.stream("GET", url, headers=headers, timeout=5, trust_env=False) as answer:
+    with httpx.stream("GET", url, headers=headers, timeout=60, trust_env=False) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
         for line in answer.iter_lines():
             lines.append(line)

@@ -27,7 +27,7 @@ from tests.support.network import (
     wait_ready,
 )
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 STREAM_MIN: Final = 10  # transfers before the kill, and again after it
 

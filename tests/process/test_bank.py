@@ -15,7 +15,7 @@ from tests.support.bank import faults
 from tests.support.customers import NAMES, TROUBLES, Bank, bank, settle
 from tests.support.network import PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 TROUBLE_SECONDS: Final = 2.5
 CALM_SECONDS: Final = 1.0

@@ -22,7 +22,7 @@ from tests.support.network import (
     with_short_chains,
 )
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 EPOCH_MS: Final = 6_000
 NAMES: Final = ("eva", "fay", "gus", "hal")

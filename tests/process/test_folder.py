@@ -30,7 +30,7 @@ from tests.support.network import (
     wait_ready,
 )
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 TORN_BYTES: Final = 7
 ROOM_BYTES: Final = 24 * 1024

@@ -11,7 +11,7 @@ from dpin.client.client import Client
 from scripts.demo_network import DemoNode
 from tests.support.network import Town, run, told, wait_ready
 
-pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(900)]
 
 LIMIT: Final = 2_000_000  # bytes a second
 BYTES: Final = 20_000_000

@@ -13,7 +13,7 @@ from tests.support.own_module import at_home
 pytestmark = [
     pytest.mark.process,
     pytest.mark.long,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(confine.missing()), reason=confine.missing()),
 ]
 

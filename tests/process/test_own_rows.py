@@ -22,7 +22,7 @@ from tests.support.own_module import CODE
 pytestmark = [
     pytest.mark.process,
     pytest.mark.long,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(confine.missing()), reason=confine.missing()),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from scripts.demo_network import dpin
 from tests.support.network import Town, run, told
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 
 def test_a_payment_is_proven_where_no_node_has_run(network: Town, tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_a_payment_is_proven_where_no_node_has_run(network: Town, tmp_path: Path
     assert isinstance(sent, str)
     assert isinstance(chain, str)
     account = ("--account", network.bea.node_id)
-    done = run(network.ada, "ledger", "prove", sent, *account, "--wait", "60", "-o", str(proof))
+    done = run(network.ada, "ledger", "prove", sent, *account, "--wait", "180", "-o", str(proof))
     assert done.returncode == 0, done.stderr
     stranger = ("verify", str(proof), "--chain", chain, "--home", nowhere)
     assert "proven: the ledger committed this transaction" in dpin(*stranger)

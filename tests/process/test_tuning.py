@@ -10,7 +10,7 @@ from tests.process.test_jobs import submit
 from tests.support.hub import write_chats, write_model
 from tests.support.network import OWN_WORDS, Town, ended, outcomes
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
 
 def job_file(folder: Path, kind: str, **fields: str) -> Path:
