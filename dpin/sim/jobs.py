@@ -41,7 +41,7 @@ from dpin.sim.world import Habits, World
 JOB: Final = "j-simulated"
 BEGIN: Final = since(8)
 STAKE: Final = MicroTokens(2_000_000_000)
-SLOW: Final = seconds(5)  # a unit that takes others two
+SLOW: Final = seconds(7)  # a unit that takes others two; when 5 to 6 are over, the round is
 PATIENCE: Final = seconds(120)  # from the last fault to the end of the job
 
 

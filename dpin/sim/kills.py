@@ -21,7 +21,7 @@ from dpin.storage.wanted import Allow, Fetch, Keep, KeepData
 STEPS: Final = (Order, Hire, Dismiss, Fetch, Keep, KeepData, Allow)
 SEATS: Final = 2
 ROLES: Final = {"requester": 0, "seat": 1, "verifier": 3, "newcomer": 3}
-FEWEST: Final = {"requester": 40, "seat": 150, "verifier": 40, "newcomer": 80}  # of any seed
+FEWEST: Final = {"requester": 40, "seat": 150, "verifier": 40, "newcomer": 80}  # as a rule
 NEVER: Final = -1
 GONE_AT: Final = since(16)  # a seat, whom the newcomer replaces
 GONE: Final = seconds(40)
@@ -81,8 +81,13 @@ class Kill:
         report.figures["steps"] = self.killer.seen
         report.figures["killed"] = int(bool(self.killer.killed))
         if not report.problems and self.step != NEVER and not self.killer.killed:
-            report.problems.append(f"there is no step {self.step}")
+            report.problems.append(self.absent)
         return report
+
+    @property
+    def absent(self) -> str:
+        """What is wrong where nothing else is, and nobody was killed."""
+        return f"there is no step {self.step}"
 
 
 def steps_of(role: str, seed: int) -> int:
@@ -94,4 +99,9 @@ def kills(seed: int) -> Report:
     """Somebody is killed after some step of what it does for a job, and comes back."""
     chance = dice(seed, "kills")
     [role] = chance.chosen(sorted(ROLES), 1)
-    return Kill(role, chance.below(FEWEST[role]), seed).play()
+    kill = Kill(role, chance.below(FEWEST[role]), seed)
+    report = kill.play()
+    steps = report.figures["steps"]
+    if steps and report.problems == [kill.absent]:  # Who takes over late has less to do.
+        return Kill(role, kill.step % steps, seed).play()
+    return report

@@ -10,6 +10,7 @@ from dpin.base.crypto import SigningKey
 from dpin.base.ids import NodeId
 from dpin.base.units import TOKEN, Instant, Micros, MicroTokens, after, seconds
 from dpin.ledger import fees
+from dpin.ledger.accounts import State
 from dpin.ledger.money import MAX_SUPPLY
 from dpin.ledger.params import DEVELOPMENT
 from dpin.ledger.replica import Submit
@@ -17,7 +18,6 @@ from dpin.ledger.transactions import (
     OPENING,
     Operation,
     SignedTransaction,
-    Terms,
     Transfer,
     sign,
     transaction_id,
@@ -156,29 +156,39 @@ class Stage:
     def want(self, sender: SigningKey, operation: Operation) -> None:
         """A founder wants this done."""
         self._sequences[sender.node_id] += 1
-        sequence, terms = self._sequences[sender.node_id], self._terms(operation)
-        self._post(sign(sender, self.founding.chain, sequence, operation, terms))
+        signs = partial(self._signed, sender, self._sequences[sender.node_id], operation)
+        self._post(signs(), signs)
 
-    def _terms(self, operation: Operation) -> Terms:
-        """What a client signs: it asks whoever lives and knows most."""
+    def _signed(self, sender: SigningKey, sequence: int, operation: Operation) -> SignedTransaction:
+        """As a client signs it now: it asks whoever lives and knows most."""
+        newest, params = self._newest(), self.founding.genesis.params
+        terms = fees.terms(newest, params, (operation,)) if newest is not None else OPENING
+        return sign(sender, self.founding.chain, sequence, operation, terms)
+
+    def _newest(self) -> State | None:
         bodies = [self.world.stations[node].body for node in self.honest]
         machines = [body.machine for body in bodies if body is not None]
         states = [it.state for it in machines if isinstance(it, LedgerNode)]
-        if not states:
-            return OPENING
-        newest = max(states, key=lambda state: state.height)
-        return fees.terms(newest, self.founding.genesis.params, (operation,))
+        return max(states, key=lambda state: state.height, default=None)
 
-    def _post(self, signed: SignedTransaction) -> None:
-        """Hand a transaction to a living node; to another one later, until it is committed."""
+    def _post(self, signed: SignedTransaction, signs: Callable[[], SignedTransaction]) -> None:
+        """Hand a transaction to a living node; to another one later, until it is committed.
+
+        One that has expired, since nobody who was asked could take it, is signed anew.
+        """
         now, identity = self.world.timeline.now, transaction_id(signed.transaction)
         if identity in self.progress.first:
             return
+        newest = self._newest()
+        if newest is not None and signed.transaction.valid_until_epoch < newest.epoch:
+            self.progress.submitted.pop(identity, None)
+            signed = signs()
+            identity = transaction_id(signed.transaction)
         alive = [node for node in self.honest if self.world.stations[node].body is not None]
         for node in self._clients.chosen(alive, 1):
             self.world.trace.record(Step(now, node, Submitted(identity)))
             self.world.inject(node, Submit(encode(signed)), now)
-        self.world.timeline.at(after(now, RETRY), partial(self._post, signed))
+        self.world.timeline.at(after(now, RETRY), partial(self._post, signed, signs))
 
     def finish(self, healed: Instant) -> Report:
         """Heal all at that time; PATIENCE later everything must be done everywhere."""
