@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpin.base.blob import CHUNK_BYTES, manifest_of
+from dpin.base.blob import CHUNK_BYTES, blob_id, manifest_of
 from dpin.base.errors import Unavailable
 from dpin.base.ids import BlobId
 from dpin.storage.blobs import BlobStore
@@ -81,3 +81,10 @@ async def test_after_a_start_nothing_goes_before_the_node_knows_its_jobs(tmp_pat
     store.needs.take(settled(second))
     await store.add_bytes(data(2))
     assert (store.has(first), store.has(second)) == (False, True)
+
+
+async def test_a_small_blob_that_was_needed_before_it_came_stays(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, ROOM_FOR_TWO)
+    store.needs.take(settled(blob_id(manifest_of(data(1)))))
+    blobs = [await store.add_bytes(data(number)) for number in (1, 2, 3)]
+    assert [store.has(blob) for blob in blobs] == [True, False, True]
