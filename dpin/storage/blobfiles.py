@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -126,7 +127,10 @@ class Files(Folder):
                 self.remove(blob)
                 continue
             whole = _length(self.data(blob)) == manifest.length
-            if not whole:
+            self._named(blob, "new").unlink(missing_ok=True)
+            if whole:
+                self._forget_twin(blob)
+            else:
                 self.reopen(blob)
             file = self.data(blob) if whole else self.part(blob)
             one = Held(manifest, whole, pin=self.pin(blob))
@@ -191,8 +195,25 @@ class Files(Folder):
         """Make a part that is used as the whole durable. Whoever reads it goes on reading it."""
         self.secure(blob)
         self.data(blob).unlink(missing_ok=True)
-        os.link(self.part(blob), self.data(blob))
+        try:
+            os.link(self.part(blob), self.data(blob))
+        except OSError:  # Whatever it is called: on exFAT and some mounts a file has one name.
+            self._copy(blob)
         make_names_durable(self._folder)
+
+    def _copy(self, blob: BlobId) -> None:
+        """Make the whole beside its part; it lies there twice until the next start."""
+        new = self._named(blob, "new")
+        with self.part(blob).open("rb") as part, open(new, "wb", opener=_private) as whole:
+            shutil.copyfileobj(part, whole, CHUNK_BYTES)
+        _secure(new)
+        new.replace(self.data(blob))
+
+    def _forget_twin(self, blob: BlobId) -> None:
+        """At a start nobody reads the part of a whole; as another name of it it takes no room."""
+        part = self.part(blob)
+        if part.exists() and not part.samefile(self.data(blob)):
+            part.unlink()
 
     def secure(self, blob: BlobId) -> None:
         """Return when the device has the manifest and the part, their names apart."""

@@ -1,5 +1,6 @@
 """Blobs that are used before the disk has them: what only passes through a node."""
 
+import errno
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +91,40 @@ async def test_it_becomes_durable_when_somebody_asks_and_its_readers_read_on(
     again = BlobStore(tmp_path, QUOTA)
     assert again.has(BLOB)
     assert again.path(BLOB).read_bytes() == DATA
+
+
+def kinds(folder: Path) -> list[str]:
+    """Of the files that there are."""
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+async def test_where_a_file_has_one_name_alone_a_durable_copy_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    store, order = await held(tmp_path), list[str]()
+    monkeypatch.setattr("os.link", refuse)
+    for name in ("make_durable", "make_names_durable"):
+        monkeypatch.setattr(blobfiles, name, lambda _, name=name: order.append(name))
+    before = store.path(BLOB)
+    await store.add_bytes(DATA)
+    # The manifest, the part, the copy; then all their names.
+    assert order == [*["make_durable"] * 3, "make_names_durable"]
+    assert before.read_bytes() == store.path(BLOB).read_bytes() == DATA
+    assert before != store.path(BLOB)
+    assert store.path(BLOB).stat().st_mode & 0o777 == 0o600
+    assert BlobStore(tmp_path, QUOTA).path(BLOB).read_bytes() == DATA
+    assert kinds(tmp_path) == [".data", ".manifest"]
+
+
+async def test_a_copy_that_a_crash_has_cut_short_is_not_taken_for_the_blob(tmp_path: Path) -> None:
+    await held(tmp_path)
+    (tmp_path / f"{BLOB.hex()}.new").write_bytes(DATA[:7])
+    store = BlobStore(tmp_path, QUOTA)
+    assert not store.has(BLOB)
+    assert kinds(tmp_path) == [".manifest", ".part"]
 
 
 async def test_a_held_blob_that_rots_is_missed_and_can_come_again(tmp_path: Path) -> None:
