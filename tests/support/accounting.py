@@ -27,7 +27,7 @@ def earnings(state: State, params: Params) -> Counter[NodeId]:
         lease = state.leases[unit.lease]
         terms = state.jobs[lease.job].propose
         moved[lease.provider] += _provider(unit, terms.steps, params)
-        share = floor(Fraction(unit.verifier_fee, terms.verifiers))
+        share = floor(Fraction(unit.verifier_fee, max(1, terms.verifiers)))
         moved[state.jobs[lease.job].requester] += _requester(unit, terms.steps, share, params)
         for seat in unit.seats:
             moved[seat.verifier] += _verifier(unit, seat, share, params)
