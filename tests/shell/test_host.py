@@ -308,7 +308,7 @@ async def test_the_end_of_a_host_is_the_end_of_its_events() -> None:
 
 async def test_a_node_that_takes_no_events_loses_messages_but_not_its_memory_or_its_peer() -> None:
     async with two_hosts() as (one, two):
-        with trio.move_on_after(20):
+        with trio.move_on_after(PATIENCE_SECONDS):
             while not one.dropped() or not two.dropped():
                 one.send(two.node_id, bytes(60_000))
                 await trio.sleep(0.001)
