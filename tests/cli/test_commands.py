@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dpin.base.codec import decode
@@ -177,6 +178,21 @@ def test_a_job_is_followed_to_its_end_and_gives_its_status(
     words = capsys.readouterr().err
     assert "failed (3 of 4 nodes decline)" in words
     assert words.endswith("fix: retry in 5 s\n")
+
+
+def test_a_job_that_could_not_be_prepared_or_that_nobody_takes_says_what_to_correct(
+    control: FakeControl, capsys: Printed, job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.end = ("failed", "preparing the job: no column 'txt'")
+    assert run(["submit", job_file]) == 3
+    assert "fix: correct that and submit it again" in capsys.readouterr().err
+    control.end = ("failed", "no-provider")
+    said = msgspec.structs.replace(control.explain(JOB), next_step="")
+    monkeypatch.setattr(control, "explain", lambda _job: said)
+    assert run(["submit", job_file]) == 6
+    first, words = said.declines[0], capsys.readouterr().err
+    assert f"of {said.providers_seen} decline, {first.name}: " in words
+    assert f"fix: dpin explain {JOB}" in words
 
 
 def test_detached_only_the_id_is_printed(capsys: Printed, job_file: str) -> None:
