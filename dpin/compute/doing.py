@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from dpin.base.errors import helping
+from dpin.compute.tallies import Total
 from dpin.compute.task import (
     Evaluate,
     Export,
@@ -12,6 +14,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 
+REFUSED: Final = "the disk refused: "  # begins what the system says of a file or folder
 _DOING: Final = {
     Prepare.__name__: "preparing the job",
     OpenJob.__name__: "loading the job",
@@ -19,7 +22,21 @@ _DOING: Final = {
     MergeRound.__name__: "merging a round",
     Evaluate.__name__: "measuring the loss",
     Export.__name__: "writing the result",
+    Total.__name__: "writing the result",
 }
+
+
+def refused(error: OSError) -> str:
+    """What the system says, which place it is about, and what helps, in words of people."""
+    where = f" ({error.filename})" if error.filename else ""
+    fix = helping(error)
+    return f"{REFUSED}{error.strerror}{where}" + (f"; {fix}" if fix else "")
+
+
+def unwritten(failed: Failed) -> bool:
+    """Whether a result is there, and its folder does not take it: that can be mended."""
+    results = {Export.__name__, Total.__name__}
+    return failed.command in results and failed.reason.startswith(REFUSED)
 
 
 def told(failed: Failed) -> str:

@@ -10,6 +10,7 @@ from dpin.base.ids import NO_DIGEST
 from dpin.compute.alone import Measure
 from dpin.compute.checkpoint import decode_model, float_root
 from dpin.compute.crew import Crew, Surroundings
+from dpin.compute.doing import refused
 from dpin.compute.door import Door
 from dpin.compute.engine import ONE_PROCESS, Engine
 from dpin.compute.evaluation import HeldEvaluation
@@ -71,6 +72,8 @@ def _said(error: BaseException) -> str:
     if isinstance(error, DpinError):
         fix = error.fix if isinstance(error, Misuse) else ""
         return f"{error}; {fix}" if fix else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return refused(error)
     return f"{type(error).__name__}: {error}"
 
 

@@ -114,6 +114,8 @@ class OwnJob:
     hired: bool = False
     opening: bool = False  # the open command is given
     exporting: bool = False
+    export_at: Instant = Instant(0)  # again, where the folder did not take the result
+    exports_refused: int = 0
     restarts: int = 0
     retry_at: Instant = Instant(0)
     output_files: tuple[str, ...] = ()

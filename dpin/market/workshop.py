@@ -9,7 +9,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import Digest, Round, short
 from dpin.base.machine import Blame, Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
-from dpin.compute.doing import told
+from dpin.compute.doing import told, unwritten
 from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import Heads
 from dpin.compute.tallies import Totalled
@@ -49,12 +49,14 @@ from dpin.market.preparing import (
     train_manifest,
     tuned,
 )
-from dpin.market.story import Note, Value, verdicts
+from dpin.market.story import Note, Value, once, verdicts
 from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
 
 RETRY: Final = seconds(1)
 RESTARTS_MAX: Final = 2
+EXPORT_AGAIN: Final = seconds(15)  # after a folder did not take the result
+EXPORTS_REFUSED_MAX: Final = 120  # half an hour: to make room, or to mend the folder
 PREPARED_IN: Final = "prepared"  # folder beside the worker's own
 
 Effect = Note | Store | Wish | Fetch | Keep | KeepData | Send | Wake | Blame | WorkEffect
@@ -162,7 +164,7 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
         start = own.files.paths[own.files.manifest.initial]
         yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
     yield from with_questions(own, own.merging.follow(state, now), state)
-    if not own.exporting and isinstance(own.order, TrainOrder):
+    if not own.exporting and now >= own.export_at and isinstance(own.order, TrainOrder):
         orders = list(_result(own, own.order, own.merging, state))
         own.exporting = bool(orders)
         yield from orders
@@ -232,8 +234,20 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
 def _failed(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
     if report.command == ScoreRound.__name__:
         yield Note(own.local_id, "progress", f"updates were not scored: {report.reason}")
+    elif unwritten(report) and own.exports_refused < EXPORTS_REFUSED_MAX:
+        yield from _write_later(own, report, now)
     else:
         yield from fail(own, told(report), now)
+
+
+def _write_later(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
+    """The work is done and paid: what its owner can mend on the disk does not lose it."""
+    own.exporting, own.export_at = False, after(now, EXPORT_AGAIN)
+    own.exports_refused += 1
+    if once(own, f"unwritten:{report.reason}"):
+        text = f"{told(report)}. It is tried again every 15 s, for half an hour"
+        yield Note(own.local_id, "warning", text)
+    yield Wake(own.export_at)
 
 
 def _read(own: OwnJob, report: Heads | Scored) -> None:

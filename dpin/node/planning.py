@@ -1,5 +1,6 @@
 """From a job file to an order, and from an order to what it would cost."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,20 @@ RUN_SECONDS: Final = 600
 async def order_of(spec: JobSpec, folder: str, name: str) -> Order:
     """The order that a job file describes; raises Misuse where it names what is not there."""
     order = await _train(spec, folder) if isinstance(spec, TrainJob) else await _infer(spec, folder)
+    await trio.to_thread.run_sync(check_output, Path(order.output))
     return _named(order, name) if name else order
+
+
+def check_output(folder: Path) -> None:
+    """Raises Misuse where a result could not be written: better now than once it is paid for."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise Misuse(f"output: {there} is no folder", fix="name another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Misuse(
+            f"output: the node may not write into {there}",
+            fix="name another folder, or let the user who runs the node write there",
+        )
 
 
 async def _train(job: TrainJob, folder: str) -> TrainOrder:

@@ -38,7 +38,7 @@ from dpin.market.ownjobs import JOBS_MAX, OwnJobs
 from dpin.market.provider import Probe
 from dpin.market.requester import Abandon, Effect, Event, Requester, Start, ToRequester
 from dpin.market.story import Note
-from dpin.market.workshop import RESTARTS_MAX
+from dpin.market.workshop import EXPORTS_REFUSED_MAX, RESTARTS_MAX
 from dpin.storage.wanted import Fetched, Keep, KeepData, Kept
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
 from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only, path_of
@@ -229,6 +229,32 @@ def test_a_trained_model_is_merged_measured_exported_and_done() -> None:
     assert [note.text.split(";")[0] for note in only(Note, done)] == [
         "done: the model is in /out/model.safetensors"
     ]
+
+
+def test_a_result_that_its_folder_does_not_take_is_written_again_until_it_does() -> None:
+    buyer = Buyer()
+    trained(buyer)
+    full = Failed("Export", "the disk refused: No space left on device (/out)")
+    said = buyer.report(full, 10)
+    assert commands([*said, *buyer.follow(10.1)]) == []
+    [note] = [note for note in only(Note, said) if note.kind == "warning"]
+    assert note.text.startswith("writing the result: the disk refused: No space left")
+    assert [type(command) for command in commands(buyer.follow(25))] == [Export]
+    assert not [note for note in only(Note, buyer.report(full, 26)) if note.kind == "warning"]
+    buyer.follow(41)
+    buyer.report(Exported("/out", ("/out/model.safetensors",)), 42)
+    assert buyer.own.stage == Stage.DONE
+
+
+def test_a_result_is_not_written_for_ever() -> None:
+    buyer = Buyer()
+    trained(buyer)
+    for number in range(EXPORTS_REFUSED_MAX + 1):
+        assert not buyer.own.stage.ended
+        buyer.follow(10 + 20 * number)
+        buyer.report(Failed("Export", "the disk refused: Permission denied (/out)"), 11)
+    assert buyer.own.stage == Stage.FAILED
+    assert buyer.own.reason.startswith("writing the result: the disk refused")
 
 
 def test_updates_that_cannot_be_scored_end_no_job() -> None:

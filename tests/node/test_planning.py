@@ -1,5 +1,6 @@
 """What an order would do and cost; and what it needs before it can be one."""
 
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dpin.ledger.transactions import Credit
 from dpin.ledger.wishes import Wish
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import read_job
-from dpin.node.planning import check_price, order_of, plan_of
+from dpin.node.planning import check_output, check_price, order_of, plan_of
 from dpin.node.status import PeerView
 from tests.support.alone import Alone
 from tests.support.market import BUDGET, infer_order, train_order
@@ -97,3 +98,25 @@ def test_credit_counts_where_a_job_is_paid() -> None:
     assert (account.free, account.credit) == (1, grant - 1)
     plan = plan_of(train_order(seats=1, rounds=3), node.peer, [PROVIDER])
     assert (plan.balance, plan.warnings) == (grant, [])
+
+
+@pytest.mark.parametrize("output", ["notes/file/out", "notes/file"])
+async def test_a_place_where_no_result_can_lie_is_refused_before_anything_is_paid(
+    tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in ("notes/file", "corpus"):
+        (tmp_path / name).write_text("text")
+    with pytest.raises(Misuse, match=r"output: .*/notes/file is no folder"):
+        await order_of(read_job(f"{TRAIN}output: {output}\n"), str(tmp_path), "")
+
+
+def test_a_folder_of_somebody_else_is_refused_for_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_output(tmp_path / "new" / "folder")
+    monkeypatch.setattr(os, "access", lambda path, _rights: path != tmp_path)
+    with pytest.raises(Misuse, match="may not write") as caught:
+        check_output(tmp_path / "new" / "folder")
+    assert str(tmp_path) in str(caught.value)
+    assert "let the user" in caught.value.fix
