@@ -153,11 +153,12 @@ def main() -> None:
         found = {how: measured(how, folder, short=options.short) for how in ("plain", "node")}
     ratio = found["node"][0] / found["plain"][0]
     rows = [
-        (how, f"{most / MILLION:,.0f} MB", f"{loss:.4f}") for how, (most, loss) in found.items()
+        (how, f"{most / MILLION:,.0f} MB, loss {loss:.4f}", "")
+        for how, (most, loss) in found.items()
     ]
     show(
         f"{parameters:,} parameters, batch 4 of {model.context} bytes; load {load()}",
-        [("", "memory", "loss"), *rows, ("node / plain", f"{ratio:.2f}", "")],
+        [*rows, ("node, times plain", f"{ratio:.2f}", f"{LIMIT}")],
     )
     if abs(found["node"][1] - found["plain"][1]) > 1e-2 or ratio > LIMIT:  # noqa: PLR2004
         raise SystemExit("the losses differ, or the node takes too much memory")
