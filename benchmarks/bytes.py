@@ -67,6 +67,7 @@ class Run:
 
 
 SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
+THIRTIETH: Final = EncodingSpec(SPARSE, 300, MILLION)  # of the bytes of float32, and a little less
 TRITS: Final = EncodingSpec(TERNARY, 0, TERNARY_FEEDBACK_PPM)
 RUNS: Final = {
     "data-parallel, untuned": Run(1.5e-3),
@@ -75,17 +76,21 @@ RUNS: Final = {
     "data-parallel, Muon": Run(4e-3, 1e-2),
     "data-parallel, Muon, faster": Run(4e-3, 2e-2),
     "FedAvg H=20 fp32": Run(4e-3, 0, 20),
-    "FedAvgM H=20 fp32": Run(4e-3, 0, 20, None, 1.0, 0.3),
     "DiLoCo H=20 fp32": Run(4e-3, 0, 20, None, 0.7, 0.6),
     "DiLoCo H=20 int8": Run(4e-3, 0, 20, EncodingSpec(INT8), 0.7, 0.6),
     "DiLoCo H=20 int4": Run(4e-3, 0, 20, EncodingSpec(INT4), 0.7, 0.6),
+    "DiLoCo H=5 fp32, Muon": Run(4e-3, 1e-2, 5),
     "DiLoCo H=5 int8, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT8)),
+    "DiLoCo H=5 int4, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT4)),
     "SparseLoCo H=20": Run(4e-3, 0, 20, SIXTEENTH),
     "SparseLoCo H=5": Run(4e-3, 0, 5, SIXTEENTH),
     "SparseLoCo H=5, Muon": Run(4e-3, 1e-2, 5, SIXTEENTH),
+    "MuLoCo H=5 fp32": Run(4e-3, 2e-2, 5, None, 1.0, 0.3),
     "MuLoCo H=6, ternary": Run(4e-3, 2e-2, 6, TRITS, 1.0, 0.3),
     "MuLoCo H=12, ternary, batch 4": Run(4e-3, 2e-2, 12, TRITS, 1.0, 0.3, 4),
     "MuLoCo by rate, ternary, batch 4": Run(4e-3, 2e-2, 23, TRITS, 1.0, 0.3, 4, 95),
+    "MuLoCo by rate, fp32, batch 4": Run(4e-3, 2e-2, 23, None, 1.0, 0.3, 4, 95),
+    "MuLoCo by rate, sparse, batch 4": Run(4e-3, 2e-2, 23, THIRTIETH, 1.0, 0.3, 4, 95),
     "data-parallel, Muon, batch 4": Run(4e-3, 2e-2, batch=4),
     "SparseLoCo H=20, Muon": Run(4e-3, 1e-2, 20, SIXTEENTH),
 }
