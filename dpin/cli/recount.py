@@ -35,7 +35,8 @@ from dpin.compute.task import (
 )
 from dpin.node.descentviews import DescentRound, DescentView
 from dpin.storage.wanted import SMALL_BYTES_MAX
-from dpin.verify.jobfiles import Found, named_blobs
+from dpin.verify.jobfiles import Found
+from dpin.verify.naming import files_of
 
 FOLDER: Final = "recount"  # of the worker, in its own
 SAME: Final = "same"
@@ -95,7 +96,7 @@ def plan(
         ) from None
     _check_open(manifest)
     assert isinstance(manifest, TrainManifest), "others were refused"
-    paths = {one: blob(one) for one in named_blobs(manifest)}
+    paths = {one: blob(one) for one in files_of(manifest)}
     found = Found(JobId(bytes.fromhex(view.job)), manifest, data, paths)
     start = found.open_job((Round(0), paths[manifest.initial]), FOLDER)
     scored = manifest.outer.rule == SGD and manifest.private is None and manifest.privacy.replayable

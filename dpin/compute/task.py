@@ -107,6 +107,7 @@ class TrainManifest(Wire, frozen=True, tag=1):
     private: PrivateSpec | None = None  # then there are no shards: providers train on their own
     robust: RobustSpec = RobustSpec()
     privacy: PrivacySpec = PrivacySpec()
+    lengths: tuple[int, ...] = ()  # bytes of the files named, as `files_of` says them
 
 
 class InferManifest(Wire, frozen=True, tag=2):
@@ -120,6 +121,7 @@ class InferManifest(Wire, frozen=True, tag=2):
     temperature_ppm: int
     seed: bytes  # sampling noise is hashed from it, never taken from torch
     fingerprint: Digest
+    lengths: tuple[int, ...] = ()  # likewise: of the model
 
 
 Manifest = TrainManifest | InferManifest
@@ -328,10 +330,7 @@ class Trained(Wire, frozen=True, tag=5):
 
 
 class Merged(Wire, frozen=True, tag=6):
-    """The global state is now that of `round` (the round after the one merged).
-
-    `refused` names the updates that were malformed and so counted for nothing, at every node alike.
-    """
+    """The global state is now that of `round`; malformed updates, `refused`, counted nothing."""
 
     round: Round
     state_hash: Digest

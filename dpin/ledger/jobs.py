@@ -96,6 +96,7 @@ def _possible(operation: Propose) -> bool:
         and operation.windows <= operation.steps <= STEPS_MAX
         and 1 <= operation.unit_ms <= UNIT_MS_MAX
         and 0 <= operation.memory_bytes <= NUMBER_MAX
+        and 1 <= operation.disk_bytes <= NUMBER_MAX
         and 1 <= operation.price_cap <= money.MAX_SUPPLY
         and _fits_kind(operation)
     )

@@ -95,6 +95,7 @@ class Propose(Wire, frozen=True, tag=5):
     quorum: int
     unit_ms: int
     memory_bytes: int
+    disk_bytes: int  # that all files of the job take at whoever works on it, at most
     price_cap: MicroTokens  # for one unit
 
 

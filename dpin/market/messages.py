@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BUSY = "busy"
     FINGERPRINT = "fingerprint-differs"
     MEMORY = "memory-too-small"
+    DISK = "disk-too-small"
     PRICE = "price-below-floor"
     STAKE = "stake-too-small"
     DATASET = "no-such-dataset"

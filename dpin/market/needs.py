@@ -8,7 +8,7 @@ from dpin.ledger.transactions import EVAL
 from dpin.market.engagement import Engagement
 from dpin.market.merging import Merging
 from dpin.market.ownjob import OwnJob
-from dpin.verify.jobfiles import files_of
+from dpin.verify.naming import files_of
 
 
 def of_lease(engagement: Engagement, state: State) -> Iterator[BlobId]:
@@ -27,8 +27,7 @@ def of_lease(engagement: Engagement, state: State) -> Iterator[BlobId]:
 
 def of_own(own: OwnJob, state: State) -> Iterator[BlobId]:
     """Of an own job: what others fetch from here, and updates that are not merged yet."""
-    live = own.job is not None and own.job.id in state.live_jobs
-    if own.stage.ended and not live:
+    if not is_under_way(own, state):
         return
     yield from own.kept.values()
     if own.propose is not None and own.manifest is not None:
@@ -36,6 +35,11 @@ def of_own(own: OwnJob, state: State) -> Iterator[BlobId]:
         yield from files_of(own.manifest)
     if own.merging is not None:
         yield from unmerged(own.merging, state)
+
+
+def is_under_way(own: OwnJob, state: State) -> bool:
+    """Whether anything is still to be done, here or by others."""
+    return not own.stage.ended or (own.job is not None and own.job.id in state.live_jobs)
 
 
 def unmerged(merging: Merging, state: State) -> Iterator[BlobId]:

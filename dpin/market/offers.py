@@ -1,11 +1,11 @@
 """Whether a job fits a provider, at what price; and what a job will cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.ids import ChainId, Digest, NodeId
-from dpin.base.units import MILLION, MicroTokens, Tick, ceil_div, format_tokens
+from dpin.base.units import MILLION, Instant, MicroTokens, Tick, ceil_div, format_tokens
 from dpin.compute.task import TrainManifest
 from dpin.ledger.accounts import Account, Job
 from dpin.ledger.params import Params
@@ -27,6 +27,7 @@ class Terms:
     price: MicroTokens  # for one unit; the truth pays best under the second price
     memory_bytes: int
     fingerprint: Digest
+    disk_left: int | None  # for this job; None: no limit
     leases: int  # held now
     leases_max: int
 
@@ -37,6 +38,23 @@ class Refusal:
 
     code: Reason
     detail: str
+
+
+@dataclass(slots=True)
+class Answered:
+    """What was last said about a job, and when it may be said again."""
+
+    code: str
+    again_at: Instant
+
+
+@dataclass(slots=True)
+class Offers:
+    """Counts for people."""
+
+    seen: int = 0
+    taken: int = 0
+    declined: dict[str, int] = field(default_factory=dict)
 
 
 def refusal(job: Job, account: Account, terms: Terms, params: Params) -> Refusal | None:
@@ -64,6 +82,11 @@ def refusal(job: Job, account: Account, terms: Terms, params: Params) -> Refusal
             f"needs {propose.memory_bytes >> 20} MiB, has {terms.memory_bytes >> 20} MiB",
         ),
         (
+            is_short(job, terms.disk_left),
+            Reason.DISK,
+            _of_disk(propose.disk_bytes, terms.disk_left or 0),
+        ),
+        (
             propose.price_cap < terms.price,
             Reason.PRICE,
             f"offers at most {format_tokens(propose.price_cap)} a unit, "
@@ -79,6 +102,15 @@ def refusal(job: Job, account: Account, terms: Terms, params: Params) -> Refusal
         if applies:
             return Refusal(code, detail)
     return None
+
+
+def is_short(job: Job, left: int | None) -> bool:
+    """Whether a disk of which so much is left has no room for a job."""
+    return left is not None and job.propose.disk_bytes > left
+
+
+def _of_disk(needed: int, left: int) -> str:
+    return f"needs {-(-needed >> 20)} MiB of disk, has {max(0, left) >> 20} MiB left of share.disk"
 
 
 def sign_bid(

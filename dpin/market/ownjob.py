@@ -96,6 +96,7 @@ class OwnJob:
     # preparing
     prepared: Prepared | None = None
     kept: dict[str, BlobId] = field(default_factory=dict)
+    lengths: dict[BlobId, int] = field(default_factory=dict)  # of what was kept
     manifest: Manifest | None = None
     propose: Propose | None = None
     # on the ledger

@@ -1,7 +1,7 @@
 """The machine of a provider: register, stake, bid on what fits, work on what was awarded."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 from dpin.base.codec import encode
@@ -31,8 +31,10 @@ from dpin.market.messages import (
     RevealMail,
     declined,
 )
-from dpin.market.offers import Refusal, Terms, refusal, sign_bid
+from dpin.market.offers import Answered, Offers, Refusal, Terms, is_short, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
+from dpin.market.registering import is_same, no_sandbox
+from dpin.market.room import Room
 from dpin.market.viewing import Viewing
 from dpin.market.witness import Witnesses
 from dpin.storage.wanted import Discard, Fetched, Kept, Missing, Oversized, StoreEvent
@@ -44,6 +46,7 @@ LINGER: Final = seconds(60)  # after a masked lease
 BID_AGAIN: Final = seconds(2)
 BID_TICKS_LONG: Final = 3_000  # a bid stands this long, so that a lost provider is replaced at once
 NEVER_READY: Final = "never-ready"  # why a lease has ended, as the ledger says it
+BID: Final = "bid"  # instead of a reason for none
 REGISTER_KEY: Final = "register"
 
 
@@ -58,6 +61,7 @@ class Choice:
     leases_max: int
     fault: Fault
     datasets: tuple[OwnDataset, ...] = ()
+    disk_bytes: int | None = None  # for blobs; None: no limit
     custom_code: bool = False  # whether modules of requesters may run, sandboxed
 
 
@@ -66,6 +70,13 @@ class Probe:
     """What the short-lived probe process found."""
 
     probed: Probed
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """So many bytes of the disk its owner keeps for other things."""
+
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +97,8 @@ class ToProvider:
     message: ProviderMessage
 
 
-Event = Follow | Probe | Rest | ToProvider | StoreEvent | WorkEvent | Tick
+Event = Follow | Probe | Rest | Pinned | ToProvider | StoreEvent | WorkEvent | Tick
 Effect = EngagementEffect | Discard | Deed
-
-
-@dataclass(slots=True)
-class _Answered:
-    """What was last said about a job, and when it may be said again."""
-
-    code: str
-    again_at: Instant
-
-
-@dataclass(slots=True)
-class Offers:
-    """Counts for people."""
-
-    seen: int = 0
-    taken: int = 0
-    declined: dict[str, int] = field(default_factory=dict)
 
 
 class Provider:
@@ -119,10 +113,11 @@ class Provider:
         self._state: State | None = None
         self.resting = False
         self.offers = Offers()
+        self.room = Room(choice.disk_bytes)
         self.engagements: dict[Digest, Engagement] = {}
         self.lingering: dict[Digest, Engagement] = {}
         self._until: dict[Digest, Instant] = {}
-        self._answered: dict[JobId, _Answered] = {}
+        self.answered: dict[JobId, Answered] = {}
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
         self._lapsed: set[JobId] = set()  # jobs of which a lease has ended before it was ready
         self.chronicle = Chronicle()
@@ -136,11 +131,8 @@ class Provider:
         match event:
             case Follow(state):
                 self._state = state
-            case Probe(probed):
-                self._probed = probed
-                self._viewing.sandbox = _no_sandbox(probed)
-            case Rest(rests):
-                self.resting = rests
+            case Probe() | Rest() | Pinned():
+                self._settle(event)
             case ToProvider(peer, message):
                 effects += self._told(peer, message, now)
             case _:
@@ -152,6 +144,16 @@ class Provider:
         if self._state is not None:
             effects += self._follow(self._state, now)
         return effects
+
+    def _settle(self, event: Probe | Rest | Pinned) -> None:
+        match event:
+            case Probe(probed):
+                self._probed = probed
+                self._viewing.sandbox = no_sandbox(probed)
+            case Rest(rests):
+                self.resting = rests
+            case Pinned(size):
+                self.room.pinned_bytes = size
 
     def _told(self, peer: NodeId, message: ProviderMessage, now: Instant) -> Iterator[Effect]:
         if isinstance(message, CheckpointOffer):
@@ -236,7 +238,7 @@ class Provider:
         )
         # Whoever was absent from a check is not seated again until it says that it is back.
         back = any(account.absences)
-        if account.registration is None or not _same(account.registration, wanted) or back:
+        if account.registration is None or not is_same(account.registration, wanted) or back:
             yield Wish(REGISTER_KEY, wanted)
             return
         kept = self._fees(state)
@@ -250,8 +252,8 @@ class Provider:
         return FEES_KEPT * fee
 
     def _bid(self, state: State, account: Account, now: Instant) -> Iterator[Effect]:
-        for job_id in [job_id for job_id in self._answered if job_id not in state.live_jobs]:
-            del self._answered[job_id]
+        for job_id in [job_id for job_id in self.answered if job_id not in state.live_jobs]:
+            del self.answered[job_id]
             self._viewing.forget(job_id)
         self._unusable = {job: why for job, why in self._unusable.items() if job in state.live_jobs}
         self._lapsed &= state.live_jobs
@@ -259,16 +261,27 @@ class Provider:
             return
         for job_id in sorted(state.live_jobs):
             job = state.jobs[job_id]
-            if not open_seats(state, job) or holds_live_lease(state, job, self._key.node_id):
+            answered = self.answered.get(job_id)
+            if holds_live_lease(state, job, self._key.node_id):
                 continue
-            answered = self._answered.get(job_id)
+            bid = answered is not None and answered.code == BID
+            # A bid stands while all seats are taken; without room for it it is taken back.
+            if not open_seats(state, job) and not (bid and is_short(job, self._left(job, state))):
+                continue
             if answered is None:
                 self.offers.seen += 1
             if answered is None or now >= answered.again_at:
                 yield from self._answer(job, state, account, now)
 
-    @property
-    def _terms(self) -> Terms:
+    def _left(self, job: Job, state: State) -> int | None:
+        """The room for a job, beside leases and other bids that may be taken at any time."""
+        mine = [*self.engagements.values(), *self.lingering.values()]
+        bids = (state.jobs[one] for one, said in self.answered.items() if said.code == BID)
+        jobs = [*(one.job for one in mine), *(one for one in bids if open_seats(state, one))]
+        self.room.work = {one.id: one.propose.disk_bytes for one in jobs}
+        return self.room.left(job.id)
+
+    def _terms(self, job: Job, state: State) -> Terms:
         assert self._probed is not None, "nobody bids before the probe"
         return Terms(
             me=self._key.node_id,
@@ -277,23 +290,24 @@ class Provider:
             price=self._choice.price,
             memory_bytes=self._probed.devices[0].memory_bytes,
             fingerprint=self._probed.fingerprint,
+            disk_left=self._left(job, state),
             leases=len(self.engagements),
             leases_max=self._choice.leases_max,
         )
 
     def _answer(self, job: Job, state: State, account: Account, now: Instant) -> Iterator[Effect]:
-        no = refusal(job, account, self._terms, self._params)
+        no = refusal(job, account, self._terms(job, state), self._params)
         if no is None and not job.propose.verifiers:
             if not self._viewing.seen(job):
-                self._answered[job.id] = _Answered("looking", after(now, BID_AGAIN))
+                self.answered[job.id] = Answered("looking", after(now, BID_AGAIN))
                 yield from self._viewing.look(job, now)
                 return
             no = self._viewing.refusal(job)
         if job.id in self._unusable:
             no = Refusal(Reason.FAULTY, self._unusable[job.id])
-        before = self._answered.get(job.id)
+        before = self.answered.get(job.id)
         again_at = after(now, BID_AGAIN)
-        self._answered[job.id] = _Answered(no.code if no else "bid", again_at)
+        self.answered[job.id] = Answered(no.code if no else BID, again_at)
         yield Wake(again_at)
         if no is None:
             until = LedgerTick(state.tick + BID_TICKS_LONG)
@@ -307,12 +321,6 @@ class Provider:
                 yield self.chronicle.declined(job, no.code, no.detail)
         if no.code != Reason.OWN_JOB:
             yield Send(job.requester, encode(declined(job.id, no.code, no.detail)))
-
-
-def _no_sandbox(probed: Probed) -> str:
-    """Why this node cannot run a requester's module; empty where it can."""
-    on_cpu = probed.devices[0].kind == "cpu"
-    return probed.sandbox if on_cpu else "such modules run on CPUs alone"
 
 
 def _finishes(engagement: Engagement, state: State) -> bool:
@@ -382,18 +390,3 @@ def _pass_on(
             pass
         case _:
             assert_never(event)
-
-
-def _same(registered: Register, wanted: Register) -> bool:
-    """Whether the ledger already says it; a beacon anchor is another matter."""
-    return _spoken(registered) == _spoken(wanted)
-
-
-def _spoken(register: Register) -> tuple[object, ...]:
-    return (
-        register.name,
-        register.device,
-        register.memory_bytes,
-        register.fingerprint,
-        register.provides,
-    )

@@ -46,6 +46,7 @@ from dpin.market.preparing import (
     propose_infer,
     propose_train,
     sealed_for,
+    stated,
     train_manifest,
     tuned,
 )
@@ -119,13 +120,14 @@ def kept(own: OwnJob, event: Kept, fingerprint: Digest, params: Params) -> Itera
             files = files_of(own.order, own.prepared)
             if event.path not in files:
                 return
-            own.kept[event.path] = event.blob
+            own.kept[event.path], own.lengths[event.blob] = event.blob, event.length
             if all(path in own.kept for path in files):
                 manifest = train_manifest(own.order, own.prepared, own.kept)
+                manifest = stated(manifest, own.lengths)
                 propose = propose_train(own.order, manifest, own.prepared.parameters, params)
                 yield from _record(own, manifest, propose)
         case InferOrder(model_file=path) if event.path == path:
-            generation = infer_manifest(own.order, event.blob, fingerprint)
+            generation = infer_manifest(own.order, event, fingerprint)
             yield from _record(own, generation, propose_infer(own.order, generation, params))
         case _:
             pass

@@ -22,6 +22,7 @@ def choice_of(settings: Settings, fault: str, key: SigningKey, *, development: b
         price=settings.jobs.price_floor,
         stake=settings.jobs.stake_tokens,
         leases_max=settings.share.max_jobs,
+        disk_bytes=settings.share.disk_bytes,
         fault=Fault(fault),
         custom_code=settings.jobs.custom_code == SANDBOXED,
         datasets=parse_datasets(settings.jobs.datasets),

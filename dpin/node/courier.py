@@ -275,7 +275,8 @@ class Courier:
             return
         self.lending.lend(blob, wanted.purpose, wanted.readers)
         _provide(self.catalogue, blob, wanted.purpose, public=self.lending.is_public(blob))
-        await self._tell(Kept(wanted.path, blob))
+        length = self.store.manifest(blob).length
+        await self._tell(Kept(wanted.path, blob, length))
 
     async def _keep_data(self, wanted: KeepData) -> None:
         with suppress(Unavailable):  # Whoever needs it will not find it, and says so.

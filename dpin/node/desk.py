@@ -24,6 +24,7 @@ from dpin.ledger.transactions import Transfer
 from dpin.ledger.wishes import NUMBER_USED, OK, Carry, Wish
 from dpin.market.orders import Order
 from dpin.market.ownjob import OwnJob
+from dpin.market.provider import Pinned
 from dpin.market.requester import Abandon, Start
 from dpin.net.address import to_tell
 from dpin.net.ask import Status
@@ -278,6 +279,8 @@ class Desk(Watchtower):
             peers=around.host.peers,
             named=self._lookout.named,
             name=self._lookout.name,
+            room=peer.provider.room.left,
+            pinned=lambda size: around.tell(Pinned(size)),
         )
         self.blobs: Blobs = Storeroom(around.courier, ties)
         limits = around.settings.share.limits

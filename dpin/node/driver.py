@@ -29,7 +29,7 @@ from dpin.ledger.pledges import Pledged
 from dpin.ledger.replica import Applied, Diverged, Resumed, Silenced
 from dpin.ledger.wishes import Outcome
 from dpin.market.chronicle import Deed
-from dpin.market.provider import Probe
+from dpin.market.provider import Pinned, Probe
 from dpin.market.story import Note
 from dpin.net.address import at_last_ports
 from dpin.net.bulk import BulkPlane, open_bulk
@@ -236,6 +236,7 @@ class Node:
         self._courier.catalogue = self._around.whereabouts
         for task in (self._loop, self._write, self.desk.warden.watch):
             self._nursery.start_soon(task)
+        self._nursery.start_soon(self._tell.send, Pinned(self._shells.store.pins.size))
         if self._peer.choice.provides:
             self._nursery.start_soon(self._probe)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from dpin.base.ids import BlobId
 from dpin.ledger.accounts import State
-from dpin.market.needs import of_lease, of_own
+from dpin.market.needs import is_under_way, of_lease, of_own
 from dpin.market.provider import Provider
 from dpin.market.requester import Requester
 from dpin.storage.wanted import Need
@@ -30,7 +30,9 @@ class Needing:
 
     def look(self, state: State) -> Iterator[Need]:
         """To be called after the machines have followed the ledger."""
-        need = Need(frozenset(self._blobs(state)), self._settled)
+        room = self._provider.room
+        room.other = dict(self._claims(state))
+        need = Need(frozenset(self._blobs(state)), self._settled, room.claimed)
         if need != self._said:
             self._said = need
             yield need
@@ -50,6 +52,16 @@ class Needing:
             yield from examination.bench.files.needed
             yield from examination.blobs
         yield from self._defender.shown
+
+    def _claims(self, state: State) -> Iterator[tuple[bytes, int]]:
+        """What own jobs take, and jobs that this node checks."""
+        for own in self._requester.jobs.values():
+            if own.propose is not None and is_under_way(own, state):
+                job = own.propose.manifest if own.job is None else own.job.id
+                yield job, own.propose.disk_bytes
+        for examination in self._verifier.examinations:
+            checked = examination.bench.job
+            yield checked.id, checked.propose.disk_bytes
 
     @property
     def _settled(self) -> bool:

@@ -14,6 +14,7 @@ from dpin.node.health import Health
 from dpin.node.home import read_bootstrap, read_running
 from dpin.node.peer import Peer
 from dpin.node.presence import Presence
+from dpin.node.roomcheck import room_check
 from dpin.node.seen import Met, Seen
 from dpin.node.status import (
     Check,
@@ -87,6 +88,7 @@ class Panorama:
         return [
             self._check_device(),
             *sandbox_checks(self.seen.probed, custom_code=self.peer.choice.custom_code),
+            room_check(self.peer),
             *self._health.checks(),
             self._check_committee(),
             self._check_panel(),

@@ -56,7 +56,7 @@ from dpin.market.messages import (
     read_message,
 )
 from dpin.market.orders import OwnRecord
-from dpin.market.provider import Choice, Probe, Provider, Rest, ToProvider
+from dpin.market.provider import Choice, Pinned, Probe, Provider, Rest, ToProvider
 from dpin.market.provider import Effect as ProviderEffect
 from dpin.market.requester import Abandon, Requester, Start, ToRequester
 from dpin.market.requester import Effect as RequesterEffect
@@ -94,6 +94,7 @@ Event = (
     | Tick
     | Probe
     | Rest
+    | Pinned
     | Start
     | Abandon
     | Wish
@@ -128,7 +129,7 @@ Effect = (
 )
 _Inner = Effect | Wish | Carry | Submission | Refused | Produced
 _OUTSIDE: Final = (Send, Wake)
-_Task = Probe | Rest | Start | Abandon | StoreEvent | WorkEvent
+_Task = Probe | Rest | Pinned | Start | Abandon | StoreEvent | WorkEvent
 
 
 class Peer:
@@ -222,7 +223,7 @@ class Peer:
     def _task(self, event: _Task, now: Instant) -> Iterator[_Inner]:
         """An event that only market and verification know."""
         match event:
-            case Rest():
+            case Rest() | Pinned():
                 yield from self._market(self.provider.step(event, now))
             case Probe():
                 yield from self._market(self.provider.step(event, now))

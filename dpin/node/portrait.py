@@ -35,6 +35,7 @@ NO_PROVIDER = "no-provider"  # the ledger's reason
 FIXES = {
     Reason.PRICE: "raise limits.cost, or lower args.rounds",
     Reason.MEMORY: "lower resources.memory",
+    Reason.DISK: "its operator raises share.disk, or the job has less data or fewer seats",
     Reason.BUSY: "wait, or let more nodes join",
     Reason.STAKE: "the provider must stake more: it needs tokens",
     Reason.FINGERPRINT: "providers and requester need the same torch build and device kind",

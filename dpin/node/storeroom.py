@@ -1,6 +1,6 @@
 """The blobs of a node in its owner's hands: put, fetched, pinned; see dpin.node.blobviews."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,8 @@ class Ties:
     peers: Callable[[], Sequence[NodeId]]  # connected
     named: Callable[[str], NodeId]  # raises NotFound
     name: Callable[[NodeId], str]
+    room: Callable[[], int | None]  # bytes that no job has a claim on
+    pinned: Callable[[int], Awaitable[None]]  # so many bytes in all are pinned now
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Storeroom:
             raise Misuse(f"{request.path!r} is not the whole path of a file", fix="name a file")
         blob = await self._store.add_file(path)
         if request.pin:
-            await self._store.pins.put(blob, public=True)
+            await _pin(self._courier, self._around, blob, public=True)
         self._courier.publish(blob)
         return self._view_of(blob)
 
@@ -112,9 +114,10 @@ class Storeroom:
         found = self._found(blob)
         if request.pinned:
             public = self._courier.lending.is_public(found)
-            await self._store.pins.put(found, public=public)
+            await _pin(self._courier, self._around, found, public=public)
         else:
             await self._store.pins.take(found)
+            await self._around.pinned(self._store.pins.size)
         return self._view_of(found)
 
     # --- fetching ---
@@ -209,6 +212,20 @@ def _check_room(errands: Mapping[BlobId, Errand]) -> None:
             f"{busy} blobs are being fetched already",
             fix="wait for one of them, or stop one: dpin blob list",
         )
+
+
+async def _pin(courier: Courier, around: Ties, blob: BlobId, *, public: bool) -> None:
+    """Keep a blob, unless jobs may need its room; Misuse then."""
+    store, left = courier.store, around.room()
+    length = store.manifest(blob).length
+    before = any(one.blob == blob and one.pinned for one in store.pins.listed())
+    if left is not None and length > left and not before:
+        raise Misuse(
+            f"{length} bytes to be pinned, and {max(0, left)} that no job may need",
+            fix="raise share.disk, or wait until jobs are over",
+        )
+    await store.pins.put(blob, public=public)
+    await around.pinned(store.pins.size)
 
 
 def _hop(errand: Errand, hop: Hop, name: Callable[[NodeId], str]) -> HopView:

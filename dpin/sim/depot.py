@@ -109,9 +109,10 @@ class Depot:
             case Fetch():
                 return [self._fetch(node, effect)]
             case Keep(path, _, readers):
-                blob = shelf.keep(shelf.files[path], readers)
+                data = shelf.files[path]
+                blob = shelf.keep(data, readers)
                 none = Missing(BlobId(b""), FULL)
-                return [(HASHING, none if blob is None else Kept(path, blob))]
+                return [(HASHING, none if blob is None else Kept(path, blob, len(data)))]
             case KeepData(data):
                 shelf.keep(data, None)
             case Allow(blob, readers):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -61,6 +61,7 @@ class Crew:
     usual: Workplace = PRETENDED
     places: Mapping[int, Workplace] = field(default_factory=dict)
     blamed: frozenset[int] = frozenset()
+    shares: Mapping[int, int] = field(default_factory=dict)  # bytes that nodes let jobs have
     quotas: Mapping[int, int] = field(default_factory=dict)  # bytes of blobs, of small disks
 
     def pace(self, index: int) -> Pace:
@@ -90,6 +91,7 @@ class Works:
             zip(self.founding.keys, self.founding.tables, strict=True)
         ):
             choice = _choice(index, crew.faults.get(index, Fault.NONE))
+            choice = replace(choice, disk_bytes=crew.shares.get(index))
             pace = crew.pace(index)
             boot = peer_node(self.founding, Owner(key, table), choice, self.depot, pace)
             self.world.add(key.node_id, boot)

@@ -133,7 +133,7 @@ class BlobStore:
             held = self._held.get(blob)
             if held is None:
                 held = Held(manifest, whole=False, present=set(), needed=blob in self.needs)
-                await self._make_room(held.size)
+                await self._make_room(held.size, self.needs.spared(blob))
                 try:
                     await on_disk(partial(self._files.create, blob, manifest))
                 except Unavailable:
@@ -152,7 +152,7 @@ class BlobStore:
             if blob in self._held:
                 return False
             held = Held(manifest, whole=True, durable=durable)
-            await self._make_room(held.size)
+            await self._make_room(held.size, self.needs.spared(blob))
             write = partial(write_whole, self._files, blob, manifest, data, durable=durable)
             try:
                 held.prove(0, await on_disk(write))
@@ -170,13 +170,13 @@ class BlobStore:
         self._held[blob] = held
         return held
 
-    async def _make_room(self, size: int) -> None:
+    async def _make_room(self, size: int, spared: int) -> None:
         """Evict the longest unused until one of `size` fits; nothing where that cannot be."""
-        kept = sum(held.size for held in self._held.values() if held.stays)
+        kept = spared + sum(held.size for held in self._held.values() if held.stays)
         if kept + size > self._quota_bytes:
             raise Unavailable(
                 f"disk quota of {self._quota_bytes} bytes: a blob of {size} does not fit "
-                f"beside {kept} in use"
+                f"beside {kept} in use or kept for jobs: raise share.disk"
             )
         taken = sum(held.size for held in self._held.values())
         while taken + size > self._quota_bytes or len(self._held) >= BLOBS_MAX:

@@ -66,6 +66,11 @@ class Pins:
             raise Unavailable(f"blob {short(blob)} is not here")
         return held
 
+    @property
+    def size(self) -> int:
+        """Bytes of the quota that pins take."""
+        return sum(held.size for held in self._held.values() if held.pin is not None)
+
     def public(self) -> list[BlobId]:
         """What is pinned for everybody to read."""
         return sorted(blob for blob, held in self._held.items() if held.pin)

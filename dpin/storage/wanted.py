@@ -77,10 +77,11 @@ class KeepData:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The file at `path` is blob `blob`."""
+    """The file at `path` is blob `blob`, of `length` bytes."""
 
     path: str
     blob: BlobId
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Need:
 
     blobs: frozenset[BlobId]
     settled: bool
+    reserved_bytes: int = 0  # that jobs may take, of these blobs and of others still unknown
 
 
 StoreEvent = Fetched | Oversized | Missing | Kept

@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, assert_never
+from typing import Final
 
 from msgspec.structs import replace
 
-from dpin.base.blob import BLOB_BYTES_MAX
 from dpin.base.codec import decode
 from dpin.base.errors import Misuse, PeerFault
-from dpin.base.ids import NO_BLOB, BlobId, JobId, NodeId, Round
-from dpin.base.sealed import sealed_bytes_max
+from dpin.base.ids import BlobId, JobId, NodeId, Round
 from dpin.compute import sizes
-from dpin.compute.hubspec import HubSpec, PrivatePlace
+from dpin.compute.hubspec import PrivatePlace
 from dpin.compute.limits import is_replayable
-from dpin.compute.modulespec import CODE_BYTES_MAX, ModuleSpec
 from dpin.compute.task import (
     EVALUATE,
-    Architecture,
     InferManifest,
     Manifest,
     OpenJob,
@@ -28,15 +24,9 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
 from dpin.verify.jobkeys import JobKeys
+from dpin.verify.naming import Wanted, blobs_of, disk_bytes, first_bytes, named_blobs
 
 FAULT_CHARS_MAX: Final = 500  # a manifest's own words are among it
-
-
-class Wanted(NamedTuple):
-    """A blob that a job needs: what for, and how large it may be."""
-
-    purpose: Purpose
-    bytes_max: int
 
 
 class JobFiles:
@@ -51,7 +41,6 @@ class JobFiles:
         self.fault = ""
         first = Wanted(Purpose.SHARD, SMALL_BYTES_MAX)
         self.needed = {job.propose.manifest: first}  # with a manifest, or a fault, it is all
-        self._lengths: dict[BlobId, int] = {}
 
     def sources(self, state: State) -> tuple[NodeId, ...]:
         """Who may have them: the requester, then the job's providers."""
@@ -74,12 +63,15 @@ class JobFiles:
         wanted = self.needed.get(event.blob)
         if wanted is None:
             return
-        if event.length > wanted.bytes_max:
-            most = wanted.bytes_max
-            self.fault = f"bad-manifest: a file of {event.length} bytes, where {most} are the most"
+        first = event.blob == self.job.propose.manifest
+        if event.length > wanted.bytes_max or (event.length < wanted.bytes_max and not first):
+            said = "are the most" if first else "are stated"
+            self.fault = (
+                f"bad-manifest: a file of {event.length} bytes, where {wanted.bytes_max} {said}"
+            )
         elif isinstance(event, Fetched):
-            self.paths[event.blob], self._lengths[event.blob] = event.path, event.length
-            if event.blob == self.job.propose.manifest and self.manifest is None:
+            self.paths[event.blob] = event.path
+            if first and self.manifest is None:
                 self._read(event.data)
 
     # --- how large what comes later may be; None while that is not known ---
@@ -106,9 +98,7 @@ class JobFiles:
 
     @property
     def _first_bytes(self) -> int | None:
-        if not isinstance(self.manifest, TrainManifest):
-            return None
-        return self._lengths.get(self.manifest.initial)
+        return first_bytes(self.manifest) if isinstance(self.manifest, TrainManifest) else None
 
     @property
     def ready(self) -> bool:
@@ -142,10 +132,15 @@ class JobFiles:
             self.fault = "bad-manifest: it is not what the job was proposed with"
             return
         try:
-            self.needed |= named_blobs(manifest)
+            named = named_blobs(manifest)
         except Misuse as error:
             self.fault = f"bad-manifest: {error}"[:FAULT_CHARS_MAX]
             return
+        told, takes = self.job.propose.disk_bytes, disk_bytes(manifest)
+        if told != takes:
+            self.fault = f"bad-manifest: it takes {takes} bytes of a disk, and says {told}"
+            return
+        self.needed |= named
         self.manifest, self.manifest_data = manifest, data
 
 
@@ -160,7 +155,7 @@ class Found:
 
     def open_job(self, start: tuple[Round, str], folder: str) -> OpenJob:
         """The command that loads it, from the checkpoint of a round; `folder` is the worker's."""
-        weights, tokenizer = _blobs_of(self.manifest.model)
+        weights, tokenizer = blobs_of(self.manifest.model)
         return OpenJob(
             job=self.job,
             manifest=self.data,
@@ -172,57 +167,6 @@ class Found:
             weights=self.paths.get(weights, ""),
             tokenizer=self.paths.get(tokenizer, ""),
         )
-
-
-def files_of(manifest: Manifest) -> tuple[BlobId, ...]:
-    """The files that a manifest names, one after the other."""
-    match manifest:
-        case TrainManifest(shards=shards, holdout=holdout, initial=initial):
-            extra = (blob for blob in _blobs_of(manifest.model) if blob != NO_BLOB)
-            return (*shards, holdout, initial, *extra)
-        case InferManifest(model=model):
-            return (model,)
-        case _:
-            assert_never(manifest)
-
-
-def named_blobs(manifest: Manifest) -> dict[BlobId, Wanted]:
-    """What a manifest names: all that one needs beside it to compute on the job.
-
-    Raises Misuse where its model cannot be.
-    """
-    match manifest:
-        case TrainManifest(model=model, shards=shards, holdout=holdout, initial=initial):
-            needed = dict.fromkeys((*shards, holdout), Wanted(Purpose.SHARD, BLOB_BYTES_MAX))
-            most = {initial: sizes.first_state_bytes_max(model), **_extras(model)}
-            sealed = manifest.privacy.sealed
-            return needed | {
-                blob: Wanted(Purpose.MODEL, sealed_bytes_max(length) if sealed else length)
-                for blob, length in most.items()
-            }
-        case InferManifest(model=model, config=config):
-            return {model: Wanted(Purpose.MODEL, sizes.model_bytes_max(config))}
-        case _:
-            assert_never(manifest)
-
-
-def _extras(model: Architecture) -> dict[BlobId, int]:
-    """What a model needs beside its first state, and the most bytes of it."""
-    first, second = _blobs_of(model)
-    most = CODE_BYTES_MAX if isinstance(model, ModuleSpec) else BLOB_BYTES_MAX
-    found = {first: most, second: sizes.TOKENIZER_BYTES_MAX}
-    return {blob: found[blob] for blob in sorted(found) if blob != NO_BLOB}
-
-
-def _blobs_of(model: Architecture) -> tuple[BlobId, BlobId]:
-    """Of a model, what is not trained (or the code), and its tokenizer."""
-    match model:
-        case HubSpec(weights=weights, tokenizer=tokenizer):
-            return weights, tokenizer
-        case ModuleSpec(code=code):
-            return code, NO_BLOB
-        case _:
-            return NO_BLOB, NO_BLOB
 
 
 def _agrees(manifest: Manifest, propose: Propose) -> bool:

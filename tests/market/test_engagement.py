@@ -140,7 +140,7 @@ class Engaged:
         """Trained, kept, committed."""
         update = file_id("update")
         self.report(self.trained())
-        list(self.engagement.kept(Kept(UPDATE_FILE, update)))
+        list(self.engagement.kept(Kept(UPDATE_FILE, update, 1_000)))
         self.do(self.follow(), Commit)
         return update
 
@@ -230,7 +230,7 @@ def test_what_was_trained_is_kept_and_then_committed() -> None:
     assert (keep.path, keep.readers) == (UPDATE_FILE, frozenset())
     assert operations(engaged.follow()) == []
     update = file_id("update")
-    list(engaged.engagement.kept(Kept(UPDATE_FILE, update)))
+    list(engaged.engagement.kept(Kept(UPDATE_FILE, update, 1_000)))
     [commit] = operations(engaged.follow())
     assert isinstance(commit, Commit)
     assert (commit.update, commit.steps) == (update, 40)
@@ -282,7 +282,7 @@ class Behind(Engaged):
     def commit_late(self) -> Commit:
         """Trained at last, and kept."""
         self.report(self.report_late)
-        list(self.engagement.kept(Kept(UPDATE_FILE, file_id("late"))))
+        list(self.engagement.kept(Kept(UPDATE_FILE, file_id("late"), 1_000)))
         [commit] = operations(self.follow())
         assert isinstance(commit, Commit)
         return commit

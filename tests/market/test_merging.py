@@ -280,11 +280,11 @@ def test_whoever_joins_late_is_offered_the_state_held() -> None:
     [keep] = asked(scene.merging, 1, at(0))
     assert isinstance(keep, Keep)
     assert (keep.path, keep.readers) == ("/initial", None)
-    [send] = scene.merging.kept(Kept("/initial", file_id("initial")))
+    [send] = scene.merging.kept(Kept("/initial", file_id("initial"), 1_000))
     assert isinstance(send, Send)
     message: MarketMessage = decode(MarketMessage, send.payload)
     assert message == CheckpointOffer(scene.job_id, Round(0), file_id("initial"))
-    assert list(scene.merging.kept(Kept("/initial", file_id("initial")))) == []
+    assert list(scene.merging.kept(Kept("/initial", file_id("initial"), 1_000))) == []
 
 
 def test_a_state_that_has_moved_on_is_not_offered() -> None:
@@ -292,8 +292,8 @@ def test_a_state_that_has_moved_on_is_not_offered() -> None:
     scene.merging.opened(Opened(Round(0), START), "/initial")
     asked(scene.merging, 1, at(0))
     scene.merging.merged(Merged(Round(1), OTHER, "/one"))
-    assert list(scene.merging.kept(Kept("/initial", file_id("initial")))) == []
-    [send] = scene.merging.kept(Kept("/one", file_id("one")))
+    assert list(scene.merging.kept(Kept("/initial", file_id("initial"), 1_000))) == []
+    [send] = scene.merging.kept(Kept("/one", file_id("one"), 1_000))
     assert isinstance(send, Send)
 
 
@@ -303,5 +303,5 @@ def test_the_state_is_hashed_once_a_second_however_many_ask() -> None:
     effects = [effect for peer in range(200) for effect in asked(scene.merging, peer, at(0.5))]
     assert len(effects) == 1
     assert len(asked(scene.merging, 1, at(1.5))) == 1
-    answers = list(scene.merging.kept(Kept("/initial", file_id("initial"))))
+    answers = list(scene.merging.kept(Kept("/initial", file_id("initial"), 1_000)))
     assert len(answers) == ASKERS_MAX

@@ -37,6 +37,7 @@ TERMS = Terms(
     price=PRICE,
     memory_bytes=1 << 30,
     fingerprint=FINGERPRINT,
+    disk_left=None,
     leases=0,
     leases_max=1,
 )

@@ -20,13 +20,14 @@ from dpin.market.messages import BidMessage, Decline, MarketMessage, Reason
 from dpin.market.privacy import parse_datasets, place_for
 from dpin.market.provider import Effect, Probe, Provider
 from dpin.storage.wanted import Fetch
-from tests.support.jobs import PROBED, at, here, manifest_blob, market, only, train_manifest
+from dpin.verify.naming import disk_bytes
+from tests.support.jobs import PROBED, at, here, manifest_blob, market, only, sized, train_manifest
 from tests.support.ledgers import Ledger, propose
 from tests.support.market import CHOICE
 
 NOTES = parse_datasets(["ward-notes table text+label /srv/notes.csv"])
 WANTED = PrivateSpec("ward-notes", DataFormat("table", labels=("no", "yes")))
-MANIFEST = msgspec.structs.replace(train_manifest(), shards=(), private=WANTED)
+MANIFEST = sized(msgspec.structs.replace(train_manifest(), shards=(), private=WANTED))
 
 
 @pytest.mark.parametrize("line", ["", "notes table text", "No table - /x", "notes pictures - /x"])
@@ -50,7 +51,13 @@ def test_a_dataset_fits_by_name_format_and_columns() -> None:
 def shop(*lines: str) -> tuple[Ledger, Provider, Job]:
     """Maker, who declares these datasets, and a job on private data."""
     ledger = market()
-    job = propose(ledger, "buyer", manifest=manifest_blob(MANIFEST), verifiers=0)
+    job = propose(
+        ledger,
+        "buyer",
+        manifest=manifest_blob(MANIFEST),
+        verifiers=0,
+        disk_bytes=disk_bytes(MANIFEST),
+    )
     choice = replace(CHOICE, datasets=parse_datasets(lines))
     chain = ledger.executor.chain
     provider = Provider(ledger.keys["maker"], chain, ledger.genesis.params, choice)
@@ -104,7 +111,7 @@ def about_code(*, custom_code: bool, sandbox: str = "") -> MarketMessage:
     """What a provider says of a job with its requester's own module."""
     ledger = market()
     model = ModuleSpec("build", 16, (TensorShape("a", (2,)),))
-    manifest = msgspec.structs.replace(MANIFEST, private=None, model=model)
+    manifest = sized(msgspec.structs.replace(MANIFEST, private=None, model=model))
     job = propose(ledger, "buyer", manifest=manifest_blob(manifest), verifiers=0)
     choice = replace(CHOICE, custom_code=custom_code)
     provider = Provider(ledger.keys["maker"], ledger.executor.chain, ledger.genesis.params, choice)
@@ -125,9 +132,15 @@ def test_code_of_a_requester_is_run_where_the_operator_and_the_machine_allow_it(
 def test_a_provider_that_was_seated_unasked_runs_no_code_of_others() -> None:
     ledger = market()
     model = ModuleSpec("build", 16, (TensorShape("a", (2,)),), BlobId(b"c" * 32))
-    manifest = msgspec.structs.replace(MANIFEST, private=None, model=model)
+    manifest = sized(msgspec.structs.replace(MANIFEST, private=None, model=model))
     about = ledger.state.jobs[
-        propose(ledger, "buyer", manifest=manifest_blob(manifest), verifiers=0)
+        propose(
+            ledger,
+            "buyer",
+            manifest=manifest_blob(manifest),
+            verifiers=0,
+            disk_bytes=disk_bytes(manifest),
+        )
     ]
     loading = Loading(about, ledger.id("maker"), WorkerId("lease"))
     loading.hired = True

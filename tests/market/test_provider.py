@@ -30,12 +30,15 @@ from dpin.market.provider import (
     Choice,
     Effect,
     Event,
+    Pinned,
     Probe,
     Provider,
     Rest,
     ToProvider,
 )
+from dpin.market.room import Room
 from dpin.storage.wanted import Kept
+from dpin.verify.naming import disk_bytes
 from tests.support.jobs import (
     PROBED,
     at,
@@ -272,7 +275,7 @@ def test_whoever_asks_for_a_checkpoint_is_offered_the_one_held() -> None:
     asking = ToProvider(shop.ledger.id("two"), AskCheckpoint(job))
     shop.step(asking, 1)
     [engagement] = shop.provider.engagements.values()
-    kept = Kept(engagement.merging.checkpoint, file_id("initial"))
+    kept = Kept(engagement.merging.checkpoint, file_id("initial"), 1_000)
     offers = [it for it in said(shop.step(kept, 1)) if isinstance(it, CheckpointOffer)]
     assert offers == [CheckpointOffer(job, Round(0), file_id("initial"))]
 
@@ -290,3 +293,69 @@ def test_a_fault_is_the_operators_choice_for_every_lease() -> None:
     shop = Shop(ledger, replace(CHOICE, fault=Fault.VANISH))
     effects = shop.follow()
     assert effects == only(Deed, effects)
+
+
+def small_shop(ledger: Ledger, jobs: int) -> Shop:
+    """Maker, whose disk has room for so many jobs like these, and who may take four."""
+    disk = jobs * disk_bytes(train_manifest()) + 1
+    return Shop(ledger, replace(CHOICE, leases_max=4, disk_bytes=disk))
+
+
+def answers(effects: list[Effect]) -> list[str]:
+    """What was said to each job: a reason, or that it was bid on."""
+    words = [word for word in said(effects) if isinstance(word, BidMessage | Decline)]
+    return ["bid" if isinstance(word, BidMessage) else word.code for word in words]
+
+
+def test_a_bid_is_made_only_where_the_disk_has_room_for_the_job_beside_other_bids() -> None:
+    ledger = market()
+    first, second = proposed(ledger, "buyer"), proposed(ledger, "one")
+    shop = small_shop(ledger, 1)
+    effects = shop.follow()
+    assert sorted(answers(effects)) == ["bid", Reason.DISK]
+    [no] = [word for word in said(effects) if isinstance(word, Decline)]
+    assert "MiB of disk" in no.detail
+    assert "share.disk" in no.detail
+    assert shop.provider.answered[no.job].code == Reason.DISK
+    assert no.job in {first, second}
+    assert sorted(answers(small_shop(ledger, 2).follow())) == ["bid", "bid"]
+
+
+def test_once_a_job_is_over_there_is_room_for_the_next() -> None:
+    ledger = market()
+    job = training(ledger, "buyer", "maker")
+    shop = small_shop(ledger, 1)
+    shop.follow()
+    proposed(ledger, "one")
+    assert answers(shop.follow(3)) == [Reason.DISK]
+    assert ledger.do("buyer", Stop(ledger.state.jobs[job].leases[0])) == "ok"
+    ledger.wait(1_000)
+    assert job not in ledger.state.live_jobs
+    proposed(ledger, "one")
+    assert "bid" in answers(shop.follow(6))
+
+
+def test_a_bid_that_the_disk_cannot_keep_any_more_is_taken_back() -> None:
+    ledger = market()
+    proposed(ledger, "buyer")
+    shop = small_shop(ledger, 1)
+    assert answers(shop.follow()) == ["bid"]
+    shop.step(Pinned(1 << 30), 1)
+    assert answers(shop.follow(4)) == [Reason.DISK]
+    shop.step(Pinned(0), 5)
+    assert answers(shop.follow(8)) == ["bid"]
+
+
+def test_a_node_without_a_limit_has_room_for_everything() -> None:
+    ledger = market()
+    proposed(ledger, "buyer")
+    shop = Shop(ledger)
+    shop.step(Pinned(1 << 60), 0)
+    assert shop.provider.room.left() is None
+    assert answers(shop.follow()) == ["bid"]
+
+
+def test_own_jobs_and_seats_take_room_and_a_job_counts_once() -> None:
+    room = Room(100, pinned_bytes=10)
+    room.work, room.other = {b"a": 30, b"b": 5}, {b"a": 20, b"c": 40}
+    assert (room.claimed, room.left(), room.left(b"a"), room.left(b"new")) == (75, 15, 45, 15)

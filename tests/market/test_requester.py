@@ -94,7 +94,7 @@ class Buyer:
         """All that was prepared is a blob; what the last of them leads to."""
         effects = self.report(PREPARED)
         for path in (*PREPARED.shards, PREPARED.holdout, PREPARED.initial):
-            effects = self.step(Kept(path, file_id(path)))
+            effects = self.step(Kept(path, file_id(path), 1_000))
         return effects
 
     def fund(self) -> None:
@@ -347,7 +347,7 @@ def test_two_equal_proposals_are_two_jobs() -> None:
 def test_an_order_given_again_is_not_the_job_that_it_was_before() -> None:
     """The seed of a generation is 0 unless somebody says another: the same words, the same job."""
     buyer = Buyer(infer_order())
-    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    buyer.step(Kept(infer_order().model_file, file_id("model"), 1_000))
     first = wish_for(Propose, buyer.follow())
     buyer.step(Abandon(J))
     buyer.follow()
@@ -355,7 +355,7 @@ def test_an_order_given_again_is_not_the_job_that_it_was_before() -> None:
     do(buyer.ledger, "buyer", first)  # It was under way.
     buyer.follow()
     buyer.step(Start("j-2", infer_order()))
-    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    buyer.step(Kept(infer_order().model_file, file_id("model"), 1_000))
     again = wish_for(Propose, buyer.follow())
     assert (again.key, again.operation) == ("propose:j-2", first.operation)
     do(buyer.ledger, "buyer", again)
@@ -560,7 +560,7 @@ def generate(text: bytes) -> Buyer:
     """A generation that was checked and paid; the requester was sent this text."""
     buyer = Buyer(infer_order())
     assert only(Keep, buyer.first)
-    buyer.step(Kept(infer_order().model_file, file_id("model")))
+    buyer.step(Kept(infer_order().model_file, file_id("model"), 1_000))
     buyer.fund()
     buyer.hire()
     buyer.follow(4)

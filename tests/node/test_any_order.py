@@ -267,7 +267,7 @@ class Strangers(Mail):
         events: list[StoreEvent] = [
             Fetched(blob, "/nowhere", b"\x00", 1),
             Oversized(blob, 1),
-            Kept("/nowhere", blob),
+            Kept("/nowhere", blob, 1),
         ]
         self.town.feed(to, events[kind])
 

@@ -1,5 +1,7 @@
 """Which blobs a node's jobs need: said when it changes, found again by whoever starts anew."""
 
+from collections.abc import Iterable
+
 from dpin.base.ids import BlobId
 from dpin.ledger.accounts import State
 from dpin.ledger.wishes import Follow
@@ -26,6 +28,7 @@ from tests.support.ledgers import UPDATE, Ledger, key_of, work
 from tests.support.market import CHOICE, own_job
 
 FILES = files_of(train_manifest())
+Said = tuple[frozenset[BlobId], bool]  # what is needed, and whether that is all
 NAMED = frozenset(file.blob for file in FILES)
 
 
@@ -46,19 +49,23 @@ class House:
     def state(self) -> State:
         return self.ledger.state
 
-    def follow(self) -> list[Need]:
+    def follow(self) -> list[Said]:
         self.provider.step(Follow(self.state), at(0))
         self.verifier.step(Follow(self.state), at(0))
-        return list(self.needing.look(self.state))
+        return told(self.needing.look(self.state))
 
-    def arrive(self, file: Fetched) -> list[Need]:
+    def arrive(self, file: Fetched) -> list[Said]:
         self.provider.step(file, at(0))
         self.verifier.step(file, at(0))
-        return list(self.needing.again(self.state))
+        return told(self.needing.again(self.state))
 
 
-def need(*blobs: BlobId, settled: bool = True) -> list[Need]:
-    return [Need(frozenset(blobs), settled=settled)]
+def told(needs: Iterable[Need]) -> list[Said]:
+    return [(one.blobs, one.settled) for one in needs]
+
+
+def need(*blobs: BlobId, settled: bool = True) -> list[Said]:
+    return [(frozenset(blobs), settled)]
 
 
 def test_a_lease_needs_its_files_from_the_award_to_the_end_of_its_job() -> None:
@@ -86,7 +93,7 @@ def test_an_update_is_needed_before_and_after_the_ledger_knows_of_it() -> None:
     named = frozenset(engagement.files.needed)
     commit = commit_of(done.leaves, UPDATE)
     engagement.commits.keep(done.leaves[0].round, commit)
-    assert list(house.needing.look(ledger.state)) == need(*named, UPDATE)
+    assert told(house.needing.look(ledger.state)) == need(*named, UPDATE)
     assert ledger.do("maker", commit) == "ok"
     engagement.commits.made.clear()
     assert house.follow() == []  # It is the ledger's now, and is needed still.
@@ -99,8 +106,8 @@ def test_whoever_starts_anew_comes_to_the_same_list() -> None:
     before.follow()
     known = before.arrive(FILES[0])
     again = House(ledger, "maker")
-    [first] = again.follow()
-    assert not first.settled
+    [(_, is_settled)] = again.follow()
+    assert not is_settled
     assert again.arrive(FILES[0]) == known
 
 
@@ -111,7 +118,7 @@ def test_a_lease_that_is_lost_needs_nothing_any_more() -> None:
     house.follow()
     [engagement] = house.provider.engagements.values()
     engagement.failed = "the worker died"
-    assert list(house.needing.look(ledger.state)) == need()
+    assert told(house.needing.look(ledger.state)) == need()
 
 
 def test_a_seat_needs_the_files_of_its_job_and_what_the_provider_shows() -> None:
@@ -122,7 +129,7 @@ def test_a_seat_needs_the_files_of_its_job_and_what_the_provider_shows() -> None
     provider = checked.ledger.id("maker")
     opening: Opening = checked.opening(final=False)
     house.verifier.step(Told(provider, opening), at(0))
-    assert list(house.needing.again(checked.ledger.state)) == need(*NAMED, STATE)
+    assert told(house.needing.again(checked.ledger.state)) == need(*NAMED, STATE)
     checked.seal(checked.unit.seats[0].verifier)
     checked.seal(checked.unit.seats[1].verifier)
     checked.open_leaves()
@@ -138,14 +145,14 @@ def test_an_own_job_needs_what_others_fetch_from_here_until_it_is_over() -> None
     own.manifest = train_manifest()
     own.kept = {"/p/early": STATE}
     house.requester.jobs["j-1"] = own
-    assert list(house.needing.look(ledger.state)) == need(*NAMED, STATE)
+    assert told(house.needing.look(ledger.state)) == need(*NAMED, STATE)
     own.stage = Stage.FAILED
-    assert list(house.needing.look(ledger.state)) == []  # Those who work on it still fetch.
+    assert told(house.needing.look(ledger.state)) == []  # Those who work on it still fetch.
     ledger.wait(3_000)  # Nobody works: the job expires.
     assert job not in ledger.state.live_jobs
-    assert list(house.needing.look(ledger.state)) == need()
+    assert told(house.needing.look(ledger.state)) == need()
 
 
 def test_before_the_ledger_was_followed_nothing_is_said() -> None:
     house = House(market(), "maker")
-    assert list(house.needing.again(house.state)) == []
+    assert told(house.needing.again(house.state)) == []

@@ -138,7 +138,7 @@ def test_news_of_workers_and_blobs_that_nobody_wants_are_passed_over() -> None:
     node.wait(1)
     for event in (
         Fetched(file_id("x"), "/x", b"", 1),
-        Kept("/x", file_id("x")),
+        Kept("/x", file_id("x"), 1_000),
         Missing(file_id("x"), "gone"),
         Exited(WorkerId("nobody"), "killed"),
         Reported(WorkerId("nobody"), PROBED),
@@ -170,7 +170,7 @@ def test_records_say_whose_they_are_and_come_back_after_a_restart() -> None:
     node = Alone()
     node.step(Probe(PROBED))
     node.step(Start("j-1", infer_order()))
-    node.step(Kept(infer_order().model_file, file_id("model")))
+    node.step(Kept(infer_order().model_file, file_id("model"), 1_000))
     node.wait(2)
     assert {record[0] for record in node.records} == {Owner.LEDGER, Owner.OWN_JOB}
     job = node.peer.requester.jobs["j-1"].job
@@ -195,7 +195,7 @@ def test_a_job_that_was_taken_on_is_begun_anew_after_a_crash_before_it_was_prepa
     node.restart()
     [again] = only(Keep, [*node.step(Probe(PROBED)), *node.wait(1)])
     assert again.path == infer_order().model_file
-    node.step(Kept(again.path, file_id("model")))
+    node.step(Kept(again.path, file_id("model"), 1_000))
     node.wait(2)
     assert node.peer.requester.jobs["j-1"].job is not None
     node.restart()
@@ -219,7 +219,7 @@ def test_a_job_that_nobody_took_has_failed_and_stays_so_after_a_restart() -> Non
     node = Alone()
     node.step(Probe(PROBED))
     node.step(Start("j-1", infer_order()))
-    node.step(Kept(infer_order().model_file, file_id("model")))
+    node.step(Kept(infer_order().model_file, file_id("model"), 1_000))
     node.wait(15)
     assert node.peer.requester.jobs["j-1"].stage == Stage.FAILED
     node.restart()

@@ -23,7 +23,7 @@ class Shown:
         self.node = Alone()
         self.node.step(Probe(PROBED))
         self.node.step(Start("j-abc", infer_order()))
-        self.node.step(Kept(infer_order().model_file, file_id("model")))
+        self.node.step(Kept(infer_order().model_file, file_id("model"), 1_000))
         self.told = [*self.node.wait(1)]
 
     @property

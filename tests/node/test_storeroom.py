@@ -20,6 +20,7 @@ from dpin.storage.blobs import BlobStore
 from dpin.storage.wanted import StoreEvent
 
 DATA = bytes(range(256)) * (CHUNK_BYTES // 64) + b"end"  # five chunks
+LEFT: dict[int, int] = {}  # bytes that no job has a claim on; without an entry, no limit
 PATIENCE_SECONDS = 60  # A chunk is synced, on a disk that others use as well.
 
 
@@ -31,13 +32,23 @@ async def ignore(_: StoreEvent | Blame) -> None:
     """Nobody else is told what the owner asks for."""
 
 
+async def told(_: int) -> None:
+    """No job waits for room."""
+
+
 def room(
     world: FakeWorld, nursery: trio.Nursery, folder: Path, number: int, *, again: bool = False
 ) -> Storeroom:
     host = world.nodes[node(number)] if again else world.join(node(number))
     store = BlobStore(folder / str(number), 1 << 30)
     courier = Courier(nursery, BulkPlane(host, BulkOptions()), store, ignore)
-    ties = Ties(peers=host.peers, named=lambda text: node(int(text)), name=lambda one: str(one[-1]))
+    ties = Ties(
+        peers=host.peers,
+        named=lambda text: node(int(text)),
+        name=lambda one: str(one[-1]),
+        room=lambda: LEFT.get(number),
+        pinned=told,
+    )
     return Storeroom(courier, ties)
 
 
@@ -151,3 +162,14 @@ async def test_what_cannot_be_is_refused_with_a_fix(tmp_path: Path) -> None:
                 look("ab")
         with pytest.raises(NotFound, match="no blob"):
             await one.pin("ab", PinRequest(pinned=True))
+
+
+async def test_what_jobs_may_still_need_is_not_pinned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEFT, 1, len(DATA) - 1)
+    async with rooms(tmp_path) as (_, _, (one, _two)):
+        with pytest.raises(Misuse, match="that no job may need"):
+            await put(one, tmp_path)
+        monkeypatch.setitem(LEFT, 1, len(DATA))
+        assert (await put(one, tmp_path)).pinned

@@ -1,18 +1,26 @@
 """Nodes whose disks are too small for all that passes through them: jobs keep what they need."""
 
+import dataclasses
 from functools import partial
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from dpin.base.units import Micros, after, seconds
+from dpin.market.engagement import Fault
+from dpin.market.ownjob import Stage
+from dpin.market.provider import Choice
+from dpin.market.requester import Start
 from dpin.sim.depot import Shelf
-from dpin.sim.jobs import Crew, Works, training
+from dpin.sim.jobs import Crew, Works, _choice, training
 from dpin.sim.stage import Report, since
 from dpin.storage.wanted import Need
 
 SEED: Final = 11
 QUOTA: Final = 1_250  # bytes: a job of three seats needs 1,133 at most; 3,137 pass through
+SHARE: Final = 1_000_000  # bytes: a job takes somewhat over 700,000
+SECOND: Final = "j-second"
 EVERY: Final = seconds(0.1)
 
 
@@ -71,3 +79,30 @@ def test_a_shelf_lets_nothing_go_before_it_knows_what_is_needed() -> None:
     shelf.need(Need(frozenset({second}), settled=True))
     assert shelf.keep(b"third", None) is not None
     assert first not in shelf.blobs
+
+
+def eager(index: int, fault: Fault) -> Choice:
+    """A node that works on two jobs at once, if it has the room."""
+    return dataclasses.replace(_choice(index, fault), leases_max=2)
+
+
+def test_a_node_takes_the_next_job_once_its_disk_has_room_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dpin.sim.jobs._choice", eager)
+    order, crew = training(3), Crew(shares=dict.fromkeys((1, 2, 3), SHARE))
+    works = Works("next-job", SEED, order, crew)
+    later = replace(order, name="second", seed=bytes([1]) * 32)
+    works.world.inject(works.nodes[0], Start(SECOND, later), since(20))
+    assert works.see_out(since(30)).problems == []
+    jobs = works.node(0).peer.requester.jobs
+    while not jobs[SECOND].stage.ended and works.world.timeline.now < since(120):
+        works.world.run(after(works.world.timeline.now, seconds(1)))
+    assert [(one.stage, one.reason) for one in jobs.values()] == [(Stage.DONE, "")] * 2
+    for one in jobs.values():
+        assert one.propose is not None
+        assert SHARE // 2 < one.propose.disk_bytes <= SHARE  # There is room for one of them.
+        assert one.job is not None
+        assert len(one.job.leases) == 3  # No lease was lost.
+    for index in (1, 2, 3):
+        assert works.node(index).peer.provider.offers.declined["disk-too-small"]

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.ids import BlobId, JobId
@@ -20,6 +22,8 @@ from dpin.compute.task import (
 from dpin.ledger.transactions import INFER
 from dpin.storage.wanted import Fetched, Oversized
 from dpin.verify.defender import Produced
+from dpin.verify.naming import disk_bytes
+from dpin.verify.naming import files_of as named_files
 from tests.support.ledgers import (
     FINGERPRINT,
     JOB,
@@ -36,6 +40,7 @@ INNER = InnerSpec(learning_rate_ppm=3_000, weight_decay_ppm=0, warmup_steps=0, b
 OUTER = OuterSpec(learning_rate_ppm=1_000_000, momentum_ppm=0, nesterov=False)
 PROBED = Probed((Device("cpu", "cpu", 1 << 30),), FINGERPRINT, "cpu", "")
 TOKENS = 8
+LENGTH = 1_000  # of every file
 
 T = TypeVar("T")
 
@@ -60,7 +65,7 @@ def path_of(blob: BlobId) -> str:
     return f"/blobs/{blob.hex()[:16]}"
 
 
-def here(blob: BlobId, data: bytes = b"", length: int = 1_000) -> Fetched:
+def here(blob: BlobId, data: bytes = b"", length: int = LENGTH) -> Fetched:
     """The blob has arrived."""
     return Fetched(blob, path_of(blob), data, len(data) or length)
 
@@ -84,6 +89,7 @@ def train_manifest(*, seats: int = 1, rounds: int = 1) -> TrainManifest:
         initial=file_id("initial"),
         state_hash=START,
         fingerprint=FINGERPRINT,
+        lengths=(LENGTH,) * (seats + 2),
     )
 
 
@@ -98,7 +104,13 @@ def infer_manifest() -> InferManifest:
         temperature_ppm=0,
         seed=b"",
         fingerprint=FINGERPRINT,
+        lengths=(LENGTH,),
     )
+
+
+def sized(manifest: TrainManifest) -> TrainManifest:
+    """The manifest with a length for each file that it names."""
+    return replace(manifest, lengths=(LENGTH,) * len(named_files(manifest)))
 
 
 def manifest_blob(manifest: Manifest) -> BlobId:
@@ -123,14 +135,27 @@ def training(ledger: Ledger, requester: str, *names: str, rounds: int = 1) -> Jo
 
 def training_with(ledger: Ledger, requester: str, *names: str, manifest: TrainManifest) -> JobId:
     """A job of these seats in round 0, with this manifest."""
-    blob = manifest_blob(manifest)
-    return running(ledger, requester, *names, manifest=blob, rounds=manifest.rounds)
+    return running(
+        ledger,
+        requester,
+        *names,
+        manifest=manifest_blob(manifest),
+        rounds=manifest.rounds,
+        disk_bytes=disk_bytes(manifest),
+    )
 
 
 def proposed(ledger: Ledger, requester: str, *, seats: int = 1, rounds: int = 1) -> JobId:
     """The same job while nobody works on it."""
-    manifest = manifest_blob(train_manifest(seats=seats, rounds=rounds))
-    return propose(ledger, requester, manifest=manifest, seats=seats, rounds=rounds)
+    manifest = train_manifest(seats=seats, rounds=rounds)
+    return propose(
+        ledger,
+        requester,
+        manifest=manifest_blob(manifest),
+        seats=seats,
+        rounds=rounds,
+        disk_bytes=disk_bytes(manifest),
+    )
 
 
 def generating(ledger: Ledger, requester: str, provider: str) -> JobId:
@@ -141,6 +166,7 @@ def generating(ledger: Ledger, requester: str, provider: str) -> JobId:
         provider,
         kind=INFER,
         manifest=manifest_blob(infer_manifest()),
+        disk_bytes=disk_bytes(infer_manifest()),
         steps=TOKENS,
         windows=1,
         verifiers=1,

@@ -61,6 +61,7 @@ JOB = Propose(
     quorum=0,
     unit_ms=4_000,
     memory_bytes=0,
+    disk_bytes=1 << 20,
     price_cap=MicroTokens(2 * PRICE),
 )
 

@@ -37,7 +37,7 @@ class Defended(CheckedUnit):
         return list(self.defender.step(Asked(self.ledger.id(who), message)))
 
     def kept(self, path: str, blob: BlobId) -> list[Effect]:
-        return list(self.defender.step(Kept(path, blob)))
+        return list(self.defender.step(Kept(path, blob, 1_000)))
 
     @property
     def start(self) -> str:

@@ -3,18 +3,21 @@
 import msgspec
 import pytest
 
+from dpin.base.blob import BLOB_BYTES_MAX
 from dpin.base.codec import encode
 from dpin.base.ids import Round
 from dpin.compute import sizes
 from dpin.compute.hubspec import DataFormat, HubSpec, PrivateSpec
 from dpin.compute.modulespec import ModuleSpec, TensorShape
 from dpin.compute.safety import PrivacySpec
-from dpin.compute.task import Manifest
+from dpin.compute.task import Manifest, TrainManifest
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job
 from dpin.storage.wanted import SMALL_BYTES_MAX, Purpose
 from dpin.verify.jobfiles import FAULT_CHARS_MAX, JobFiles
+from dpin.verify.naming import disk_bytes
 from tests.support.jobs import (
+    LENGTH,
     MODEL,
     file_id,
     files_of,
@@ -135,17 +138,90 @@ def test_a_manifest_is_fetched_only_if_it_is_small() -> None:
     assert files.missing(ledger.state) == []
 
 
-def test_a_first_state_that_its_model_cannot_fill_is_a_fault_of_the_job() -> None:
+def read(manifest: TrainManifest, disk: int) -> JobFiles:
+    """What comes of a manifest whose proposal states so much disk."""
+    ledger, blob = market(), manifest_blob(manifest)
+    job = propose(ledger, "buyer", manifest=blob, seats=manifest.seats, disk_bytes=disk)
+    files = JobFiles(ledger.state.jobs[job])
+    files.arrived(here(blob, encode(manifest)))
+    return files
+
+
+def test_each_file_has_the_length_that_is_stated_and_nobody_asks_for_more() -> None:
     ledger = market()
     files, manifest = JobFiles(proposed_job(ledger)), train_manifest()
     files.arrived(here(manifest_blob(manifest), encode(manifest)))
-    [first] = [one for one in files.missing(ledger.state) if one.blob == manifest.initial]
-    assert first.bytes_max == sizes.first_state_bytes_max(MODEL)
-    files.arrived(too_large(manifest.initial, first.bytes_max))
+    assert {one.bytes_max for one in files.missing(ledger.state)} == {LENGTH}
+    files.arrived(too_large(manifest.shards[0], LENGTH))
     assert not files.fault  # Somebody else's bound is smaller than this one.
-    files.arrived(here(manifest.initial, length=first.bytes_max + 1))
-    assert files.fault.startswith("bad-manifest: a file of ")
+    assert manifest.shards[0] not in files.paths
+
+
+@pytest.mark.parametrize("length", [LENGTH - 1, LENGTH + 1, 1 << 40])
+@pytest.mark.parametrize("name", ["shard 0", "holdout", "initial"])
+def test_a_file_of_another_length_is_a_fault_of_the_job(name: str, length: int) -> None:
+    files, manifest = JobFiles(proposed_job(market())), train_manifest()
+    files.arrived(here(manifest_blob(manifest), encode(manifest)))
+    files.arrived(too_large(file_id(name), length))
+    assert files.fault == f"bad-manifest: a file of {length} bytes, where {LENGTH} are stated"
     assert not files.ready
+
+
+@pytest.mark.parametrize(
+    ("lengths", "why"),
+    [
+        ((), "it states 0 lengths for 3 files"),
+        ((LENGTH,) * 4, "it states 4 lengths for 3 files"),
+        ((0, LENGTH, LENGTH), "it states a file of 0 bytes, where 1 to"),
+        ((LENGTH, -1, LENGTH), "it states a file of -1 bytes, where 1 to"),
+        ((BLOB_BYTES_MAX + 1, LENGTH, LENGTH), f"bytes, where 1 to {BLOB_BYTES_MAX} can be"),
+        ((LENGTH, LENGTH, 1 << 62), "it states a file of 4611686018427387904 bytes"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused_before_anything_is_fetched(
+    lengths: tuple[int, ...], why: str
+) -> None:
+    manifest = msgspec.structs.replace(train_manifest(), lengths=lengths)
+    files = read(manifest, 1 << 20)
+    assert files.fault.startswith("bad-manifest: ")
+    assert why in files.fault
+    assert list(files.needed) == [manifest_blob(manifest)]
+
+
+def test_two_lengths_of_one_file_are_refused() -> None:
+    manifest = msgspec.structs.replace(
+        train_manifest(seats=2),
+        shards=(file_id("same"),) * 2,
+        lengths=(LENGTH, LENGTH + 1, LENGTH, LENGTH),
+    )
+    assert "it states two lengths of one file" in read(manifest, disk_bytes(manifest)).fault
+
+
+def test_a_first_state_that_its_model_cannot_fill_is_a_fault_of_the_job() -> None:
+    most = sizes.first_state_bytes_max(MODEL)
+    for length, good in ((most, True), (most + 1, False)):
+        manifest = msgspec.structs.replace(train_manifest(), lengths=(LENGTH, LENGTH, length))
+        assert (read(manifest, disk_bytes(manifest)).manifest is not None) == good
+
+
+@pytest.mark.parametrize("more", [-1, 1, 1 << 40])
+def test_a_proposal_that_states_another_room_than_its_manifest_is_refused(more: int) -> None:
+    manifest = train_manifest()
+    right = disk_bytes(manifest)
+    assert read(manifest, right).manifest == manifest
+    if more >= 1 - right:
+        said = f"bad-manifest: it takes {right} bytes of a disk, and says {right + more}"
+        assert read(manifest, right + more).fault == said
+
+
+def test_the_room_of_a_job_grows_with_its_files_its_seats_and_its_checks() -> None:
+    small = disk_bytes(train_manifest())
+    longer = msgspec.structs.replace(train_manifest(), lengths=(5_000, LENGTH, LENGTH))
+    assert disk_bytes(longer) == small + 4_000
+    assert disk_bytes(train_manifest(seats=2)) > small
+    unchecked = msgspec.structs.replace(train_manifest(), privacy=PrivacySpec("dp"))
+    assert disk_bytes(unchecked) < small
+    assert disk_bytes(infer_manifest()) == SMALL_BYTES_MAX + LENGTH
 
 
 def test_a_model_that_cannot_be_is_a_fault_of_the_job() -> None:
