@@ -52,13 +52,13 @@ def run_process(flags: Flags) -> int:
     """Run a node until it stops; an error on purpose is one sentence and its fix."""
     import trio
 
-    from dpin.cli.exits import ExitCode, leaves, tell_known
+    from dpin.cli.exits import ExitCode, first_causes, tell_known
 
     code = ExitCode.OK
     try:
         trio.run(run_node_with_api, flags)
     except* DpinError as problems:
-        for problem in leaves(problems):
+        for problem in first_causes(problems):
             assert isinstance(problem, DpinError)
             code = tell_known(problem)
     except* KeyboardInterrupt:

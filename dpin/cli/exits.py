@@ -93,6 +93,12 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return found
 
 
+def first_causes(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Those that do not follow from another one of the group: several tasks may meet one fault."""
+    found = leaves(group)
+    return [problem for problem in found if problem.__cause__ not in found]
+
+
 def tell_known(error: Known) -> ExitCode:
     """Write an error that was raised on purpose; returns its exit status."""
     tell(code_of(error), str(error), _fix_of(error))

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from dpin.base.errors import DpinError
-from dpin.cli.exits import leaves
+from dpin.cli.exits import first_causes
 from dpin.cli.outlet import Outlet
 from dpin.cli.plain import plain_entry
 from dpin.node.control import Control
@@ -64,7 +64,7 @@ def telling_the_end() -> Iterator[None]:
     try:
         yield
     except* DpinError as problems:
-        for problem in leaves(problems):
+        for problem in first_causes(problems):
             structlog.get_logger().error("ended", reason=str(problem))
         raise
     structlog.get_logger().info("stopped")

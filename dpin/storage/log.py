@@ -85,6 +85,7 @@ class Log:
         self._since: list[bytes] = []  # records that the draft must end with
         self._archive = archive
         self._broken: str | None = None
+        self._cause: Unavailable | None = None
         self._syncing = trio.Lock()  # close waits: a number closed under a sync may be reused
         self._thread = DiskThread()  # of its own: no other work keeps a sync waiting
 
@@ -197,12 +198,15 @@ class Log:
 
     def _break(self, error: OSError) -> Unavailable:
         self._broken = error.strerror or str(error)
-        return Unavailable(f"cannot write the log {self._segments[-1].path}: {self._broken}")
+        path = self._segments[-1].path
+        self._cause = Unavailable(f"cannot write the log {path}: {self._broken}")
+        return self._cause
 
     def _refuse_if_broken(self) -> None:
         if self._broken is not None:
             where = self._segments[-1].path if self._segments else "of this node"
-            raise Unavailable(f"the log {where} takes nothing more: {self._broken}")
+            said = f"the log {where} takes nothing more: {self._broken}"
+            raise Unavailable(said) from self._cause
 
 
 def _settle(segments: Sequence[_Segment], *, archive: bool) -> None:

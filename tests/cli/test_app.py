@@ -11,7 +11,7 @@ import pytest
 from dpin.base.errors import Misuse, NoMatch, OverBudget, Unavailable
 from dpin.cli import app as app_module
 from dpin.cli.app import run
-from dpin.cli.exits import ExitCode, exit_of, exit_of_job
+from dpin.cli.exits import ExitCode, exit_of, exit_of_job, first_causes
 from dpin.cli.reference import command_helps, config_page, page, tree
 from dpin.client.errors import ClientError, JobFailed, Unreachable
 
@@ -153,3 +153,13 @@ def test_a_jobs_end_is_the_status_of_whoever_followed_it(
 ) -> None:
     assert exit_of_job(state, reason) == status
     assert exit_of(JobFailed("j-1", state, reason)) == status
+
+
+def test_what_follows_from_another_fault_is_not_told_beside_it() -> None:
+    first, other = Unavailable("the disk is full"), Unavailable("no such peer")
+    later = Unavailable("takes nothing more")
+    later.__cause__ = first
+    alone = Unavailable("came too late")
+    alone.__cause__ = Unavailable("of elsewhere")
+    group = ExceptionGroup("", [later, ExceptionGroup("", [first, other]), alone])
+    assert first_causes(group) == [first, other, alone]

@@ -125,10 +125,11 @@ async def test_a_device_without_room_ends_the_log() -> None:
 async def test_a_failed_sync_is_never_tried_again() -> None:
     log = Log(os.open("/dev/null", os.O_WRONLY), Path("/dev/null"), 0)
     log.append([b"x"])
-    with pytest.raises(Unavailable, match="cannot write the log"):
+    with pytest.raises(Unavailable, match="cannot write the log") as first:
         await log.sync()
-    with pytest.raises(Unavailable, match="takes nothing more"):
+    with pytest.raises(Unavailable, match="takes nothing more") as second:
         await log.sync()
+    assert second.value.__cause__ is first.value
     with pytest.raises(Unavailable, match="takes nothing more"):
         log.append([b"x"])
     await log.close()
