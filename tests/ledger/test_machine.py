@@ -84,6 +84,7 @@ terms = st.builds(
     quorum=st.integers(0, 3),
     unit_ms=st.just(1_000),
     memory_bytes=st.just(0),
+    disk_bytes=st.just(1),
     price_cap=st.sampled_from([MicroTokens(1), MicroTokens(7), MicroTokens(999), PRICE]),
 )
 HONEST, OTHERWISE, ABSENT = "h", "o", "-"
