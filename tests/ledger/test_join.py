@@ -213,16 +213,16 @@ def test_many_peers_are_asked_at_a_time_and_share_the_work() -> None:
 
 @pytest.mark.parametrize("liar", LIARS)
 def test_a_liar_is_blamed_and_the_state_comes_from_others(liar: Behaviour) -> None:
-    caught = 0
+    caught = []
     for behaviours in ([liar, honest], [honest, liar]):
         meeting = Meeting(behaviours)
         meeting.run()
         assert meeting.join.restored is not None
         assert meeting.join.restored.state == ended().state
         assert list(meeting.blamed) in ([], of(meeting, liar))
-        caught += len(meeting.blamed)
+        caught.append(bool(meeting.blamed))
     # Whoever drips is seen only where a bucket of several entries falls to it.
-    assert caught >= (1 if liar is dripping else 2)
+    assert any(caught) if liar is dripping else caught[0]
 
 
 @pytest.mark.parametrize("behaviour", [*LIARS, *USELESS])
