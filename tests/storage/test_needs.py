@@ -55,16 +55,22 @@ async def test_what_nobody_needs_any_more_can_go(tmp_path: Path) -> None:
     assert [store.has(blob) for blob in blobs] == [False, True]
 
 
-async def test_a_list_that_is_not_whole_lets_nothing_go(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path, ROOM_FOR_TWO)
-    first, second = await store.add_bytes(data(0)), await store.add_bytes(data(1))
-    store.needs.take(settled(first))
+async def check_that_the_first_goes_once_settled(
+    store: BlobStore, first: BlobId, second: BlobId
+) -> None:
     store.needs.take(Need(frozenset({second}), settled=False))
     with pytest.raises(Unavailable, match="disk quota"):
         await store.add_bytes(data(2))
     store.needs.take(settled(second))
     await store.add_bytes(data(2))
     assert (store.has(first), store.has(second)) == (False, True)
+
+
+async def test_a_list_that_is_not_whole_lets_nothing_go(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, ROOM_FOR_TWO)
+    first, second = await store.add_bytes(data(0)), await store.add_bytes(data(1))
+    store.needs.take(settled(first))
+    await check_that_the_first_goes_once_settled(store, first, second)
 
 
 async def test_after_a_start_nothing_goes_before_the_node_knows_its_jobs(tmp_path: Path) -> None:
@@ -75,12 +81,7 @@ async def test_after_a_start_nothing_goes_before_the_node_knows_its_jobs(tmp_pat
     assert not [stored for stored in store.pins.listed() if stored.pinned]
     with pytest.raises(Unavailable, match="disk quota"):
         await store.add_bytes(data(2))
-    store.needs.take(Need(frozenset({second}), settled=False))
-    with pytest.raises(Unavailable, match="disk quota"):
-        await store.add_bytes(data(2))
-    store.needs.take(settled(second))
-    await store.add_bytes(data(2))
-    assert (store.has(first), store.has(second)) == (False, True)
+    await check_that_the_first_goes_once_settled(store, first, second)
 
 
 async def test_a_small_blob_that_was_needed_before_it_came_stays(tmp_path: Path) -> None:
