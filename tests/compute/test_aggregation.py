@@ -1,5 +1,7 @@
 """Merging rules against plain Python integers, and against those who lie."""
 
+from hashlib import sha256
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -171,6 +173,62 @@ def test_a_sparse_copy_is_found_by_its_places_though_its_values_differ() -> None
     ]
     assert names == ["update 0", "update 1"]
     assert cosine_ppm(gram_of([sparse, elsewhere]), 0, 1) < 200_000
+
+
+@pytest.mark.parametrize(("shared", "refused"), [(3, 0), (5, 1)])
+def test_two_sparse_updates_that_share_two_fifths_of_their_places_are_one(
+    shared: int, refused: int
+) -> None:
+    # Ten large numbers each; what they do not share is small, so their directions are alike.
+    one, other = torch.zeros(600, dtype=torch.int64), torch.zeros(600, dtype=torch.int64)
+    one[:shared] = other[:shared] = 1 << 20
+    one[20 : 30 - shared] = other[40 : 50 - shared] = 1 << 17
+    assert 600_000 < cosine_ppm(gram_of([one, other]), 0, 1) < 999_000
+    left = screened(offered([quantise(one), quantise(other)]))
+    assert len(left.refused) == refused
+
+
+def test_who_is_like_a_copy_but_not_like_what_was_copied_is_no_copy() -> None:
+    first, drift = noise(1, 6_000), noise(2, 6_000) // 30
+    rows = [quantise(first + drift * step) for step in range(3)]
+    left = screened(offered(rows))
+    assert [part.name for part in left.kept] == ["update 0", "update 2"]
+
+
+def test_of_two_that_stand_equally_near_krum_takes_one_whoever_came_first() -> None:
+    near, nearer, far = noise(1), noise(1) + 64, noise(2)
+    for rows in ([near, nearer, far], [nearer, near, far], [far, nearer, near]):
+        found = aggregate(RobustSpec("krum"), [Row(row, 1 << 14) for row in rows], None)
+        assert torch.equal(found, min(near, nearer, key=content_of))
+
+
+def content_of(row: Tensor) -> bytes:
+    return sha256(row.numpy().tobytes()).digest()
+
+
+def test_krum_averages_those_it_has_chosen_by_their_work_and_nobody_else() -> None:
+    crowd = [noise(seed) // 8 + 1_000_000 for seed in range(5)]
+    rows = sorted([*crowd, -crowd[0], noise(9) * 4], key=content_of)
+    weights = [(1 << 16) * (at + 1) // 28 for at in range(7)]
+    kept = chosen(gram_of(rows), 2)
+    total = sum(weights[at] for at in kept)
+    want = sum(rows[at] * ((weights[at] << 16) // total) for at in kept) >> 16
+    parts = [Row(row, weight) for row, weight in zip(rows, weights, strict=True)]
+    found = aggregate(RobustSpec("krum", liars=2), parts, None)
+    assert torch.equal(found, torch.as_tensor(want))
+
+
+def test_a_trimmed_mean_leaves_out_as_many_as_may_lie_on_either_side() -> None:
+    rows = [noise(seed) for seed in range(8)]
+    parts = [Row(row, 1 << 13) for row in rows]
+    assert torch.equal(aggregate(RobustSpec("trimmed"), parts, None), trimmed_mean(rows, 2))
+    found = aggregate(RobustSpec("trimmed", liars=3), parts, None)
+    assert torch.equal(found, trimmed_mean(rows, 3))
+
+
+def test_a_short_update_is_never_stretched_to_the_trusted_one() -> None:
+    own = noise(1)
+    assert trusted_shares(gram_of([own // 1_000, own])) == [1 << 16]
 
 
 def test_a_giant_is_refused_and_a_large_one_clipped() -> None:
