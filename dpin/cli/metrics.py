@@ -22,13 +22,13 @@ def round_numbers(item: RoundView) -> dict[str, Number]:
     return {
         "loss/train": item.loss,
         "loss/holdout": item.holdout,
-        "speed/tokens_per_second": item.tokens_per_second,
+        "speed/tokens_per_second": None if item.missed else item.tokens_per_second,
         "round/participants": len(item.participants),
         "round/included": item.included,
-        "time/train_seconds": item.train_ms / MILLIS,
-        "time/exchange_seconds": item.exchange_ms / MILLIS,
+        "time/train_seconds": None if item.missed else item.train_ms / MILLIS,
+        "time/exchange_seconds": None if item.missed else item.exchange_ms / MILLIS,
         "time/communication_share": communication_share(item),
-        "bytes/updates": item.update_bytes,
+        "bytes/updates": item.update_bytes or (None if item.included else 0),
     }
 
 

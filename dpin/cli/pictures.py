@@ -155,6 +155,10 @@ def scores_text(rounds: list[RoundView]) -> list[str]:
     ])]  # fmt: skip
 
 
+def _took(item: RoundView, milliseconds: int) -> str:
+    return "-" if item.missed else f"{milliseconds / 1000:.1f}s"
+
+
 def rounds_text(rounds: list[RoundView]) -> str:
     """One line a round: who, how well, how fast, and compute beside communication."""
     heads = (
@@ -163,8 +167,9 @@ def rounds_text(rounds: list[RoundView]) -> str:
     )  # fmt: skip
     return table(heads, [
         (str(item.round + 1), str(len(item.participants)), str(item.included), _loss(item.loss),
-         _loss(item.holdout), str(item.tokens_per_second), f"{item.train_ms / 1000:.1f}s",
-         f"{item.exchange_ms / 1000:.1f}s", _share(communication_share(item)),
+         _loss(item.holdout), "-" if item.missed else str(item.tokens_per_second),
+         _took(item, item.train_ms), _took(item, item.exchange_ms),
+         _share(communication_share(item)),
          str(item.update_bytes // 1000))
         for item in rounds
     ])  # fmt: skip

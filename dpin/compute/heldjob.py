@@ -44,7 +44,7 @@ from dpin.compute.scoring import Scoring
 from dpin.compute.sealing import opening
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.shelf import Checkpoints, Shelf
-from dpin.compute.state import hashed, state_hash
+from dpin.compute.state import GlobalState, hashed, state_hash
 from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
     ADAMW,
@@ -101,7 +101,9 @@ class HeldJob:
             raise PeerFault(
                 f"corrupt checkpoint: of round {self._state.round}, not {command.round}"
             )
-        self.opened = Opened(self._state.round, state_hash(self._state))
+        self.opened = Opened(
+            self._state.round, state_hash(self._state), _root(self._state, self._manifest)
+        )
         frozen = door.files.read(command.weights) if command.weights else b""
         self._frozen = frozen
         self._trainer = trainer_of(model, course_of(self._manifest), device, frozen, tools)
@@ -212,9 +214,8 @@ class HeldJob:
             self._spare = before
         file = f"checkpoint-{self._state.round}.safetensors"
         self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
-        found, last = state_hash(self._state), self._state.round == self._manifest.rounds
-        root = exported_root(self._state.spec, as_float(self._state.parameters)) if last else None
-        return Merged(self._state.round, found, self._checkpoint, refused, read, root or NO_DIGEST)
+        found, root = state_hash(self._state), _root(self._state, self._manifest)
+        return Merged(self._state.round, found, self._checkpoint, refused, read, root)
 
     def _trusted(self) -> Tensor | None:
         """What the requester's own data says about this round, where the job's rule asks for it.
@@ -283,6 +284,13 @@ class HeldJob:
         self._moments[lease] = Moments(*kept, held.steps, root)
         if len(self._moments) > LEASES_KEPT:
             del self._moments[next(iter(self._moments))]
+
+
+def _root(state: GlobalState, manifest: TrainManifest) -> Digest:
+    """Of a state as an exported model, once it is the last."""
+    if state.round != manifest.rounds:
+        return NO_DIGEST
+    return exported_root(state.spec, as_float(state.parameters))
 
 
 def _run(trainer: Inner, order: UnitOrder, watch: Watch, states: list[str]) -> Outcome:

@@ -301,6 +301,7 @@ class Opened(Wire, frozen=True, tag=3):
 
     round: Round
     state_hash: Digest
+    model_root: Digest = NO_DIGEST  # as in Merged, where it is the state after the last round
 
 
 class Progress(Wire, frozen=True, tag=4):

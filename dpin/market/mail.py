@@ -100,6 +100,7 @@ class Mail:
             return
         if peer in drawn(own.job, state):
             times.signed[peer] = signed
+            own.fresh.add(signed.statement.round)
 
     def _own(self, job: JobId) -> OwnJob | None:
         return next((own for own in self._jobs.values() if own.ledger_id == job), None)

@@ -100,7 +100,7 @@ class Merging:
     def opened(self, report: Opened, checkpoint: str) -> None:
         """The worker has loaded the job."""
         self.holding, self.state_hash = self.origin = report.round, report.state_hash
-        self.checkpoint = checkpoint
+        self.checkpoint, self.model_root = checkpoint, report.model_root
 
     def merged(self, report: Merged) -> None:
         """The worker has applied a round."""

@@ -1,10 +1,12 @@
 """What a requester orders, after its job file has been read and checked."""
 
 from dpin.base.codec import Wire
-from dpin.base.ids import Digest, JobId
+from dpin.base.ids import Digest, JobId, Round
 from dpin.base.units import Micros, MicroTokens
 from dpin.compute.hubspec import TEXT, DataFormat, PrivateSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
+from dpin.compute.scores import Score
+from dpin.compute.statements import Signed
 from dpin.compute.task import INT8, Architecture, EncodingSpec, InnerSpec, ModelSpec, OuterSpec
 from dpin.ledger.transactions import Propose
 
@@ -103,4 +105,28 @@ class OwnJobOrdered(Wire, frozen=True, tag=3):
     submitted_ms: int
 
 
-OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered
+class OwnRound(Wire, frozen=True, tag=4):
+    """What is known of a merged round; the newest record of each counts.
+
+    Times are microseconds of this node's clock, 0 for what was not seen.
+    """
+
+    local_id: str
+    round: Round
+    state_hash: Digest  # that it has led to
+    checkpoint: str  # file of that state, which may be gone by now
+    model_root: Digest  # of that state, where it is the last
+    began: int
+    exchange: int
+    closed: int
+    missed: bool
+    tokens_per_second: int
+    loss_micronats: int
+    holdout_micronats: int | None
+    holdout_before: int | None  # of the job's first state
+    update_bytes: int
+    scores: tuple[Score, ...]
+    signed: tuple[Signed, ...]
+
+
+OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered | OwnRound

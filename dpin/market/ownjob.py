@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
+from dpin.base.ids import NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import Instant, LedgerMillis
 from dpin.compute.scores import Score
 from dpin.compute.statements import Signed
@@ -61,6 +61,12 @@ class RoundTimes:
     update_bytes: int = 0  # of all that were merged
     scores: tuple[Score, ...] = ()  # of single updates
     signed: dict[NodeId, Signed] = field(default_factory=dict)  # the own, and those of witnesses
+    state_hash: Digest = NO_DIGEST  # that it has led to here
+    checkpoint: str = ""  # file of that state
+    model_root: Digest = NO_DIGEST  # of that state, where it is the last
+    missed: bool = False  # it was over when this node first saw it: how long it took is not known
+    begun_told: bool = False
+    closed_told: bool = False
 
 
 @dataclass(slots=True)
@@ -114,6 +120,9 @@ class OwnJob:
     files: JobFiles | None = None
     hired: bool = False
     opening: bool = False  # the open command is given
+    opened: str = ""  # the file that it names
+    unusable: set[str] = field(default_factory=set)  # states kept here that could not be loaded
+    fresh: set[Round] = field(default_factory=set)  # rounds of which more is known than in the log
     exporting: bool = False
     export_at: Instant = Instant(0)  # again, where the folder did not take the result
     exports_refused: int = 0
@@ -142,7 +151,8 @@ class OwnJob:
     @property
     def holdout_after(self) -> int | None:
         """The newest held-out loss, in micro-nats per byte."""
-        measured = [r.holdout_micronats for r in self.rounds.values() if r.holdout_micronats]
+        rounds = (self.rounds[number] for number in sorted(self.rounds))
+        measured = [it.holdout_micronats for it in rounds if it.holdout_micronats]
         return measured[-1] if measured else None
 
     def renew(self, state: State) -> None:

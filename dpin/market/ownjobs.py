@@ -9,8 +9,9 @@ from dpin.base.machine import Store
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Manifest
 from dpin.ledger.accounts import Job, State
-from dpin.market.orders import OwnJobEnd, OwnJobOrdered, OwnJobRecord, OwnRecord
+from dpin.market.orders import OwnJobEnd, OwnJobOrdered, OwnJobRecord, OwnRecord, OwnRound
 from dpin.market.ownjob import OwnJob, Stage
+from dpin.market.resuming import recall_round, round_record
 
 FORGOTTEN_MAX: Final = 4_096  # whose side on the ledger is no later order's
 JOBS_MAX: Final = 256  # kept in memory; the oldest ended ones go first
@@ -41,7 +42,8 @@ class OwnJobs:
 
     def restore(self, record: OwnRecord) -> None:
         """What was known before a restart, record by record."""
-        self._unbegun.pop(record.local_id, None)
+        if not isinstance(record, OwnRound):
+            self._unbegun.pop(record.local_id, None)
         match record:
             case OwnJobOrdered(local_id=local_id):
                 self._unbegun[local_id] = None
@@ -51,6 +53,9 @@ class OwnJobs:
                 own.manifest = decode(Manifest, record.manifest)
                 own.propose = record.propose
                 self.add(own)
+            case OwnRound(local_id=local_id):
+                if local_id in self.by_id:
+                    recall_round(self.by_id[local_id], record)
             case OwnJobEnd(local_id=local_id):
                 known = self.by_id.get(local_id)
                 if known is not None:
@@ -70,8 +75,11 @@ class OwnJobs:
                 own.job = state.jobs.get(own.was)
 
     def records(self) -> Iterator[Store]:
-        """Remember what has ended since the last call."""
+        """Remember what has been found out, and what has ended, since the last call."""
         for own in self.by_id.values():
+            for round_ in sorted(own.fresh):
+                yield Store(encode(round_record(own, round_)))
+            own.fresh.clear()
             if own.stage.ended and not own.recorded:
                 own.recorded = True
                 yield Store(encode(_end_of(own)))

@@ -84,15 +84,17 @@ def _round(
 ) -> Iterator[Note]:
     times = own.rounds.get(record.round)
     if times is None:
-        times = own.rounds[record.round] = RoundTimes(now)
+        times = own.rounds[record.round] = RoundTimes(now, missed=record.closed)
+    if not times.begun_told:
+        times.begun_told = True
         roster = [name_of(state, state.leases[lease].provider) for lease in record.roster]
         text = f"round {record.round + 1}/{job.propose.rounds} with {', '.join(roster)}"
         data: dict[str, Value] = {"round": record.round, "participants": len(roster)}
         yield Note(own.local_id, "round", text, data)
     if record.phase == Phase.EXCHANGE and times.exchange is None:
         times.exchange = now
-    if record.closed and times.closed is None:
-        times.closed = now
+    if record.closed and not times.closed_told:
+        times.closed, times.closed_told = times.closed or now, True
         taken = len(record.included)
         text = f"round {record.round + 1} closed with {taken} of {len(record.roster)} updates"
         late = sum(included.age > 0 for included in record.included)

@@ -22,6 +22,7 @@ from dpin.compute.task import (
     Manifest,
     Merged,
     Opened,
+    OpenJob,
     Prepared,
     Report,
     TrainManifest,
@@ -50,6 +51,7 @@ from dpin.market.preparing import (
     train_manifest,
     tuned,
 )
+from dpin.market.resuming import is_sound, start_of, states_known
 from dpin.market.story import Note, Value, once, verdicts
 from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
@@ -151,6 +153,7 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     if own.files is None or own.merging is None:
         own.files = JobFiles(job, own.keys)
         own.merging = Merging(job, own.worker, own.files)
+        own.merging.states = states_known(own)
     if own.keys is not None and (key := _job_key(own)):
         own.keys.hold(job.id, key)
     yield from _hire(own)
@@ -163,8 +166,9 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
         own.opening = True
         assert isinstance(own.files.manifest, TrainManifest), "the kind was checked"
         own.merging.privacy = own.files.manifest.privacy
-        start = own.files.paths[own.files.manifest.initial]
-        yield WorkOrder(own.worker, own.files.open_job((Round(0), start), own.worker))
+        start = start_of(own, job)
+        own.opened = start[1]
+        yield WorkOrder(own.worker, own.files.open_job(start, own.worker))
     yield from with_questions(own, own.merging.follow(state, now), state)
     if not own.exporting and now >= own.export_at and isinstance(own.order, TrainOrder):
         orders = list(_result(own, own.order, own.merging, state))
@@ -226,16 +230,21 @@ def _warned(own: OwnJob, prepared: Prepared) -> Iterator[Note]:
 
 def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
     merging.merged(report)
+    if evaluates(own.order):
+        return
     times = own.rounds.get(Round(report.round - 1))
     if times is not None:
-        times.update_bytes = report.update_bytes
-    if not evaluates(own.order):
-        yield WorkOrder(own.worker, Evaluate())
+        times.update_bytes, times.model_root = report.update_bytes, report.model_root
+        times.state_hash, times.checkpoint = report.state_hash, report.checkpoint
+        own.fresh.add(Round(report.round - 1))
+    yield WorkOrder(own.worker, Evaluate())
 
 
 def _failed(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
     if report.command == ScoreRound.__name__:
         yield Note(own.local_id, "progress", f"updates were not scored: {report.reason}")
+    elif report.command == OpenJob.__name__ and _is_kept(own):
+        yield from _unusable(own, report.reason)
     elif unwritten(report) and own.exports_refused < EXPORTS_REFUSED_MAX:
         yield from _write_later(own, report, now)
     else:
@@ -262,10 +271,27 @@ def _read(own: OwnJob, report: Heads | Scored) -> None:
 def _loaded(own: OwnJob, report: Opened) -> Iterator[Effect]:
     assert own.merging is not None, "it was told to open"
     assert own.files is not None, "it was told which files"
-    assert isinstance(own.files.manifest, TrainManifest), "only those are opened"
-    own.merging.opened(report, own.files.paths[own.files.manifest.initial])
+    if not is_sound(own, report):
+        yield from _unusable(own, "it is not the state that was kept")
+        return
+    own.merging.opened(report, own.opened)
+    if report.round:
+        text = f"goes on after round {report.round}, with the state kept on this disk"
+        yield Note(own.local_id, "progress", text, {"round": report.round})
     if not evaluates(own.order):
         yield WorkOrder(own.worker, Evaluate())
+
+
+def _is_kept(own: OwnJob) -> bool:
+    """Whether what is being loaded is a state of an earlier worker, not the job's first."""
+    return any(times.checkpoint == own.opened for times in own.rounds.values() if times.checkpoint)
+
+
+def _unusable(own: OwnJob, why: str) -> Iterator[Note]:
+    """A state that was kept cannot be loaded: an older one is, in the end the first."""
+    own.unusable.add(own.opened)
+    own.opening = False
+    yield Note(own.local_id, "progress", f"a state kept on this disk is of no use: {why}")
 
 
 def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
@@ -275,6 +301,7 @@ def _evaluated(own: OwnJob, report: Evaluated) -> Iterator[Effect]:
         times = own.rounds.get(Round(report.round - 1))
         if times is not None:
             times.holdout_micronats = report.loss_micronats
+            own.fresh.add(Round(report.round - 1))
     loss = format_millionths(report.loss_micronats, 3)
     when = f"after round {report.round}" if report.round else "at the start"
     unit = unit_of(own.order.model) if isinstance(own.order, TrainOrder) else ""
@@ -295,7 +322,7 @@ def fetched(own: OwnJob, event: Fetched | Oversized) -> Iterator[Effect]:
 
 
 def exited(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:
-    """The worker died: bring up another and merge again from the start, a few times."""
+    """The worker died: bring up another, which goes on from the newest state kept, a few times."""
     own.hired = own.opening = own.exporting = False
     own.restarts += 1
     if own.merging is not None:

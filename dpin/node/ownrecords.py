@@ -3,14 +3,15 @@
 from collections.abc import Container, Iterable, Iterator, Mapping
 from enum import IntEnum
 from types import UnionType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
 from dpin.market import ownjobs
-from dpin.market.orders import OwnJobEnd, OwnRecord
+from dpin.market.orders import OwnJobEnd, OwnRecord, OwnRound
 
 T = TypeVar("T")
+ROUNDS_MAX: Final = 16_384  # of all own jobs, whose figures a log that begins anew keeps
 
 
 class Owner(IntEnum):
@@ -56,12 +57,25 @@ def readable(kind: type[T] | UnionType, bodies: Iterable[bytes], unread: list[st
 def remembered(bodies: Iterable[bytes], known: Container[str]) -> list[bytes]:
     """Those of own jobs that are known still; of others how the newest of them ended.
 
-    What cannot be read is left alone.
+    Of each round the newest word, of the newest rounds. What cannot be read is left alone.
     """
     read = [(body, _read(body)) for body in bodies]
     gone = [body for body, one in read if isinstance(one, OwnJobEnd) and one.local_id not in known]
-    kept = {*gone[-ownjobs.FORGOTTEN_MAX :]}
-    return [body for body, one in read if one is None or one.local_id in known or body in kept]
+    kept = {*gone[-ownjobs.FORGOTTEN_MAX :], *_rounds(read, known)}
+    return [
+        body
+        for body, one in read
+        if one is None or body in kept or (one.local_id in known and not isinstance(one, OwnRound))
+    ]
+
+
+def _rounds(read: Iterable[tuple[bytes, OwnRecord | None]], known: Container[str]) -> list[bytes]:
+    newest: dict[tuple[str, int], bytes] = {}
+    for body, one in read:
+        if isinstance(one, OwnRound) and one.local_id in known:
+            newest.pop((one.local_id, one.round), None)
+            newest[one.local_id, one.round] = body
+    return list(newest.values())[-ROUNDS_MAX:]
 
 
 def _read(body: bytes) -> OwnRecord | None:

@@ -128,6 +128,8 @@ class Portrait:
         times = self.own.rounds.get(record.round, RoundTimes(self.now))
         exchange = times.exchange if times.exchange is not None else self.now
         closed = times.closed if times.closed is not None else self.now
+        if times.missed:
+            exchange = closed = times.began
         return RoundView(
             round=record.round,
             participants=[self._who(lease) for lease in record.roster],
@@ -140,6 +142,7 @@ class Portrait:
             exchange_ms=max(0, closed - exchange) // MICROS_PER_MILLI,
             state_hash=record.state_hash.hex() if record.state_hash else None,
             update_bytes=times.update_bytes,
+            missed=times.missed,
             scores=[
                 ScoreView(name=self._who(one.lease), assigned=one.assigned, other=one.other)
                 for one in times.scores

@@ -1,7 +1,4 @@
-"""A read-only picture of the node, as people and programs see it. Every view becomes JSON.
-
-Micro-tokens, Unix milliseconds, nats (a byte, a token or an example); keys are never renamed.
-"""
+"""A picture of the node as JSON. Micro-tokens, Unix milliseconds, nats; keys are never renamed."""
 
 import msgspec
 
@@ -190,11 +187,12 @@ class RoundView(View):
     loss: float | None  # mean training loss that providers reported
     holdout: float | None
     tokens_per_second: int
-    started_ms: int
+    started_ms: int  # or, where it was missed, known
     train_ms: int
     exchange_ms: int
     state_hash: str | None
     update_bytes: int = 0  # of all updates merged
+    missed: bool = False  # over before this node came to know of it: its times are not known
     scores: list[ScoreView] = []
     witnesses: list[WitnessView] = []
 

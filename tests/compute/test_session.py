@@ -597,3 +597,14 @@ def test_a_worker_whose_node_has_gone_ends_in_the_middle_of_a_unit() -> None:
     session.run(bench.opening)
     with pytest.raises(Gone):
         session.run(order(0, 0, 0))
+
+
+def test_whoever_opens_the_state_after_the_last_round_is_told_the_models_root() -> None:
+    files = MemoryFiles()
+    bench = Bench(SHORT, files)
+    rounds = decode(TrainManifest, bench.opening.manifest).rounds
+    last = [bench.merge([], number) for number in range(rounds)][-1]
+    again = Session((desk := Desk(files)).door())
+    again.run(replace(bench.opening, checkpoint=last.checkpoint, round=Round(rounds)))
+    assert last.model_root != NO_DIGEST
+    assert desk.reports == [Opened(last.round, last.state_hash, last.model_root)]

@@ -9,7 +9,7 @@ from dpin.market.messages import BidMessage
 from dpin.market.requester import ToRequester
 from dpin.sim.jobs import JOB, Works, training
 from dpin.sim.stage import since
-from tests.market.test_requester import Buyer, wish_for
+from tests.support.buyers import Buyer, wish_for
 from tests.support.jobs import at, market
 from tests.support.ledgers import PRICE
 from tests.support.market import do, offer, refused

@@ -1,13 +1,11 @@
 """A requester: from an order to a proposal, an award and a model; and what a restart finds."""
 
-from collections.abc import Iterable
-
 import msgspec
 import pytest
 
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
-from dpin.base.ids import BlobId, JobId, NodeId, Round
+from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.leaf import leaf_digest
 from dpin.base.machine import PeerDown, PeerUp, Store, Tick
 from dpin.compute.scores import Judged, Score, Scored, ScoreRound
@@ -23,29 +21,25 @@ from dpin.compute.task import (
     Opened,
     OpenJob,
     Prepare,
-    Report,
 )
-from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkerId
+from dpin.compute.work import Dismiss, Exited, Hire, Reported
 from dpin.ledger.accounts import JobState
 from dpin.ledger.mempool import FULL
-from dpin.ledger.transactions import Award, Cancel, Operation, Propose, Ready, Stop
-from dpin.ledger.wishes import Follow, Outcome, Wish
-from dpin.market.messages import BidMessage, Text
-from dpin.market.orders import Order as JobOrder
+from dpin.ledger.transactions import Cancel, Propose, Stop
+from dpin.ledger.wishes import Outcome, Wish
+from dpin.market.messages import Text
 from dpin.market.orders import OwnJobEnd, OwnJobRecord, OwnRecord
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import JOBS_MAX, OwnJobs
-from dpin.market.provider import Probe
-from dpin.market.requester import Abandon, Effect, Event, Requester, Start, ToRequester
+from dpin.market.requester import Abandon, Effect, Start, ToRequester
 from dpin.market.story import Note
 from dpin.market.workshop import EXPORTS_REFUSED_MAX, RESTARTS_MAX
-from dpin.storage.wanted import Fetched, Keep, KeepData, Kept
+from dpin.storage.wanted import Keep, KeepData, Kept
 from dpin.verify.commitment import commit_of, generation_leaves, open_leaf_of
-from tests.support.jobs import PROBED, TOKENS, at, file_id, here, market, only, path_of
+from tests.support.buyers import WORKER, Buyer, J, commands, job_files, wish_for
+from tests.support.jobs import TOKENS, at, file_id, here, only, path_of
 from tests.support.ledgers import (
-    PRICE,
     START,
-    Ledger,
     check_honestly,
     exchange,
     finish,
@@ -55,84 +49,9 @@ from tests.support.ledgers import (
     seal_all,
     unit_of,
 )
-from tests.support.market import PREPARED, do, infer_order, offer, train_order
+from tests.support.market import PREPARED, do, infer_order, train_order
 
-J, WORKER = "j-1", WorkerId("job-j-1")
 SEALED_TEXT = b"once upon"
-
-
-class Buyer:
-    """The requester's machine, on a ledger that does what it wishes for."""
-
-    def __init__(self, order: JobOrder | None = None) -> None:
-        self.ledger: Ledger = market()
-        self.records: list[bytes] = []
-        self.requester = self._machine()
-        self.step(Probe(PROBED))
-        self.first = self.step(Start(J, order or train_order()))
-
-    def _machine(self) -> Requester:
-        chain, params = self.ledger.executor.chain, self.ledger.genesis.params
-        return Requester(self.ledger.id("buyer"), chain, params)
-
-    @property
-    def own(self) -> OwnJob:
-        return self.requester.jobs[J]
-
-    def step(self, event: Event, moment: float = 0) -> list[Effect]:
-        effects = self.requester.step(event, at(moment))
-        self.records += [store.record for store in only(Store, effects)]
-        return effects
-
-    def follow(self, moment: float = 0) -> list[Effect]:
-        return self.step(Follow(self.ledger.state), moment)
-
-    def report(self, report: Report, moment: float = 0) -> list[Effect]:
-        return self.step(Reported(WORKER, report), moment)
-
-    def prepare(self) -> list[Effect]:
-        """All that was prepared is a blob; what the last of them leads to."""
-        effects = self.report(PREPARED)
-        for path in (*PREPARED.shards, PREPARED.holdout, PREPARED.initial):
-            effects = self.step(Kept(path, file_id(path), 1_000))
-        return effects
-
-    def fund(self) -> None:
-        """Prepared, proposed, and on the ledger."""
-        if self.own.propose is None:
-            self.prepare()
-        do(self.ledger, "buyer", wish_for(Propose, self.follow()))
-        self.follow()
-
-    def hire(self) -> None:
-        """Awarded to maker, which is ready at once."""
-        bid = offer(self.ledger, self.job, "maker", PRICE)
-        self.step(ToRequester(self.ledger.id("maker"), BidMessage(bid)))
-        do(self.ledger, "buyer", wish_for(Award, self.follow(3)))
-        assert self.ledger.do("maker", Ready(lease_of(self.ledger, self.job, "maker").id)) == "ok"
-
-    def restart(self) -> None:
-        """Another process, the same log."""
-        self.requester = self._machine()
-        for record in self.records:
-            kept: OwnRecord = decode(OwnRecord, record)
-            self.requester.restore(kept)
-        self.step(Probe(PROBED))
-
-    @property
-    def job(self) -> JobId:
-        assert self.own.job is not None
-        return self.own.job.id
-
-
-def wish_for(kind: type[Operation], effects: Iterable[Effect]) -> Wish:
-    """The one wish for such an operation."""
-    [wish] = [it for it in only(Wish, effects) if isinstance(it.operation, kind)]
-    return wish
-
-
-def commands(effects: Iterable[Effect]) -> list[object]:
-    return [order.command for order in only(Order, effects)]
 
 
 def test_an_order_is_prepared_kept_recorded_and_then_proposed() -> None:
@@ -202,17 +121,6 @@ def trained(buyer: Buyer) -> list[Effect]:
     buyer.report(Evaluated(Round(1), 2_500_000), 8)
     check_honestly(buyer.ledger, key_of(buyer.ledger, buyer.job, "maker"))
     return effects
-
-
-def job_files(buyer: Buyer) -> list[Fetched]:
-    manifest = buyer.own.manifest
-    assert manifest is not None
-    assert buyer.own.propose is not None
-    paths = (*PREPARED.shards, PREPARED.holdout, PREPARED.initial)
-    return [
-        here(buyer.own.propose.manifest, encode(manifest)),
-        *[here(file_id(path)) for path in paths],
-    ]
 
 
 def test_a_trained_model_is_merged_measured_exported_and_done() -> None:
