@@ -48,6 +48,7 @@ from dpin.compute.state import GlobalState, hashed, state_hash
 from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
     ADAMW,
+    Contribution,
     Evaluated,
     Export,
     Exported,
@@ -188,26 +189,36 @@ class HeldJob:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
         count, robust = len(self._state.parameters), self._manifest.robust
         parts = [
-            (part.update, read_update(self._door.files, part.update), part.steps, part.age)
+            (
+                part.maker or part.update,
+                read_update(self._door.files, part.update),
+                _weight(self._manifest, part),
+                part.age,
+            )
             for part in command.contributions
         ]
         read = sum(len(data) for _, data, _, _ in parts)
         offered, refused = read_offered(parts, self._manifest.encoding, count)
         left = screened(offered)
+        taken = len(left.kept)
+        if lacking := self.masks.lacking_noise(taken):
+            return self._moved(_still(self._state), (*refused, *left.refused, lacking), read)
         trusted = self._trusted() if left.kept else None
         mean = round_mean(robust, left.kept, trusted, count, self._spare)
-        return self._moved(mean, (*refused, *left.refused), read)
+        return self._moved(mean, (*refused, *left.refused), read, taken)
 
     def merge_masked(self, command: MergeMasked) -> Merged:
         """The outer step from the sums of circles; a round that may take nothing moves nothing."""
         if command.round != self._state.round:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
-        mean = self.masks.mean(command)
-        refused = () if mean is not None else ("the round holds too few updates to unmask",)
-        nothing = torch.zeros_like(self._state.parameters)
-        return self._moved(nothing if mean is None else mean, refused)
+        taken = sum(len(group.files) for group in command.groups)
+        if lacking := self.masks.lacking(taken):
+            return self._moved(_still(self._state), (lacking,))
+        return self._moved(self.masks.mean(command), (), taken=taken)
 
-    def _moved(self, mean: Tensor, refused: tuple[str, ...], read: int = 0) -> Merged:
+    def _moved(
+        self, mean: Tensor, refused: tuple[str, ...], read: int = 0, taken: int = 0
+    ) -> Merged:
         before, self._spare = self._state.parameters, None
         self._state = hashed(self._rule.next(self._state, mean))
         if before.numel() * before.element_size() <= SPARE_BYTES_MAX:
@@ -215,7 +226,8 @@ class HeldJob:
         file = f"checkpoint-{self._state.round}.safetensors"
         self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
         found, root = state_hash(self._state), _root(self._state, self._manifest)
-        return Merged(self._state.round, found, self._checkpoint, refused, read, root)
+        path = self._checkpoint
+        return Merged(self._state.round, found, path, refused, read, root, taken)
 
     def _trusted(self) -> Tensor | None:
         """What the requester's own data says about this round, where the job's rule asks for it.
@@ -291,6 +303,16 @@ def _root(state: GlobalState, manifest: TrainManifest) -> Digest:
     if state.round != manifest.rounds:
         return NO_DIGEST
     return exported_root(state.spec, as_float(state.parameters))
+
+
+def _weight(manifest: TrainManifest, part: Contribution) -> int:
+    """Steps; a noised update counts whole, or the noise would not be in equal parts."""
+    return manifest.inner.steps if manifest.privacy.noised else part.steps
+
+
+def _still(state: GlobalState) -> Tensor:
+    """The mean of a round that may take nothing."""
+    return torch.zeros_like(state.parameters)
 
 
 def _run(trainer: Inner, order: UnitOrder, watch: Watch, states: list[str]) -> Outcome:

@@ -22,6 +22,7 @@ from dpin.compute.masked import (
 )
 from dpin.compute.noising import Noise
 from dpin.compute.outer import weights_of
+from dpin.compute.secagg.circle import MEMBERS_MIN
 from dpin.compute.secagg.orders import Heads, MergeMasked, ReadHeads, Shield, Shielded
 from dpin.compute.task import TrainManifest
 from dpin.compute.tensors import UNIT_BITS
@@ -86,15 +87,24 @@ class MaskWork:
             found.append((path, head))
         return Heads(command.round, tuple(found))
 
-    def mean(self, command: MergeMasked) -> Tensor | None:
-        """The movement of a round: (P,) int64, None where nothing may be taken from it.
+    def lacking(self, count: int) -> str:
+        """Why nothing may be taken from sums of so many updates; empty where it may."""
+        if not count:
+            return f"there are no {MEMBERS_MIN} updates whose masks fit each other"
+        return self.lacking_noise(count)
+
+    def lacking_noise(self, count: int) -> str:
+        """Likewise of updates that carry a part of the noise each."""
+        if not self.manifest.privacy.noised or count >= self.least:
+            return ""
+        return f"the noise of {count} updates is less than was promised: it takes {self.least}"
+
+    def mean(self, command: MergeMasked) -> Tensor:
+        """The movement of a round that lacks nothing: (P,) int64.
 
         Robust rules run over the means of circles, each clipped to their median norm.
         """
-        updates = sum(len(group.files) for group in command.groups)
         groups = [group for group in command.groups if group.files]
-        if not groups or (self.manifest.privacy.noised and updates < self.least):
-            return None
         full = self.manifest.inner.steps
         means = []
         for group in groups:

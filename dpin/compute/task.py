@@ -21,9 +21,7 @@ from dpin.compute.tallies import Total, Totalled
 
 WINDOWS_MIN: Final = 4
 LINEAR, COSINE = SCHEDULES = ("linear", "cosine")  # of learning rates
-SGD: Final = "sgd"  # outer rules
-ADAMW: Final = "adamw"
-EVALUATE: Final = "evaluate"
+SGD, ADAMW, EVALUATE = "sgd", "adamw", "evaluate"  # outer rules
 FP16: Final = "fp16"  # encodings
 INT8: Final = "int8"
 INT4: Final = "int4"
@@ -159,8 +157,7 @@ class Prepare(Wire, frozen=True, tag=2):
 class OpenJob(Wire, frozen=True, tag=3):
     """Load a training job: files of its shards (in manifest order) and the checkpoint of `round`.
 
-    `folder` is where this worker may write. A worker holds one open job. `weights` and `tokenizer`
-    are the files of a HubSpec's blobs, where it names any; `weights` is a ModuleSpec's code.
+    `folder` is where this worker may write. A worker holds one open job.
     """
 
     job: JobId
@@ -170,7 +167,7 @@ class OpenJob(Wire, frozen=True, tag=3):
     checkpoint: str
     round: Round
     folder: str
-    weights: str = ""
+    weights: str = ""  # file of a HubSpec's blob, or a ModuleSpec's code
     tokenizer: str = ""
     private: PrivatePlace | None = None  # of this provider, where the manifest asks for one
     key: bytes = b""  # the seed that opens the files of a sealed job
@@ -194,11 +191,12 @@ class TrainUnit(Wire, frozen=True, tag=4):
 
 
 class Contribution(Wire, frozen=True):
-    """One included update: its file ("": too large), its weight (steps done), how late it is."""
+    """One included update: its file ("": too large), steps done, how late it is, whose to tell."""
 
     update: str
     steps: int
     age: int = 0
+    maker: str = ""
 
 
 class MergeRound(Wire, frozen=True, tag=5):
@@ -331,7 +329,7 @@ class Trained(Wire, frozen=True, tag=5):
 
 
 class Merged(Wire, frozen=True, tag=6):
-    """The global state is now that of `round`; malformed updates, `refused`, counted nothing."""
+    """The global state is now that of `round`, from `taken` updates; `refused` counted nothing."""
 
     round: Round
     state_hash: Digest
@@ -339,6 +337,7 @@ class Merged(Wire, frozen=True, tag=6):
     refused: tuple[str, ...] = ()
     update_bytes: int = 0  # of all updates read
     model_root: Digest = NO_DIGEST  # of the state as an exported model; see compute.lineage
+    taken: int = 0
 
 
 class Evaluated(Wire, frozen=True, tag=7):

@@ -5,7 +5,7 @@ from typing import Final
 
 from dpin.base.codec import encode
 from dpin.base.crypto import digest
-from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round, short
 from dpin.base.units import MicroTokens
 from dpin.ledger.accounts import (
     Included,
@@ -69,6 +69,14 @@ def convicts(state: State, job: Job) -> set[NodeId]:
     units = (state.units[lease, record.round] for record in job.rounds for lease in record.roster)
     slashed = (unit.lease for unit in units if unit.state == UnitState.SLASHED)
     return {state.leases[lease].provider for lease in slashed}
+
+
+def name_of(state: State, node: bytes) -> str:
+    """The name that a node has registered, or the start of its id."""
+    account = state.accounts.get(NodeId(node))
+    if account is None or account.registration is None:
+        return short(node)
+    return account.registration.name
 
 
 def late_id(key: UnitKey) -> Digest:

@@ -7,8 +7,9 @@ from typing import Final
 from dpin.base.ids import Digest, JobId, Round
 from dpin.base.units import MicroTokens, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, State, Unit, UnitState
+from dpin.ledger.views import name_of
 from dpin.market.engagement import Engagement
-from dpin.market.story import SAID_MAX, Value, name_of
+from dpin.market.story import SAID_MAX, Value
 
 FINED: Final = frozenset({UnitState.SLASHED, UnitState.LAPSED})
 

@@ -17,7 +17,7 @@ from dpin.compute.task import Contribution, Merged, MergeRound, Opened
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import Included, Job, Phase, RoundRecord, State
 from dpin.ledger.transactions import EVAL
-from dpin.ledger.views import LATE_AGE_MAX, made_in, offers
+from dpin.ledger.views import LATE_AGE_MAX, made_in, name_of, offers
 from dpin.market.messages import CheckpointOffer
 from dpin.market.unveiling import Unveiling, circles_of
 from dpin.storage.wanted import Fetch, Fetched, Keep, Kept, Oversized, Purpose
@@ -39,6 +39,12 @@ def by_commit(record: RoundRecord, state: State) -> list[Included]:
         return state.units[made_in(record, included)].committed_at, included.lease
 
     return sorted(record.included, key=committed)
+
+
+def called(included: Included, round_: Round, state: State) -> str:
+    """What people call an update of a round by."""
+    who = name_of(state, included.provider)
+    return f"{who}'s of round {round_ - included.age + 1}" if included.age else who
 
 
 @dataclass(slots=True)
@@ -79,7 +85,7 @@ class Merging:
     origin: tuple[Round, Digest] | None = None  # the round and the state that were loaded
     paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here, or REFUSED
     privacy: PrivacySpec = field(default_factory=PrivacySpec)
-    states: dict[Round, Digest] = field(default_factory=dict)  # that rounds have led to
+    states: dict[Round, Digest] = field(default_factory=dict)  # that rounds of `job` have led to
     model_root: Digest = NO_DIGEST
     asking: Asking = field(default_factory=Asking)
     unveiling: Unveiling | None = None  # of the round that is being merged, where it is masked
@@ -163,8 +169,10 @@ class Merging:
         else:
             self._ordered = record.round
             contributions = tuple(
-                Contribution(self.paths[included.update], included.steps, included.age)
-                for included in by_commit(record, state)
+                Contribution(
+                    self.paths[one.update], one.steps, one.age, called(one, record.round, state)
+                )
+                for one in by_commit(record, state)
             )
             yield Order(self.worker, MergeRound(record.round, contributions))
 

@@ -59,6 +59,8 @@ class RoundTimes:
     loss_micronats: int = 0
     holdout_micronats: int | None = None
     update_bytes: int = 0  # of all that were merged
+    taken: int | None = None  # updates that it has merged
+    empty: str = ""  # why that are none
     scores: tuple[Score, ...] = ()  # of single updates
     signed: dict[NodeId, Signed] = field(default_factory=dict)  # the own, and those of witnesses
     state_hash: Digest = NO_DIGEST  # that it has led to here
@@ -134,7 +136,7 @@ class OwnJob:
     text: bytes = b""
     # the story
     phases: list[PhaseTime] = field(default_factory=list)
-    rounds: dict[Round, RoundTimes] = field(default_factory=dict)
+    rounds: dict[Round, RoundTimes] = field(default_factory=dict)  # of `job`, no others
     told: set[str] = field(default_factory=set)  # facts already in the log
     settled: int = 0  # rounds, the first ones, of whose units all has been told
 

@@ -257,6 +257,7 @@ class Provider:
             self._viewing.forget(job_id)
         self._unusable = {job: why for job, why in self._unusable.items() if job in state.live_jobs}
         self._lapsed &= state.live_jobs
+        self._claim(state)
         if account.registration is None:
             return
         for job_id in sorted(state.live_jobs):
@@ -275,11 +276,15 @@ class Provider:
 
     def _left(self, job: Job, state: State) -> int | None:
         """The room for a job, beside leases and other bids that may be taken at any time."""
+        self._claim(state)
+        return self.room.left(job.id)
+
+    def _claim(self, state: State) -> None:
+        """Keep room for these, and for what has ended no more."""
         mine = [*self.engagements.values(), *self.lingering.values()]
         bids = (state.jobs[one] for one, said in self.answered.items() if said.code == BID)
         jobs = [*(one.job for one in mine), *(one for one in bids if open_seats(state, one))]
         self.room.work = {one.id: one.propose.disk_bytes for one in jobs}
-        return self.room.left(job.id)
 
     def _terms(self, job: Job, state: State) -> Terms:
         assert self._probed is not None, "nobody bids before the probe"

@@ -24,7 +24,7 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import EVAL, INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
-from dpin.market import losses, workshop
+from dpin.market import losses, takings, workshop
 from dpin.market.awarding import awards, excuse, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
@@ -179,6 +179,7 @@ class Requester:
         yield from stops(own, job, state, now)
         yield from workshop.follow(own, job, state, now)
         yield from tell(own, state, now)
+        yield from takings.foretold(own, job)
         yield from self._finish(own, job, state, now)
 
     def _phase(self, own: OwnJob, job: Job, now: Instant) -> Iterator[Effect]:
@@ -206,6 +207,9 @@ class Requester:
                 yield from self._finish_text(own, job, state, now)
             case JobState.DONE if own.output_files:
                 own.enter("fetch", now)
+                if why := takings.nothing(own):
+                    yield from workshop.fail(own, f"{why}; spent {spent}", now)
+                    return
                 own.end(Stage.DONE, "", now)
                 if why := losses.worse(own):
                     yield Note(own.local_id, "warning", why)

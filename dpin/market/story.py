@@ -7,7 +7,7 @@ from typing import Final
 from dpin.base.ids import JobId, NodeId, short
 from dpin.base.units import Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
-from dpin.ledger.views import holds_live_lease, open_seats
+from dpin.ledger.views import holds_live_lease, name_of, open_seats
 from dpin.market.appraising import differing, told
 from dpin.market.messages import Decline, Reason
 from dpin.market.ownjob import OwnJob, RoundTimes
@@ -31,14 +31,6 @@ class Note:
     kind: str  # phase, lease, round, progress, verify, money, token, end, warning or trace
     text: str
     data: dict[str, Value] = field(default_factory=dict)
-
-
-def name_of(state: State, node: bytes) -> str:
-    """The name that a node has registered, or the start of its id."""
-    account = state.accounts.get(NodeId(node))
-    if account is None or account.registration is None:
-        return short(node)
-    return account.registration.name
 
 
 def name_of_job(job: JobId) -> str:

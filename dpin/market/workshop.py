@@ -33,6 +33,7 @@ from dpin.ledger.accounts import Job, State
 from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, Propose
 from dpin.ledger.wishes import Wish
+from dpin.market import takings
 from dpin.market.appraising import appraised, published, with_questions
 from dpin.market.descent import lineage_of
 from dpin.market.evaluating import evaluates, measured, total
@@ -237,6 +238,7 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
         times.update_bytes, times.model_root = report.update_bytes, report.model_root
         times.state_hash, times.checkpoint = report.state_hash, report.checkpoint
         own.fresh.add(Round(report.round - 1))
+    yield from takings.told(own, merging.job, report)
     yield WorkOrder(own.worker, Evaluate())
 
 

@@ -8,7 +8,7 @@ from dpin.base.units import MICROS_PER_MILLI
 from dpin.compute.task import Probed
 from dpin.ledger.accounts import Account, registered
 from dpin.ledger.committee import committee_of
-from dpin.market.story import name_of
+from dpin.ledger.views import name_of
 from dpin.node.comparing import fork_checks
 from dpin.node.health import Health
 from dpin.node.home import read_bootstrap, read_running

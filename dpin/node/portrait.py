@@ -8,13 +8,13 @@ from dpin.base.units import MICROS_PER_MILLI, MILLION, Instant
 from dpin.compute.tallies import summary
 from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit, registered
 from dpin.ledger.transactions import EVAL, INFER, TRAIN
-from dpin.ledger.views import job_cost, live_leases, open_seats
+from dpin.ledger.views import job_cost, live_leases, name_of, open_seats
 from dpin.market.appraising import differing
 from dpin.market.messages import Reason
 from dpin.market.offers import cost_max
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import OwnJob, RoundTimes, Stage
-from dpin.market.story import name_of, verdicts
+from dpin.market.story import verdicts
 from dpin.node.asking import too_cheap
 from dpin.node.ordering import type_of
 from dpin.node.peer import Peer

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from dpin.base.ids import Digest, NodeId
 from dpin.ledger.accounts import Lease, State
+from dpin.ledger.views import name_of
 from dpin.market.engagement import Engagement
-from dpin.market.story import name_of, name_of_job
+from dpin.market.story import name_of_job
 from dpin.node.portrait import kind_of, lease_view, units_of
 from dpin.node.status import JobDetail, JobView
 

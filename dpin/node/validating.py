@@ -15,7 +15,7 @@ from dpin.ledger.candidacy import (
 from dpin.ledger.params import Params
 from dpin.ledger.standing import Seated, Validator
 from dpin.ledger.transactions import Operation
-from dpin.market.story import name_of
+from dpin.ledger.views import name_of
 from dpin.node.control import ValidatorRequest
 from dpin.node.peer import Peer
 from dpin.node.status import ValidatorsView, ValidatorView

@@ -210,10 +210,10 @@ class PretendWorker:
 
     def _merge(self, command: task.MergeRound, held: Held) -> task.Merged:
         if held.manifest.outer.rule == task.EVALUATE:
-            return self._next(held.state, command.round, held)
+            return self._next(held.state, command.round, held, 0)
         parts = [[self._files[it.update], it.steps, it.age] for it in command.contributions]
         state = digest("dpin/sim-merge/v1", encode([held.state, parts]))
-        return self._next(state, command.round, held)
+        return self._next(state, command.round, held, len(command.contributions))
 
     def _mask(
         self, command: orders.Shield | orders.ReadHeads | orders.MergeMasked, held: Held
@@ -236,7 +236,9 @@ class PretendWorker:
         sums = [unmasked([self._files[it] for it in one.files], one.seeds) for one in groups]
         if None in sums:
             return task.Failed("MergeMasked", "masks are left on a sum")
-        return self._next(digest("dpin/sim-merge/v1", encode([held.state, sums])), round_, held)
+        taken = sum(len(one.files) for one in groups)
+        state = digest("dpin/sim-merge/v1", encode([held.state, sums]))
+        return self._next(state, round_, held, taken)
 
     def _result(self, command: task.Export | Total, held: Held) -> Report:
         """A model; or a sum in which each part counts one."""
@@ -247,10 +249,10 @@ class PretendWorker:
         self._files[path] = encode(list(command.parts))
         return Totalled(command.folder, (path,), parts, Tally(parts, parts, parts, FIRST_LOSS))
 
-    def _next(self, state: Digest, round_: Round, held: Held) -> task.Merged:
+    def _next(self, state: Digest, round_: Round, held: Held, taken: int) -> task.Merged:
         held.state, held.round = state, Round(round_ + 1)
         held.checkpoint = self._write(f"round-{held.round}", global_file(held.state))
-        return task.Merged(held.round, held.state, held.checkpoint)
+        return task.Merged(held.round, held.state, held.checkpoint, taken=taken)
 
     def _check_window(self, command: task.CheckWindow, held: Held) -> task.WindowChecked:
         leaf = command.opened

@@ -1,15 +1,18 @@
 """Masked rounds through workers' sessions: a third node finds the same state from the blobs."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 
 from dpin.base.ids import Round
 from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.session import Session
-from dpin.compute.task import Contribution, Failed, MergeRound
+from dpin.compute.task import Contribution, Failed, Merged, MergeRound
 from tests.support.maskroom import Room, merged
 from tests.support.training import SEATS
 
@@ -56,8 +59,40 @@ def test_noise_is_in_the_sum_and_a_round_of_too_few_updates_moves_nothing() -> N
     [group] = room.groups(files)
     few = replace(group, files=group.files[:1])
     still = merged(room.session, room.desk, MergeMasked(Round(0), (few,)))
-    assert still.refused
+    assert still.refused == ("the noise of 1 updates is less than was promised: it takes 2",)
+    assert still.taken == 0
     assert torch.equal(room.parameters(), begun)
+    moved = merged(room.session, room.desk, replace(MergeMasked(Round(1), (group,))))
+    assert (moved.taken, moved.refused) == (SEATS, ())
+    assert not torch.equal(room.parameters(), begun)
+
+
+def test_a_round_in_which_no_three_agree_moves_nothing_and_says_so() -> None:
+    room = Room(PrivacySpec("secagg"))
+    begun = room.parameters()
+    files = [room.shielded(room.trained(seat), seat) for seat in range(SEATS - 1)]
+    still = merged(room.session, room.desk, MergeMasked(Round(0), room.groups(files)))
+    assert still.refused == ("there are no 3 updates whose masks fit each other",)
+    assert torch.equal(room.parameters(), begun)
+
+
+def noised_round(steps: Sequence[int]) -> tuple[Tensor, Merged]:
+    """How far updates go that carry noise, but no masks, of units of so many steps."""
+    room = Room(PrivacySpec("dp", 0, 1 << 20, 4_000_000, 20_000))
+    begun = room.parameters()
+    files = [room.noised(room.trained(seat), seat) for seat in range(len(steps))]
+    parts = tuple(Contribution(*one) for one in zip(files, steps, strict=True))
+    report = merged(room.session, room.desk, MergeRound(Round(0), parts))
+    return room.parameters() - begun, report
+
+
+def test_noised_updates_count_alike_whatever_they_have_done_and_too_few_of_them_nothing() -> None:
+    moved, report = noised_round([40] * SEATS)
+    assert report.taken == SEATS
+    assert torch.equal(noised_round([40, 8, 16])[0], moved)  # or one would hide less than promised
+    still, report = noised_round([40])
+    assert not still.any()
+    assert (report.taken, len(report.refused)) == (0, 1)
 
 
 def test_a_job_over_its_budget_is_opened_by_nobody() -> None:

@@ -7,7 +7,7 @@ from dpin.base.machine import Wake
 from dpin.base.units import MicroTokens, Tick
 from dpin.ledger.accounts import LeaseState
 from dpin.ledger.transactions import Award, Bid, SignedBid, Stop
-from dpin.ledger.views import open_seats
+from dpin.ledger.views import name_of, open_seats
 from dpin.ledger.wishes import Wish
 from dpin.market.awarding import (
     AWARD_BIDS_MAX,
@@ -24,7 +24,7 @@ from dpin.market.awarding import (
 from dpin.market.messages import Decline, Reason
 from dpin.market.ownjob import Beat, OwnJob
 from dpin.market.provider import BID_AGAIN
-from dpin.market.story import TRACE, Note, name_of, offered
+from dpin.market.story import TRACE, Note, offered
 from tests.support.jobs import at, market, only, proposed, training
 from tests.support.ledgers import PRICE, lease_of
 from tests.support.market import do, offer, own_job, refused

@@ -132,7 +132,7 @@ def test_a_closed_round_is_merged_once_with_what_it_took() -> None:
     assert merges(scene.follow()) == []
     assert scene.merging.arrived(here(updates["one"])) == []
     expected = [
-        Contribution(path_of(included.update), included.steps) for included in scene.record.included
+        Contribution(path_of(one.update), one.steps, maker="node") for one in scene.record.included
     ]
     assert merges(scene.follow()) == [MergeRound(Round(0), tuple(expected))]
     assert scene.follow(5) == []

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from dpin.base.codec import decode, encode
 from dpin.base.crypto import digest
@@ -95,7 +96,10 @@ def test_bids_lead_to_an_award_and_the_lease_to_a_running_job() -> None:
     assert [phase.name for phase in buyer.own.phases][-1] == "run"
 
 
-def trained(buyer: Buyer) -> list[Effect]:
+MERGED = Merged(Round(1), START, "/w/one", taken=1)
+
+
+def trained(buyer: Buyer, merged: Merged = MERGED) -> list[Effect]:
     """The one round is committed, exchanged, checked; the state is merged and measured."""
     buyer.fund()
     buyer.hire()
@@ -117,7 +121,7 @@ def trained(buyer: Buyer) -> list[Effect]:
     assert question.beacon == record.beacon != bytes(32)
     assert question.updates == (Judged(path_of(commit.update), lease.id, 0, commit.steps),)
     buyer.report(Scored(Round(0), (Score(lease.id, 41, 12),)), 7)
-    effects = buyer.report(Merged(Round(1), START, "/w/one"), 8)
+    effects = buyer.report(merged, 8)
     buyer.report(Evaluated(Round(1), 2_500_000), 8)
     check_honestly(buyer.ledger, key_of(buyer.ledger, buyer.job, "maker"))
     return effects
@@ -137,6 +141,20 @@ def test_a_trained_model_is_merged_measured_exported_and_done() -> None:
     assert [note.text.split(";")[0] for note in only(Note, done)] == [
         "done: the model is in /out/model.safetensors"
     ]
+
+
+def test_a_job_whose_rounds_have_merged_nothing_has_failed_and_says_why() -> None:
+    buyer = Buyer()
+    refused = ("node: a giant, over 100 times the median norm",)
+    said = trained(buyer, replace(MERGED, refused=refused, taken=0))
+    [warning] = [note for note in only(Note, said) if note.kind == "warning"]
+    assert warning.text == f"round 1 has merged nothing: {refused[0]}"
+    buyer.follow(9)
+    done = buyer.report(Exported("/out", ("/out/model.safetensors",)), 10)
+    assert buyer.own.stage == Stage.FAILED
+    assert buyer.own.reason.startswith("none of its 1 rounds has merged an update")
+    assert refused[0] in buyer.own.reason
+    assert only(Dismiss, done) == [Dismiss(WORKER)]
 
 
 def test_a_result_that_its_folder_does_not_take_is_written_again_until_it_does() -> None:

@@ -5,10 +5,11 @@ from msgspec.structs import replace
 from dpin.base.ids import Round
 from dpin.compute.scores import Score, Scored
 from dpin.ledger.transactions import Stop
+from dpin.ledger.views import name_of
 from dpin.market.appraising import appraised
 from dpin.market.messages import Reason
 from dpin.market.ownjob import OwnJob
-from dpin.market.story import TRACE, Note, name_of, offered, tell, verdicts
+from dpin.market.story import TRACE, Note, offered, tell, verdicts
 from tests.support.jobs import at, market, proposed, training
 from tests.support.ledgers import (
     PRICE,

@@ -14,7 +14,7 @@ from dpin.compute.secagg.member import Member
 from dpin.compute.secagg.orders import Heads, MaskedGroup, ReadHeads, Shield, Shielded
 from dpin.compute.secagg.settling import settle
 from dpin.compute.secagg.unmasking import Unmasking
-from dpin.compute.secagg.words import MaskedHead
+from dpin.compute.secagg.words import MaskedHead, MaskSeed
 from dpin.compute.session import Session
 from dpin.compute.task import Merged, OpenJob, Prepared, Report, Trained, TrainManifest, TrainUnit
 from tests.support.circles import key_of
@@ -74,8 +74,16 @@ class Room:
     def shielded(self, unit: Trained, seat: int) -> str:
         """The file of a unit's update under its seat's masks."""
         steps = unit.leaves[-1].step
-        head, seeds = self.members[lease(seat)].masks(steps)
-        noise = bytes([seat]) * 32
+        return self._shielded(unit, seat, *self.members[lease(seat)].masks(steps))
+
+    def noised(self, unit: Trained, seat: int) -> str:
+        """The file of a unit's update with its part of the noise, and no masks."""
+        return self._shielded(unit, seat, None, ())
+
+    def _shielded(
+        self, unit: Trained, seat: int, head: MaskedHead | None, seeds: tuple[MaskSeed, ...]
+    ) -> str:
+        steps, noise = unit.leaves[-1].step, bytes([seat]) * 32
         order = Shield(lease(seat), Round(0), unit.update, steps, head, seeds, noise)
         found = self.do(order)
         assert isinstance(found, Shielded), found

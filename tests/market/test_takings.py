@@ -1,0 +1,85 @@
+"""What rounds have merged and left out, as their owner reads it."""
+
+from dataclasses import replace
+
+from msgspec.structs import replace as changed
+
+from dpin.base.ids import Round
+from dpin.compute.safety import PrivacySpec
+from dpin.compute.task import Merged
+from dpin.ledger.accounts import Included, Job
+from dpin.market.merging import called
+from dpin.market.ownjob import OwnJob, RoundTimes
+from dpin.market.takings import NAMED_MAX, foretold, nothing, told
+from tests.support.jobs import at, file_id, market, training
+from tests.support.ledgers import OTHER, Ledger, lease_of
+from tests.support.market import own_job
+
+MASKED = PrivacySpec("secagg")
+
+
+class Told:
+    """A job of three seats, whose rounds are told to its owner."""
+
+    def __init__(self, privacy: PrivacySpec = PrivacySpec()) -> None:  # noqa: B008  # It is frozen.
+        self.ledger: Ledger = market()
+        self.job_id = training(self.ledger, "buyer", "maker", "one", "two")
+        self.own: OwnJob = own_job(self.ledger, self.job_id)
+        self.own.order = changed(self.own.order, privacy=privacy)
+        self.own.rounds[Round(0)] = RoundTimes(at(0))
+        self.job.rounds[0].included = [self.update(who) for who in ("maker", "one", "two")]
+
+    def update(self, who: str) -> Included:
+        lease = lease_of(self.ledger, self.job_id, who)
+        return Included(lease.id, lease.provider, 40, file_id(f"update of {who}"))
+
+    @property
+    def job(self) -> Job:
+        return self.ledger.state.jobs[self.job_id]
+
+    def merge(self, taken: int, *refused: str) -> list[str]:
+        report = Merged(Round(1), OTHER, "/one", refused, taken=taken)
+        return [note.text for note in told(self.own, self.job, report)]
+
+
+def test_a_round_that_has_merged_all_is_told_by_nobody() -> None:
+    assert Told().merge(3) == []
+    assert Told(MASKED).merge(3) == []
+
+
+def test_what_a_round_has_left_out_is_named_with_its_reason() -> None:
+    assert Told().merge(2, "eve: a giant") == ["round 1 has merged 2 of 3 updates: eve: a giant"]
+    masked = "round 1 has merged 2 of 3 updates: the masks of the others do not fit"
+    assert Told(MASKED).merge(2) == [masked]
+    many = Told().merge(1, *(f"liar {at}: a giant" for at in range(NAMED_MAX + 2)))
+    assert many[0].endswith(f"liar {NAMED_MAX - 1}: a giant and 2 others")
+
+
+def test_a_job_has_made_nothing_only_if_no_round_has_merged_an_update() -> None:
+    case = Told()
+    assert nothing(case.own) == ""  # Nobody knows yet.
+    case.job.rounds[0].included = []
+    assert case.merge(0) == ["round 1 has merged nothing: no update came in time"]
+    assert nothing(case.own).endswith("the last one: no update came in time")
+    case.own.rounds[Round(1)] = RoundTimes(at(1), taken=1)
+    assert nothing(case.own) == ""
+
+
+def test_that_too_few_take_part_for_a_sum_under_masks_is_told_at_once_and_once() -> None:
+    case = Told(MASKED)
+    assert [*foretold(case.own, case.job)] == []
+    case.job.rounds[0].roster.pop()
+    [note] = foretold(case.own, case.job)
+    assert note.text.startswith("round 1 will merge nothing: it has 2 of the 3 participants")
+    assert [*foretold(case.own, case.job)] == []
+    plain = Told()
+    plain.job.rounds[0].roster.pop()
+    assert [*foretold(plain.own, plain.job)] == []
+
+
+def test_a_late_update_is_called_by_its_maker_and_its_round() -> None:
+    case = Told()
+    one = replace(case.job.rounds[0].included[0], update=file_id("update"))
+    state = case.ledger.state
+    assert called(one, Round(3), state) == "node"
+    assert called(replace(one, age=2), Round(3), state) == "node's of round 2"
