@@ -41,4 +41,5 @@ def unwritten(failed: Failed) -> bool:
 
 def told(failed: Failed) -> str:
     """One sentence; a command without words of its own goes by its name."""
-    return f"{_DOING.get(failed.command, failed.command)}: {failed.reason}"
+    words = f"{_DOING.get(failed.command, failed.command)}: {failed.reason}"
+    return f"{words}; {failed.fix}" if failed.fix else words

@@ -30,11 +30,11 @@ def network(spec: HubSpec, weights: bytes) -> Made:
     return made.module, made.loss, made.scores
 
 
-def start(spec: HubSpec, folder: str, seed: bytes) -> tuple[Tensor, bytes, int]:
+def start(spec: HubSpec, folder: str, seed: bytes, shown: Tensor) -> tuple[Tensor, bytes, int]:
     """See hubload.start_of: what is trained as integers, the file of the rest, how many numbers."""
     from dpin.compute import hubload
 
-    found = hubload.start_of(spec, folder, seed)
+    found = hubload.start_of(spec, folder, seed, shown)
     return found.parameters, found.weights, found.count
 
 

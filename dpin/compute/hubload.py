@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dpin.base.errors import Misuse
-from dpin.compute.hubmodel import auto_class, config_of, layout, split, wrapped
+from dpin.compute.hubmodel import auto_class, config_of, layout, split, try_on, wrapped
 from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, saved_name
 from dpin.compute.noise import noise
 from dpin.compute.tensors import as_units
@@ -26,6 +26,14 @@ DEVIATION: Final = 0.02
 UNIFORM: Final = 1.732  # of deviation one: from minus this to this
 KEPT: Final = ".modules_to_save."  # in the names of what is trained whole beside adapters
 ORIGINAL: Final = ".original_module."  # in the names of what these stand in for
+CLASSES_SHOWN: Final = 8  # in one message
+FINITE: Final = "take a checkpoint from before that happened"
+COPY_AGAIN: Final = "save or copy it again: model.save_pretrained(folder)"
+_ENDINGS: Final = {  # of the classes that such models are saved from
+    CAUSAL: "ForCausalLM",
+    SEQUENCE: "ForSequenceClassification",
+    PICTURE: "ForImageClassification",
+}
 _TASK_NAMES: Final = {CAUSAL: "CAUSAL_LM", SEQUENCE: "SEQ_CLS", PICTURE: None}
 
 
@@ -38,8 +46,11 @@ class HubStart:
     count: int  # parameters in all
 
 
-def start_of(spec: HubSpec, folder: str, seed: bytes) -> HubStart:
-    """Read a model directory; raises Misuse with what is wrong with it."""
+def start_of(spec: HubSpec, folder: str, seed: bytes, shown: Tensor | None = None) -> HubStart:
+    """Read a model directory; raises Misuse with what is wrong with it.
+
+    `shown` are (B, W) examples that it must be able to score.
+    """
     model, fresh = _read(spec, folder)
     model = wrapped(model, spec).eval()
     trained, frozen = split(model)
@@ -47,14 +58,16 @@ def start_of(spec: HubSpec, folder: str, seed: bytes) -> HubStart:
         raise Misuse(f"{folder}: the model is not the one its config.json describes")
     unfit = [name for name, part in frozen.items() if not bool(part.isfinite().all())]
     if unfit:
-        raise Misuse(f"{folder}: {_plain(unfit[0])} holds numbers that are not finite")
+        raise Misuse(f"{folder}: {_plain(unfit[0])} holds numbers that are not finite", FINITE)
     new = {name for name in trained if _plain(name) in fresh or ".lora_" in name}
     parts = []
     for name, part in trained.items():
         value = _drawn(name, part, seed) if name in new else part.detach()
         if not bool(value.isfinite().all()):
-            raise Misuse(f"{folder}: {_plain(name)} holds numbers that are not finite")
+            raise Misuse(f"{folder}: {_plain(name)} holds numbers that are not finite", FINITE)
         parts.append(value.reshape(-1))
+    if shown is not None:
+        try_on(model, spec, shown)
     named = {name: _still(name, part) for name, part in frozen.items()}
     count = sum(part.numel() for part in (*trained.values(), *frozen.values()))
     return HubStart(as_units(torch.cat(parts)), save(named) if named else b"", count)
@@ -74,18 +87,39 @@ def _read(spec: HubSpec, folder: str) -> tuple[nn.Module, set[str]]:
             use_safetensors=True,
         )
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason, fix = " ".join(str(error).split())[:300], COPY_AGAIN
         if "ignore_mismatched_sizes" in reason:
             reason = "it has tensors of other shapes, as for another number of classes"
-        raise Misuse(f"{folder} cannot be read as a model: {reason}") from None
+            fix = _classes(spec)
+        raise Misuse(f"{folder} cannot be read as a model: {reason}", fix) from None
     missing = set(told["missing_keys"])
     body = f"{model.base_model_prefix}."
     found = [name for name in missing if spec.head == CAUSAL or name.startswith(body)]
     lost = sorted(name for name in found if spec.lora is not None or "pooler" not in name)
     if lost:
-        fix = "without adapters a pooler is made anew" if "pooler" in lost[0] else ""
+        fix = "without adapters a pooler is made anew" if "pooler" in lost[0] else _other_task(spec)
         raise Misuse(f"{folder}: the weights lack {lost[0]} ({len(lost)} tensors in all)", fix)
     return model, missing
+
+
+def _classes(spec: HubSpec) -> str:
+    """What helps where the data have other classes than the model."""
+    named = json.loads(spec.config).get("id2label") or {}
+    shown = ", ".join(repr(label) for label in list(named.values())[:CLASSES_SHOWN])
+    return (
+        f"the data have {len(named)} classes ({shown}): name the model's in data.labels, or take "
+        "a model without a head, which is made anew"
+    )
+
+
+def _other_task(spec: HubSpec) -> str:
+    """What helps where the model was not saved for the task: the one that it was saved for."""
+    said = [str(name) for name in json.loads(spec.config).get("architectures") or ()]
+    fits = [task for task, ending in _ENDINGS.items() if said and said[0].endswith(ending)]
+    if fits and fits[0] != spec.head:
+        return f"it was saved as {said[0]}: task: {fits[0]}"
+    was = f"it was saved as {said[0]}: " if said else ""
+    return f"{was}take a model that was saved for task: {spec.head}, or copy this one again"
 
 
 def _plain(name: str) -> str:

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from dpin.base.errors import Misuse, PeerFault
 from dpin.compute.examples import IGNORED
-from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, check_hub
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, HubSpec, LoraSpec, check_hub
 from dpin.compute.limits import PARAMETERS_MAX
 
 Shapes = dict[str, tuple[int, ...]]
@@ -38,6 +39,9 @@ UNBUILT: Final = (
     ValueError,
 )
 PIXEL_HALF: Final = 127.5  # pixels become -1..1
+OTHERS: Final = "take a smaller max_length, another model, or another task for this one"
+LEAVES_SHOWN: Final = 16  # modules in one message
+MATRICES: Final = (nn.Linear, Conv1D)  # what adapters stand beside
 
 
 def auto_class(head: str) -> type:
@@ -82,11 +86,26 @@ def wrapped(model: nn.Module, spec: HubSpec) -> nn.Module:
     }
     if spec.head == PICTURE:
         values["modules_to_save"] = ["classifier"]
+    fix = _targets(model, spec.lora)
     try:
         made: nn.Module = get_peft_model(model, LoraConfig(**values))
     except ValueError as error:
-        raise Misuse(f"the adapter does not fit the model: {error}") from None
+        raise Misuse(f"the adapter does not fit the model: {_in_one_line(error)}", fix) from None
     return made
+
+
+def _targets(model: nn.Module, lora: LoraSpec) -> str:
+    """What can be written for target_modules; raises Misuse for a name that is no module's.
+
+    peft passes over such a name where it finds one of the others.
+    """
+    parts = dict(model.named_modules())
+    known = {name.rpartition(".")[2] for name, part in parts.items() if isinstance(part, MATRICES)}
+    fix = f"method.target_modules: some of {', '.join(sorted(known)[:LEAVES_SHOWN])}"
+    for wanted in lora.target_modules:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in parts):
+            raise Misuse(f"the adapter does not fit the model: it has no module {wanted!r}", fix)
+    return fix
 
 
 def build(spec: HubSpec) -> nn.Module:
@@ -152,6 +171,51 @@ def read_frozen(data: bytes, spec: HubSpec) -> dict[str, Tensor]:
     return found
 
 
+def try_on(model: nn.Module, spec: HubSpec, rows: Tensor) -> None:
+    """Raises Misuse where the model makes no finite loss of (B, W) examples."""
+    try:
+        with torch.no_grad():
+            loss = loss_of(*scores_of(model, spec, rows))
+    except UNBUILT as error:
+        room = getattr(config_of(spec), "max_position_embeddings", None)
+        if isinstance(room, int) and room < spec.context:
+            raise Misuse(
+                f"the model reads at most {room} tokens, and max_length is {spec.context}",
+                f"max_length: {room}",
+            ) from None
+        raise Misuse(f"the model cannot read the data: {_in_one_line(error)}", OTHERS) from None
+    if not bool(loss.isfinite()):
+        raise Misuse("the model's loss on the data is not finite", OTHERS)
+
+
+def scores_of(module: nn.Module, spec: HubSpec, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, W) examples -> (N, classes) logits and the (N,) classes due, IGNORED among them."""
+    width = spec.context
+    if spec.head == PICTURE:
+        return module(pixel_values=_pictures(spec, rows)).logits, rows[:, -2] * 256 + rows[:, -1]
+    if spec.head == SEQUENCE:
+        mask = torch.arange(width, device=rows.device) < rows[:, width, None]
+        logits = module(input_ids=rows[:, :width], attention_mask=mask.long()).logits
+        return logits, rows[:, width + 1]
+    if spec.masked:
+        shown, due = rows[:, : width - 1], rows[:, width + 1 :]
+    else:
+        shown, due = rows[:, :-1], rows[:, 1:]
+    logits = module(input_ids=shown, use_cache=False).logits
+    return logits.reshape(-1, logits.shape[-1]), due.reshape(-1)
+
+
+def _pictures(spec: HubSpec, rows: Tensor) -> Tensor:
+    config = config_of(spec)
+    side, channels = config.image_size, config.num_channels
+    return rows[:, :-2].float().sub(PIXEL_HALF).div(PIXEL_HALF).view(-1, channels, side, side)
+
+
+def loss_of(logits: Tensor, due: Tensor) -> Tensor:
+    """Mean loss in nats of what counts."""
+    return functional.cross_entropy(logits, due, ignore_index=IGNORED)
+
+
 class HubNetwork:
     """See dpin.compute.networks.Network."""
 
@@ -166,28 +230,9 @@ class HubNetwork:
                 part.copy_(found[name])
 
     def scores(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W) examples -> (N, classes) logits and the (N,) classes due, IGNORED among them."""
-        width = self._spec.context
-        if self._spec.head == PICTURE:
-            logits = self.module(pixel_values=self._pictures(rows)).logits
-            return logits, rows[:, -2] * 256 + rows[:, -1]
-        if self._spec.head == SEQUENCE:
-            mask = torch.arange(width, device=rows.device) < rows[:, width, None]
-            logits = self.module(input_ids=rows[:, :width], attention_mask=mask.long()).logits
-            return logits, rows[:, width + 1]
-        if self._spec.masked:
-            shown, due = rows[:, : width - 1], rows[:, width + 1 :]
-        else:
-            shown, due = rows[:, :-1], rows[:, 1:]
-        logits = self.module(input_ids=shown, use_cache=False).logits
-        return logits.reshape(-1, logits.shape[-1]), due.reshape(-1)
-
-    def _pictures(self, rows: Tensor) -> Tensor:
-        config = config_of(self._spec)
-        side, channels = config.image_size, config.num_channels
-        return rows[:, :-2].float().sub(PIXEL_HALF).div(PIXEL_HALF).view(-1, channels, side, side)
+        """See scores_of."""
+        return scores_of(self.module, self._spec, rows)
 
     def loss(self, rows: Tensor) -> Tensor:
         """Mean loss in nats of what counts in (B, W) examples."""
-        logits, due = self.scores(rows)
-        return functional.cross_entropy(logits, due, ignore_index=IGNORED)
+        return loss_of(*self.scores(rows))

@@ -30,6 +30,7 @@ from dpin.compute.tensors import as_units
 from dpin.compute.weights import parameter_count
 
 SEED_BYTES: Final = 7  # torch takes 63 bits
+SHOWN: Final = 2  # examples on which a model is tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +55,8 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
         start = _own_code(own, command, door, held_out)
     else:
         pieces, held_out, spec = _hub_shards(command, command.model, door)
-        start = _hub_start(command, spec)
+        shown = examples_of(spec, [held_out or pieces[0]]).spread(SHOWN)
+        start = _hub_start(command, spec, shown)
     return _written(command, door, (pieces, held_out, start), fingerprint)
 
 
@@ -77,7 +79,8 @@ def _written(
     fingerprint: Digest,
 ) -> Prepared:
     pieces, held_out, start = made
-    folder, write = command.folder, sealing(door, command.key).files.write
+    folder = command.folder
+    write = sealing(door, command.key).files.write if folder else _unwritten
     shards = [write(folder, f"shard-{index:04}.bin", part) for index, part in enumerate(pieces)]
     initial = encode_global(start.state)
     weights = start.weights
@@ -95,6 +98,11 @@ def _written(
         examples=longest,
         text_bytes=text_bytes,
     )
+
+
+def _unwritten(_folder: str, name: str, *_parts: bytes | memoryview) -> str:
+    """The name of a file that nobody asked for."""
+    return name
 
 
 def _measured(
@@ -140,8 +148,8 @@ def _own_code(spec: ModuleSpec, command: Prepare, door: Door, text: bytes) -> _S
     return _Start(state, code, count_of(cell.layout))
 
 
-def _hub_start(command: Prepare, spec: HubSpec) -> _Start:
-    parameters, weights, count = hub.start(spec, command.base, command.seed)
+def _hub_start(command: Prepare, spec: HubSpec, shown: Tensor) -> _Start:
+    parameters, weights, count = hub.start(spec, command.base, command.seed, shown)
     return _Start(GlobalState(spec, Round(0), parameters), weights, count)
 
 

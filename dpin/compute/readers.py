@@ -24,7 +24,7 @@ from dpin.base.errors import Misuse
 from dpin.compute.door import Files
 from dpin.compute.examples import IGNORED
 from dpin.compute.hubmodel import config_of
-from dpin.compute.hubspec import PICTURE, DataFormat, HubSpec, check_format
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, DataFormat, HubSpec, check_format
 from dpin.compute.templates import Template
 
 CHUNK_CHARS: Final = 1 << 16
@@ -32,6 +32,15 @@ ASSISTANT: Final = "assistant"
 PICTURE_SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png")
 PIXELS_MAX: Final = 1 << 24  # of a picture before it is made small
 NAMED_MAX: Final = 8  # classes in one message
+CONVERSATION: Final = (
+    'each line of data.path is {"messages": [{"role": "user", "content": "..."}, ...]}; '
+    "a CSV is data.format: table"
+)
+READ: Final = {  # by task, what a model of it is trained on
+    CAUSAL: "data.format: text, chat, table or tokens",
+    SEQUENCE: "data.format: table, with the columns data.text and data.label",
+    PICTURE: "data.format: images, a folder a class",
+}
 NUMPY_MAGIC: Final = b"\x93NUMPY"
 
 AnyArray = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
@@ -71,14 +80,14 @@ class Reader:
                 text = self._corpus(source).decode("utf-8", "replace")
                 return self._fitting(self._stream([text]))
             case "chat", "causal-lm":
-                return self._fitting(self._chats(self._corpus(source)))
+                return self._fitting(self._chats(source))
             case "table", "causal-lm":
                 texts = [text for (text,) in self._columns(source, self._data.text)]
                 return self._fitting(self._stream(texts))
             case "table", "sequence-classification":
                 return self._fitting(self._labelled(source))
             case kind, head:
-                raise Misuse(f"{kind} data do not train a model for {head}")
+                raise Misuse(f"{kind} data do not train a model for {head}", READ[head])
 
     def _corpus(self, source: Source) -> bytes:
         found = source.files.corpus(source.path, source.suffixes, source.bytes_max)
@@ -127,15 +136,15 @@ class Reader:
 
     # --- chats ---
 
-    def _chats(self, data: bytes) -> Tensor:
+    def _chats(self, source: Source) -> Tensor:
         """What an assistant says counts; what it is told does not."""
         template = Template(self._chat)
         rows = [
             self._chat_row(template.turns(messages), number)
-            for number, messages in enumerate(_conversations(data), 1)
+            for number, messages in enumerate(_conversations(source.path, self._corpus(source)), 1)
         ]
         if not rows:
-            raise Misuse("there is not one conversation")
+            raise Misuse(f"{source.path}: there is not one conversation", CONVERSATION)
         return torch.tensor(rows, dtype=torch.int32)
 
     def _chat_row(self, turns: list[tuple[str, str]], number: int) -> list[int]:
@@ -168,7 +177,8 @@ class Reader:
         for name in names:
             if name not in table.column_names:
                 known = ", ".join(table.column_names)
-                raise Misuse(f"{source.path} has no column {name!r}", f"it has {known}")
+                field = "data.text" if name == self._data.text else "data.label"
+                raise Misuse(f"{source.path} has no column {name!r}", f"{field}: one of {known}")
         columns = [table.column(name).to_pylist() for name in names]
         for number, row in enumerate(zip(*columns, strict=True), 1):
             held = tuple(str(value) for value in row if value is not None)
@@ -251,10 +261,11 @@ def read_tokenizer(data: bytes) -> Tokenizer:
     try:
         return Tokenizer.from_str(data.decode())
     except Exception as error:  # noqa: BLE001  # The library raises plain Exceptions.
-        raise Misuse(f"tokenizer.json cannot be read: {error}") from None
+        fix = "save or copy it again: tokenizer.save_pretrained(folder)"
+        raise Misuse(f"tokenizer.json cannot be read: {error}", fix) from None
 
 
-def _conversations(data: bytes) -> Iterator[list[dict[str, str]]]:
+def _conversations(path: str, data: bytes) -> Iterator[list[dict[str, str]]]:
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
@@ -262,10 +273,7 @@ def _conversations(data: bytes) -> Iterator[list[dict[str, str]]]:
             messages = json.loads(line)["messages"]
             yield [{"role": str(one["role"]), "content": str(one["content"])} for one in messages]
         except (KeyError, TypeError, ValueError, RecursionError):
-            raise Misuse(
-                f"line {number} is no conversation",
-                'each line is {"messages": [{"role": "user", "content": "..."}, ...]}',
-            ) from None
+            raise Misuse(f"{path}: line {number} is no conversation", CONVERSATION) from None
 
 
 def read_table(path: str, data: bytes) -> pa.Table:
@@ -276,7 +284,10 @@ def read_table(path: str, data: bytes) -> pa.Table:
             return parquet.read_table(buffer)
         return pajson.read_json(buffer) if path.endswith(".jsonl") else csv.read_csv(buffer)
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise Misuse(f"{path} cannot be read as a table: {error}") from None
+        raise Misuse(
+            f"{path} cannot be read as a table: {error}",
+            "mend that place; a name in .parquet or .jsonl is read as that, any other as CSV",
+        ) from None
 
 
 def words_of(files: Files, base: str, spec: HubSpec, data: DataFormat) -> tuple[bytes, str]:
@@ -287,7 +298,8 @@ def words_of(files: Files, base: str, spec: HubSpec, data: DataFormat) -> tuple[
         tokenizer = files.read(f"{base}/tokenizer.json")
     except OSError:
         raise Misuse(
-            f"{base} has no tokenizer.json", "save it: tokenizer.save_pretrained"
+            f"{base} has no tokenizer.json",
+            f"save it: tokenizer.save_pretrained; a model of pictures wants task: {PICTURE}",
         ) from None
     return tokenizer, _chat_template(files, base) if data.kind == "chat" else ""
 

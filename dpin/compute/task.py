@@ -130,7 +130,7 @@ class Probe(Wire, frozen=True, tag=1):
 
 
 class Prepare(Wire, frozen=True, tag=2):
-    """Cut a corpus into shards and make an initial checkpoint, all under `folder`.
+    """Cut a corpus into shards and make an initial checkpoint under `folder`; without, try to.
 
     `corpus` is a text file or a folder (all files whose suffix is in `suffixes`, in sorted order,
     cut at `bytes_max`); the last `holdout_ppm` of it is held out. For a HubSpec `base` is the
@@ -372,10 +372,11 @@ class Exported(Wire, frozen=True, tag=10):
 
 
 class Failed(Wire, frozen=True, tag=14):
-    """The command could not be done; the worker lives on. `reason` is for people."""
+    """The command could not be done; the worker lives on. `reason` and `fix` are for people."""
 
     command: str
     reason: str
+    fix: str = ""
 
 
 Report = (

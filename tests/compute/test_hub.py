@@ -1,5 +1,6 @@
 """Models of transformers in a worker's session: full and with adapters, replayed and exported."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from dpin.base.ids import NO_BLOB, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.door import Door
 from dpin.compute.executor import Disk
-from dpin.compute.hubspec import CAUSAL, DataFormat, HubSpec
+from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, DataFormat, HubSpec
 from dpin.compute.lineage import tensor_leaves
 from dpin.compute.presets import QUICK
 from dpin.compute.probe import settle
@@ -119,6 +120,18 @@ class Bench:
         folder = self.folder / "out"
         self.ask(Export(str(folder), "{}", str(base)), Exported)
         return folder
+
+
+def bert() -> transformers.BertConfig:
+    """A classifier that reads 32 tokens."""
+    return transformers.BertConfig(
+        vocab_size=300,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
 
 
 @pytest.fixture(name="base", scope="module")
@@ -237,10 +250,23 @@ def _code(base: Path) -> None:
     (base / "config.json").write_text(config.replace("{", '{"auto_map": {"AutoModel": "x.Y"},', 1))
 
 
+def _overlap(base: Path) -> None:
+    """The second tensor begins within the first."""
+    file = base / "model.safetensors"
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    second = sorted(name for name in header if name != "__metadata__")[1]
+    header[second]["data_offsets"] = [at - 4 for at in header[second]["data_offsets"]]
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (_truncate, "cannot be read as a model"),
+        (_overlap, "invalid offset for tensor"),
         (_poison, "not finite"),
         (_misfit, "cannot be read as a model"),
         (_small, "the tokenizer does not fit the model: it says token 2"),
@@ -254,7 +280,9 @@ def test_a_spoiled_directory_is_refused_with_a_reason(
     base = write_model(tmp_path / "base")
     spoil(base)
     bench = Bench(tmp_path)
-    assert reason in bench.ask(bench.prepare(spec_of(base), base), Failed).reason
+    said = bench.ask(bench.prepare(spec_of(base), base), Failed)
+    assert reason in said.reason
+    assert said.fix
 
 
 def test_a_base_that_is_not_finite_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
@@ -277,6 +305,66 @@ def test_data_shorter_than_a_batch_are_refused(tmp_path: Path, base: Path) -> No
         batch=8,
     )
     assert "4 examples are too few" in bench.ask(command, Failed).reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "fix"),
+    [
+        (
+            {"lora": replace(LORA, target_modules=("q_proj", "query"))},  # peft would not mind
+            "it has no module 'query'",
+            "method.target_modules: some of down_proj, gate_proj, k_proj, ",
+        ),
+        (
+            {"lora": replace(LORA, target_modules=("mlp",))},
+            "the adapter does not fit the model: Target module",
+            "method.target_modules: some of down_proj, ",
+        ),
+        ({"head": SEQUENCE}, "text data do not train", "data.format: table, with the columns "),
+        ({"head": PICTURE, "context": 0}, "text data do not train", "data.format: images"),
+    ],
+)
+def test_a_job_that_does_not_fit_its_model_is_told_what_would(
+    tmp_path: Path, base: Path, fields: dict[str, object], reason: str, fix: str
+) -> None:
+    bench = Bench(tmp_path)
+    said = bench.ask(bench.prepare(replace(spec_of(base), **fields), base), Failed)
+    assert reason in said.reason
+    assert said.fix.startswith(fix)
+
+
+def test_a_model_saved_for_another_task_is_told_which(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "bert", bert(), "SequenceClassification")
+    bench = Bench(tmp_path)
+    said = bench.ask(bench.prepare(spec_of(base), base), Failed)
+    assert "the weights lack" in said.reason
+    assert (
+        said.fix == "it was saved as BertForSequenceClassification: task: sequence-classification"
+    )
+
+
+def test_sequences_longer_than_a_model_reads_are_refused_before_anybody_is_asked(
+    tmp_path: Path,
+) -> None:
+    base = write_model(tmp_path / "bert", bert(), "SequenceClassification")
+    rows = "".join(f"number {at},{'even' if at % 2 == 0 else 'odd'}\n" for at in range(80))
+    (tmp_path / "t.csv").write_text(f"text,label\n{rows}")
+    bench = Bench(tmp_path)
+    fields = {"corpus": str(tmp_path / "t.csv"), "data": DataFormat("table")}
+    said = bench.ask(
+        bench.prepare(spec_of(base, head=SEQUENCE, context=33), base, **fields), Failed
+    )
+    assert said.reason == "the model reads at most 32 tokens, and max_length is 33"
+    assert said.fix == "max_length: 32"
+    bench.ask(bench.prepare(spec_of(base, head=SEQUENCE, context=32), base, **fields), Prepared)
+
+
+def test_what_is_only_tried_is_not_written(tmp_path: Path, base: Path) -> None:
+    bench = Bench(tmp_path)
+    tried = bench.ask(bench.prepare(spec_of(base, lora=LORA), base, folder=""), Prepared)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt"]
+    real = bench.ask(bench.prepare(spec_of(base, lora=LORA), base), Prepared)
+    assert (tried.parameters, tried.state_hash) == (real.parameters, real.state_hash)
 
 
 def test_a_session_outlives_what_it_refuses(tmp_path: Path, base: Path) -> None:

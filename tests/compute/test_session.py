@@ -29,7 +29,7 @@ from dpin.compute.checkpoint import (
     parameters_root,
 )
 from dpin.compute.child import WorkerOptions
-from dpin.compute.doing import unwritten
+from dpin.compute.doing import told, unwritten
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import QUICK, SHORT
 from dpin.compute.probe import settle
@@ -542,24 +542,28 @@ def test_a_window_state_of_the_disk_is_the_state_of_its_leaf() -> None:
     ],
 )
 def test_a_machine_that_is_too_small_says_so(error: BaseException) -> None:
-    assert reason_of(error).startswith("out of memory on this machine: ")
-    assert reason_of(ValueError("x")) == "ValueError: x"
+    assert reason_of(error)[0].startswith("out of memory on this machine: ")
+    assert reason_of(ValueError("x")) == ("ValueError: x", "")
 
 
 def test_what_dpin_says_itself_comes_with_its_fix_and_without_the_name_of_a_class() -> None:
-    assert reason_of(Misuse("no room", "make some")) == "no room; make some"
-    assert reason_of(PeerFault("corrupt weights")) == "corrupt weights"
+    assert reason_of(Misuse("no room", "make some")) == ("no room", "make some")
+    assert reason_of(PeerFault("corrupt weights")) == ("corrupt weights", "")
+    assert (
+        told(Failed("Prepare", "no room", "make some")) == "preparing the job: no room; make some"
+    )
+    assert told(Failed("Prepare", "no room")) == "preparing the job: no room"
 
 
 def test_what_the_disk_refuses_is_told_with_its_place_and_a_fix() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     said = "the disk refused: No space left on device; make room on that disk, then do it again"
-    assert reason_of(full) == said
-    theirs = reason_of(PermissionError(errno.EACCES, "Permission denied", "/out"))
+    assert reason_of(full) == (said, "")
+    theirs, _ = reason_of(PermissionError(errno.EACCES, "Permission denied", "/out"))
     assert theirs.startswith("the disk refused: Permission denied (/out); ")
     assert unwritten(Failed("Export", theirs))
     assert not unwritten(Failed("Prepare", theirs))
-    assert reason_of(OSError("no such model")) == "OSError: no such model"
+    assert reason_of(OSError("no such model")) == ("OSError: no such model", "")
 
 
 class Panicking(Desk):
