@@ -6,6 +6,7 @@ from dpin.base.units import format_tokens
 from dpin.cli.metrics import communication_share
 from dpin.cli.options import table
 from dpin.cli.plain import plain_line
+from dpin.client.client import ENDED
 from dpin.node.status import (
     Check,
     ExplainView,
@@ -199,7 +200,7 @@ def result_text(detail: JobDetail) -> str:
     if job.role == "served":
         return f"earned {format_tokens(job.earned)}"
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(detail.verdicts.items()))
-    words = [f"cost {format_tokens(job.cost)}"]
+    words = [_cost_text(detail)]
     if detail.holdout_before is not None:
         words.insert(0, f"loss {_loss(detail.holdout_before)} -> {_loss(detail.holdout_after)}")
     if detail.evaluation is not None:
@@ -210,6 +211,23 @@ def result_text(detail: JobDetail) -> str:
     if detail.output is not None and detail.files:
         words.append(f"\n-> {detail.output}\n   {', '.join(detail.files)}")
     return "  ".join(words)
+
+
+def _cost_text(detail: JobDetail) -> str:
+    """What was paid, to whom, and what came back of what was put aside."""
+    job = detail.job
+    if not job.cost:
+        return f"cost {format_tokens(0)}"
+    units = [unit for lease in detail.leases for unit in lease.units if unit.paid]
+    paid = sum(unit.paid for unit in units)
+    words = (
+        f"cost {format_tokens(job.cost)}: {format_tokens(paid)} for {counted(len(units), 'unit')}, "
+        f"{format_tokens(job.cost - paid)} for checks and fees"
+    )
+    if job.state not in ENDED:
+        return words
+    back = format_tokens(job.cost_max - job.cost)
+    return f"{words}; {back} of {format_tokens(job.cost_max)} came back"
 
 
 def explain_text(explain: ExplainView) -> str:
@@ -231,8 +249,12 @@ def plan_text(plan: PlanView) -> str:
     rows = [
         ("job", f"{plan.name}  {plan.kind}  {plan.parameters:,} parameters"),
         ("work", f"{plan.rounds} rounds of {plan.steps} steps on {plan.seats} nodes"),
-        ("cost", f"at most {format_tokens(plan.cost_max)}, {format_tokens(plan.price_cap)} a unit; "
+        ("cost", f"at most {format_tokens(plan.cost_max)}, put aside at the start; "
                  f"you have {format_tokens(plan.balance)}"),
+        ("", f"{counted(plan.seats * plan.rounds, 'unit')}, each {format_tokens(plan.price_cap)} "
+             f"at most and {format_tokens(plan.unit_fee)} for its checks"),
+        ("", "bids decide what a unit costs; what is not used comes back at the end"),
+        ("tried", "data and model were read as the job will read them; nothing was proposed"),
         ("nodes", ", ".join(peer.name for peer in plan.providers) or "none known"),
     ]  # fmt: skip
     rows += [("warning", warning) for warning in plan.warnings]

@@ -11,6 +11,7 @@ from dpin.cli.options import AttachOption, HomeOption, JsonOption, SetOption, sa
 TOKENS_MAX = 100_000  # as of `type: inference`; a test holds them together
 AT_ONCE = 2  # jobs of a sweep
 POINTS_MAX = 64  # of a sweep, likewise
+TRYING = "reading the data and the model as the job would; a first time loads torch"
 
 
 def submit(
@@ -49,6 +50,7 @@ def submit(
         elif request is None:
             _follow(node, node.job(attach).job.id, json=json, trace=trace)
         elif dry_run:
+            say(TRYING)
             plan = node.plan(request)
             show_view("plan", plan) if json else show(plan_text(plan))
         else:
@@ -89,6 +91,7 @@ def _sweep(
     assert isinstance(node, Client)
     trials = [trial for trial in found if isinstance(trial, Trial)]
     if dry_run:
+        say(TRYING)
         plans = [node.plan(trial.request) for trial in trials]
         whole = sum(plan.cost_max for plan in plans)
         words = f"{len(plans)} jobs, {format_tokens(whole)} at most; the first:\n\n"

@@ -72,6 +72,7 @@ from dpin.node.status import (
 
 DONE: Final = "done"
 POLL_SECONDS: Final = 0.3
+PLAN_SECONDS: Final = 3_600.0  # as long as large data take to read
 ENDED: Final = (DONE, "failed", "cancelled")
 _WRONG_PLACE: Final = (NotADirectoryError, FileExistsError, IsADirectoryError, PermissionError)
 
@@ -200,8 +201,8 @@ class _Commands:
         self._connection = connection
 
     def plan(self, request: SubmitRequest) -> PlanView:
-        """Say what a job would do, without doing it."""
-        return self._connection.post("/api/v1/jobs?dry_run=1", request, PlanView)
+        """Say what a job would do, without doing it; reading its data and model takes a while."""
+        return self._connection.post("/api/v1/jobs?dry_run=1", request, PlanView, PLAN_SECONDS)
 
     def submit(self, job: Path | SubmitRequest) -> JobView:
         """Start a job from its file, or from a request; returns at once."""

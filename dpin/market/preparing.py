@@ -7,7 +7,7 @@ import msgspec
 from dpin.base.blob import blob_id, manifest_of
 from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey
-from dpin.base.ids import NO_BLOB, BlobId, Digest
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest
 from dpin.base.units import MicroTokens, ceil_div
 from dpin.compute.hubspec import PICTURE, HubSpec
 from dpin.compute.limits import is_replayable
@@ -177,6 +177,11 @@ def infer_manifest(order: InferOrder, model: Kept, fingerprint: Digest) -> Infer
         fingerprint=fingerprint,
         lengths=(model.length,),
     )
+
+
+def generation_of(order: InferOrder) -> InferManifest:
+    """One generation as far as it is known before its model is a blob."""
+    return infer_manifest(order, Kept(order.model_file, NO_BLOB, 0), NO_DIGEST)
 
 
 def propose_train(

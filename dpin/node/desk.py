@@ -17,7 +17,6 @@ from dpin.base.units import (
     MicroTokens,
     format_tokens,
 )
-from dpin.ledger.history import Movement
 from dpin.ledger.receipts import ReceiptLog, proven
 from dpin.ledger.settlement import unit_subject
 from dpin.ledger.transactions import Transfer
@@ -81,11 +80,13 @@ from dpin.node.till import (
     check_free,
     gifts_of,
     more_tokens,
+    movement_view,
     payee,
     prepared,
     signed_of,
     sum_of,
 )
+from dpin.node.trying import Trials
 from dpin.node.validating import check_stands, operations_of, validators_of
 from dpin.node.warden import Warden
 from dpin.node.window import Window
@@ -148,7 +149,7 @@ class Purse(Records):
     def history(self, after: int, before: int, count: int) -> list[MovementView]:
         """What became of the account."""
         found = self._peer.executor.history.between(after, before, count)
-        return [_movement(movement) for movement in found]
+        return [movement_view(movement) for movement in found]
 
     async def transfer(self, request: TransferRequest) -> TransferView:
         """Send tokens."""
@@ -284,13 +285,14 @@ class Desk(Watchtower):
         )
         self.blobs: Blobs = Storeroom(around.courier, ties)
         limits = around.settings.share.limits
+        self._trials = Trials(around.ask)
         self.warden = Warden(around.home.paused, limits, bulletin.seen, around.tell)
 
     async def plan(self, request: SubmitRequest) -> PlanView:
         """A dry run."""
-        order = await self._order(request)
+        tried = await self._trials.of(await self._order(request))
         providers = [view for view in self.peers() if view.provides]
-        return plan_of(order, self._peer, providers)
+        return plan_of(tried, self._peer, providers)
 
     async def submit(self, request: SubmitRequest) -> JobView:
         """Start a job."""
@@ -369,23 +371,6 @@ class Desk(Watchtower):
     async def stop(self) -> None:
         """End the node."""
         self._bulletin.stopped.set()
-
-
-def _movement(movement: Movement) -> MovementView:
-    return MovementView(
-        number=movement.number,
-        height=movement.height,
-        time_ms=movement.timestamp_ms,
-        transaction=movement.transaction.hex() if movement.transaction else None,
-        what=movement.what,
-        other=movement.other.hex() if movement.other else None,
-        memo=movement.memo.decode(errors="replace"),
-        detail=movement.detail,
-        fee=movement.fee,
-        change=movement.change,
-        free=movement.free,
-        credit=movement.credit,
-    )
 
 
 def _receipts_of(own: OwnJob, log: ReceiptLog) -> set[int]:

@@ -214,6 +214,7 @@ class Node:
             now=self._clock.now,
             tell=self._tell.send,
             neighbours=lambda: self._around,  # There is one once `start` was called.
+            ask=self._foreman.ask_once,
         )
         self.desk = Desk(peer, surroundings, self.bulletin)
 
@@ -229,8 +230,7 @@ class Node:
             bootstrap=tuple(bootstrap),
         )
         home, host = self._options.home, self._shells.host
-        status = self.desk.status
-        ties = Ties(host, home, self._seen, self._clock.now, self._hand, status)
+        ties = Ties(host, home, self._seen, self._clock.now, self._hand, self.desk.status)
         self._around = Neighbourhood(me, ties, self._nursery)
         self._around.start()
         self._courier.catalogue = self._around.whereabouts

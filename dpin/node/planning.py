@@ -11,11 +11,11 @@ from dpin.base.errors import Misuse, OverBudget
 from dpin.base.ids import NO_BLOB, NO_DIGEST
 from dpin.base.units import MILLION, Ppm, format_tokens, parse_tokens, seconds
 from dpin.compute.sizes import builtin_parameters
-from dpin.compute.task import InferManifest, TrainManifest
+from dpin.compute.task import TrainManifest
 from dpin.ledger.transactions import Propose
-from dpin.market.offers import cost_max, expected_unit_ms
+from dpin.market.offers import cost_max, expected_unit_ms, verifier_fee
 from dpin.market.orders import InferOrder, Order, TrainOrder
-from dpin.market.preparing import parameters_of, propose_infer, propose_train
+from dpin.market.preparing import generation_of, parameters_of, propose_infer, propose_train
 from dpin.node.control import RunRequest
 from dpin.node.home import Home
 from dpin.node.jobfile import InferenceJob, JobSpec, Limits, TrainJob
@@ -31,6 +31,7 @@ from dpin.node.ordering import (
 from dpin.node.peer import Peer
 from dpin.node.settings import JobsSection
 from dpin.node.status import PeerView, PlanView
+from dpin.node.trying import Tried
 from dpin.node.tuning import own_code, tuned
 from dpin.node.words import counted
 
@@ -133,15 +134,16 @@ def _draft(job: TrainJob | TrainOrder) -> TrainManifest:
     )
 
 
-def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
+def plan_of(tried: Tried, peer: Peer, providers: list[PeerView]) -> PlanView:
     """What the order would do and cost, without doing it."""
+    order = tried.order
     propose, parameters = _proposal(order, peer)
     account = peer.state.accounts.get(peer.key.node_id)
-    warnings = []
+    warnings = list(tried.warnings)
     if len(providers) < propose.seats:
         known = counted(len(providers), "provider")
         warnings.append(f"{counted(propose.seats, 'seat')}, but {known} known")
-    warnings += _price_warnings(propose, peer)
+    warnings += [*_memory_warnings(propose, peer), *_price_warnings(propose, peer)]
     if account is None or account.spendable < order.budget:
         warnings.append("limits.cost is more than the balance")
     return PlanView(
@@ -155,9 +157,30 @@ def plan_of(order: Order, peer: Peer, providers: list[PeerView]) -> PlanView:
         cost_max=cost_max(peer.params, propose),
         balance=account.spendable if account else 0,
         parameters=parameters,
+        unit_fee=verifier_fee(peer.params, propose, propose.price_cap),
         providers=providers,
         warnings=warnings,
     )
+
+
+def _memory_warnings(propose: Propose, peer: Peer) -> list[str]:
+    """Whether anybody else who has registered to work has as much memory as is asked for."""
+    others = [
+        account.registration.memory_bytes
+        for node, account in peer.state.accounts.items()
+        if node != peer.key.node_id and account.registration and account.registration.provides
+    ]
+    most = max(others, default=propose.memory_bytes)
+    if propose.memory_bytes <= most:
+        return []
+    return [
+        f"resources.memory asks for {_gigabytes(propose.memory_bytes)}, and no provider known has "
+        f"more than {_gigabytes(most)}: nobody will take the job"
+    ]
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 10**9:.1f}GB"
 
 
 def _price_warnings(propose: Propose, peer: Peer) -> list[str]:
@@ -190,14 +213,4 @@ def _proposal(order: Order, peer: Peer) -> tuple[Propose, int]:
             draft = _draft(order)
             return propose_train(order, draft, parameters, peer.params), parameters
         case InferOrder():
-            generation = InferManifest(
-                model=NO_BLOB,
-                config=order.config,
-                state_hash=order.state_hash,
-                prompt=order.prompt,
-                tokens=order.tokens,
-                temperature_ppm=order.temperature_ppm,
-                seed=order.seed,
-                fingerprint=NO_DIGEST,
-            )
-            return propose_infer(order, generation, peer.params), parameters
+            return propose_infer(order, generation_of(order), peer.params), parameters

@@ -215,9 +215,7 @@ class JobView(View):
     name: str
     kind: str  # "train" | "finetune" | "federated" | "eval" | "inference"
     role: str  # "mine" | "served"
-    state: (
-        str  # "preparing" | "matching" | "running" | "verifying" | "done" | "failed" | "cancelled"
-    )
+    state: str  # preparing, matching, running, verifying, done, failed or cancelled
     reason: str
     round: int
     rounds: int
@@ -278,9 +276,10 @@ class PlanView(View):
     steps: int
     windows: int
     price_cap: int  # for one unit
-    cost_max: int
+    cost_max: int  # put aside when the job is proposed; what is not used comes back
     balance: int  # free tokens and credit
     parameters: int
+    unit_fee: int  # for the checks of one unit, at that price
     providers: list[PeerView]
     warnings: list[str]
 

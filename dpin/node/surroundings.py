@@ -10,6 +10,7 @@ from dpin.node.home import Home
 from dpin.node.neighbourhood import Neighbourhood
 from dpin.node.peer import Event
 from dpin.node.settings import Settings
+from dpin.node.trying import Ask
 from dpin.node.vault import Vault
 
 
@@ -26,3 +27,4 @@ class Surroundings:
     now: Callable[[], Instant]
     tell: Callable[[Event], Awaitable[None]]
     neighbours: Callable[[], Neighbourhood]
+    ask: Ask  # a worker, once

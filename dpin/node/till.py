@@ -9,6 +9,7 @@ from dpin.base.ids import NodeId, read_id
 from dpin.base.units import MicroTokens, format_tokens, parse_tokens
 from dpin.ledger import fees
 from dpin.ledger.accounts import Account
+from dpin.ledger.history import Movement
 from dpin.ledger.transactions import (
     MEMO_BYTES_MAX,
     OPERATIONS_MAX,
@@ -21,7 +22,7 @@ from dpin.ledger.transactions import (
 )
 from dpin.node.control import PayRequest, PrepareRequest, TransferRequest
 from dpin.node.peer import Peer
-from dpin.node.status import PreparedView
+from dpin.node.status import MovementView, PreparedView
 
 Gift = Transfer | Credit
 
@@ -137,4 +138,22 @@ def more_tokens(account: Account | None) -> str:
     return (
         f'{format_tokens(account.stake)} are set aside for providing; with jobs.stake = "0" what '
         "is sent to this node from now on stays free; or lower limits.cost"
+    )
+
+
+def movement_view(movement: Movement) -> MovementView:
+    """One movement of an account, as people are shown it."""
+    return MovementView(
+        number=movement.number,
+        height=movement.height,
+        time_ms=movement.timestamp_ms,
+        transaction=movement.transaction.hex() if movement.transaction else None,
+        what=movement.what,
+        other=movement.other.hex() if movement.other else None,
+        memo=movement.memo.decode(errors="replace"),
+        detail=movement.detail,
+        fee=movement.fee,
+        change=movement.change,
+        free=movement.free,
+        credit=movement.credit,
     )

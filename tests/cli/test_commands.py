@@ -151,7 +151,11 @@ def test_a_job_is_planned_and_not_started(
     control: FakeControl, capsys: Printed, job_file: str
 ) -> None:
     assert run(["submit", job_file, "--dry-run", "--set", "args.rounds=3"]) == 0
-    assert "3 rounds of 20 steps" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "reading the data and the model as the job would" in told.err
+    assert "3 rounds of 20 steps" in told.out
+    assert "9 units, each 0.001 at most and 0.0001 for its checks" in told.out
+    assert "what is not used comes back at the end" in told.out
     assert run(["submit", job_file, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == "dpin.v1/plan"
     assert control.asked == []
@@ -168,7 +172,9 @@ def test_a_job_is_followed_to_its_end_and_gives_its_status(
     assert [line.split()[1] for line in lines[1:9]] == [
         "phase", "phase", "lease", "progress", "round", "round", "verify", "end",
     ]  # fmt: skip
-    assert lines[-3].startswith("done  loss 5.500 -> 2.600  cost 0.39")
+    assert lines[-3].startswith("done  loss 5.500 -> 2.600  cost 0.39: 0.001 for 1 unit, ")
+    assert "0.389 for checks and fees; " in lines[-3]
+    assert " came back" in lines[-3]
     assert lines[-1] == "   model.safetensors, sub/receipts.json"
     control.end = ("failed", "expired")
     assert run(["submit", job_file]) == 6

@@ -8,19 +8,23 @@ import msgspec
 import pytest
 
 from dpin.base.errors import Misuse, OverBudget
+from dpin.base.ids import NO_DIGEST, NodeId, Round
 from dpin.base.units import MicroTokens
-from dpin.ledger.transactions import Credit
+from dpin.ledger.accounts import Account
+from dpin.ledger.transactions import Credit, Register
 from dpin.ledger.wishes import Wish
 from dpin.market.orders import InferOrder, TrainOrder
 from dpin.node.jobfile import read_job
 from dpin.node.planning import check_output, check_price, order_of, plan_of
 from dpin.node.status import PeerView
+from dpin.node.trying import Tried
 from tests.support.alone import Alone
 from tests.support.market import BUDGET, infer_order, train_order
 
 TRAIN = "type: train\ndata: {path: corpus}\n"
 INFER = "type: inference\nmodel: model\nprompt: hello\n"
 CONFIG = '{"model": {"layers": 2, "heads": 4, "width": 64, "context": 32}}'
+PROVIDES = Register("p", "cpu", 8 * 10**9, NO_DIGEST, True, NO_DIGEST, Round(0))
 PROVIDER = PeerView("00", "p", "", True, True, "cpu", True, 0, 0, 0, 0, "")
 
 
@@ -51,7 +55,7 @@ async def test_a_model_folder_needs_its_two_files(tmp_path: Path) -> None:
 
 def test_a_plan_costs_no_more_than_the_budget() -> None:
     node = Alone()
-    plan = plan_of(train_order(seats=1, rounds=3), node.peer, [PROVIDER])
+    plan = plan_of(Tried(train_order(seats=1, rounds=3)), node.peer, [PROVIDER])
     assert (plan.kind, plan.seats, plan.rounds, plan.steps) == ("train", 1, 3, 40)
     assert 0 < plan.cost_max <= BUDGET
     assert plan.parameters > 0
@@ -59,25 +63,36 @@ def test_a_plan_costs_no_more_than_the_budget() -> None:
 
 
 def test_a_plan_of_a_generation_is_one_unit() -> None:
-    plan = plan_of(infer_order(), Alone().peer, [PROVIDER])
+    plan = plan_of(Tried(infer_order()), Alone().peer, [PROVIDER])
     assert (plan.kind, plan.seats, plan.rounds, plan.windows) == ("inference", 1, 1, 1)
 
 
 def test_a_plan_warns_of_what_would_keep_it_from_running() -> None:
     node = Alone()
     dear = msgspec.structs.replace(train_order(seats=2), budget=MicroTokens(10**14))
-    assert plan_of(dear, node.peer, [PROVIDER]).warnings == [
+    assert plan_of(Tried(dear), node.peer, [PROVIDER]).warnings == [
         "2 seats, but 1 provider known",
         "limits.cost is more than the balance",
     ]
     cheap = msgspec.structs.replace(train_order(), budget=MicroTokens(1))
-    [warning] = plan_of(cheap, node.peer, [PROVIDER]).warnings
+    [warning] = plan_of(Tried(cheap), node.peer, [PROVIDER]).warnings
     assert warning.startswith("limits.cost leaves 0 for a unit, and most providers ask 1: ")
     needed = MicroTokens(int(Decimal(warning.rpartition(" ")[2]) * 10**6))
     enough = msgspec.structs.replace(cheap, budget=needed)
-    assert plan_of(enough, node.peer, [PROVIDER]).warnings == []
+    assert plan_of(Tried(enough), node.peer, [PROVIDER]).warnings == []
     short = msgspec.structs.replace(cheap, budget=MicroTokens(needed - 1))
-    assert len(plan_of(short, node.peer, [PROVIDER]).warnings) == 1
+    assert len(plan_of(Tried(short), node.peer, [PROVIDER]).warnings) == 1
+
+
+def test_a_plan_warns_of_more_memory_than_any_provider_has() -> None:
+    peer = Alone().peer
+    other = NodeId(b"\1" * 32)
+    peer.state.accounts[other] = Account(registration=PROVIDES)
+    asked = msgspec.structs.replace(train_order(), memory_bytes=500 * 10**9)
+    [warning] = plan_of(Tried(asked), peer, [PROVIDER]).warnings
+    assert warning.startswith("resources.memory asks for 500.0GB, and no provider known has more ")
+    fitting = msgspec.structs.replace(train_order(), memory_bytes=8 * 10**9)
+    assert plan_of(Tried(fitting), peer, [PROVIDER]).warnings == []
 
 
 def test_a_job_that_cannot_pay_for_a_unit_is_refused_before_it_begins() -> None:
@@ -96,7 +111,7 @@ def test_credit_counts_where_a_job_is_paid() -> None:
     node.wait(2)
     account = node.peer.state.accounts[node.key.node_id]
     assert (account.free, account.credit) == (1, grant - 1)
-    plan = plan_of(train_order(seats=1, rounds=3), node.peer, [PROVIDER])
+    plan = plan_of(Tried(train_order(seats=1, rounds=3)), node.peer, [PROVIDER])
     assert (plan.balance, plan.warnings) == (grant, [])
 
 

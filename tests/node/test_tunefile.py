@@ -14,6 +14,7 @@ from dpin.market.orders import TrainOrder
 from dpin.node.jobfile import TrainJob, read_job
 from dpin.node.ordering import type_of
 from dpin.node.planning import order_of, plan_of
+from dpin.node.trying import Tried
 from tests.support.alone import Alone
 
 TUNE = "type: finetune\nmodel: base\ndata: {path: chat.jsonl, format: chat}\n"
@@ -108,7 +109,7 @@ async def test_an_order_holds_the_models_config_in_one_spelling(tmp_path: Path) 
     assert order.model.masked
     assert (order.parameters, order.data) == (1_000, DataFormat("chat"))
     assert type_of(order) == "finetune"
-    assert plan_of(order, Alone().peer, []).parameters == 1_000
+    assert plan_of(Tried(order), Alone().peer, []).parameters == 1_000
 
 
 async def test_private_data_are_scored_and_only_what_measures_is_read(tmp_path: Path) -> None:

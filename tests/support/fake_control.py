@@ -323,7 +323,8 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
         return views.PlanView(
             name=request.name, kind="train", seats=job.seats, rounds=job.rounds, steps=20,
             windows=4, price_cap=1_000, cost_max=job.limits.cost, balance=self.balance,
-            parameters=400_000, providers=[peer_view("swift-yak")], warnings=["one is alone"],
+            parameters=400_000, unit_fee=100, providers=[peer_view("swift-yak")],
+            warnings=["one is alone"],
         )  # fmt: skip
 
     async def submit(self, request: SubmitRequest) -> views.JobView:
