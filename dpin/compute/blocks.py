@@ -48,7 +48,7 @@ class Blocks:
     @property
     def count(self) -> int:
         """P."""
-        return len(self.values)
+        return self.values.numel()
 
     def dense(self) -> Tensor:
         """See updates.Update."""

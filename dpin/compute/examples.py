@@ -46,20 +46,19 @@ class Stream:
         """(N,) tokens of any integer type; raises Misuse where they hold less than one window."""
         if len(tokens) <= context:
             raise Misuse(f"{len(tokens)} tokens of text cannot fill a context of {context}")
-        self._tokens = tokens
-        self._span = torch.arange(context + 1)
+        self._windows = tokens.unfold(0, context + 1, 1)  # (N - context, context + 1), a view
 
     def batch(self, draw: Sequence[object], count: int) -> Tensor:
         """See Examples."""
-        starts = len(self._tokens) - len(self._span) + 1
+        starts = len(self._windows)
         places = torch.tensor([word % starts for word in words(("batch", *draw), count)])
-        return self._tokens[places[:, None] + self._span].long()
+        return self._windows.index_select(0, places).long()
 
     def spread(self, count: int) -> Tensor:
         """See Examples; windows may overlap where the text is short."""
-        last = len(self._tokens) - len(self._span)
+        last = len(self._windows) - 1
         places = torch.tensor([last * index // max(1, count - 1) for index in range(count)])
-        return self._tokens[places[:, None] + self._span].long()
+        return self._windows.index_select(0, places).long()
 
 
 class Rows:

@@ -7,7 +7,7 @@ bit. Isolation: none; whatever a client is, it is in this process. C is the numb
 that of parameters, N that of blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -29,10 +29,12 @@ from dpin.compute.state import GlobalState, state_hash
 from dpin.compute.task import SGD, TrainManifest
 from dpin.compute.tensors import UNITS_MAX, as_float, as_units
 from dpin.compute.train import Trainer
-from dpin.compute.unit import Seat, run_steps
+from dpin.compute.unit import Seat, batches_of, run_steps
 from dpin.compute.updates import VALUE_MAX, Update
+from dpin.compute.vectors import Vectors
 
 GROUP: Final = 1 << 22  # numbers of the clients that are encoded together
+DRAWN_AHEAD: Final = 256  # examples
 KNOWN_MAX: Final = 1 << 20  # numbers of a group whose movements are kept until the merge
 
 
@@ -57,16 +59,24 @@ class _Kept:
     """What clients keep from one round to the next: (C, P) each, or nothing."""
 
     def __init__(self, clients: int, parameters: int, *, moments: bool, error: bool) -> None:
-        self.first = torch.zeros(clients if moments else 0, parameters)
-        self.second = torch.zeros_like(self.first)
+        kept = torch.zeros(2, clients if moments else 0, parameters)
+        self._first, self._second = (list(half.unbind()) for half in kept)  # cut once, not a round
         self.error = torch.zeros(clients if error else 0, parameters, dtype=torch.int64)
         self.steps = [0] * clients
 
     def moments(self, client: int) -> Moments | None:
         """Of a client that has trained and keeps them."""
-        if not self.steps[client] or not len(self.first):
+        steps = self.steps[client]
+        if not steps or not self._first:
             return None
-        return Moments(self.first[client], self.second[client], self.steps[client])
+        return Moments(self._first[client], self._second[client], steps)
+
+    def keep(self, client: int, trained: Vectors) -> None:
+        """What a client has after a unit."""
+        if self._first:
+            self._first[client].copy_(trained.first)
+            self._second[client].copy_(trained.second)
+        self.steps[client] = trained.steps
 
     def forget(self, client: int) -> None:
         """Whatever it kept was of no use."""
@@ -97,25 +107,27 @@ class Population:
         self._rule = rule_of(manifest)
         self._trainer = Trainer(manifest.model, course_of(manifest), "cpu")
         feeds_back = manifest.encoding.feedback_ppm > 0
-        self._kept = _Kept(len(clients), len(state.parameters), moments=not fresh, error=feeds_back)
+        count = len(state.parameters)
+        self._kept = _Kept(len(clients), count, moments=not fresh, error=feeds_back)
+        together = min(len(clients), max(1, GROUP // count))
+        self._rows = torch.empty(together, count)  # what a group has trained
 
     def round(self) -> Round:
         """Everybody trains one unit, and what they send is merged."""
         losses: list[float] = []
         offered: list[Offered] = []
-        size = max(1, GROUP // len(self.state.parameters))
-        for at in range(0, len(self._clients), size):
-            group = range(at, min(at + size, len(self._clients)))
+        size, count = len(self._rows), len(self._clients)
+        for at in range(0, count, size):
+            group = range(at, min(at + size, count))
             offered += self._updates(group, self._trained(group, losses))
         left = screened(offered)
-        count = len(self.state.parameters)
-        mean = round_mean(self._manifest.robust, left.kept, None, count)
+        mean = round_mean(self._manifest.robust, left.kept, None, len(self.state.parameters))
         self.state = self._rule.next(self.state, mean)
         return Round(
             state_hash(self.state),
             sum(losses) / len(losses),
             left.refused,
-            len(self._clients) - len(offered),
+            count - len(offered),
         )
 
     def mean_loss(self, batches: Sequence[Tensor]) -> float:
@@ -131,27 +143,37 @@ class Population:
     def _trained(self, group: range, losses: list[float]) -> Tensor:
         """What the clients of a group have trained: (C, P) float32."""
         base, vectors = as_float(self.state.parameters), self._trainer.vectors
-        rows = torch.empty(len(group), len(base))
+        rows = self._rows[: len(group)]
         steps = range(self._steps)
-        for row, at in zip(rows, group, strict=True):
-            lease, text = self._clients[at]
+        for row, at, (seat, drawn) in zip(rows, group, self._drawn(group, steps), strict=True):
             vectors.load(base, self._kept.moments(at))
-            seat = Seat(self._job, self._manifest, lease, self.state.round, text)
-            run_steps(self._trainer, seat, steps, lambda _step, loss: losses.append(loss))
+            run_steps(self._trainer, seat, steps, lambda _step, loss: losses.append(loss), drawn)
             row.copy_(vectors.flat)
-            if len(self._kept.first):
-                self._kept.first[at].copy_(vectors.first)
-                self._kept.second[at].copy_(vectors.second)
-            self._kept.steps[at] = vectors.steps
+            self._kept.keep(at, vectors)
         return rows
+
+    def _drawn(self, group: range, steps: range) -> Iterator[tuple[Seat, Iterable[Tensor]]]:
+        """The clients of a group and their batches, those of small units many clients at a time.
+
+        Code that hashes and code that trains drive each other out of a processor's caches.
+        """
+        ahead = DRAWN_AHEAD // (len(steps) * self._manifest.inner.batch)
+        for begin in range(0, len(group), max(1, ahead)):
+            seats = [self._seat(at) for at in group[begin : begin + max(1, ahead)]]
+            found = [batches_of(seat, steps) for seat in seats]
+            yield from zip(seats, [*map(list, found)] if ahead > 1 else found, strict=True)
+
+    def _seat(self, client: int) -> Seat:
+        lease, text = self._clients[client]
+        return Seat(self._job, self._manifest, lease, self.state.round, text)
 
     def _updates(self, group: range, rows: Tensor) -> Iterator[Offered]:
         """The update of each client whose parameters are finite; the others begin anew."""
-        finite = rows.isfinite().all(1).tolist()
+        steps, finite = self._steps, rows.isfinite().all(1).tolist()
         moved = as_units(rows.nan_to_num_().view(-1)).view(rows.shape) - self.state.parameters
         for at, whole, update in zip(group, finite, self._written(group, moved), strict=True):
             if whole:
-                yield Offered(f"client {at}", update, self._steps)
+                yield Offered(f"client {at}", update, steps)
             else:
                 self._kept.forget(at)
 

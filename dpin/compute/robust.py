@@ -13,13 +13,15 @@ from torch import Tensor
 from dpin.base.units import MILLION
 from dpin.compute import fused
 from dpin.compute.blocks import Blocks
-from dpin.compute.scales import UNITS_PER_SCALE_UNIT
+from dpin.compute.scales import SCALE_UNIT_BITS
 from dpin.compute.sparse import Sparse
+from dpin.compute.tensors import UNIT_BITS
 from dpin.compute.updates import Update
 
 UPDATES_MIN: Final = 3  # with fewer, the median says nothing about the rest
 GROUP: Final = 1 << 22  # numbers
 TOGETHER: Final = 1 << 20  # numbers of small updates that are looked at in one go
+SCALE_UNIT_SHIFT: Final = UNIT_BITS - SCALE_UNIT_BITS
 LOW_BITS: Final = 29
 LOW_MASK: Final = (1 << LOW_BITS) - 1
 
@@ -60,7 +62,7 @@ def _said(update: Update) -> Tensor:
 def _squares(rows: Tensor) -> list[int]:
     """Of each row of (n, P) the sum of squares, in units of 2^-24."""
     totals = [0] * len(rows)
-    for part in torch.split(rows // UNITS_PER_SCALE_UNIT, GROUP, 1):
+    for part in torch.split(rows >> SCALE_UNIT_SHIFT, GROUP, 1):
         squares = part * part
         high = (squares >> LOW_BITS).sum(1).tolist()
         low = (squares & LOW_MASK).sum(1).tolist()

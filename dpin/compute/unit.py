@@ -1,6 +1,6 @@
 """One unit of training, from leaf 0 to its update, and the windows that a check does again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -143,13 +143,27 @@ def _steps_of(trainer: Inner, seat: Seat, window: int, on_step: OnStep) -> None:
     run_steps(trainer, seat, range(seat.bounds[window - 1], seat.bounds[window]), on_step)
 
 
-def run_steps(trainer: Inner, seat: Seat, steps: range, on_step: OnStep) -> None:
-    """Train these steps of a unit, on from the state that the trainer holds."""
-    batch = seat.manifest.inner.batch
-    adds_up = seat.manifest.outer.rule == ADAMW
+def batches_of(seat: Seat, steps: range) -> Iterator[Tensor]:
+    """What these steps of a unit train on, (B, W) each, drawn when it is asked for."""
     for step in steps:
-        drawn = seat.text.batch((seat.job, seat.lease, seat.round, step), batch)
-        loss = trainer.accumulate(drawn) if adds_up else trainer.step(drawn, seat.taken(step))
+        draw = (seat.job, seat.lease, seat.round, step)
+        yield seat.text.batch(draw, seat.manifest.inner.batch)
+
+
+def run_steps(
+    trainer: Inner,
+    seat: Seat,
+    steps: range,
+    on_step: OnStep,
+    drawn: Iterable[Tensor] | None = None,
+) -> None:
+    """Train these steps of a unit, on from the state that the trainer holds.
+
+    `drawn` are their batches, where somebody has drawn them already.
+    """
+    adds_up = seat.manifest.outer.rule == ADAMW
+    for step, batch in zip(steps, drawn or batches_of(seat, steps), strict=True):
+        loss = trainer.accumulate(batch) if adds_up else trainer.step(batch, seat.taken(step))
         on_step(step + 1, loss)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dpin.base.errors import Misuse
 from dpin.compute.aggregation.columns import coordinate_median, trimmed_mean
 from dpin.compute.aggregation.copies import cosine_ppm
-from dpin.compute.aggregation.gram import CHUNK, gram_of
+from dpin.compute.aggregation.gram import CHUNK, gram_of, is_narrow
 from dpin.compute.aggregation.krum import chosen
 from dpin.compute.aggregation.rules import Row, aggregate, liars_of
 from dpin.compute.aggregation.screen import Offered, round_mean, screened
@@ -93,6 +93,22 @@ def test_inner_products_are_exact(rows: list[list[int]]) -> None:
 def test_inner_products_are_exact_over_many_chunks_of_the_largest_numbers() -> None:
     row = torch.full((2 * CHUNK + 3,), -(1 << 35) + 1)
     assert gram_of([row]) == [[len(row) * ((1 << 35) - 1) ** 2]]
+
+
+@given(st.integers(0, 36), ROWS)
+def test_inner_products_of_small_numbers_take_one_product(bits: int, rows: list[list[int]]) -> None:
+    small = [[number >> bits << 6 for number in row] for row in rows]
+    want = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in small] for x in small]
+    assert gram_of(tensors(small), 64) == want
+
+
+def test_one_product_serves_until_a_sum_may_pass_what_float64_holds() -> None:
+    most = 1 << 26  # squared, two of them are 2^53
+    assert is_narrow(torch.tensor([[most, -most]]), 1)
+    assert not is_narrow(torch.tensor([[most, -most - 1]]), 1)
+    assert is_narrow(torch.tensor([[-most - 64, most]]), 64)
+    assert not is_narrow(torch.tensor([[1 << 31, 0]]), 1 << 10)  # 2^63 with its sign: too large
+    assert is_narrow(torch.empty(3, 0, dtype=torch.int64), 1)
 
 
 @given(ROWS)

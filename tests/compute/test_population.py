@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from dpin.base.codec import encode
 from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.cli.app import run
+from dpin.compute import population
 from dpin.compute.aggregation.copies import (
     COSINE_PPM_MAX,
     OVERLAP_PPM_MAX,
@@ -114,6 +115,18 @@ def test_clients_of_one_process_end_in_the_state_of_nodes(encoding: EncodingSpec
     job = Job(encoding)
     many = job.together(job.manifest)
     assert [many.round().state_hash for _ in range(ROUNDS)] == job.by_nodes()
+
+
+@pytest.mark.parametrize("ahead", [0, 64, 1 << 20], ids=["none", "some", "all"])
+def test_batches_drawn_ahead_are_those_of_nodes(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(DENSE)
+    many = job.together(job.manifest)
+    want = [many.round().state_hash for _ in range(2)]
+    monkeypatch.setattr(population, "DRAWN_AHEAD", ahead)  # a client's unit draws 32 examples
+    again = job.together(job.manifest)
+    assert [again.round().state_hash for _ in range(2)] == want
 
 
 def test_a_client_that_diverges_has_no_part_and_begins_anew() -> None:

@@ -5,7 +5,8 @@ several of them for the work of one. Honest updates of one round were measured a
 0.986 (easy text, equal shards) and overlaps up to 0.39, so neither limit may be lower.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
 from math import isqrt
 from typing import Final
 
@@ -26,23 +27,32 @@ def copies(rows: Callable[[], Sequence[Tensor]], gram: Gram) -> dict[int, int]:
 
     They are asked for where their products look like copies, which most rounds do not.
     """
-    overlapping: list[list[bool]] | None = None  # most rounds need not know
-    lengths = [isqrt(gram[row][row]) for row in range(len(gram))]
     found: dict[int, int] = {}
-    for later in range(len(gram)):
-        for earlier in range(later):
-            # A cosine of at most one half, also by the floors: most pairs end here.
-            if 2 * gram[earlier][later] <= lengths[earlier] * lengths[later] or earlier in found:
-                continue
-            cosine = cosine_ppm(gram, earlier, later)
-            if cosine < SPARSE_COSINE_PPM_MAX:
-                continue
-            overlapping = overlapping or _overlaps(rows())
-            limit = SPARSE_COSINE_PPM_MAX if overlapping[earlier][later] else COSINE_PPM_MAX
-            if cosine >= limit:
-                found[later] = earlier
-                break
+    looks_so = next(_near(gram, SPARSE_COSINE_PPM_MAX), None) is not None
+    overlapping = _overlaps(rows()) if looks_so else set()
+    limit_ppm = SPARSE_COSINE_PPM_MAX if overlapping else COSINE_PPM_MAX
+    for later, earlier in _near(gram, limit_ppm) if looks_so else ():
+        if later in found or earlier in found:
+            continue
+        limit = SPARSE_COSINE_PPM_MAX if (earlier, later) in overlapping else COSINE_PPM_MAX
+        if cosine_ppm(gram, earlier, later) >= limit:
+            found[later] = earlier
     return found
+
+
+def _near(gram: Gram, limit_ppm: int) -> Iterator[tuple[int, int]]:
+    """All pairs, (later, earlier), whose cosine may be that large.
+
+    The product of two floored lengths is at most the floored length of both, which `cosine_ppm`
+    divides by: a pair that is left out is below the limit.
+    """
+    lengths = [isqrt(line[row]) for row, line in enumerate(gram)]
+    for later, line in enumerate(gram):
+        least = limit_ppm * lengths[later]
+        before = enumerate(zip(line[:later], lengths[:later], strict=True))
+        for earlier, (product, length) in before:
+            if product * MILLION >= least * length:
+                yield later, earlier
 
 
 def cosine_ppm(gram: Gram, a: int, b: int) -> int:
@@ -56,21 +66,25 @@ def _share(both: int, one: int, other: int) -> int:
     return both * MILLION // least if least else 0
 
 
-def _overlaps(rows: Sequence[Tensor]) -> list[list[bool]]:
-    """Whether two rows are sparse and move the same parameters, for all pairs."""
+def _overlaps(rows: Sequence[Tensor]) -> set[tuple[int, int]]:
+    """The pairs, (a, b) either way, of sparse rows that move the same parameters."""
+    size = len(rows[0]) * SPARSE_PPM_MAX
+    few = [at for at, row in enumerate(rows) if int(row.count_nonzero()) * MILLION <= size]
+    both = _shared([rows[at] for at in few])
+    return {
+        (few[a], few[b])
+        for a, b in permutations(range(len(few)), 2)
+        if _share(both[a][b], both[a][a], both[b][b]) >= OVERLAP_PPM_MAX
+    }
+
+
+def _shared(rows: Sequence[Tensor]) -> list[list[int]]:
+    """How many parameters each two of some rows move, or one by itself."""
+    if not rows:
+        return []
     counts = torch.zeros(len(rows), len(rows), dtype=torch.int64)
     for at in range(0, len(rows[0]), CHUNK):  # counts below 2^24 are exact in float32
         moved = torch.stack([row[at : at + CHUNK] != 0 for row in rows]).float()
         counts += (moved @ moved.T).to(torch.int64)
-    both = counts.tolist()
-    size = len(rows[0]) * SPARSE_PPM_MAX
-    sparse = [both[row][row] * MILLION <= size for row in range(len(rows))]
-    return [
-        [
-            sparse[a]
-            and sparse[b]
-            and _share(both[a][b], both[a][a], both[b][b]) >= OVERLAP_PPM_MAX
-            for b in range(len(rows))
-        ]
-        for a in range(len(rows))
-    ]
+    found: list[list[int]] = counts.tolist()
+    return found

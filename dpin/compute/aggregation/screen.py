@@ -5,7 +5,7 @@ both finds the same integers and refuses the same updates.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Final
 
@@ -121,7 +121,10 @@ def _sized(offered: Sequence[Offered]) -> list[Offered]:
     if len(offered) < ROWS_MIN:
         return list(offered)
     found = norms([part.update for part in offered])
-    return [replace(part, size=size) for part, size in zip(offered, found, strict=True)]
+    return [
+        Offered(part.name, part.update, part.steps, part.age, size)
+        for part, size in zip(offered, found, strict=True)
+    ]
 
 
 def _giants(offered: Sequence[Offered]) -> set[int]:
@@ -137,7 +140,7 @@ def _copies(updates: Sequence[Update]) -> dict[int, int]:
     if few and fused.serves(updates[0].count):
         return copies(lambda: [*map(_sample, updates)], _products(blocks))
     rows = [_sample(update) for update in updates]
-    return copies(lambda: rows, gram_of(rows))
+    return copies(lambda: rows, gram_of(rows, UNITS_PER_SCALE_UNIT))
 
 
 def _products(updates: Sequence[Blocks]) -> Gram:
