@@ -4,8 +4,15 @@ Every client is reckoned to take part in every round: peers choose when they joi
 amplification by sampling is claimed. The sum of discrete Gaussians is accounted as a Gaussian; the
 difference (Kairouz et al. 2021, theorem 1) is far below what is printed while each participant's
 noise has a deviation of many steps of the grid.
+
+    python -m dpin.compute.budget NOISE_PPM ROUNDS EPSILON_MILLI DELTA_DIGITS
+
+prints nothing, or why a job may not run and what to write instead, as JSON: the library takes a
+second to load and 100 MB, which a node spends in a process of its own.
 """
 
+import json
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -50,7 +57,15 @@ def check_budget(privacy: PrivacySpec, rounds: int) -> None:
     if used * 1000 > privacy.epsilon_milli:
         most = rounds_within(privacy)
         raise Misuse(
-            f"{rounds} rounds spend an epsilon of {used:.2f}, over the budget of "
-            f"{privacy.epsilon_milli / 1000:g}",
+            f"{rounds} rounds spend an epsilon of {used:.2f}, more than the "
+            f"{privacy.epsilon_milli / 1000:g} that privacy.epsilon allows",
             fix=f"args.rounds: {most}, or more noise" if most else "more noise, or more budget",
         )
+
+
+if __name__ == "__main__":
+    _noise, _rounds, _epsilon, _digits = map(int, sys.argv[1:])
+    try:
+        check_budget(PrivacySpec("dp", 0, 0, _noise, _epsilon, _digits), _rounds)
+    except Misuse as refused:
+        sys.stdout.write(json.dumps([str(refused), refused.fix]))

@@ -151,8 +151,9 @@ class Mail:
             return
         own.beats[lease.id] = Beat(beat, now)
         times = own.rounds.get(beat.round)
-        if times is not None and beat.loss_micronats > 0:
-            times.loss_micronats = beat.loss_micronats
+        if times is not None and beat.tokens_per_second > 0:
+            # A loss of nought is not known yet, or hidden as the updates are.
+            times.loss_micronats = max(0, beat.loss_micronats) or times.loss_micronats
             rates = (held.heartbeat for held in own.beats.values())
             times.tokens_per_second = sum(
                 heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None

@@ -30,6 +30,7 @@ from dpin.node.ordering import (
 )
 from dpin.node.peer import Peer
 from dpin.node.settings import JobsSection
+from dpin.node.spending import check_spending
 from dpin.node.status import PeerView, PlanView
 from dpin.node.trying import Tried
 from dpin.node.tuning import own_code, tuned
@@ -63,6 +64,7 @@ async def _train(job: TrainJob, folder: str) -> TrainOrder:
     places = Places(_under(folder, job.data.path), _under(folder, job.output))
     if not await trio.Path(places.source).exists():
         raise Misuse(f"data.path: there is no {places.source}", fix="name a text file or a folder")
+    await check_spending(job.privacy, job.rounds)
     if job.module is not None:
         return await own_code(
             train_order(job, places, 0), job.module, _under(folder, job.module.path)

@@ -12,7 +12,7 @@ from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.session import Session
-from dpin.compute.task import Contribution, Failed, Merged, MergeRound
+from dpin.compute.task import Contribution, Failed, Merged, MergeRound, Progress
 from tests.support.maskroom import Room, merged
 from tests.support.training import SEATS
 
@@ -99,4 +99,16 @@ def test_a_job_over_its_budget_is_opened_by_nobody() -> None:
     room = Room(PrivacySpec("dp", 0, 1 << 20, 1_000_000, 100))
     found = room.desk.reports[-1]
     assert isinstance(found, Failed)
-    assert "over the budget of 0.1" in found.reason
+    assert "more than the 0.1 that privacy.epsilon allows" in found.reason
+
+
+@pytest.mark.parametrize("mode", ["none", "dp", "secagg", "secagg+dp"])
+def test_where_updates_are_hidden_nobody_is_told_the_loss_on_the_data(mode: str) -> None:
+    noise = (1 << 20, 4_000_000, 20_000) if mode.endswith("dp") else ()
+    room = Room(PrivacySpec(mode, 0, *noise))
+    room.desk.tick_ms = 1_000
+    room.trained(0)
+    told = [report for report in room.desk.reports if isinstance(report, Progress)]
+    assert told
+    assert all((report.loss_micronats > 0) == (mode == "none") for report in told)
+    assert all(report.tokens_per_second > 0 for report in told)

@@ -124,6 +124,13 @@ def test_a_heartbeat_counts_for_the_lease_of_its_sender() -> None:
     assert times.loss_micronats == 4_000_000
 
 
+def test_a_heartbeat_that_hides_its_loss_still_tells_how_fast_the_work_is() -> None:
+    desk = Desk("running")
+    desk.own.rounds[Round(0)] = times = RoundTimes(at(0))
+    desk.told("maker", beat_of(desk, 0), 7)
+    assert (times.loss_micronats, times.tokens_per_second) == (0, 700)
+
+
 def test_heartbeats_in_anothers_name_or_for_nothing_are_ignored() -> None:
     desk = Desk("running")
     desk.told("one", beat_of(desk))

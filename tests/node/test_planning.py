@@ -41,6 +41,17 @@ async def test_data_that_are_not_there_are_refused(tmp_path: Path) -> None:
         await order_of(read_job(TRAIN), str(tmp_path), "")
 
 
+async def test_noise_that_does_not_last_is_refused_before_anything_is_proposed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    noise = "privacy: {mode: dp, noise: 4}\nargs: {rounds: "
+    await order_of(read_job(f"{TRAIN}{noise}50}}\n"), str(tmp_path), "")
+    with pytest.raises(Misuse, match=r"100 rounds spend an epsilon of 14\.1") as caught:
+        await order_of(read_job(f"{TRAIN}{noise}100}}\n"), str(tmp_path), "")
+    assert caught.value.fix.startswith("args.rounds: ")
+
+
 async def test_a_model_folder_needs_its_two_files(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
