@@ -5,6 +5,19 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUESTS_MAX: Final = 256  # readers of logs among them
+KEPT: Final = 8  # places more for the owner, who wants to look, or to have an end of it
+OF_THE_OWNER: Final = frozenset(
+    {
+        ("GET", "/healthz"),
+        ("GET", "/api/v1/node"),
+        ("GET", "/api/v1/jobs"),
+        ("GET", "/api/v1/doctor"),
+        ("POST", "/api/v1/node/stop"),
+        ("POST", "/api/v1/node/drain"),
+        ("POST", "/api/v1/node/pause"),
+        ("POST", "/api/v1/node/resume"),
+    }
+)
 
 
 class Crowd:
@@ -20,7 +33,8 @@ class Crowd:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._inside >= REQUESTS_MAX:
+        kept = KEPT if (scope["method"], scope["path"]) in OF_THE_OWNER else 0
+        if self._inside >= REQUESTS_MAX + kept:
             await self._refusal(scope, receive, send)
             return
         self._inside += 1

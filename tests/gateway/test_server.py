@@ -234,11 +234,37 @@ async def test_only_so_many_requests_are_answered_at_once(monkeypatch: pytest.Mo
     log = "/api/v1/jobs/j-7f3a/log"
     async with served(control) as client:
         async with client.stream("GET", log), client.stream("GET", log):
-            refused = await client.get("/healthz")
+            refused = await client.get("/api/v1/peers")
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
         with trio.fail_after(5):
-            while (await client.get("/healthz")).status_code != 200:
+            while (await client.get("/api/v1/peers")).status_code != 200:
                 await trio.sleep(0.05)
+
+
+async def test_the_owner_can_look_at_a_crowded_node_and_stop_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dpin.gateway.crowd.REQUESTS_MAX", 1)
+    control = FakeControl()
+    control.stay_open = True
+    async with served(control) as client, client.stream("GET", "/api/v1/jobs/j-7f3a/log"):
+        assert (await client.get("/api/v1/peers")).status_code == 503
+        for look in ("/healthz", "/api/v1/node", "/api/v1/jobs", "/api/v1/doctor"):
+            assert (await client.get(look)).status_code == 200
+        headers = {"content-type": "application/json"}
+        ended = await client.post("/api/v1/node/stop", content=b"{}", headers=headers)
+        assert ended.status_code == 202
+
+
+async def test_the_places_kept_for_the_owner_have_an_end_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dpin.gateway.crowd.REQUESTS_MAX", 1)
+    monkeypatch.setattr("dpin.gateway.crowd.KEPT", 0)
+    control = FakeControl()
+    control.stay_open = True
+    async with served(control) as client, client.stream("GET", "/api/v1/jobs/j-7f3a/log"):
+        assert (await client.get("/healthz")).status_code == 503
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
