@@ -25,6 +25,13 @@ STYLE: Final = (
 
 def chart(detail: JobDetail) -> bytes:
     """Loss, speed, compute beside communication, and who took part: a PNG."""
+    made = BytesIO()
+    FigureCanvasAgg(figure_of(detail)).print_png(made, metadata={"Software": None})
+    return made.getvalue()
+
+
+def figure_of(detail: JobDetail) -> Figure:
+    """The same as something to be drawn."""
     figure = Figure(figsize=INCHES, layout="constrained")
     figure.suptitle(f"{detail.job.id} {detail.job.name} ({detail.job.kind}, {detail.job.state})")
     (loss, speed), (times, nodes) = figure.subplots(2, 2)
@@ -37,12 +44,19 @@ def chart(detail: JobDetail) -> bytes:
     nodes.bar(rounds, [item.included for item in detail.rounds], width=0.5, label="merged")
     nodes.set_title("providers")
     nodes.legend()
-    for axes in (loss, speed, times, nodes):
+    nodes.yaxis.set_major_locator(_whole_numbers())
+    last = max(rounds, default=1)
+    for axes, first in ((loss, 0), (speed, 1), (times, 1), (nodes, 1)):
         axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    made = BytesIO()
-    FigureCanvasAgg(figure).print_png(made, metadata={"Software": None})
-    return made.getvalue()
+        axes.set_xlim(first - 0.5, last + 0.5)
+        axes.xaxis.set_major_locator(_whole_numbers())
+        axes.set_ylim(bottom=None if axes is loss else 0)
+    return figure
+
+
+def _whole_numbers() -> MaxNLocator:
+    """Ticks for what is counted: without the second word there would be two, whole or not."""
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def _losses(axes: Axes, detail: JobDetail) -> None:

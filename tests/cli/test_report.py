@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dpin.cli.charts import figure_of
 from dpin.cli.report import write_report
 from dpin.node.status import JobDetail, RoundView
 from tests.support.fake_control import NOW_MS, FakeControl
@@ -50,6 +52,19 @@ def test_a_report_has_all_its_files_and_they_say_what_was_measured(
     assert lines[0]["time/communication_share"] == pytest.approx(0.1)
     assert lines[-1]["state"] == detail.job.state
     assert events.parent == tmp_path / "r"
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3, 40])
+def test_rounds_and_providers_are_counted_in_whole_numbers(detail: JobDetail, rounds: int) -> None:
+    detail.rounds = [round_view(number) for number in range(rounds)]
+    figure = figure_of(detail)
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert shown
+        assert all(tick == int(tick) for tick in shown)
+    assert all(tick == int(tick) for tick in figure.axes[3].get_yticks())
 
 
 def test_tensorboard_reads_the_events(detail: JobDetail, tmp_path: Path) -> None:
