@@ -1,20 +1,17 @@
 """`dpin sim clients`: a federated job of many clients, tried out in this process."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
-from dpin.base.errors import Misuse
 from dpin.base.units import MILLION
 from dpin.cli.link import show_values
 from dpin.cli.options import say, show, table
-from dpin.compute.rehearsal import Plan, Rehearsed, cut_evenly, rehearse
-
-FILES_MAX = 10_000
+from dpin.compute.rehearsal import Plan, Rehearsed, rehearse
 
 
-def try_clients(path: Path, clients: int, plan: Plan, *, json: bool) -> None:
+def try_clients(texts: Sequence[bytes], plan: Plan, *, json: bool) -> None:
     """Play the rounds and show what came of each; raises Misuse."""
     found: list[Rehearsed] = []
-    for round_ in rehearse(_texts(path, clients), plan):
+    for round_ in rehearse(texts, plan):
         found.append(round_)
         if not json:
             say(f"round {round_.number}: held-out loss {round_.holdout / MILLION:.4f}")
@@ -42,13 +39,3 @@ def try_clients(path: Path, clients: int, plan: Plan, *, json: bool) -> None:
         for one in found
     ]
     show(table(("ROUND", "UPDATES", "LOSS", "HELD OUT", "STATE"), rows))
-
-
-def _texts(path: Path, clients: int) -> list[bytes]:
-    """A client's text each: the files of a folder, or a file in equal parts."""
-    if not path.is_dir():
-        return cut_evenly(path.read_bytes(), clients or 1)
-    files = sorted(each for each in path.iterdir() if each.is_file())[:FILES_MAX]
-    if clients > len(files):
-        raise Misuse(f"{clients} clients, but {len(files)} files", fix="one file is one client")
-    return [each.read_bytes() for each in files[: clients or len(files)]]

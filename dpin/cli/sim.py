@@ -83,12 +83,11 @@ def clients(
 
     The model is the small built-in one. Batches, encoding, screening and merges are a node's.
     """
-    from dpin.base.errors import NotFound
+    from dpin.cli.clienttexts import texts_of
 
-    if not Path(text).exists():  # torch takes seconds to load, so what is wrong is said before.
-        raise NotFound(f"there is no {text}", fix="name a text file, or a folder of them")
+    texts = texts_of(Path(text), number)  # What is wrong is said before torch is loaded.
     say("loading torch")
     from dpin.cli.population import try_clients
     from dpin.compute.rehearsal import Plan
 
-    try_clients(Path(text), number, Plan(rounds, steps, batch, fresh), json=json)
+    try_clients(texts, Plan(rounds, steps, batch, fresh), json=json)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from dpin.base.crypto import digest
-from dpin.base.errors import Misuse
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, JobId
-from dpin.base.units import MILLION
+from dpin.compute.corpus import check_clients
 from dpin.compute.examples import examples_of
 from dpin.compute.limits import check_train
 from dpin.compute.population import Client, Population
-from dpin.compute.presets import DEMO_HOLDOUT_PPM, DEMO_INNER, DEMO_MODEL, outer_preset
+from dpin.compute.presets import DEMO_INNER, DEMO_MODEL, outer_preset
 from dpin.compute.probe import settle
 from dpin.compute.state import initial_state
 from dpin.compute.task import WINDOWS_MIN, InnerSpec, ModelSpec, TrainManifest
@@ -46,23 +45,11 @@ class Plan:
     model: ModelSpec = DEMO_MODEL
 
 
-def cut_evenly(text: bytes, clients: int) -> list[bytes]:
-    """One text as the texts of so many clients, each a run of it."""
-    return [
-        text[len(text) * at // clients : len(text) * (at + 1) // clients] for at in range(clients)
-    ]
-
-
 def rehearse(texts: Sequence[bytes], plan: Plan) -> Iterator[Rehearsed]:
     """Round after round; the end of each client's text is held out. Raises Misuse."""
     settle()
-    kept = [len(text) - len(text) * DEMO_HOLDOUT_PPM // MILLION for text in texts]
+    kept = check_clients(texts, plan.model.context)
     last = b"".join(text[size:] for text, size in zip(texts, kept, strict=True))
-    if min(kept, default=0) <= plan.model.context or len(last) <= plan.model.context:
-        raise Misuse(
-            f"a client's text must be longer than {plan.model.context} bytes",
-            fix="take fewer clients, or more text",
-        )
     clients = [
         Client(digest(TAG, at.to_bytes(8)), examples_of(plan.model, [text[:size]]))
         for at, (text, size) in enumerate(zip(texts, kept, strict=True))

@@ -60,7 +60,7 @@ WRONG = {  # what is typed: the status, and words of the sentence
     f"fetch {JOB} --output fine.csv": (2, "fine.csv"),
     f"blob seal fine.csv --out new --to {ZEROS}": (2, "is not a node's id"),
     f"blob seal fine.csv --out fine.csv --to {COLD}": (2, "fine.csv: "),
-    "sim clients nowhere": (4, "there is no nowhere"),
+    "sim clients nowhere": (4, "nowhere: No such file"),
     "sim up --folder fine.csv": (2, "is no folder"),
     "sim run nothing": (2, "no simulation"),
 }

@@ -1,6 +1,7 @@
 """Many clients in one process end where nodes would: the same state, to the bit."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,23 @@ def test_the_command_tries_out_a_folder_of_clients(
     assert rounds[0]["state"] != rounds[1]["state"]
     assert rounds[1]["holdout"] < 6
     assert run(["sim", "clients", str(tmp_path / "0.txt"), "--clients", "900"]) == 2
+
+
+def test_texts_that_cannot_be_clients_are_refused_before_torch_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dpin.cli.population", None)  # Importing it would fail.
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "short.txt").write_text("short")
+    refused = {
+        "short.txt": "a client's text must be longer than 64 bytes",
+        "empty": "holds no files",
+        ".": "5 clients, but 1 files",
+        "nowhere": "No such file or directory",
+    }
+    for name, reason in refused.items():
+        assert run(["sim", "clients", str(tmp_path / name), "--clients", "5"]) in {2, 4}
+        told = capsys.readouterr().err
+        assert reason in told
+        assert "  fix: " in told
+        assert "loading torch" not in told
