@@ -15,9 +15,11 @@ from dpin.cli.link import show_values
 from dpin.cli.options import say, show, table
 from dpin.cli.process import command, spawn, wait_until_up
 from dpin.client.client import Client
+from dpin.client.errors import ClientError
 from dpin.ledger.genesis import COMMITTEE_MIN
 from dpin.node.home import Home, locate, read_network, write_network
 from dpin.node.invite import Invite
+from dpin.node.lastwords import last_error
 from dpin.node.status import NodeView
 from dpin.node.words import counted
 
@@ -39,7 +41,7 @@ def run_swarm(count: int, folder: Path | None, *, json: bool) -> None:
         homes = make_homes(folder.resolve(), count)
         say(f"starting {counted(count, 'node')}, the first one first")
         processes = stack.enter_context(started(homes))
-        say("waiting until they have found each other")
+        say("waiting until they have found each other, and what they compute on")
         nodes = wait_until_online(homes)
         with suppress(KeyboardInterrupt):
             if json:
@@ -110,21 +112,31 @@ def _stop(processes: Sequence[Process]) -> None:
 
 
 def wait_until_online(homes: Sequence[Home]) -> list[NodeView]:
-    """The nodes once each of them sees another; raises Unavailable when it takes too long."""
+    """The nodes once each of them sees another and has looked for its devices, which bids wait for.
+
+    Raises Unavailable when it takes too long.
+    """
     deadline = time.monotonic() + ONLINE_SECONDS
     while True:
-        nodes = [_view(home) for home in homes]
-        if all(node.state == "online" or len(homes) == 1 for node in nodes):
+        found = [_view(home) for home in homes]
+        nodes = [node for node, _ in found]
+        late = time.monotonic() > deadline
+        met = all(node.state == "online" or len(homes) == 1 for node in nodes)
+        if met and (late or not any(looking for _, looking in found)):
             return nodes
-        if time.monotonic() > deadline:
+        if late:
             states = ", ".join(f"{node.name} {node.state}" for node in nodes)
             raise Unavailable(f"the nodes have not found each other: {states}")
         time.sleep(_POLL_SECONDS)
 
 
-def _view(home: Home) -> NodeView:
+def _view(home: Home) -> tuple[NodeView, bool]:
+    """The node, and whether it has yet to find out what it computes on."""
     with Client(home) as node:
-        return node.node()
+        view = node.node()
+        if view.device is not None or not view.provides:
+            return view, False
+        return view, all(check.verdict == "ok" for check in node.checks() if check.name == "device")
 
 
 def swarm_text(homes: Sequence[Home], nodes: Sequence[NodeView]) -> str:
@@ -155,6 +167,14 @@ def _watch(processes: Sequence[Process]) -> None:
         time.sleep(_POLL_SECONDS)
 
 
+def _unmade(home: Home, error: str) -> Exception:
+    """What the command that should make a node ended with, with the one fix that it named."""
+    ended, what = last_error(error.splitlines()), f"{home.root} could not be made"
+    if ended is None:
+        return Unavailable(f"{what}: {error}")
+    return ClientError(ended.code, f"{what}: {ended.message}", ended.fix)
+
+
 def _each(homes: Sequence[Home], words: Callable[[Home], list[str]]) -> list[str]:
     """Run one command per home, all at once; their outputs."""
     processes = [
@@ -167,7 +187,7 @@ def _each(homes: Sequence[Home], words: Callable[[Home], list[str]]) -> list[str
         for home in homes
     ]
     outputs = [(*process.communicate(), process.returncode) for process in processes]
-    for _, error, code in outputs:
+    for home, (_, error, code) in zip(homes, outputs, strict=True):
         if code:
-            raise Unavailable(f"a node could not be made: {error.strip()}")
+            raise _unmade(home, error.strip())
     return [output.strip() for output, _, _ in outputs]

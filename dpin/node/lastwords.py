@@ -1,6 +1,7 @@
 """What a node's process wrote last, where it runs in the background."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -48,7 +49,11 @@ def how_it_ended(home: Home, since_ms: int = 0) -> Ended | None:
     """
     if _written_ms(home) < since_ms:
         return None
-    lines = tail(home)
+    return last_error(tail(home))
+
+
+def last_error(lines: Sequence[str]) -> Ended | None:
+    """The error that these lines end with; None where there is none, or a run goes on after it."""
     for at in range(len(lines) - 1, max(-1, len(lines) - 1 - _AFTER_MAX), -1):
         found = _ERROR.fullmatch(lines[at])
         if found is not None:

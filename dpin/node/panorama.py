@@ -58,7 +58,7 @@ class Panorama:
             started_ms=seen.started // MICROS_PER_MILLI,
             api=running.api if running else "",
             addresses=list(self.around.host.addresses),
-            peers=len(self.around.host.peers()),
+            peers=len(self._company),
             provides=peer.choice.provides,
             device=self._device,
             money=money_of(peer.state.accounts.get(self._me) or Account()),
@@ -73,8 +73,8 @@ class Panorama:
 
     def peers(self) -> list[PeerView]:
         """Everybody that the ledger or the network knows, this node left out."""
-        connected = set(self.around.host.peers())
-        known = {*connected, *self.seen.peers, *self._registered()}
+        connected = set(self._company)
+        known = {*connected, *self.seen.peers, *registered(self.peer.state.accounts)}
         return [self._peer_view(node, connected) for node in sorted(known - {self._me})]
 
     def announced(self) -> list[Presence]:
@@ -111,8 +111,14 @@ class Panorama:
         return self.peer.key.node_id
 
     @property
+    def _company(self) -> list[NodeId]:
+        """Who is connected, but for strangers: who dials back comes by a name of no meaning."""
+        accounts, greeted = self.peer.state.accounts, self.seen.acquaintances.known
+        return [node for node in self.around.host.peers() if node in accounts or node in greeted]
+
+    @property
     def _state(self) -> str:
-        there = "online" if self.around.host.peers() else "alone"
+        there = "online" if self._company else "alone"
         return self.seen.rest.state or there
 
     @property
@@ -177,9 +183,6 @@ class Panorama:
             bulk_out=sum(peer.bulk_out for peer in counted),
         )
 
-    def _registered(self) -> list[NodeId]:
-        return sorted(registered(self.peer.state.accounts))
-
     def _peer_view(self, node: NodeId, connected: set[NodeId]) -> PeerView:
         account = self.peer.state.accounts.get(node) or Account()
         met = self.seen.peers.get(node, Met())
@@ -227,7 +230,7 @@ class Panorama:
         )
 
     def _check_panel(self) -> Check:
-        able = len(self._registered())
+        able = len(list(registered(self.peer.state.accounts)))
         small = able < PANEL_WHOLE
         return Check(
             name="checks",

@@ -98,11 +98,26 @@ def test_a_swarm_finds_itself_and_ends_at_ctrl_c(tmp_path: Path) -> None:
         swarm.send_signal(signal.SIGINT)
         _, errors = swarm.communicate(timeout=100)
     assert swarm.returncode == 0, errors
-    assert [node["state"] for node in json.loads(shown)["nodes"]] == ["online", "online"]
+    nodes = json.loads(shown)["nodes"]
+    assert [(node["state"], node["peers"]) for node in nodes] == [("online", 1), ("online", 1)]
+    assert all(node["device"] for node in nodes)
     assert len(pids) == 2
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_swarm_that_cannot_be_made_says_so_with_one_fix(tmp_path: Path) -> None:
+    home = tmp_path / "node-1"
+    home.mkdir()
+    (home / "key").write_text("rubbish")
+    (home / "key").chmod(0o600)
+    words = [sys.executable, "-m", "dpin", "sim", "up", "--nodes", "2", "--folder", str(tmp_path)]
+    with started(words) as swarm:
+        _, errors = swarm.communicate(timeout=100)
+    assert swarm.returncode == 2
+    assert f"error[misuse]: {home} could not be made: the key file is damaged\n" in errors
+    assert errors.count("  fix: ") == 1
 
 
 def test_a_swarm_that_is_ended_while_it_starts_leaves_no_node_behind(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dpin.base.errors import Misuse, NotFound
 from dpin.base.ids import NodeId
 from dpin.net.address import peer_text
 from dpin.net.bans import BLAMES_TO_BAN
+from dpin.net.host import HostOptions, open_host
 from dpin.node.control import LiftRequest, PingRequest, TraceRequest
 from dpin.node.desk import Desk
 from dpin.node.status import Check
@@ -115,6 +116,19 @@ async def test_a_network_that_cannot_be_opened_again_is_said_so(
             assert f"port {port} is in use" in found.detail
             assert node.network().is_open is False
         await until(lambda: check(node, "listening").verdict == "ok")
+
+
+async def test_a_stranger_who_dials_and_says_nothing_is_no_peer(tmp_path: Path) -> None:
+    async with (
+        running_nodes(tmp_path, 2) as (one, two),
+        open_host(HostOptions(seed(9), listen=())) as stranger,
+    ):
+        await until(lambda: one.node().peers == 1)
+        await stranger.dial(one.node().addresses[0])
+        await until(lambda: stranger.node_id in one._around.host.peers())
+        assert one.node().peers == 1
+        connected = [view.node_id for view in one.peers() if view.connected]
+        assert connected == [two.node().node_id]
 
 
 async def test_a_banned_node_is_listed_and_comes_back_when_its_ban_is_lifted(
