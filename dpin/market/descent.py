@@ -31,10 +31,16 @@ def lineage_of(signer: Signer, job: Job, manifest: TrainManifest, merging: Mergi
         robust=manifest.robust,
         privacy=manifest.privacy,
     )
-    states = [merging.states.get(record.round, NO_DIGEST) for record in job.rounds]
+    states = [merging.states.get(record.round) or _named(job, record) for record in job.rounds]
     rounds = [(state, _taken(record)) for state, record in zip(states, job.rounds, strict=True)]
     entries = linked(origin, job.propose.state_hash, rounds)
     return lineage_text(signed(signer.key, signer.chain, origin, entries, merging.model_root))
+
+
+def _named(job: Job, record: RoundRecord) -> Digest:
+    """The state after a round that was not merged here, as the next one began with it."""
+    later = job.rounds[record.round + 1 : record.round + 2]
+    return next((one.state_hash for one in later if one.state_hash is not None), NO_DIGEST)
 
 
 def _taken(record: RoundRecord) -> tuple[Taken, ...]:

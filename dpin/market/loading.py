@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from dpin.base.codec import encode
 from dpin.base.ids import BlobId, NodeId, Round
 from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import Instant, after, seconds
@@ -15,9 +14,10 @@ from dpin.compute.work import Dismiss, Hire, Order, WorkEffect, WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import INFER
 from dpin.market.merging import Merging
-from dpin.market.messages import AskCheckpoint, CheckpointOffer
+from dpin.market.messages import CheckpointOffer
 from dpin.market.privacy import OwnDataset, place_for
-from dpin.storage.wanted import Fetch, Fetched, Oversized, Purpose
+from dpin.market.seeking import Seeking, Word, word_on
+from dpin.storage.wanted import Fetch, Fetched, Oversized
 from dpin.verify.jobfiles import JobFiles
 from dpin.verify.jobkeys import JobKeys
 
@@ -41,16 +41,13 @@ class Loading:
     merging: Merging = field(init=False)
     hired: bool = False
     opening: str = ""  # checkpoint that the worker was told to load
-    refused: set[NodeId] = field(default_factory=set)  # who offered what was not the job's state
-    offered_by: NodeId | None = None
-    _sources: tuple[NodeId, ...] = ()  # who was asked for a checkpoint
-    checkpoint: tuple[Round, BlobId] | None = None
-    checkpoint_path: str = ""  # once it is here
+    seeking: Seeking = field(init=False)  # a checkpoint, where it comes late
     _retry_at: Instant = Instant(0)
 
     def __post_init__(self) -> None:
         self.files = JobFiles(self.job, self.keys)
         self.merging = Merging(self.job, self.worker, self.files)
+        self.seeking = Seeking(self.files, self.provider)
 
     def renew(self, job: Job) -> None:
         """The ledger's record, which is another once this node has caught up by a state."""
@@ -81,9 +78,7 @@ class Loading:
             return Round(0), self.files.paths[manifest.model]
         if not self.late:
             return Round(0), self.files.paths[manifest.initial]
-        if self.checkpoint is None:
-            return None
-        return (self.checkpoint[0], self.checkpoint_path) if self.checkpoint_path else None
+        return self.seeking.start
 
     @property
     def _forbidden(self) -> bool:
@@ -107,52 +102,24 @@ class Loading:
             return
         self._retry_at = after(now, RETRY)
         yield from self.files.missing(state)
-        yield from self._seek_checkpoint(state)
+        if self.late and self.job.propose.kind != INFER:
+            yield from self.seeking.ask(state)
         yield Wake(self._retry_at)
 
-    def _seek_checkpoint(self, state: State) -> Iterator[Effect]:
-        if self.job.propose.kind == INFER or not self.late:
-            return
-        known = self.files.sources(state)
-        out = {self.provider, *self.refused}
-        self._sources = tuple(peer for peer in known if peer not in out)
-        if self.checkpoint is None:
-            for peer in self._sources:
-                yield Send(peer, encode(AskCheckpoint(self.job.id)))
-        elif (most := self.files.checkpoint_bytes_max) is not None:
-            yield Fetch(self.checkpoint[1], self._sources, Purpose.MODEL, most)
-
     def offered(self, peer: NodeId, offer: CheckpointOffer) -> None:
-        """Somebody who was asked holds the job's state; the first offer is taken."""
-        if peer not in self._sources or self.checkpoint is not None:
-            return
-        if self.late and 0 <= offer.round <= len(self.job.rounds):
-            self.checkpoint, self.offered_by = (offer.round, offer.blob), peer
+        """Somebody holds the job's state."""
+        if self.late and self.seeking.offered(peer, offer):
             self._retry_at = Instant(0)
 
     def missing(self, blob: BlobId) -> None:
-        """Nobody has the blob; a checkpoint that nobody has was no offer."""
-        if self.checkpoint is not None and self.checkpoint[1] == blob:
-            self.checkpoint, self.checkpoint_path = None, ""
+        """Nobody has the blob."""
+        self.seeking.missing(blob)
 
     def fetched(self, event: Fetched | Oversized) -> list[Blame]:
         """A blob is here, or larger than somebody's bound."""
         self.files.arrived(event)
         self._retry_at = Instant(0)
-        blames = self.merging.arrived(event)
-        if self.checkpoint is not None and self.checkpoint[1] == event.blob:
-            blames += self._took(event)
-        return blames
-
-    def _took(self, event: Fetched | Oversized) -> Iterator[Blame]:
-        """What was offered as the job's state; of who offered too much nothing more is taken."""
-        most = self.files.checkpoint_bytes_max
-        if most is not None and event.length > most:
-            assert self.offered_by is not None, "a checkpoint is somebody's offer"
-            yield Blame(self.offered_by, f"offered a state of {event.length} bytes, at most {most}")
-            _forget_offer(self)
-        elif most is not None and isinstance(event, Fetched):
-            self.checkpoint_path = event.path
+        return [*self.merging.arrived(event), *self.seeking.fetched(event)]
 
     def restarted(self) -> None:
         """The worker is gone: another must be hired and told again."""
@@ -174,23 +141,17 @@ def proven(loading: Loading) -> bool | None:
     if loading.merging.origin is None:
         return None
     round_, state = loading.merging.origin
-    if round_ >= len(loading.job.rounds):
-        return True
-    record = loading.job.rounds[round_]
-    if record.state_hash is None:
-        return True if record.closed else None
-    return record.state_hash == state
+    match word_on(loading.job, round_, state):
+        case Word.NOT_YET if round_ < len(loading.job.rounds):
+            return None
+        case Word.OTHER:
+            return False
+        case _:
+            return True
 
 
 def reject(loading: Loading) -> Iterator[WorkEffect]:
     """What was offered is not the job's state: load what somebody else offers."""
-    _forget_offer(loading)
+    loading.seeking.refuse()
     yield from loading.dismiss()
     loading.restarted()
-
-
-def _forget_offer(loading: Loading) -> None:
-    """Of who made it nothing more is taken."""
-    if loading.offered_by is not None:
-        loading.refused.add(loading.offered_by)
-    loading.checkpoint, loading.offered_by, loading.checkpoint_path = None, None, ""

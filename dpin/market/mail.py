@@ -6,7 +6,7 @@ from typing import Final, assert_never
 from dpin.base.codec import encode
 from dpin.base.crypto import digest, verify
 from dpin.base.errors import PeerFault
-from dpin.base.ids import ChainId, JobId, NodeId
+from dpin.base.ids import NO_DIGEST, ChainId, JobId, NodeId
 from dpin.base.machine import Blame
 from dpin.base.units import Instant
 from dpin.compute.statements import Signed, check
@@ -19,6 +19,7 @@ from dpin.market.merging import Effect as MergingEffect
 from dpin.market.messages import (
     AskCheckpoint,
     BidMessage,
+    CheckpointOffer,
     Decline,
     Heartbeat,
     RevealMail,
@@ -27,13 +28,23 @@ from dpin.market.messages import (
 )
 from dpin.market.orders import InferOrder
 from dpin.market.ownjob import Beat, OwnJob
+from dpin.market.seeking import Word, word_on
 from dpin.market.story import Note, offered
 from dpin.market.witness import drawn
 
 TEXT_BYTES_MAX: Final = 1 << 20
 DECLINES_MAX: Final = 256  # of one job
 
-Message = BidMessage | Decline | Heartbeat | Text | AskCheckpoint | RevealMail | ScoresMail
+Message = (
+    BidMessage
+    | Decline
+    | Heartbeat
+    | Text
+    | AskCheckpoint
+    | CheckpointOffer
+    | RevealMail
+    | ScoresMail
+)
 Effect = Blame | Note | MergingEffect
 
 
@@ -61,6 +72,8 @@ class Mail:
                 yield from self._text(peer, message, state)
             case AskCheckpoint() | RevealMail():
                 yield from self._shared(peer, message, now)
+            case CheckpointOffer():
+                self._lent(peer, message)
             case ScoresMail():
                 self._witnessed(peer, message.signed, state)
             case _:
@@ -84,6 +97,15 @@ class Mail:
             yield from own.merging.asked(peer, now)
         else:
             own.merging.told(peer, message.reveal)
+
+    def _lent(self, peer: NodeId, offer: CheckpointOffer) -> None:
+        """A provider holds a state of a job of ours."""
+        own = self._own(offer.job)
+        if own is None or own.job is None or own.seeking is None:
+            return
+        unnamed = word_on(own.job, offer.round, NO_DIGEST) is Word.NEVER  # Nothing would prove it.
+        if not unnamed and own.seeking.offered(peer, offer):
+            own.seek_at = Instant(0)
 
     def _witnessed(self, peer: NodeId, signed: Signed, state: State | None) -> None:
         """What a witness has found; raises PeerFault. The first word of each on a round stands."""

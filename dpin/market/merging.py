@@ -89,6 +89,8 @@ class Merging:
     model_root: Digest = NO_DIGEST
     asking: Asking = field(default_factory=Asking)
     unveiling: Unveiling | None = None  # of the round that is being merged, where it is masked
+    stalled_at: Instant | None = None  # since when the next round is over and cannot be merged
+    lacking: dict[BlobId, Instant] = field(default_factory=dict)  # its updates; last not found when
     _ordered: Round = Round(-1)
     _keep_at: Instant = Instant(0)
     _askers: list[NodeId] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Merging:
         """The worker has loaded the job."""
         self.holding, self.state_hash = self.origin = report.round, report.state_hash
         self.checkpoint, self.model_root = checkpoint, report.model_root
+        self._unstall()
 
     def merged(self, report: Merged) -> None:
         """The worker has applied a round."""
@@ -114,12 +117,18 @@ class Merging:
         self.model_root = report.model_root
         self.holding, self.state_hash = report.round, report.state_hash
         self.checkpoint = report.checkpoint
+        self._unstall()
 
     def restarted(self) -> None:
         """The worker is another one now and holds nothing."""
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
         self.origin, self._forgotten = None, Round(0)
+        self._unstall()
         self.paths.clear()  # What was merged may have made room for others since.
+
+    def _unstall(self) -> None:
+        self.stalled_at = None
+        self.lacking.clear()
 
     def arrived(self, event: Fetched | Oversized) -> list[Blame]:
         """A blob is here, or too large; harmless when it is no update that was asked for."""
@@ -163,6 +172,7 @@ class Merging:
         if not record.closed or self._ordered >= record.round:
             return
         if not all(included.update in self.paths for included in record.included):
+            self.stalled_at = now if self.stalled_at is None else self.stalled_at
             return
         if self.privacy.masked:
             yield from self._unveil(record, state, now)
@@ -198,6 +208,8 @@ class Merging:
             files = {self.paths[one.update]: one.lease for one in fresh}
             self.unveiling = Unveiling(self.job, record, self.worker, found, files)
         yield from self.unveiling.follow(now)
+        waits = self.unveiling.waits
+        self.stalled_at = (self.stalled_at or now) if waits else None
 
     def told(self, sender: NodeId, reveal: Reveal) -> None:
         """Somebody's shares of a masked round; raises PeerFault."""

@@ -17,8 +17,8 @@ def of_lease(engagement: Engagement, state: State) -> Iterator[BlobId]:
         return
     yield from engagement.files.needed
     yield from unmerged(engagement.merging, state)
-    if engagement.loading.checkpoint is not None:
-        yield engagement.loading.checkpoint[1]
+    if engagement.loading.seeking.found is not None:
+        yield engagement.loading.seeking.found[1]
     least = (engagement.merging.holding or 0) - 1
     for round_, commit in engagement.commits.made.items():
         if round_ >= least:  # The ledger may not know of it yet.
@@ -35,6 +35,8 @@ def of_own(own: OwnJob, state: State) -> Iterator[BlobId]:
         yield from files_of(own.manifest)
     if own.merging is not None:
         yield from unmerged(own.merging, state)
+    if own.seeking is not None and own.seeking.found is not None:
+        yield own.seeking.found[1]
 
 
 def is_under_way(own: OwnJob, state: State) -> bool:

@@ -9,7 +9,7 @@ from dpin.base.units import Instant, LedgerMillis
 from dpin.compute.scores import Score
 from dpin.compute.statements import Signed
 from dpin.compute.tallies import Totalled
-from dpin.compute.task import Manifest, Prepared
+from dpin.compute.task import Manifest, Opened, Prepared
 from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import Propose, SignedBid
@@ -17,6 +17,7 @@ from dpin.market.descent import Signer
 from dpin.market.merging import Merging
 from dpin.market.messages import Decline, Heartbeat
 from dpin.market.orders import Order
+from dpin.market.seeking import Seeking
 from dpin.verify.jobfiles import JobFiles
 from dpin.verify.jobkeys import JobKeys
 
@@ -124,6 +125,9 @@ class OwnJob:
     opening: bool = False  # the open command is given
     opened: str = ""  # the file that it names
     unusable: set[str] = field(default_factory=set)  # states kept here that could not be loaded
+    seeking: Seeking | None = None  # a provider's state, where updates are not to be had any more
+    lent: Opened | None = None  # such a state is loaded, and the ledger has still to name it
+    seek_at: Instant = Instant(0)
     fresh: set[Round] = field(default_factory=set)  # rounds of which more is known than in the log
     exporting: bool = False
     export_at: Instant = Instant(0)  # again, where the folder did not take the result

@@ -33,6 +33,7 @@ from dpin.market.orders import Order, OwnJobOrdered, OwnRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.ownjobs import OwnJobs
 from dpin.market.provider import Probe
+from dpin.market.rejoining import missing
 from dpin.market.story import Note, name_of_job, tell
 from dpin.storage.wanted import Fetched, Kept, Missing, Oversized, StoreEvent
 from dpin.verify.jobkeys import JobKeys
@@ -289,7 +290,7 @@ class Requester:
                 case Kept():
                     yield from workshop.kept(own, event, fingerprint, self._params)
                 case Missing(blob) if own.merging is not None:
-                    yield from own.merging.asking.missing(blob, now)
+                    yield from missing(own, own.merging, blob, now)
                 case Reported() | Exited() | Missing() | Tick():
                     pass
                 case _:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dpin.base.ids import JobId, NodeId, short
-from dpin.base.units import Instant, format_tokens
+from dpin.base.units import MICROS_PER_MILLI, Instant, format_tokens
 from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State, Unit, UnitState
 from dpin.ledger.views import holds_live_lease, name_of, open_seats
 from dpin.market.appraising import differing, told
@@ -14,6 +14,7 @@ from dpin.market.ownjob import OwnJob, RoundTimes
 
 SAID_MAX: Final = 160  # letters of what others say
 NAMES_MAX: Final = 8  # of those who did not bid, in one line
+BEHIND_MS: Final = 10_000  # clocks differ, and a commit takes a while
 TRACE: Final = "trace"  # a note that only `--trace` shows
 WHY: Final = {  # reasons of the ledger that do not speak for themselves
     "never-ready": " (it did not say in time that it has the job: it, or the ledger, is busy; "
@@ -76,7 +77,9 @@ def _round(
 ) -> Iterator[Note]:
     times = own.rounds.get(record.round)
     if times is None:
-        times = own.rounds[record.round] = RoundTimes(now, missed=record.closed)
+        times = own.rounds[record.round] = RoundTimes(
+            now, missed=record.closed or _behind(state, now)
+        )
     if not times.begun_told:
         times.begun_told = True
         roster = [name_of(state, state.leases[lease].provider) for lease in record.roster]
@@ -97,6 +100,11 @@ def _round(
         text, idle = told(own, record.round, names)
         yield Note(own.local_id, "progress", text, {"round": record.round, "idle": idle})
     yield from _witnesses(own, job, record, state)
+
+
+def _behind(state: State, now: Instant) -> bool:
+    """Whether this node is just reading what the ledger has done without it."""
+    return state.timestamp_ms > 0 and now // MICROS_PER_MILLI - state.timestamp_ms > BEHIND_MS
 
 
 def _witnesses(own: OwnJob, job: Job, record: RoundRecord, state: State) -> Iterator[Note]:

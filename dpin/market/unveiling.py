@@ -51,6 +51,11 @@ class Unveiling:
     _merged: bool = False
     _retry_at: Instant = Instant(0)
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing but shares of others is missing."""
+        return bool(self.settled) and not self._merged
+
     def follow(self, now: Instant) -> Iterator[Effect]:
         """Do what can be done now; harmless to repeat."""
         if not self._asked:

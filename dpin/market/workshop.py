@@ -52,6 +52,7 @@ from dpin.market.preparing import (
     train_manifest,
     tuned,
 )
+from dpin.market.rejoining import is_lent, refuse, rejoin
 from dpin.market.resuming import is_sound, start_of, states_known
 from dpin.market.story import Note, Value, once, verdicts
 from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Oversized, Purpose
@@ -158,6 +159,7 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     if own.keys is not None and (key := _job_key(own)):
         own.keys.hold(job.id, key)
     yield from _hire(own)
+    yield from rejoin(own, own.merging, state, now)
     if not own.files.ready:
         if now >= own.retry_at:
             own.retry_at = after(now, RETRY)
@@ -245,6 +247,8 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
 def _failed(own: OwnJob, report: Failed, now: Instant) -> Iterator[Effect]:
     if report.command == ScoreRound.__name__:
         yield Note(own.local_id, "progress", f"updates were not scored: {report.reason}")
+    elif report.command == OpenJob.__name__ and is_lent(own):
+        yield from refuse(own, report.reason)
     elif report.command == OpenJob.__name__ and _is_kept(own):
         yield from _unusable(own, report.reason)
     elif unwritten(report) and own.exports_refused < EXPORTS_REFUSED_MAX:
@@ -273,6 +277,9 @@ def _read(own: OwnJob, report: Heads | Scored) -> None:
 def _loaded(own: OwnJob, report: Opened) -> Iterator[Effect]:
     assert own.merging is not None, "it was told to open"
     assert own.files is not None, "it was told which files"
+    if is_lent(own):
+        own.lent = report  # It counts once the ledger names it.
+        return
     if not is_sound(own, report):
         yield from _unusable(own, "it is not the state that was kept")
         return
@@ -320,12 +327,16 @@ def fetched(own: OwnJob, event: Fetched | Oversized) -> Iterator[Effect]:
         for blame in own.merging.arrived(event):
             yield Note(own.local_id, "warning", f"{short(blame.peer)} {blame.reason}")
             yield blame
+    if own.seeking is not None:
+        yield from own.seeking.fetched(event)
+        own.seek_at = Instant(0)
     own.retry_at = Instant(0)
 
 
 def exited(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:
     """The worker died: bring up another, which goes on from the newest state kept, a few times."""
     own.hired = own.opening = own.exporting = False
+    own.lent = None
     own.restarts += 1
     if own.merging is not None:
         own.merging.restarted()

@@ -270,9 +270,9 @@ class Peer:
                 self._keys.told(message)
                 yield from self.provider.step(Follow(self.state), now)
                 yield from self.requester.step(Follow(self.state), now)
-            case CheckpointOffer() | MaskMail() | AskReveal():
+            case MaskMail() | AskReveal():
                 yield from self.provider.step(ToProvider(peer, message), now)
-            case AskCheckpoint() | RevealMail():
+            case AskCheckpoint() | CheckpointOffer() | RevealMail():
                 yield from self.provider.step(ToProvider(peer, message), now)
                 yield from self.requester.step(ToRequester(peer, message), now)
             case BidMessage() | Decline() | Heartbeat() | Text() | ScoresMail():

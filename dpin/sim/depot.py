@@ -74,6 +74,13 @@ class Shelf:
             self.evicted += 1
         return True
 
+    def clear(self) -> None:
+        """Everything makes room that nobody needs."""
+        for blob in [blob for blob in self.blobs if blob not in self.needed]:
+            del self.blobs[blob]
+            self.files.pop(blob.hex(), None)
+            self.evicted += 1
+
     def need(self, need: Need) -> None:
         """See dpin.storage.needs."""
         self.needed = need.blobs if need.settled else self.needed | need.blobs

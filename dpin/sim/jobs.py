@@ -295,3 +295,23 @@ def cheat(seed: int) -> Report:
     if not report.problems and works.nodes[1] not in works.slashed():
         report.problems.append("the cheat was not slashed")
     return report
+
+
+def absent(seed: int) -> Report:
+    """The requester is away for rounds; nobody has their updates any more when it is back."""
+    order = msgspec.structs.replace(training(2), rounds=20, budget=MicroTokens(1_900_000_000))
+    works = Works("absent", seed, order)
+    when = after(since(12), seconds(works.dice.below(100) / 10))
+    back = after(when, seconds(8 + works.dice.below(40) / 10))
+    works.crash(works.nodes[0], when, back)
+    works.world.timeline.at(back, partial(_clear, works, states=works.dice.below(2) == 1))
+    return works.finish(after(back, seconds(1)))
+
+
+def _clear(works: Works, *, states: bool) -> None:
+    """Whatever no job needs makes room; the requester's workers have left nothing, or `states`."""
+    for node in works.nodes:
+        works.depot.shelf(node).clear()
+    files = works.depot.shelf(works.nodes[0]).files
+    for path in [path for path in files if "/round-" in path and not states]:
+        del files[path]

@@ -10,7 +10,7 @@ from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.forgeries import FORGERIES
-from dpin.sim.jobs import cheat, evaluation, jobs, late, private, sealed
+from dpin.sim.jobs import absent, cheat, evaluation, jobs, late, private, sealed
 from dpin.sim.kills import kills
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
@@ -168,6 +168,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "kills": kills,
     "private": private,
     "sealed": sealed,
+    "absent": absent,
     "cheat": cheat,
     "evaluation": evaluation,
     **TRIALS,

@@ -175,8 +175,10 @@ class PretendWorker:
             examples=EXAMPLES if command.whole else 0,
         )
 
-    def _open(self, command: task.OpenJob) -> task.Opened:
+    def _open(self, command: task.OpenJob) -> task.Opened | task.Failed:
         manifest = decode(TrainManifest, command.manifest)
+        if command.checkpoint not in self._files:
+            return task.Failed("OpenJob", "no such file")
         state = Digest(self._read(command.checkpoint, command.key).removeprefix(b"global"))
         held = Held(command.job, manifest, state, command.round, command.checkpoint, command.key)
         self._held = held

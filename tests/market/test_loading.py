@@ -123,7 +123,7 @@ def test_an_offered_state_too_large_to_be_one_is_refused_and_another_is_taken() 
     assert blame.peer == joining.ledger.id("maker")
     assert "maker" not in joining.asked(joining.prepare(2))
     joining.offer("maker")
-    assert joining.loading.checkpoint is None
+    assert joining.loading.seeking.found is None
     joining.offer("buyer", blob=file_id("another"))
     assert [fetch.blob for fetch in only(Fetch, joining.prepare(3))] == [file_id("another")]
 

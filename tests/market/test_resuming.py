@@ -1,21 +1,15 @@
 """A requester goes on where it was, after a restart and after its worker's death."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from dpin.base.codec import decode, encode
-from dpin.base.ids import Digest, Round
-from dpin.compute.scores import Score, Scored
+from dpin.base.ids import Round
 from dpin.compute.task import (
     Evaluate,
-    Evaluated,
     Export,
     Failed,
-    Merged,
     MergeRound,
     Opened,
-    OpenJob,
 )
 from dpin.compute.work import Exited
 from dpin.market.orders import OwnJobEnd, OwnRecord, OwnRound
@@ -23,72 +17,12 @@ from dpin.market.requester import Effect
 from dpin.market.story import Note
 from dpin.node import ownrecords
 from dpin.node.ownrecords import remembered
-from tests.support.buyers import WORKER, Buyer, J, commands, job_files
-from tests.support.jobs import file_id, here, only, path_of
+from tests.support.buyers import INITIAL, ROOT, WORKER, J, Run, commands
+from tests.support.jobs import only
 from tests.support.ledgers import (
     OTHER,
     START,
-    check_honestly,
-    exchange,
-    finish,
-    key_of,
-    lease_of,
 )
-from tests.support.market import PREPARED, train_order
-
-INITIAL = path_of(file_id(PREPARED.initial))
-ROOT = Digest(b"r" * 32)
-
-
-class Run(Buyer):
-    """A job of three rounds, with one provider, of which some are merged here."""
-
-    def __init__(self, merged: int) -> None:
-        super().__init__(train_order(rounds=3))
-        self.fund()
-        self.hire()
-        self.load(4)
-        self.report(Opened(Round(0), START), 5)
-        self.report(Evaluated(Round(0), 5_500_000), 5)
-        for round_ in range(merged):
-            self.close()
-            self.merge(round_)
-
-    def load(self, moment: float) -> list[Effect]:
-        """What comes of it when the job's files are here."""
-        effects = self.follow(moment)
-        for event in job_files(self):
-            effects = self.step(event, moment)
-        return effects
-
-    def close(self) -> None:
-        """The round under way is closed on the ledger."""
-        key = key_of(self.ledger, self.job, "maker")
-        finish(self.ledger, self.job, "maker")
-        exchange(self.ledger, self.job, "maker")
-        check_honestly(self.ledger, key)
-
-    def merge(self, round_: int) -> list[Effect]:
-        """Its update comes; the worker scores, merges and measures."""
-        self.follow(6 + round_)
-        self.arrive(round_)
-        lease = lease_of(self.ledger, self.job, "maker").id
-        self.report(Scored(Round(round_), (Score(lease, 41, 12),)), 7 + round_)
-        root = ROOT if round_ == 2 else Digest(bytes(32))
-        done = Merged(Round(round_ + 1), START, f"/w/{round_ + 1}", (), 1_000, root)
-        effects = self.report(done, 7 + round_)
-        self.report(Evaluated(Round(round_ + 1), 2_000_000 - round_), 7 + round_)
-        return effects
-
-    def arrive(self, round_: int) -> list[Effect]:
-        """The update of a round is here."""
-        [included] = self.ledger.state.jobs[self.job].rounds[round_].included
-        return self.step(here(included.update), 6 + round_)
-
-    def begun(self, effects: Sequence[Effect]) -> tuple[Round, str]:
-        """What the worker was told to begin with."""
-        [command] = [it for it in commands(effects) if isinstance(it, OpenJob)]
-        return command.round, command.checkpoint
 
 
 def again(merged: int) -> tuple[Run, list[Effect]]:
@@ -171,7 +105,7 @@ def test_rounds_that_were_over_before_they_were_seen_count_as_missed() -> None:
     run = Run(1)
     run.close()
     run.restart()
-    run.load(20)
+    run.load(9)
     assert [times.missed for _, times in sorted(run.own.rounds.items())] == [False, True, False]
 
 

@@ -1,11 +1,12 @@
 """A requester's machine with one order, on a ledger that does what it wishes for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dpin.base.codec import decode, encode
-from dpin.base.ids import JobId
+from dpin.base.ids import Digest, JobId, Round
 from dpin.base.machine import Store
-from dpin.compute.task import Report
+from dpin.compute.scores import Score, Scored
+from dpin.compute.task import Evaluated, Merged, Opened, OpenJob, Report
 from dpin.compute.work import Order, Reported, WorkerId
 from dpin.ledger.transactions import Award, Operation, Propose, Ready
 from dpin.ledger.wishes import Follow, Wish
@@ -16,8 +17,17 @@ from dpin.market.ownjob import OwnJob
 from dpin.market.provider import Probe
 from dpin.market.requester import Effect, Event, Requester, Start, ToRequester
 from dpin.storage.wanted import Fetched, Kept
-from tests.support.jobs import PROBED, at, file_id, here, market, only
-from tests.support.ledgers import PRICE, Ledger, lease_of
+from tests.support.jobs import PROBED, at, file_id, here, market, only, path_of
+from tests.support.ledgers import (
+    PRICE,
+    START,
+    Ledger,
+    check_honestly,
+    exchange,
+    finish,
+    key_of,
+    lease_of,
+)
 from tests.support.market import PREPARED, do, offer, train_order
 
 J, WORKER = "j-1", WorkerId("job-j-1")
@@ -106,3 +116,58 @@ def job_files(buyer: Buyer) -> list[Fetched]:
         here(buyer.own.propose.manifest, encode(manifest)),
         *[here(file_id(path)) for path in paths],
     ]
+
+
+INITIAL = path_of(file_id(PREPARED.initial))
+ROOT = Digest(b"r" * 32)
+
+
+class Run(Buyer):
+    """A job of three rounds, with one provider, of which some are merged here."""
+
+    def __init__(self, merged: int) -> None:
+        super().__init__(train_order(rounds=3))
+        self.fund()
+        self.hire()
+        self.load(4)
+        self.report(Opened(Round(0), START), 5)
+        self.report(Evaluated(Round(0), 5_500_000), 5)
+        for round_ in range(merged):
+            self.close()
+            self.merge(round_)
+
+    def load(self, moment: float) -> list[Effect]:
+        """What comes of it when the job's files are here."""
+        effects = self.follow(moment)
+        for event in job_files(self):
+            effects = self.step(event, moment)
+        return effects
+
+    def close(self) -> None:
+        """The round under way is closed on the ledger."""
+        key = key_of(self.ledger, self.job, "maker")
+        finish(self.ledger, self.job, "maker")
+        exchange(self.ledger, self.job, "maker")
+        check_honestly(self.ledger, key)
+
+    def merge(self, round_: int) -> list[Effect]:
+        """Its update comes; the worker scores, merges and measures."""
+        self.follow(6 + round_)
+        self.arrive(round_)
+        lease = lease_of(self.ledger, self.job, "maker").id
+        self.report(Scored(Round(round_), (Score(lease, 41, 12),)), 7 + round_)
+        root = ROOT if round_ == 2 else Digest(bytes(32))
+        done = Merged(Round(round_ + 1), START, f"/w/{round_ + 1}", (), 1_000, root)
+        effects = self.report(done, 7 + round_)
+        self.report(Evaluated(Round(round_ + 1), 2_000_000 - round_), 7 + round_)
+        return effects
+
+    def arrive(self, round_: int) -> list[Effect]:
+        """The update of a round is here."""
+        [included] = self.ledger.state.jobs[self.job].rounds[round_].included
+        return self.step(here(included.update), 6 + round_)
+
+    def begun(self, effects: Sequence[Effect]) -> tuple[Round, str]:
+        """What the worker was told to begin with."""
+        [command] = [it for it in commands(effects) if isinstance(it, OpenJob)]
+        return command.round, command.checkpoint
