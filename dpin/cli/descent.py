@@ -59,10 +59,7 @@ def on_ledger(lineage: Lineage, home: str | None, *, must: bool) -> str:
 
 
 def compared(lineage: Lineage, ledger: DescentView) -> str:
-    """That the ledger says the same of every round, in a line; raises NotVerified.
-
-    The state after the last round stands nowhere on the ledger: the requester has signed it.
-    """
+    """That the ledger says the same of every round, in lines; raises NotVerified."""
     origin, entries = lineage.origin, lineage.entries
     said = (origin.job, origin.requester, origin.manifest, origin.fingerprint)
     found = (ledger.job, ledger.requester, ledger.manifest, ledger.fingerprint)
@@ -84,7 +81,25 @@ def compared(lineage: Lineage, ledger: DescentView) -> str:
             if record.state_hash != before.state_hash.hex():
                 raise _differs(f"the state that round {record.round} began with")
     rounds = len(ledger.rounds)
-    return f"on the ledger: the updates of all {rounds} rounds, the states before {states} of them"
+    text = f"on the ledger: the updates of all {rounds} rounds, the states before {states} of them"
+    return f"{text}\n{_last(entries[-1].state_hash.hex(), ledger)}"
+
+
+def _last(signed: str, ledger: DescentView) -> str:
+    """What seats say of the state that the requester has signed as the last; raises NotVerified.
+
+    Less than a majority proves nothing, either way; it is told.
+    """
+    words = [one.state_hash for one in ledger.said if one.state_hash is not None]
+    same = words.count(signed)
+    if ledger.ended_in not in {None, signed}:
+        raise _differs("the state that it ended in")
+    if not words:
+        later = ", or not yet" if ledger.said_open else ""
+        return f"the last state: by its requester's signature alone, no seat says it{later}"
+    others = f", {len(words) - same} say another" if same < len(words) else ""
+    few = "" if ledger.ended_in else ": too few to agree, its requester has signed it"
+    return f"the last state: {same} of {len(ledger.said)} seats say it{others}{few}"
 
 
 def _differs(what: str) -> NotVerified:

@@ -27,8 +27,9 @@ def lineage(
 ) -> None:
     """Draw where a model comes from, round by round, and verify all of it.
 
-    Where your node answers, each round is compared with the ledger. A lineage that is forged, cut
-    short, re-parented, of another model or not what the ledger says ends with status 8.
+    Where your node answers, each round is compared with the ledger, and the last state with what
+    more than half of the job's seats say there. A lineage that is forged, cut short, re-parented,
+    of another model or not what the ledger says ends with status 8.
     """
     from dpin.cli.descent import drawn, on_ledger, proof_text, read_folder, values
     from dpin.cli.link import show_values

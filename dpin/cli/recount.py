@@ -41,7 +41,7 @@ from dpin.verify.naming import files_of
 FOLDER: Final = "recount"  # of the worker, in its own
 SAME: Final = "same"
 DIFFERS: Final = "differs"
-UNTOLD: Final = "not told"  # by anybody: the ledger has no word of the last state
+UNTOLD: Final = "not told"  # by anybody: not more than half of the seats say the last state
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +237,10 @@ class _Judging:
 
 def _redone(view: DescentView, report: Merged, lineage: Lineage | None) -> Redone:
     number, found = report.round - 1, report.state_hash.hex()
-    told = view.rounds[report.round].state_hash if report.round < len(view.rounds) else None
-    if told is None and lineage is not None and report.round < len(lineage.entries):
-        signed = lineage.entries[report.round].state_hash
-        told = None if signed == NO_DIGEST else signed.hex()
-    state = UNTOLD if told is None else SAME if told == found else DIFFERS
+    told = {[*(one.state_hash for one in view.rounds), view.ended_in][report.round]} - {None}
+    if lineage is not None and report.round < len(lineage.entries):
+        told |= {lineage.entries[report.round].state_hash.hex()} - {NO_DIGEST.hex()}
+    state = UNTOLD if not told else SAME if told == {found} else DIFFERS
     return Redone(number, found, state, report.refused)
 
 

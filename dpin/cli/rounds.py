@@ -39,10 +39,10 @@ def audit(
     """Do the rounds of a job again: scores and robust merge of each, from its blobs alone.
 
     Anybody can: it takes a ledger and the blobs, which your node fetches. Each state is compared
-    with the one on the ledger; with `--result`, the last state with the lineage there, and every
-    signed score with the one found here; with `--replay`, updates with what the same work gives
-    here: also those of modules of somebody's own, which verifiers do not check. What differs ends
-    with status 8.
+    with the one on the ledger, the last one with what more than half of the job's seats say there;
+    with `--result`, states also with the lineage there, and every signed score with the one found
+    here; with `--replay`, updates with what the same work gives here: also those of modules of
+    somebody's own, which verifiers do not check. What differs ends with status 8.
     """
     from dpin.cli.auditing import Evidence, audited, text_of, values_of
     from dpin.cli.exits import ExitCode

@@ -263,12 +263,14 @@ class Job:
     state: JobState
     opened_at: LedgerMillis
     escrow: MicroTokens
-    deadline: Tick  # while seats are open: when the job expires for want of an award
+    deadline: Tick  # of open seats: the job expires for want of an award; then of `said`
     leases: list[Digest] = field(default_factory=list)  # all, in order of award
     rounds: list[RoundRecord] = field(default_factory=list)
     cancelled: bool = False
     reason: str = ""
     credit: MicroTokens = MicroTokens(0)  # the part of the escrow that goes back to credit
+    # What the last round led to, by each lease that was there to the end; NO_DIGEST: not said.
+    said: dict[Digest, Digest] = field(default_factory=dict)
 
     @property
     def current(self) -> RoundRecord | None:

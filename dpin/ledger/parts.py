@@ -79,6 +79,7 @@ class JobValue(Wire, frozen=True):
     credit: MicroTokens
     leases: int
     rounds: int
+    said: tuple[tuple[Digest, Digest], ...]
 
 
 class LeaseValue(Wire, frozen=True):
@@ -271,6 +272,7 @@ class Parts:
             cancelled=value.cancelled,
             reason=value.reason,
             credit=value.credit,
+            said=dict(value.said),
         )
         self._counts[value.id] = (value.leases, value.rounds)
         if not value.state.ended:

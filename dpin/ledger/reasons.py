@@ -41,6 +41,7 @@ class Reason(IntEnum):
     NOT_EXCHANGING = 167
     NOT_IN_ROSTER = 168
     NOT_A_CANDIDATE = 169
+    ALREADY_SAID = 170
     # Checks.
     NOT_SEATED = 180
     ALREADY_SEALED = 181

@@ -148,7 +148,8 @@ def _job(job: Job) -> list[object]:
     """Leases and rounds are parts of their own; here stands how many there are."""
     terms = [job.id, job.requester, job.propose, job.opened_at]
     life = [int(job.state), job.escrow, job.deadline, job.cancelled, job.reason]
-    return [*terms, *life, job.credit, len(job.leases), len(job.rounds)]
+    said = [[lease, job.said[lease]] for lease in sorted(job.said)]
+    return [*terms, *life, job.credit, len(job.leases), len(job.rounds), said]
 
 
 def _lease(lease: Lease) -> list[object]:

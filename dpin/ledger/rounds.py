@@ -7,7 +7,7 @@ an operation or a deadline has stirred, and does nothing where nothing has chang
 from collections import Counter
 
 from dpin.base.codec import decode
-from dpin.base.ids import ID_BYTES, Digest, NodeId, Round
+from dpin.base.ids import ID_BYTES, NO_DIGEST, Digest, NodeId, Round
 from dpin.base.leaf import Leaf
 from dpin.base.units import Tick, ceil_div
 from dpin.ledger import leases, money
@@ -27,7 +27,7 @@ from dpin.ledger.agenda import job_due, round_due, unit_due
 from dpin.ledger.book import Book
 from dpin.ledger.params import grace_for, ticks_for
 from dpin.ledger.reasons import Reason, require
-from dpin.ledger.transactions import EVAL, INFER, TRAIN, Commit, Have
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Commit, Have, LastState
 from dpin.ledger.views import FAILED, LATE_AGE_MAX, evaluated, offers
 
 
@@ -48,6 +48,18 @@ def have(book: Book, sender: NodeId, operation: Have) -> None:
     require(set(operation.held) <= offers(record).keys(), Reason.NOT_A_CANDIDATE)
     before = record.haves.get(lease.id, ())
     record.haves[lease.id] = tuple(sorted({*before, *operation.held}))
+
+
+def last_state(book: Book, sender: NodeId, operation: LastState) -> None:
+    """Whoever was there to the end says, once, what the job has come to; nobody waits for it."""
+    lease = book.own_lease(operation.lease, sender)
+    job = book.job(lease.job)
+    state = operation.state_hash
+    require(len(state) == ID_BYTES and state != NO_DIGEST, Reason.BAD_FIELD)
+    require(lease.id in job.said, Reason.NOT_IN_ROSTER)
+    require(book.state.tick < job.deadline, Reason.TOO_LATE)
+    require(job.said[lease.id] == NO_DIGEST, Reason.ALREADY_SAID)
+    job.said[lease.id] = state
 
 
 def advance(book: Book, job: Job) -> None:
@@ -120,6 +132,10 @@ def _wind_up(book: Book, job: Job, reason: str) -> None:
     """No further round: all leases end; what is pending is settled first."""
     job.state, job.reason = JobState.SETTLING, reason
     book.agenda.drop(job_due(job.id))
+    if job.propose.kind == TRAIN and job.rounds:
+        # As long as they would have had for the commit that begins with it.
+        job.said = dict.fromkeys(_live(book, job.rounds[-1]), NO_DIGEST)
+        job.deadline = book.in_ticks(_time_for(book, job))
     for lease in book.leases_of(job, LeaseState.AWARDED, LeaseState.READY, LeaseState.RUNNING):
         leases.end(book, lease, reason or "done")
 

@@ -20,6 +20,7 @@ from dpin.ledger.transactions import (
     Commit,
     Credit,
     Have,
+    LastState,
     OpenLeaf,
     Operation,
     Propose,
@@ -64,7 +65,7 @@ def _apply(book: Book, sender: NodeId, operation: Operation, job: JobId) -> Reas
                 _apply_to_account(book, sender, operation)
             case Propose():
                 jobs.propose(book, sender, operation, job)
-            case Award() | Ready() | Stop() | Cancel() | Have():
+            case Award() | Ready() | Stop() | Cancel() | Have() | LastState():
                 _apply_to_job(book, sender, operation)
             case Commit() | OpenLeaf() | VerifyCommit() | VerifyReveal():
                 _apply_to_unit(book, sender, operation)
@@ -125,7 +126,7 @@ def _apply_to_account(
 
 
 def _apply_to_job(
-    book: Book, sender: NodeId, operation: Award | Ready | Stop | Cancel | Have
+    book: Book, sender: NodeId, operation: Award | Ready | Stop | Cancel | Have | LastState
 ) -> None:
     match operation:
         case Award():
@@ -138,6 +139,8 @@ def _apply_to_job(
             jobs.cancel(book, sender, operation)
         case Have():
             rounds.have(book, sender, operation)
+        case LastState():
+            rounds.last_state(book, sender, operation)
         case _:
             assert_never(operation)
 

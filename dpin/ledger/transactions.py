@@ -206,6 +206,13 @@ class Credit(Wire, frozen=True, tag=15):
     memo: bytes
 
 
+class LastState(Wire, frozen=True, tag=24):
+    """Whoever had a seat to the end says what the job's last round led to: no round shows it."""
+
+    lease: Digest
+    state_hash: Digest
+
+
 Operation = (
     Transfer
     | Register
@@ -222,6 +229,7 @@ Operation = (
     | Stop
     | Cancel
     | Credit
+    | LastState
     | BondValidator
     | RegisterValidator
     | RetireValidator

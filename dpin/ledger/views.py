@@ -1,5 +1,6 @@
 """Ways to look at the state; all orders are the same on every node."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -93,6 +94,15 @@ def offers(record: RoundRecord) -> dict[Digest, UnitKey]:
 def made_in(record: RoundRecord, one: Included) -> UnitKey:
     """The unit that an included update is of."""
     return one.lease, Round(record.round - one.age)
+
+
+def ended_in(job: Job) -> Digest | None:
+    """What the last round led to, as more than half of those say who were there to the end.
+
+    None: they do not say so. A lease speaks once, so that what is said here stays.
+    """
+    words = Counter(said for said in job.said.values() if said != NO_DIGEST)
+    return next((said for said, count in words.items() if 2 * count > len(job.said)), None)
 
 
 def evaluated(state: State, job: Job) -> dict[int, Included]:

@@ -62,6 +62,8 @@ class Chronicle:
         """What has become of this node's leases."""
         for lease_id, engagement in engagements.items():
             if lease_id not in self._leases:
+                if _is_over(state.leases.get(lease_id)):
+                    continue  # It only merges the last round.
                 yield from self._begin(state, engagement)
             yield from self._failing(engagement)
         for lease_id, told in list(self._leases.items()):
@@ -71,7 +73,7 @@ class Chronicle:
                 continue
             yield from self._units(state, lease, told)
             yield from _lease(lease, told)
-            if lease.state == LeaseState.ENDED and not lease.pending:
+            if _is_over(lease):
                 del self._leases[lease_id]
 
     def _begin(self, state: State, engagement: Engagement) -> Iterator[Deed]:
@@ -109,6 +111,11 @@ class Chronicle:
                 told.earned += unit.paid
                 yield _settled(unit, told.job, data)
         _pass_over(state, lease, told)
+
+
+def _is_over(lease: Lease | None) -> bool:
+    """Whether nothing more can become of it."""
+    return lease is None or (lease.state == LeaseState.ENDED and not lease.pending)
 
 
 def _pass_over(state: State, lease: Lease, told: _Told) -> None:

@@ -21,6 +21,7 @@ from dpin.ledger.wishes import Follow, Wish
 from dpin.market.chronicle import Chronicle, Deed
 from dpin.market.engagement import HAVE_MARGIN_TICKS, Engagement, Fault, renew
 from dpin.market.engagement import Effect as EngagementEffect
+from dpin.market.lastword import LastWords
 from dpin.market.messages import (
     AskCheckpoint,
     AskReveal,
@@ -121,6 +122,7 @@ class Provider:
         self._unusable: dict[JobId, str] = {}  # jobs that nobody could compute, and why
         self._lapsed: set[JobId] = set()  # jobs of which a lease has ended before it was ready
         self.chronicle = Chronicle()
+        self._last_words = LastWords()
         self._viewing = Viewing(choice.datasets, custom_code=choice.custom_code)
         self.witnesses = Witnesses(key, chain)
         self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
@@ -176,8 +178,9 @@ class Provider:
             renew(self.engagements[lease_id], job, lease)
         yield from self.chronicle.follow(state, self.engagements)
         for lease_id in [lease_id for lease_id in self.engagements if lease_id not in mine]:
-            if not _finishes(self.engagements[lease_id], state):
+            if not self._last_words.keeps(self.engagements[lease_id], state, now):
                 yield from self._part(lease_id, now)
+        yield from self._last_words.follow(state)
         yield from self._linger(state, now)
         for engagement in self.engagements.values():
             if engagement.files.fault:
@@ -208,6 +211,7 @@ class Provider:
     def _part(self, lease_id: Digest, now: Instant) -> Iterator[Effect]:
         """A lease is over. One of a masked round stays: others still need its shares."""
         engagement = self.engagements.pop(lease_id)
+        self._last_words.find(lease_id, engagement.merging)
         if engagement.lease.reason == NEVER_READY:
             self._lapsed.add(engagement.job.id)
         if not engagement.merging.privacy.masked:
@@ -326,13 +330,6 @@ class Provider:
                 yield self.chronicle.declined(job, no.code, no.detail)
         if no.code != Reason.OWN_JOB:
             yield Send(job.requester, encode(declined(job.id, no.code, no.detail)))
-
-
-def _finishes(engagement: Engagement, state: State) -> bool:
-    """Whether a lease that has ended is still at a unit that may be committed, and is paid then."""
-    if engagement.failed or engagement.files.fault or engagement.fault == Fault.VANISH:
-        return False
-    return engagement.commits.unfinished(engagement.job, state)
 
 
 def have_margin(params: Params) -> int:

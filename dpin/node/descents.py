@@ -2,9 +2,10 @@
 
 from dpin.base.errors import NotFound
 from dpin.base.ids import NO_DIGEST, Digest, JobId
-from dpin.ledger.accounts import Included, RoundRecord, State
+from dpin.ledger.accounts import Included, Job, RoundRecord, State
+from dpin.ledger.views import ended_in
 from dpin.market.merging import by_commit
-from dpin.node.descentviews import DescentRound, DescentView, TakenView
+from dpin.node.descentviews import DescentRound, DescentView, SaidView, TakenView
 
 HEX_DIGITS = 64
 
@@ -17,7 +18,7 @@ def descent_of(state: State, job: str) -> DescentView:
         raise NotFound(
             f"the ledger knows no job {job[:HEX_DIGITS]!r}", fix="ask a node of the job's network"
         )
-    propose = found.propose
+    propose, agreed = found.propose, ended_in(found)
     return DescentView(
         job=job,
         requester=found.requester.hex(),
@@ -25,6 +26,18 @@ def descent_of(state: State, job: str) -> DescentView:
         fingerprint=propose.fingerprint.hex(),
         state_hash=propose.state_hash.hex(),
         rounds=[_round(record, state) for record in found.rounds],
+        said=[_said(found, lease, state) for lease in sorted(found.said)],
+        ended_in=None if agreed is None else agreed.hex(),
+        said_open=NO_DIGEST in found.said.values() and state.tick < found.deadline,
+    )
+
+
+def _said(job: Job, lease: Digest, state: State) -> SaidView:
+    word = job.said[lease]
+    return SaidView(
+        provider=state.leases[lease].provider.hex(),
+        lease=lease.hex(),
+        state_hash=None if word == NO_DIGEST else word.hex(),
     )
 
 

@@ -1,5 +1,7 @@
 """A job on the ledger as programs see it: rounds, states and the updates that they took."""
 
+from msgspec import field
+
 from dpin.node.status import View
 
 
@@ -25,6 +27,14 @@ class DescentRound(View):
     beacon: str = ""  # that draws what is looked at; empty: none
 
 
+class SaidView(View):
+    """One of those who were there to the end, and what the last round has led to for it."""
+
+    provider: str
+    lease: str
+    state_hash: str | None  # None: it has not said
+
+
 class DescentView(View):
     """One job of anybody, as it stands on the ledger."""
 
@@ -34,3 +44,7 @@ class DescentView(View):
     fingerprint: str
     state_hash: str  # that it began with
     rounds: list[DescentRound]
+    # Of the state after the last round; none: there is nobody to say it.
+    said: list[SaidView] = field(default_factory=list)
+    ended_in: str | None = None  # what more than half of these say
+    said_open: bool = False  # whether the ledger still takes what they say

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from dpin.base.ids import Digest, NodeId, Round, short
+from dpin.base.ids import NO_DIGEST, Digest, NodeId, Round, short
 from dpin.base.units import Instant, Micros, MicroTokens, after, seconds
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import InnerSpec, ModelSpec, OuterSpec
@@ -181,6 +181,10 @@ class Works:
         for record in self.job().rounds:
             if record.round and record.state_hash is not None:
                 found.setdefault(record.round, {}).setdefault(record.state_hash, self.nodes[0])
+        leases, ended = self.node(0).peer.state.leases, Round(len(self.job().rounds))
+        for lease, said in self.job().said.items():
+            if said != NO_DIGEST:
+                found.setdefault(ended, {}).setdefault(said, leases[lease].provider)
         return [
             f"after {round_} rounds {', '.join(short(node) for node in states.values())} differ"
             for round_, states in sorted(found.items())

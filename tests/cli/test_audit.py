@@ -183,7 +183,7 @@ def test_whoever_holds_the_blobs_finds_states_and_scores_again(job: Job) -> None
     ]
     verdict = job.again(Told(told))
     assert (verdict.problems, verdict.one_class) == ((), True)
-    assert [one.state for one in verdict.rounds] == [SAME, UNTOLD]  # The last is on no ledger.
+    assert [one.state for one in verdict.rounds] == [SAME, UNTOLD]  # No seat says the last.
     assert verdict.rounds[-1].state_hash == job.last
     assert [one.signed for one in verdict.rounds] == [{KEY.node_id.hex(): SAME}] * ROUNDS
     assert [len(one.scores) for one in verdict.rounds] == [SEATS] * ROUNDS
@@ -223,6 +223,15 @@ def test_the_last_state_is_held_against_the_lineage(job: Job) -> None:
     assert job.again(Told((), lineage_to(job, NO_DIGEST))).rounds[-1].state == UNTOLD
     forged = job.again(Told((), lineage_to(job, digest("test/state", b""))))
     assert forged.problems == ("round 2 leads to another state than was told",)
+
+
+def test_the_last_state_is_held_against_what_its_seats_say(job: Job) -> None:
+    agreed = replace(job.view, ended_in=job.last)
+    assert [one.state for one in job.again(view=agreed).rounds] == [SAME, SAME]
+    lie = job.again(view=replace(job.view, ended_in="00" * 32))
+    assert lie.problems == ("round 2 leads to another state than was told",)
+    forged = Told((), lineage_to(job, digest("test/state", b"")))
+    assert job.again(forged, agreed).rounds[-1].state == DIFFERS  # One of both is another.
 
 
 def test_scores_of_another_class_or_another_job_are_not_compared(job: Job) -> None:

@@ -1,6 +1,7 @@
 """A model's lineage: whole, forged, cut, re-parented; and one tensor of it alone."""
 
 import json
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -31,7 +32,7 @@ from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.state import initial_state
 from dpin.compute.tensors import as_float
 from dpin.node.descents import descent_of
-from dpin.node.descentviews import DescentRound, DescentView, TakenView
+from dpin.node.descentviews import DescentRound, DescentView, SaidView, TakenView
 from tests.support.jobs import market
 from tests.support.ledgers import propose
 from tests.support.training import TINY
@@ -189,6 +190,44 @@ def test_what_the_ledger_says_of_every_round_is_compared() -> None:
     unknown = replace(ledger.rounds[1], state_hash=None)
     held = replace(ledger, rounds=[ledger.rounds[0], unknown, ledger.rounds[2]])
     assert "the states before 2" in compared(lineage, held)
+
+
+def heard(ledger: DescentView, *states: Digest | None) -> DescentView:
+    """What these say, each with a seat of its own, of the state after the last round."""
+    said = [
+        SaidView(
+            provider=f"{seat:064x}",
+            lease=f"{seat:064x}",
+            state_hash=None if state is None else state.hex(),
+        )
+        for seat, state in enumerate(states)
+    ]
+    words = Counter(one.state_hash for one in said if one.state_hash is not None)
+    agreed = [state for state, count in words.items() if 2 * count > len(said)]
+    return replace(ledger, said=said, ended_in=next(iter(agreed), None))
+
+
+def test_the_last_state_is_what_seats_say_or_it_is_told_that_they_do_not() -> None:
+    lineage = whole()
+    ledger, last, lie = ledger_of(lineage), lineage.entries[-1].state_hash, Digest(bytes(32))
+    for view, told in (
+        (heard(ledger, last, last, last), "the last state: 3 of 3 seats say it"),
+        (heard(ledger, last, None, last), "the last state: 2 of 3 seats say it"),
+        (heard(ledger, last, lie, last), "the last state: 2 of 3 seats say it, 1 say another"),
+        (
+            heard(ledger, last, lie),
+            "the last state: 1 of 2 seats say it, 1 say another: "
+            "too few to agree, its requester has signed it",
+        ),
+        (ledger, "the last state: by its requester's signature alone, no seat says it"),
+        (
+            replace(heard(ledger, None), said_open=True),
+            "the last state: by its requester's signature alone, no seat says it, or not yet",
+        ),
+    ):
+        assert compared(lineage, view).splitlines()[1] == told
+    with pytest.raises(NotVerified, match="the state that it ended in"):
+        compared(lineage, heard(ledger, lie, last, lie))
 
 
 def test_a_lineage_that_the_ledger_contradicts_is_not_proven() -> None:

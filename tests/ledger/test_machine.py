@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from typing_extensions import override
 
-from dpin.base.ids import NO_BLOB, BlobId, Digest, JobId, NodeId, Round
+from dpin.base.crypto import digest
+from dpin.base.ids import NO_BLOB, NO_DIGEST, BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import MILLION, MicroTokens, Tick
 from dpin.ledger.accounts import LeaseState, State, Unit, UnitKey, UnitState
 from dpin.ledger.candidacy import (
@@ -29,6 +30,7 @@ from dpin.ledger.transactions import (
     Bid,
     Cancel,
     Have,
+    LastState,
     LeafPath,
     OpenLeaf,
     Operation,
@@ -43,7 +45,7 @@ from dpin.ledger.transactions import (
     seal,
     sign_bid,
 )
-from dpin.ledger.views import LATE_AGE_MAX, made_in, offers
+from dpin.ledger.views import LATE_AGE_MAX, ended_in, made_in, offers
 from tests.support.accounting import EDGES, earnings
 from tests.support.ledgers import (
     JOB,
@@ -65,6 +67,7 @@ from tests.support.ledgers import (
 from tests.support.validators import close_epoch, registering, twins
 
 PEOPLE = ("req", "ann", "bob", "cat", "dan")
+END = digest("test/state", b"end")
 WORDS = {reason.word for reason in Reason}
 who = st.sampled_from(PEOPLE)
 pick = st.integers(0, 1 << 20)
@@ -100,6 +103,7 @@ class People(RuleBasedStateMachine):
         self.ledger: Ledger = peopled(*PEOPLE)
         self.given: Counter[NodeId] = Counter()
         self.states: dict[UnitKey, UnitState] = {}
+        self.ended_in: dict[JobId, Digest | None] = {}
 
     def do(self, name: str, operation: Operation) -> str:
         before = deepcopy(self.ledger.state)
@@ -272,7 +276,30 @@ class Jobs(Candidates):
         self.do(name, Cancel(self.job(number)))
 
 
-class Units(Jobs):
+class Ends(Jobs):
+    """What those who were there to the end say of it, the truth or not."""
+
+    @rule(plan=plans)
+    def last_state(self, plan: str) -> None:
+        jobs = self.ledger.state.jobs.values()
+        members = [(job, lease) for job in jobs for lease in job.said]
+        for one, (job, lease) in zip(plan, members, strict=False):
+            if one != ABSENT:
+                said = job.said[lease]
+                state = END if one == HONEST else OTHER
+                found = self.do(self.provider(lease), LastState(lease, state))
+                assert found in {"ok" if said == NO_DIGEST else "already-said", "too-late"}
+
+    @invariant()
+    def what_was_said_of_a_last_state_stays(self) -> None:
+        for job in self.ledger.state.jobs.values():
+            assert not job.said or job.rounds[-1].closed
+            assert set(job.said) <= set(job.rounds[-1].roster if job.rounds else ())
+            assert self.ended_in.get(job.id) in {None, ended_in(job)}
+            self.ended_in[job.id] = ended_in(job)
+
+
+class Units(Ends):
     """What providers and verifiers do about units."""
 
     @rule(plan=plans, windows=st.integers(0, 4))
@@ -323,7 +350,7 @@ class Units(Jobs):
     def all(self, state: UnitState) -> list[Unit]:
         return [unit for unit in self.ledger.state.units.values() if unit.state == state]
 
-    @rule(name=who, number=pick, kind=st.integers(0, 5), round_=st.integers(-1, 3))
+    @rule(name=who, number=pick, kind=st.integers(0, 6), round_=st.integers(-1, 3))
     def meddle(self, name: str, number: int, kind: int, round_: int) -> None:
         """Anything about anybody's lease, mostly refused."""
         lease, at = self.lease(number), Round(round_)
@@ -335,6 +362,7 @@ class Units(Jobs):
             OpenLeaf(lease, at, shown, shown),
             Have(lease, at, ()),
             Have(lease, at, (OTHER,)),
+            LastState(lease, OTHER),
         ]
         self.do(name, operations[kind])
 

@@ -57,6 +57,18 @@ def job_file(folder: Path, rounds: int = ROUNDS, **fields: str) -> Path:
     return path
 
 
+def drawn(out: Path, node: DemoNode, capsys: pytest.CaptureFixture[str]) -> str:
+    """The lineage, once more than half of the seats have said the last state."""
+
+    def look() -> str | None:
+        assert cli.run(["lineage", str(out), "--ledger", "--home", node.folder]) == 0
+        drawing = capsys.readouterr().out
+        agreed_on = re.search(r"the last state: (\d) of (\d) seats say it$", drawing, re.MULTILINE)
+        return drawing if agreed_on else None
+
+    return wait_for("a word on the last state", PATIENCE_SECONDS, look)
+
+
 def submit(node: DemoNode, path: Path) -> str:
     """`dpin submit --detach`; the job's id."""
     done = run(node, "submit", str(path), "--detach")
@@ -157,8 +169,7 @@ def test_a_masked_job_is_trained_though_nobody_sees_an_update_and_its_lineage_is
     assert (detail.job.state, len(detail.rounds)) == ("done", ROUNDS), detail.job.reason
     assert outcomes(detail)["paid", "scored"] >= 2 * ROUNDS
     out = tmp_path / "out"
-    assert cli.run(["lineage", str(out), "--ledger", "--home", ada.folder]) == 0
-    drawing = capsys.readouterr().out
+    drawing = drawn(out, ada, capsys)
     assert f"proven: {ROUNDS} rounds" in drawing
     assert f"on the ledger: the updates of all {ROUNDS} rounds" in drawing
     # Whoever is late in a round has done fewer steps of it, never none.

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dpin.cli import app as cli
 from dpin.compute import confine
-from tests.process.test_jobs import job_file, submit
+from tests.process.test_jobs import drawn, job_file, submit
 from tests.support.network import Town, ended
 from tests.support.own_module import at_home
 
@@ -30,8 +29,7 @@ def test_a_module_of_ones_own_is_trained_paid_and_traced_to_its_code(
     assert ("paid", "scored") in {(unit.state, unit.reason) for unit in units}
     out = tmp_path / "out"
     assert (out / "module.py").read_bytes() == at_home("/")
-    assert cli.run(["lineage", str(out), "--ledger", "--home", ada.folder]) == 0
-    assert "on the ledger" in capsys.readouterr().out
+    assert "on the ledger" in drawn(out, ada, capsys)
 
 
 def test_a_module_that_breaks_fails_its_job_before_anybody_is_asked(
