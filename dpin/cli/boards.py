@@ -1,4 +1,4 @@
-"""A job's rounds as TensorBoard event files; steps are rounds."""
+"""A job's rounds as TensorBoard event files; a step is how many rounds are behind the model."""
 
 from pathlib import Path
 
@@ -16,6 +16,10 @@ def write_events(detail: JobDetail, folder: Path) -> Path:
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     writer = EventFileWriter(str(folder))
+    if detail.holdout_before is not None:
+        value = Summary.Value(tag="loss/holdout", simple_value=detail.holdout_before)
+        began = detail.job.submitted_ms / MILLIS
+        writer.add_event(Event(wall_time=began, step=0, summary=Summary(value=[value])))
     for item in detail.rounds:
         values = [
             Summary.Value(tag=name, simple_value=float(number))
@@ -23,7 +27,12 @@ def write_events(detail: JobDetail, folder: Path) -> Path:
             if number is not None
         ]
         when = (item.started_ms + item.train_ms + item.exchange_ms) / MILLIS
-        event = Event(wall_time=when, step=item.round, summary=Summary(value=values))
+        values += [
+            Summary.Value(tag=f"clients/{one.name}/loss", simple_value=one.loss)
+            for one in item.clients
+            if one.loss is not None
+        ]
+        event = Event(wall_time=when, step=item.round + 1, summary=Summary(value=values))
         writer.add_event(event)
     writer.close()
     return next(folder.glob("events.out.tfevents.*"))

@@ -12,7 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from dpin.base.units import format_tokens
 from dpin.cli.metrics import MILLIS, communication_share
-from dpin.node.status import JobDetail, RoundView, WitnessView
+from dpin.cli.roundpictures import budget_text
+from dpin.node.roundviews import RoundView, WitnessView
+from dpin.node.status import JobDetail
 
 INCHES: Final = (11, 7)
 DPI: Final = 110
@@ -37,7 +39,10 @@ def figure_of(detail: JobDetail) -> Figure:
     (loss, speed), (times, nodes) = figure.subplots(2, 2)
     rounds = [item.round + 1 for item in detail.rounds]
     _losses(loss, detail)
-    speed.plot(rounds, [item.tokens_per_second for item in detail.rounds], marker="o")
+    told = [item for item in detail.rounds if item.tokens_per_second is not None]
+    speed.plot(
+        [item.round + 1 for item in told], [item.tokens_per_second for item in told], marker="o"
+    )
     speed.set_title("tokens a second")
     _times(times, detail.rounds)
     nodes.bar(rounds, [len(item.participants) for item in detail.rounds], label="took part")
@@ -93,6 +98,7 @@ def page(detail: JobDetail, picture: bytes) -> str:
         "loss": f"{_number(detail.holdout_before)} → {_number(detail.holdout_after)}",
         "cost": f"{format_tokens(job.cost)} of at most {format_tokens(job.cost_max)}",
         "checks": ", ".join(f"{count} {name}" for name, count in sorted(detail.verdicts.items())),
+        "privacy": "-" if detail.budget is None else budget_text(detail.budget),
         "on the ledger": job.ledger_id or "-",
         "result": detail.output or "-",
     }
@@ -115,7 +121,7 @@ def _row(item: RoundView) -> tuple[str, ...]:
         str(item.included),
         _number(item.loss),
         _number(item.holdout),
-        "-" if item.missed else str(item.tokens_per_second),
+        "-" if item.tokens_per_second is None else str(item.tokens_per_second),
         "-" if item.missed else f"{item.train_ms / MILLIS:.1f}",
         "-" if item.missed else f"{item.exchange_ms / MILLIS:.1f}",
         "-" if share is None else f"{share:.0%}",

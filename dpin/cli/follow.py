@@ -14,9 +14,10 @@ from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say
 from dpin.cli.patience import hush
-from dpin.cli.pictures import entry_text, length, phases_text, result_text, rounds_text
+from dpin.cli.pictures import entry_text, length, phases_text, result_text
 from dpin.cli.plain import plain
 from dpin.cli.reasons import reason_and_fix
+from dpin.cli.roundpictures import budget_text, clients_text, rounds_text
 from dpin.cli.tracing import TRACE
 from dpin.client.client import ENDED, Client
 from dpin.node.status import JobDetail, LeaseView, LogEntry
@@ -114,6 +115,8 @@ def picture_text(detail: JobDetail, last: str) -> str:
         parts.append(f"round {job.round}/{job.rounds} [{bar}]{_losses(detail)}")
     parts += [_lease_line(lease) for lease in detail.leases]
     parts += [rounds_text(detail.rounds[-ROUNDS_SHOWN:])] if detail.rounds else []
+    parts += clients_text(detail.rounds)
+    parts += [budget_text(detail.budget)] if detail.budget is not None else []
     parts += [last, "Ctrl-C detaches; the job goes on."]
     return "\n".join(part for part in parts if part)
 

@@ -4,7 +4,8 @@ import json
 from typing import Final
 
 from dpin.base.units import TOKEN
-from dpin.node.status import JobDetail, RoundView
+from dpin.node.roundviews import RoundView
+from dpin.node.status import JobDetail
 
 SCHEMA: Final = "dpin.v1/metrics"
 MILLIS: Final = 1000
@@ -22,13 +23,14 @@ def round_numbers(item: RoundView) -> dict[str, Number]:
     return {
         "loss/train": item.loss,
         "loss/holdout": item.holdout,
-        "speed/tokens_per_second": None if item.missed else item.tokens_per_second,
+        "speed/tokens_per_second": item.tokens_per_second,
         "round/participants": len(item.participants),
         "round/included": item.included,
         "time/train_seconds": None if item.missed else item.train_ms / MILLIS,
         "time/exchange_seconds": None if item.missed else item.exchange_ms / MILLIS,
         "time/communication_share": communication_share(item),
         "bytes/updates": item.update_bytes or (None if item.included else 0),
+        "privacy/epsilon": item.epsilon,
     }
 
 
@@ -40,9 +42,18 @@ def metrics_lines(detail: JobDetail) -> str:
             "schema": SCHEMA,
             "job": job.id,
             "round": item.round,
+            "step": item.round + 1,
             "time_ms": item.started_ms,
             **round_numbers(item),
             "providers": item.participants,
+            "clients": {
+                one.name: {
+                    "steps": one.steps,
+                    "loss": one.loss,
+                    "tokens_per_second": one.tokens_per_second,
+                }
+                for one in item.clients
+            },
             "scores": {one.name: [one.assigned, one.other] for one in item.scores},
             "witnesses": {one.name: not one.differs for one in item.witnesses},
             "state_hash": item.state_hash,

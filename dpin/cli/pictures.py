@@ -3,9 +3,9 @@
 import time
 
 from dpin.base.units import format_tokens
-from dpin.cli.metrics import communication_share
 from dpin.cli.options import table
 from dpin.cli.plain import plain_line
+from dpin.cli.roundpictures import budget_text, clients_text, loss_text, rounds_text, scores_text
 from dpin.client.client import ENDED
 from dpin.node.status import (
     Check,
@@ -18,13 +18,13 @@ from dpin.node.status import (
     PeerView,
     PlanView,
     ReceiptView,
-    RoundView,
     ValidatorsView,
     ValidatorView,
 )
 from dpin.node.words import counted
 
 _ID_SHOWN = 8
+REASON_SHOWN = 60  # letters, in a list
 
 
 def since(milliseconds: int) -> str:
@@ -116,13 +116,18 @@ def jobs_text(jobs: list[JobView]) -> str:
 
 def _job_row(job: JobView) -> tuple[str, ...]:
     rounds = f"{job.round}/{job.rounds}" if job.rounds else "-"
-    nodes = f"{job.participants}/{job.seats}"
+    nodes = f"{job.participants}/{job.seats}" if job.finished_ms is None else str(job.seats)
     cost = f"{format_tokens(job.cost)} of {format_tokens(job.cost_max)}"
     if job.role == "served":
         cost = f"earned {format_tokens(job.earned)}"
     shared = job.ledger_id[:_ID_SHOWN] if job.ledger_id else "-"
     head = (job.id, shared, job.name, job.kind, job.role, job.state)
-    return (*head, rounds, nodes, cost, since(job.submitted_ms), job.reason)
+    return (*head, rounds, nodes, cost, since(job.submitted_ms), _short(job.reason))
+
+
+def _short(reason: str) -> str:
+    """The beginning of a reason; `dpin status JOB` and `dpin explain JOB` have it whole."""
+    return reason if len(reason) <= REASON_SHOWN else f"{reason[: REASON_SHOWN - 3]}..."
 
 
 def job_text(detail: JobDetail) -> str:
@@ -138,50 +143,11 @@ def job_text(detail: JobDetail) -> str:
         ]))  # fmt: skip
     if detail.rounds:
         parts.append(rounds_text(detail.rounds))
-        parts += scores_text(detail.rounds)
+        parts += [*clients_text(detail.rounds), *scores_text(detail.rounds)]
+    if len(detail.job.reason) > REASON_SHOWN:
+        parts.append(f"reason  {detail.job.reason}")
     parts.append(result_text(detail))
     return "\n\n".join(part for part in parts if part)
-
-
-def scores_text(rounds: list[RoundView]) -> list[str]:
-    """What single updates of the last scored round were worth by themselves, if any was scored."""
-    scored = [item for item in rounds if item.scores]
-    if not scored:
-        return []
-    heads = ("ROUND", "UPDATE OF", "GAIN ON OWN DATA", "ON OTHERS'")
-    return [table(heads, [
-        (str(scored[-1].round + 1), one.name,
-         f"{one.assigned / 1000:.3f}", f"{one.other / 1000:.3f}")
-        for one in scored[-1].scores
-    ])]  # fmt: skip
-
-
-def _took(item: RoundView, milliseconds: int) -> str:
-    return "-" if item.missed else f"{milliseconds / 1000:.1f}s"
-
-
-def rounds_text(rounds: list[RoundView]) -> str:
-    """One line a round: who, how well, how fast, and compute beside communication."""
-    heads = (
-        "ROUND", "NODES", "INCLUDED", "LOSS", "HELD OUT", "TOK/S", "TRAIN", "EXCHANGE",
-        "COMM", "KB",
-    )  # fmt: skip
-    return table(heads, [
-        (str(item.round + 1), str(len(item.participants)), str(item.included), _loss(item.loss),
-         _loss(item.holdout), "-" if item.missed else str(item.tokens_per_second),
-         _took(item, item.train_ms), _took(item, item.exchange_ms),
-         _share(communication_share(item)),
-         str(item.update_bytes // 1000))
-        for item in rounds
-    ])  # fmt: skip
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def phases_text(detail: JobDetail) -> str:
@@ -202,12 +168,16 @@ def result_text(detail: JobDetail) -> str:
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(detail.verdicts.items()))
     words = [_cost_text(detail)]
     if detail.holdout_before is not None:
-        words.insert(0, f"loss {_loss(detail.holdout_before)} -> {_loss(detail.holdout_after)}")
+        words.insert(
+            0, f"loss {loss_text(detail.holdout_before)} -> {loss_text(detail.holdout_after)}"
+        )
     if detail.evaluation is not None:
         found = ((name, value) for name, value in detail.evaluation.items() if value is not None)
         words.insert(0, "  ".join(f"{name} {value:.6g}" for name, value in found))
     if verdicts:
         words.append(f"checks: {verdicts}")
+    if detail.budget is not None:
+        words.append(budget_text(detail.budget))
     if detail.output is not None and detail.files:
         words.append(f"\n-> {detail.output}\n   {', '.join(detail.files)}")
     return "  ".join(words)

@@ -14,6 +14,7 @@ second to load and 100 MB, which a node spends in a process of its own.
 import json
 import sys
 from importlib import import_module
+from math import ceil
 from typing import Final
 
 from dpin.base.errors import Misuse
@@ -47,6 +48,11 @@ def rounds_within(privacy: PrivacySpec) -> int:
 def spent(privacy: PrivacySpec, rounds: int) -> float:
     """Epsilon of so many rounds of a job."""
     return epsilon(privacy.noise_ppm, rounds, 10.0**-privacy.delta_digits)
+
+
+def epsilon_milli(privacy: PrivacySpec, rounds: int) -> int:
+    """The same in thousandths, never less than it is; 0 for a job without noise."""
+    return ceil(spent(privacy, rounds) * 1000) if privacy.noised else 0
 
 
 def check_budget(privacy: PrivacySpec, rounds: int) -> None:

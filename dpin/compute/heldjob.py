@@ -13,7 +13,7 @@ from dpin.base.ids import NO_DIGEST, Digest, Round, short
 from dpin.compute import hub
 from dpin.compute.aggregation.screen import read_offered, round_mean, screened
 from dpin.compute.alone import Measure, Measured
-from dpin.compute.budget import check_budget
+from dpin.compute.budget import check_budget, epsilon_milli
 from dpin.compute.checkpoint import (
     Moments,
     Start,
@@ -61,7 +61,7 @@ from dpin.compute.task import (
     TrainUnit,
 )
 from dpin.compute.tensors import as_float
-from dpin.compute.ticker import Ticker, micronats
+from dpin.compute.ticker import Ticker, micronats, told_loss
 from dpin.compute.train import PLAIN, GroupLost, Inner, Tools, held_out, seat_examples
 from dpin.compute.trainers import trainer_of
 from dpin.compute.unit import (
@@ -177,7 +177,7 @@ class HeldJob:
             states=states,
             update=update,
             base=states[0] if states and first.error_buffer != NO_DIGEST else self._checkpoint,
-            loss_micronats=micronats(outcome.loss),
+            loss_micronats=told_loss(self._manifest, outcome.loss),
             tokens=tokens,
             milliseconds=outcome.milliseconds,
             error_buffer=left,
@@ -226,8 +226,10 @@ class HeldJob:
         file = f"checkpoint-{self._state.round}.safetensors"
         self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
         found, root = state_hash(self._state), _root(self._state, self._manifest)
-        path = self._checkpoint
-        return Merged(self._state.round, found, path, refused, read, root, taken)
+        path, round_ = self._checkpoint, self._state.round
+        # What was sent in a round that moved nothing was seen all the same.
+        used = epsilon_milli(self._manifest.privacy, round_)
+        return Merged(round_, found, path, refused, read, root, taken, used)
 
     def _trusted(self) -> Tensor | None:
         """What the requester's own data says about this round, where the job's rule asks for it.

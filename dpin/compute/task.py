@@ -62,10 +62,9 @@ class InnerSpec(Wire, frozen=True):
 class OuterSpec(Wire, frozen=True):
     """The outer step over merged updates; (1_000_000, 0, False) is FedAvg.
 
-    `rule` SGD has momentum that rises from nothing to its full size over `ramp_rounds` rounds. With
-    ADAMW a unit's steps add up one gradient at the round's parameters, and the step is the inner
-    loop's: synchronous data-parallel training; the other numbers mean nothing then. With EVALUATE
-    steps count and nothing moves; seat s has the part shards[s].
+    `rule` SGD has momentum that rises to its full size over `ramp_rounds` rounds. With ADAMW the
+    steps of a unit add up one gradient at the round's parameters, and the step is the inner loop's:
+    the other numbers mean nothing. With EVALUATE nothing moves; seat s has the part shards[s].
     """
 
     learning_rate_ppm: int
@@ -338,6 +337,7 @@ class Merged(Wire, frozen=True, tag=6):
     update_bytes: int = 0  # of all updates read
     model_root: Digest = NO_DIGEST  # of the state as an exported model; see compute.lineage
     taken: int = 0
+    epsilon_milli: int = 0  # spent by all rounds so far; 0 where there is no noise
 
 
 class Evaluated(Wire, frozen=True, tag=7):

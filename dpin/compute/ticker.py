@@ -52,18 +52,21 @@ class Ticker:
         manifest = self._seat.manifest
         tokens = done * manifest.inner.batch * max(1, manifest.model.context)
         rate = tokens * 1000 // max(1, now - self._began)
-        # A loss on the data, told in the clear, is more than masks and noise let anybody see.
-        told = micronats(loss) if manifest.privacy.replayable else 0
         self._door.report(
             Progress(
                 self._seat.lease,
                 self._seat.round,
                 done,
                 self._seat.bounds[-1],
-                told,
+                told_loss(manifest, loss),
                 rate,
             )
         )
+
+
+def told_loss(manifest: TrainManifest, loss: float) -> int:
+    """A loss on the data for its requester: in the clear it tells more than masks and noise let."""
+    return micronats(loss) if manifest.privacy.replayable else 0
 
 
 def micronats(loss: float) -> int:

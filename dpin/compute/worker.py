@@ -25,6 +25,11 @@ from dpin.compute.task import Command, Report
 REPORTS_MAX: Final = 256  # then the child has to wait
 STDERR_LINES_MAX: Final = 20
 STDERR_LINE_BYTES_MAX: Final = 1000
+SAID_CHARS_MAX: Final = 160
+UNLIKE: Final = (
+    "the worker speaks otherwise than its node: was dpin changed while the node ran? Then: "
+    "dpin node stop, and start it again"
+)
 READ_BYTES: Final = 1 << 16
 STOP_SECONDS: Final = 1.0
 
@@ -96,7 +101,8 @@ class Worker:
                 for frame in unframer.feed(data):
                     await self._told.send(decode(Report, frame))
         except PeerFault as fault:
-            self._lines.append(f"the worker does not speak as it should: {fault}")
+            said = f"the worker does not speak as it should: {fault}"
+            self._lines.append(f"{UNLIKE} ({said[-SAID_CHARS_MAX:]})")
             self.kill()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # stopped, or nobody listens to the reports any more

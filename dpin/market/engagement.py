@@ -253,6 +253,7 @@ class Engagement:
             case Trained():
                 self._trained[report.round] = report
                 self.pace.trained(report)
+                self.pulse.trained(report)
                 yield from self.veil.trained(report)
             case Tokens(data=data):
                 yield Send(self.job.requester, encode(Text(self.lease.id, len(self._text), data)))

@@ -174,12 +174,11 @@ class Mail:
         own.beats[lease.id] = Beat(beat, now)
         times = own.rounds.get(beat.round)
         if times is not None and beat.tokens_per_second > 0:
+            times.beats[beat.lease] = beat
             # A loss of nought is not known yet, or hidden as the updates are.
-            times.loss_micronats = max(0, beat.loss_micronats) or times.loss_micronats
-            rates = (held.heartbeat for held in own.beats.values())
-            times.tokens_per_second = sum(
-                heartbeat.tokens_per_second for heartbeat in rates if heartbeat is not None
-            )
+            losses = [one.loss_micronats for one in times.beats.values() if one.loss_micronats > 0]
+            times.loss_micronats = sum(losses) // len(losses) if losses else times.loss_micronats
+            times.tokens_per_second = sum(one.tokens_per_second for one in times.beats.values())
 
     def _text(self, peer: NodeId, message: Text, state: State | None) -> Iterator[Effect]:
         lease = state.leases.get(message.lease) if state is not None else None

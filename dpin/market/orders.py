@@ -127,6 +127,7 @@ class OwnRound(Wire, frozen=True, tag=4):
     update_bytes: int
     scores: tuple[Score, ...]
     signed: tuple[Signed, ...]
+    epsilon_milli: int = 0
 
 
 OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered | OwnRound

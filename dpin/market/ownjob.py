@@ -62,6 +62,8 @@ class RoundTimes:
     update_bytes: int = 0  # of all that were merged
     taken: int | None = None  # updates that it has merged
     empty: str = ""  # why that are none
+    epsilon_milli: int = 0  # spent by all rounds up to this one, where there is noise
+    beats: dict[Digest, Heartbeat] = field(default_factory=dict)  # the last of each lease in it
     scores: tuple[Score, ...] = ()  # of single updates
     signed: dict[NodeId, Signed] = field(default_factory=dict)  # the own, and those of witnesses
     state_hash: Digest = NO_DIGEST  # that it has led to here
@@ -153,6 +155,11 @@ class OwnJob:
     def ledger_id(self) -> JobId | None:
         """The job's id on the ledger, once it is there."""
         return self.job.id if self.job else None
+
+    @property
+    def epsilon_milli(self) -> int:
+        """What all rounds so far have spent, where there is noise."""
+        return max((times.epsilon_milli for times in self.rounds.values()), default=0)
 
     @property
     def holdout_after(self) -> int | None:

@@ -197,7 +197,7 @@ class Requester:
             JobState.RUNNING: Stage.RUNNING,
         }.get(job.state, Stage.VERIFYING)
         if phase is not None and own.enter(phase, now):
-            yield Note(own.local_id, "phase", f"{phase}: {_sentence(phase, job)}")
+            yield Note(own.local_id, "phase", f"{phase}: {_sentence(phase, own, job)}")
 
     def _finish(self, own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect]:
         if not job.state.ended:
@@ -311,18 +311,24 @@ def _result(own: OwnJob) -> str:
     return f"the model is in {own.output_files[0]}"
 
 
-def _sentence(phase: str, job: Job) -> str:
+def _sentence(phase: str, own: OwnJob, job: Job) -> str:
     propose = job.propose
+    private = isinstance(own.order, TrainOrder) and own.order.private is not None
     return {
-        "match": f"asking providers for {propose.seats} seats "
-        f"at no more than {format_tokens(propose.price_cap)} a unit; to them it is "
-        f"{name_of_job(job.id)}",
-        "load": "providers fetch the data and load the model",
-        "run": f"{propose.seats} parts of {propose.steps} steps"
+        "match": f"asking providers for {_counted(propose.seats, 'seat')} at no more than "
+        f"{format_tokens(propose.price_cap)} a unit; to them it is {name_of_job(job.id)}",
+        "load": "providers load the model, and their own data"
+        if private
+        else "providers fetch the data and load the model",
+        "run": f"{_counted(propose.seats, 'part')} of {propose.steps} steps"
         if propose.kind == EVAL
-        else f"{propose.rounds} rounds of {propose.steps} steps",
+        else f"{_counted(propose.rounds, 'round')} of {propose.steps} steps",
         "verify": "the last units are being checked",
     }[phase]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _why_expired(own: OwnJob, job: Job) -> str:

@@ -32,6 +32,7 @@ def round_record(own: OwnJob, round_: Round) -> OwnRound:
         update_bytes=times.update_bytes,
         scores=times.scores,
         signed=tuple(times.signed[node] for node in sorted(times.signed)),
+        epsilon_milli=times.epsilon_milli,
     )
 
 
@@ -52,6 +53,7 @@ def recall_round(own: OwnJob, record: OwnRound) -> None:
         checkpoint=record.checkpoint,
         model_root=record.model_root,
         missed=record.missed,
+        epsilon_milli=record.epsilon_milli,
     )
 
 

@@ -135,12 +135,12 @@ def offered(own: OwnJob, job: Job, provider: NodeId, price: int, state: State) -
 
 
 def without(own: OwnJob, job: Job, silent: Sequence[NodeId], state: State) -> Iterator[Note]:
-    """Seats are awarded: who has not offered, and why."""
+    """Seats are awarded: who has not offered, and why. Who gave a seat up had offered."""
     declined = own.supply.declines
     said = [
         f"{name_of(state, node)} ({_told(declined[node])})"
         for node in sorted(declined)
-        if not holds_live_lease(state, job, node)
+        if declined[node].code != Reason.FAULTY and not holds_live_lease(state, job, node)
     ]
     unheard = [
         f"{name_of(state, node)} ({'no answer' if node in own.near else 'not connected'})"

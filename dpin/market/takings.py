@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dpin.base.ids import Round
+from dpin.base.units import format_millionths
 from dpin.compute.secagg.circle import MEMBERS_MIN
 from dpin.compute.task import Merged
 from dpin.ledger.accounts import Job
@@ -30,6 +31,34 @@ def told(own: OwnJob, job: Job, report: Merged) -> Iterator[Note]:
     elif why:
         text = f"round {report.round} has merged {report.taken} of {included} updates: {why}"
         yield Note(own.local_id, "warning", text, data)
+
+
+def spent(own: OwnJob, report: Merged) -> Iterator[Note]:
+    """What the noise of the rounds so far has cost of the job's budget."""
+    if not report.epsilon_milli or not isinstance(own.order, TrainOrder):
+        return
+    privacy = own.order.privacy
+    used = -(-report.epsilon_milli // 10)  # Never less than it is.
+    text = (
+        f"round {report.round}: epsilon {format_millionths(used * 10_000, 2)} of "
+        f"{format_millionths(privacy.epsilon_milli * 1000, 2)} is spent, "
+        f"at delta 1e-{privacy.delta_digits}"
+    )
+    data: dict[str, Value] = {"round": report.round - 1, "epsilon_milli": report.epsilon_milli}
+    yield Note(own.local_id, "round", text, data)
+
+
+def privacy_of(own: OwnJob) -> dict[str, object]:
+    """What hid the updates, for the record of the model's making."""
+    if not isinstance(own.order, TrainOrder):
+        return {}
+    privacy = own.order.privacy
+    noise = {
+        "epsilon_milli": own.epsilon_milli,
+        "epsilon_max_milli": privacy.epsilon_milli,
+        "delta_digits": privacy.delta_digits,
+    }
+    return {"mode": privacy.mode, **(noise if privacy.noised else {})}
 
 
 def _left_out(own: OwnJob, report: Merged, included: int) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
 from dpin.base.codec import encode
 from dpin.base.ids import Digest, Round, short
 from dpin.base.machine import Blame, Send, Store, Wake
@@ -38,6 +36,7 @@ from dpin.market.appraising import appraised, published, with_questions
 from dpin.market.descent import lineage_of
 from dpin.market.evaluating import evaluates, measured, total
 from dpin.market.losses import too_loud, unit_of
+from dpin.market.making import provenance
 from dpin.market.merging import Merging
 from dpin.market.orders import InferOrder, OwnJobRecord, TrainOrder
 from dpin.market.ownjob import OwnJob, Stage
@@ -54,7 +53,7 @@ from dpin.market.preparing import (
 )
 from dpin.market.rejoining import is_lent, refuse, rejoin
 from dpin.market.resuming import is_sound, start_of, states_known
-from dpin.market.story import Note, Value, once, verdicts
+from dpin.market.story import Note, Value, once
 from dpin.storage.wanted import Fetch, Fetched, Keep, KeepData, Kept, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
 
@@ -72,7 +71,9 @@ def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
     own.enter("plan", now)
     match own.order:
         case TrainOrder():
-            yield Note(own.local_id, "phase", f"plan: cutting {own.order.corpus} into shards")
+            # Where owners hold what is trained on, this is what the loss is measured with.
+            doing = "reading {}" if own.order.private else "cutting {} into shards"
+            yield Note(own.local_id, "phase", f"plan: {doing.format(own.order.corpus)}")
             yield from _hire(own)
             key = _job_key(own)
             own.order = sealed_for(own.order, key)
@@ -239,8 +240,10 @@ def _merged(own: OwnJob, merging: Merging, report: Merged) -> Iterator[Effect]:
     if times is not None:
         times.update_bytes, times.model_root = report.update_bytes, report.model_root
         times.state_hash, times.checkpoint = report.state_hash, report.checkpoint
+        times.epsilon_milli = report.epsilon_milli
         own.fresh.add(Round(report.round - 1))
     yield from takings.told(own, merging.job, report)
+    yield from takings.spent(own, report)
     yield WorkOrder(own.worker, Evaluate())
 
 
@@ -342,40 +345,6 @@ def exited(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:
         own.merging.restarted()
     if own.propose is None or own.restarts > RESTARTS_MAX:
         yield from fail(own, f"the worker died: {reason}", now)
-
-
-def provenance(own: OwnJob, job: Job, state: State) -> str:
-    """Where the model comes from, for whoever finds it later."""
-    record = {
-        "schema": "dpin.v1/provenance",
-        "job": job.id.hex(),
-        "name": own.order.name,
-        "requester": job.requester.hex(),
-        "manifest": job.propose.manifest.hex(),
-        "initial_state": job.propose.state_hash.hex(),
-        "final_state": own.merging.state_hash.hex()
-        if own.merging and own.merging.state_hash
-        else "",
-        "fingerprint": job.propose.fingerprint.hex(),
-        "rounds": [
-            {
-                "round": record.round,
-                "state_hash": record.state_hash.hex() if record.state_hash else None,
-                "updates": [
-                    {
-                        "provider": included.provider.hex(),
-                        "update": included.update.hex(),
-                        "steps": included.steps,
-                        "age": included.age,
-                    }
-                    for included in record.included
-                ],
-            }
-            for record in job.rounds
-        ],
-        "verdicts": verdicts(job, state),
-    }
-    return msgspec.json.format(msgspec.json.encode(record)).decode()
 
 
 def fail(own: OwnJob, reason: str, now: Instant) -> Iterator[Effect]:

@@ -10,7 +10,7 @@ from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit, re
 from dpin.ledger.transactions import EVAL, INFER, TRAIN
 from dpin.ledger.views import job_cost, live_leases, name_of, open_seats
 from dpin.market.appraising import differing
-from dpin.market.messages import Reason
+from dpin.market.messages import Heartbeat, Reason
 from dpin.market.offers import cost_max
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import OwnJob, RoundTimes, Stage
@@ -18,6 +18,7 @@ from dpin.market.story import verdicts
 from dpin.node.asking import too_cheap
 from dpin.node.ordering import type_of
 from dpin.node.peer import Peer
+from dpin.node.roundviews import BudgetView, ClientView, RoundView, ScoreView, WitnessView
 from dpin.node.status import (
     Decline,
     ExplainView,
@@ -25,10 +26,7 @@ from dpin.node.status import (
     JobView,
     LeaseView,
     PhaseView,
-    RoundView,
-    ScoreView,
     UnitView,
-    WitnessView,
 )
 
 NO_PROVIDER = "no-provider"  # the ledger's reason
@@ -102,6 +100,17 @@ class Portrait:
             files=[name.removeprefix(f"{order.output}/") for name in own.output_files],
             verdicts=verdicts(job, self.state) if job else {},
             evaluation=self._evaluation(),
+            budget=self._budget(),
+        )
+
+    def _budget(self) -> BudgetView | None:
+        order = self.own.order
+        if not isinstance(order, TrainOrder) or not order.privacy.noised:
+            return None
+        return BudgetView(
+            epsilon=self.own.epsilon_milli / 1000,
+            epsilon_max=order.privacy.epsilon_milli / 1000,
+            delta=10.0**-order.privacy.delta_digits,
         )
 
     def _evaluation(self) -> dict[str, float | None] | None:
@@ -136,7 +145,7 @@ class Portrait:
             included=len(record.included),
             loss=nats(times.loss_micronats or None),
             holdout=nats(times.holdout_micronats),
-            tokens_per_second=times.tokens_per_second,
+            tokens_per_second=times.tokens_per_second or None,
             started_ms=times.began // MICROS_PER_MILLI,
             train_ms=max(0, exchange - times.began) // MICROS_PER_MILLI,
             exchange_ms=max(0, closed - exchange) // MICROS_PER_MILLI,
@@ -148,6 +157,16 @@ class Portrait:
                 for one in times.scores
             ],
             witnesses=self._witnesses(times),
+            clients=[self._client_view(times.beats[lease]) for lease in sorted(times.beats)],
+            epsilon=times.epsilon_milli / 1000 if times.epsilon_milli else None,
+        )
+
+    def _client_view(self, beat: Heartbeat) -> ClientView:
+        return ClientView(
+            name=self._who(beat.lease),
+            steps=beat.step,
+            loss=nats(beat.loss_micronats or None),
+            tokens_per_second=beat.tokens_per_second,
         )
 
     def _witnesses(self, times: RoundTimes) -> list[WitnessView]:

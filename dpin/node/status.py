@@ -2,6 +2,8 @@
 
 import msgspec
 
+from dpin.node.roundviews import BudgetView, RoundView
+
 
 class View(msgspec.Struct, kw_only=True):
     """Base of all views."""
@@ -162,41 +164,6 @@ class LeaseView(View):
     units: list[UnitView]
 
 
-class ScoreView(View):
-    """By how much one update alone lowered the loss, in milli-nats."""
-
-    name: str
-    assigned: int  # on what its provider was to train on
-    other: int  # on what others were
-
-
-class WitnessView(View):
-    """What a witness has found about the updates of a round, beside the requester's scores."""
-
-    name: str
-    node: str
-    differs: bool
-
-
-class RoundView(View):
-    """One round of a job."""
-
-    round: int
-    participants: list[str]
-    included: int
-    loss: float | None  # mean training loss that providers reported
-    holdout: float | None
-    tokens_per_second: int
-    started_ms: int  # or, where it was missed, known
-    train_ms: int
-    exchange_ms: int
-    state_hash: str | None
-    update_bytes: int = 0  # of all updates merged
-    missed: bool = False  # over before this node came to know of it: its times are not known
-    scores: list[ScoreView] = []
-    witnesses: list[WitnessView] = []
-
-
 class PhaseView(View):
     """plan > match > upload > load > run > verify > fetch."""
 
@@ -241,6 +208,7 @@ class JobDetail(View):
     files: list[str]
     verdicts: dict[str, int]  # unit reason -> count
     evaluation: dict[str, float | None] | None = None  # as in evaluation.json
+    budget: BudgetView | None = None  # of a job with noise
 
 
 class Decline(View):

@@ -458,6 +458,17 @@ def test_heartbeats_tell_how_far_it_is_once_a_second() -> None:
     assert said(engaged.follow(2)) == [expected]
 
 
+def test_however_short_a_unit_is_its_requester_hears_how_it_went() -> None:
+    engaged = Engaged()
+    engaged.start()
+    assert said(engaged.follow(1))
+    done = reported(40, 500)
+    engaged.report(msgspec.structs.replace(done, loss_micronats=3_000_000, tokens=1_000))
+    [beat] = said(engaged.follow(1.1))
+    assert beat == Heartbeat(engaged.lease.id, Round(0), "run", 40, 40, 3_000_000, 2_000)
+    assert said(engaged.follow(1.2)) == []
+
+
 def test_the_phases_are_told_as_they_pass() -> None:
     engaged = Engaged()
     assert engaged.engagement.phase == "upload"

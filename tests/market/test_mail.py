@@ -31,6 +31,8 @@ class Desk:
                 self.job = proposed(self.ledger, "buyer")
             case "text":
                 self.job = generating(self.ledger, "buyer", "maker")
+            case "pair":
+                self.job = training(self.ledger, "buyer", "maker", "one")
             case _:
                 self.job = training(self.ledger, "buyer", "maker")
         self.own: OwnJob = own_job(self.ledger, self.job)
@@ -122,6 +124,17 @@ def test_a_heartbeat_counts_for_the_lease_of_its_sender() -> None:
     assert (times.loss_micronats, times.tokens_per_second) == (4_000_000, 700)
     desk.told("maker", beat_of(desk, 0), 8)
     assert times.loss_micronats == 4_000_000
+
+
+def test_the_loss_of_a_round_is_the_mean_of_what_its_providers_tell_and_speeds_add_up() -> None:
+    desk = Desk("pair")
+    desk.own.rounds[Round(0)] = times = RoundTimes(at(0))
+    desk.told("maker", beat_of(desk, 9_000_000), 7)
+    desk.told("maker", beat_of(desk, 4_000_000), 8)
+    other = lease_of(desk.ledger, desk.job, "one").id
+    desk.told("one", msgspec.structs.replace(beat_of(desk, 2_000_000), lease=other), 8)
+    assert (times.loss_micronats, times.tokens_per_second) == (3_000_000, 1_400)
+    assert len(times.beats) == 2
 
 
 def test_a_heartbeat_that_hides_its_loss_still_tells_how_fast_the_work_is() -> None:

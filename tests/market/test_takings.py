@@ -10,7 +10,7 @@ from dpin.compute.task import Merged
 from dpin.ledger.accounts import Included, Job
 from dpin.market.merging import called
 from dpin.market.ownjob import OwnJob, RoundTimes
-from dpin.market.takings import NAMED_MAX, foretold, nothing, told
+from dpin.market.takings import NAMED_MAX, foretold, nothing, privacy_of, spent, told
 from tests.support.jobs import at, file_id, market, training
 from tests.support.ledgers import OTHER, Ledger, lease_of
 from tests.support.market import own_job
@@ -45,6 +45,22 @@ class Told:
 def test_a_round_that_has_merged_all_is_told_by_nobody() -> None:
     assert Told().merge(3) == []
     assert Told(MASKED).merge(3) == []
+
+
+def test_what_noise_has_cost_is_told_after_each_round_and_stays_in_the_record() -> None:
+    noise = PrivacySpec("dp", 0, 1 << 20, 1_000_000, 10_000)
+    job = Told(noise)
+    job.own.rounds[Round(0)].epsilon_milli = 5_126
+    [note] = spent(job.own, Merged(Round(1), OTHER, "/one", taken=3, epsilon_milli=5_126))
+    assert note.text == "round 1: epsilon 5.13 of 10.00 is spent, at delta 1e-5"
+    assert privacy_of(job.own) == {
+        "mode": "dp",
+        "epsilon_milli": 5_126,
+        "epsilon_max_milli": 10_000,
+        "delta_digits": 5,
+    }
+    assert list(spent(Told().own, Merged(Round(1), OTHER, "/one", taken=3))) == []
+    assert privacy_of(Told().own) == {"mode": "none"}
 
 
 def test_what_a_round_has_left_out_is_named_with_its_reason() -> None:

@@ -34,6 +34,7 @@ from dpin.node.control import (
 from dpin.node.descentviews import DescentView
 from dpin.node.jobfile import TrainJob, read_job
 from dpin.node.proofviews import CheckpointView, ComparisonView
+from dpin.node.roundviews import RoundView
 from tests.support.fake_blobs import FakeBlobs
 from tests.support.witnessed import sample
 
@@ -230,7 +231,7 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
                 )
             ],
             rounds=[
-                views.RoundView(
+                RoundView(
                     round=1, participants=[NODE_ID], included=1, loss=3.1, holdout=2.9,
                     tokens_per_second=9_800, started_ms=NOW_MS, train_ms=900, exchange_ms=50,
                     state_hash="22" * 32,
