@@ -217,6 +217,8 @@ class _Judging:
         scored, self._scored = self._scored, None
         redone.units, self._units = self._units, []
         self.rounds.append(redone)
+        if _is_another_model(report, self.told.lineage):
+            self.problems.append("the model that was signed is not what the last round gives")
         if scored is None:
             return
         makers = {one.lease: one.provider for one in self.plan.view.rounds[redone.round].taken}
@@ -233,6 +235,13 @@ class _Judging:
         named = statement.job.hex(), statement.round
         one_class = statement.fingerprint == self.plan.manifest.fingerprint
         return one_class and named == (self.plan.view.job, redone.round)
+
+
+def _is_another_model(report: Merged, lineage: Lineage | None) -> bool:
+    """Whether this is the last round of a lineage, and its model not of what that gives."""
+    if lineage is None or report.round != len(lineage.entries) - 1:
+        return False
+    return report.model_root != lineage.model_root
 
 
 def _redone(view: DescentView, report: Merged, lineage: Lineage | None) -> Redone:

@@ -107,7 +107,9 @@ class Job:
         for number in range(ROUNDS):
             self.view.rounds.append(self._round(number, states[-1]))
             [merge] = plan(self.view, partial(blob_in, folder), number + 1).commands[-1:]
-            states.append(self._bench.do(merge, Merged).state_hash.hex())
+            merged = self._bench.do(merge, Merged)
+            states.append(merged.state_hash.hex())
+            self.model_root = merged.model_root
         self.last = states[-1]
 
     def proposed(self, manifest: TrainManifest) -> DescentView:
@@ -208,13 +210,13 @@ def test_another_state_and_other_scores_are_named(job: Job) -> None:
     assert "! round 1 leads to another state" in text_of(verdict)
 
 
-def lineage_to(job: Job, last: Digest) -> Lineage:
+def lineage_to(job: Job, last: Digest, model: Digest | None = None) -> Lineage:
     """Signed, from the first state to this one; what stands between is not known."""
     origin = Origin(
         JOB, KEY.node_id, NO_BLOB, NO_DIGEST, NO_DIGEST, (), RobustSpec(), PrivacySpec()
     )
     entries = linked(origin, job.manifest.state_hash, [(NO_DIGEST, ()), (last, ())])
-    return signed(KEY, CHAIN, origin, entries, NO_DIGEST)
+    return signed(KEY, CHAIN, origin, entries, job.model_root if model is None else model)
 
 
 def test_the_last_state_is_held_against_the_lineage(job: Job) -> None:
@@ -223,6 +225,13 @@ def test_the_last_state_is_held_against_the_lineage(job: Job) -> None:
     assert job.again(Told((), lineage_to(job, NO_DIGEST))).rounds[-1].state == UNTOLD
     forged = job.again(Told((), lineage_to(job, digest("test/state", b""))))
     assert forged.problems == ("round 2 leads to another state than was told",)
+
+
+def test_the_model_that_was_signed_must_be_of_the_last_state(job: Job) -> None:
+    last = Digest(bytes.fromhex(job.last))
+    assert job.again(Told((), lineage_to(job, last))).problems == ()
+    another = job.again(Told((), lineage_to(job, last, digest("test/model", b""))))
+    assert another.problems == ("the model that was signed is not what the last round gives",)
 
 
 def test_the_last_state_is_held_against_what_its_seats_say(job: Job) -> None:
