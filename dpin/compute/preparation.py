@@ -23,6 +23,7 @@ from dpin.compute.hubspec import CAUSAL, SEQUENCE, TEXT, HubSpec, canonical_conf
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.noise import words
 from dpin.compute.passes import cut_tokens, pass_over
+from dpin.compute.reporting import Preparing
 from dpin.compute.sealing import sealing
 from dpin.compute.state import GlobalState, initial_state, state_hash
 from dpin.compute.task import Architecture, ModelSpec, Prepare, Prepared
@@ -44,6 +45,8 @@ class _Start:
 
 def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
     """Do what a Prepare asks; raises Misuse for data or a model that do not fit."""
+    first = "loading transformers, and " if isinstance(command.model, HubSpec) else ""
+    door.report(Preparing(f"{first}reading {command.corpus}"))
     if isinstance(command.model, ModelSpec):
         files = door.files
         corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
@@ -52,10 +55,12 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
         start = _Start(state, b"", parameter_count(command.model))
     elif isinstance(command.model, ModuleSpec):
         pieces, held_out, own = _own_data(command.model, command, door)
+        door.report(Preparing(f"running {command.base}, locked up, and trying it twice"))
         start = _own_code(own, command, door, held_out)
     else:
         pieces, held_out, spec = _hub_shards(command, command.model, door)
         shown = examples_of(spec, [held_out or pieces[0]]).spread(SHOWN)
+        door.report(Preparing(f"reading the model in {command.base}, and trying it"))
         start = _hub_start(command, spec, shown)
     return _written(command, door, (pieces, held_out, start), fingerprint)
 
@@ -79,6 +84,9 @@ def _written(
     fingerprint: Digest,
 ) -> Prepared:
     pieces, held_out, start = made
+    if command.folder:
+        what = f"{len(pieces)} shards" if pieces else "what is held out"
+        door.report(Preparing(f"writing {what}, and the model that round 1 starts with"))
     folder = command.folder
     write = sealing(door, command.key).files.write if folder else _unwritten
     shards = [write(folder, f"shard-{index:04}.bin", part) for index, part in enumerate(pieces)]

@@ -23,6 +23,7 @@ from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.pacing import step_us, work_us
 from dpin.compute.preparation import prepare
 from dpin.compute.probe import probe
+from dpin.compute.reporting import Preparing
 from dpin.compute.scores import ScoreRound
 from dpin.compute.secagg.orders import MaskCommand, MergeMasked, ReadHeads, Shield
 from dpin.compute.tallies import Total
@@ -188,6 +189,7 @@ class Session:
         prepared = prepare(command, self._door, self._device().fingerprint)
         if not command.timed_batch or not isinstance(command.model, ModelSpec):
             return prepared
+        self._door.report(Preparing("timing a step, and how updates are written and merged"))
         device, clock_ms = self._device().devices[0].kind, self._door.clock_ms
         seats = max(1, len(prepared.shards) // 2)
         dense, sparse = (

@@ -14,6 +14,7 @@ from dpin.compute.alone import Measure, Measured
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.hubspec import TEXT, DataFormat, HubSpec, PrivatePlace, PrivateSpec
 from dpin.compute.modulespec import ModuleSpec
+from dpin.compute.reporting import Preparing, Progress
 from dpin.compute.safety import PrivacySpec, RobustSpec
 from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import MaskCommand, MaskReport
@@ -301,17 +302,6 @@ class Opened(Wire, frozen=True, tag=3):
     model_root: Digest = NO_DIGEST  # as in Merged, where it is the state after the last round
 
 
-class Progress(Wire, frozen=True, tag=4):
-    """While a unit trains, a few times a second. `loss` in micro-nats per byte."""
-
-    lease: Digest
-    round: Round
-    step: int
-    steps: int
-    loss_micronats: int
-    tokens_per_second: int
-
-
 class Trained(Wire, frozen=True, tag=5):
     """A unit is done: one leaf a window (leaf 0 first), its update, its window states."""
 
@@ -384,6 +374,7 @@ Report = (
     | Prepared
     | Opened
     | Progress
+    | Preparing
     | Trained
     | Merged
     | Evaluated

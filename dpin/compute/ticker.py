@@ -5,7 +5,8 @@ from typing import Final, Protocol
 from dpin.base.ids import Digest, Round
 from dpin.base.units import MILLION
 from dpin.compute.door import Door
-from dpin.compute.task import Progress, TrainManifest
+from dpin.compute.reporting import Progress
+from dpin.compute.task import TrainManifest
 
 PROGRESS_MS: Final = 250
 

@@ -13,13 +13,13 @@ from dpin.base.machine import Blame, Send, Wake
 from dpin.base.units import Instant
 from dpin.compute.doing import told
 from dpin.compute.generation import Generate, Generated, Tokens
+from dpin.compute.reporting import Progress
 from dpin.compute.secagg.orders import Heads, Shielded
 from dpin.compute.task import (
     Failed,
     InferManifest,
     Merged,
     Opened,
-    Progress,
     Report,
     Trained,
     TrainManifest,

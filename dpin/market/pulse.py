@@ -8,7 +8,8 @@ from dpin.base.codec import encode
 from dpin.base.ids import Round
 from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, after, seconds
-from dpin.compute.task import Progress, Trained
+from dpin.compute.reporting import Progress
+from dpin.compute.task import Trained
 from dpin.ledger.accounts import Job, Lease
 from dpin.market.messages import Heartbeat, Reason, declined
 

@@ -8,6 +8,7 @@ from dpin.base.ids import Digest, Round, short
 from dpin.base.machine import Blame, Send, Store, Wake
 from dpin.base.units import MICROS_PER_MILLI, Instant, after, format_millionths, seconds
 from dpin.compute.doing import told, unwritten
+from dpin.compute.reporting import Preparing
 from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.secagg.orders import Heads
 from dpin.compute.tallies import Totalled
@@ -71,17 +72,22 @@ def begin(own: OwnJob, now: Instant) -> Iterator[Effect]:
     own.enter("plan", now)
     match own.order:
         case TrainOrder():
-            # Where owners hold what is trained on, this is what the loss is measured with.
-            doing = "reading {}" if own.order.private else "cutting {} into shards"
-            yield Note(own.local_id, "phase", f"plan: {doing.format(own.order.corpus)}")
+            yield _planning(own, "starting a worker; the first one has to load torch")
             yield from _hire(own)
             key = _job_key(own)
             own.order = sealed_for(own.order, key)
             folder = f"{own.worker}-{PREPARED_IN}"
             yield WorkOrder(own.worker, prepare_command(own.order, folder, key))
         case InferOrder():
-            yield Note(own.local_id, "phase", f"plan: hashing {own.order.model_file}")
+            yield _planning(own, f"hashing {own.order.model_file}")
             yield Keep(own.order.model_file, Purpose.MODEL, None)
+
+
+def _planning(own: OwnJob, text: str) -> Note:
+    """What is done before anything is proposed; on large data each of it takes its time."""
+    if own.phases:
+        own.phases[-1].detail = text
+    return Note(own.local_id, "phase", f"plan: {text}")
 
 
 def _job_key(own: OwnJob) -> bytes:
@@ -110,7 +116,9 @@ def keep_prepared(own: OwnJob, prepared: Prepared) -> Iterator[Effect]:
         own.order = measured(own.order, prepared)
         text = f"plan: {prepared.examples} examples in the longest of {own.order.seats} parts"
         yield Note(own.local_id, "phase", text)
-    for path, purpose in files_of(own.order, prepared).items():
+    files = files_of(own.order, prepared)
+    yield _planning(own, f"hashing {len(files)} files, under which others find them")
+    for path, purpose in files.items():
         yield Keep(path, purpose, None)
 
 
@@ -207,9 +215,8 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
         _read(own, report)
         return
     match report:
-        case Prepared():
-            yield from keep_prepared(own, report)
-            yield from _warned(own, report)
+        case Preparing() | Prepared():
+            yield from _prepared(own, report)
         case Opened():
             yield from _loaded(own, report)
         case Merged():
@@ -224,6 +231,14 @@ def reported(own: OwnJob, report: Report, now: Instant) -> Iterator[Effect]:
             yield from _failed(own, report, now)
         case _:
             pass  # Answers to questions that a requester does not ask.
+
+
+def _prepared(own: OwnJob, report: Preparing | Prepared) -> Iterator[Effect]:
+    if isinstance(report, Preparing):
+        yield _planning(own, report.text)
+    else:
+        yield from keep_prepared(own, report)
+        yield from _warned(own, report)
 
 
 def _warned(own: OwnJob, prepared: Prepared) -> Iterator[Note]:

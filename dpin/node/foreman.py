@@ -11,7 +11,8 @@ from dpin.base.errors import Unavailable
 from dpin.compute.child import WorkerOptions
 from dpin.compute.engine import Engine
 from dpin.compute.forkserver import Forkserver
-from dpin.compute.task import Command, Progress, Report
+from dpin.compute.reporting import Preparing, Progress
+from dpin.compute.task import Command, Report
 from dpin.compute.work import Dismiss, Exited, Hire, Order, Reported, WorkEffect, WorkerId
 from dpin.compute.worker import Ended, Worker, open_worker
 
@@ -136,6 +137,6 @@ async def _answer(child: Worker, command: Command) -> Report:
         if isinstance(report, Ended):
             words = report.stderr[-1] if report.stderr else f"exit code {report.code}"
             raise Unavailable(f"the worker ended: {words}")
-        if not isinstance(report, Progress):
+        if not isinstance(report, Progress | Preparing):
             return report
     raise Unavailable("the worker ended without a word")

@@ -20,13 +20,13 @@ from dpin.compute.door import Door
 from dpin.compute.engine import FSDP2, PARAMETER_SERVER, Engine
 from dpin.compute.heldjob import HeldJob
 from dpin.compute.probe import settle
+from dpin.compute.reporting import Preparing, Progress
 from dpin.compute.session import Session
 from dpin.compute.sharded import ShardedTrainer
 from dpin.compute.task import (
     Opened,
     OpenJob,
     Prepared,
-    Progress,
     Report,
     Trained,
     TrainManifest,
@@ -77,7 +77,7 @@ class Stage:
         session = Session(door, self.engine, around)
         try:
             session.run(prepare("made"))
-            [prepared] = desk.reports
+            prepared = desk.reports[-1]
             assert isinstance(prepared, Prepared)
             session.run(in_parts(open_job(prepared, "worker-1")))
             session.run(unit())
@@ -128,7 +128,7 @@ def meets(other: psutil.Process) -> bool:
 async def answer(worker: Worker) -> Report | Ended:
     """The next report that is not of progress."""
     with trio.fail_after(WAIT_SECONDS):
-        while isinstance(report := await worker.reports.receive(), Progress):
+        while isinstance(report := await worker.reports.receive(), Progress | Preparing):
             pass
     return report
 

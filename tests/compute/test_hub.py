@@ -20,6 +20,7 @@ from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, DataFormat, HubSpec
 from dpin.compute.lineage import tensor_leaves
 from dpin.compute.presets import QUICK
 from dpin.compute.probe import settle
+from dpin.compute.reporting import Preparing
 from dpin.compute.session import Session
 from dpin.compute.task import (
     CheckUpdate,
@@ -357,6 +358,17 @@ def test_sequences_longer_than_a_model_reads_are_refused_before_anybody_is_asked
     assert said.reason == "the model reads at most 32 tokens, and max_length is 33"
     assert said.fix == "max_length: 32"
     bench.ask(bench.prepare(spec_of(base, head=SEQUENCE, context=32), base, **fields), Prepared)
+
+
+def test_a_preparation_says_what_it_is_doing(tmp_path: Path, base: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.ask(bench.prepare(spec_of(base), base), Prepared)
+    corpus = tmp_path / "corpus.txt"
+    assert [report.text for report in bench.reports if isinstance(report, Preparing)] == [
+        f"loading transformers, and reading {corpus}",
+        f"reading the model in {base}, and trying it",
+        "writing 2 shards, and the model that round 1 starts with",
+    ]
 
 
 def test_what_is_only_tried_is_not_written(tmp_path: Path, base: Path) -> None:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from dpin.base.ids import Round
 from dpin.compute.probe import settle
+from dpin.compute.reporting import Progress
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.secagg.orders import MergeMasked
 from dpin.compute.session import Session
-from dpin.compute.task import Contribution, Failed, Merged, MergeRound, Progress
+from dpin.compute.task import Contribution, Failed, Merged, MergeRound
 from tests.support.maskroom import Room, merged
 from tests.support.training import SEATS
 

@@ -68,7 +68,7 @@ class Job:
         self.desk = Desk(self.files)
         self.session = Session(self.desk.door())
         self.session.run(prepare("made"))
-        [prepared] = self.desk.reports
+        prepared = self.desk.reports[-1]
         assert isinstance(prepared, Prepared)
         self.prepared = prepared
         self.manifest: TrainManifest = manifest_for(prepared, SHORT, encoding)

@@ -33,6 +33,7 @@ from dpin.compute.doing import told, unwritten
 from dpin.compute.generation import Generate, Generated, Tokens
 from dpin.compute.presets import QUICK, SHORT
 from dpin.compute.probe import settle
+from dpin.compute.reporting import Progress
 from dpin.compute.session import Session, reason_of
 from dpin.compute.shelf import Checkpoints, Shelf
 from dpin.compute.task import (
@@ -52,7 +53,6 @@ from dpin.compute.task import (
     OpenJob,
     OuterSpec,
     Prepared,
-    Progress,
     Trained,
     TrainManifest,
     TrainUnit,

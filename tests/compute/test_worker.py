@@ -18,6 +18,7 @@ from dpin.base.errors import Unavailable
 from dpin.base.ids import Round
 from dpin.compute.child import WorkerOptions
 from dpin.compute.forkserver import Forkserver
+from dpin.compute.reporting import Preparing, Progress
 from dpin.compute.task import (
     Contribution,
     Evaluate,
@@ -29,7 +30,6 @@ from dpin.compute.task import (
     Prepared,
     Probe,
     Probed,
-    Progress,
     Report,
     Trained,
     TrainUnit,
@@ -52,7 +52,7 @@ async def forkserver(request: pytest.FixtureRequest, nursery: trio.Nursery) -> F
 async def answer(worker: Worker) -> Report | Ended:
     """The next report that is not of progress."""
     with trio.fail_after(WAIT_SECONDS):
-        while isinstance(report := await worker.reports.receive(), Progress):
+        while isinstance(report := await worker.reports.receive(), Progress | Preparing):
             pass
     return report
 

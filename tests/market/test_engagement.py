@@ -11,12 +11,12 @@ from dpin.base.leaf import Leaf
 from dpin.base.machine import Send
 from dpin.base.units import Tick
 from dpin.compute.generation import Generate, Generated, Tokens
+from dpin.compute.reporting import Progress
 from dpin.compute.task import (
     Failed,
     MergeRound,
     Opened,
     OpenJob,
-    Progress,
     Report,
     Trained,
     TrainUnit,

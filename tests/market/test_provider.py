@@ -8,7 +8,8 @@ from dpin.base.codec import decode
 from dpin.base.ids import JobId, Round
 from dpin.base.machine import Send, Tick, Wake
 from dpin.base.units import MicroTokens
-from dpin.compute.task import Opened, Progress
+from dpin.compute.reporting import Progress
+from dpin.compute.task import Opened
 from dpin.compute.work import Dismiss, Exited, Hire, Reported, WorkerId
 from dpin.ledger.accounts import UnitState
 from dpin.ledger.params import PUBLIC

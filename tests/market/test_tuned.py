@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from dpin.compute.presets import QUICK, SPARSELOCO
+from dpin.compute.reporting import Preparing
 from dpin.compute.task import INT4, INT8, SPARSE, EncodingSpec
 from dpin.market import workshop
 from dpin.market.orders import TrainOrder, TuneSpec
@@ -21,8 +22,9 @@ def tuned(order: TrainOrder, step_us: int, parameters: int) -> tuple[TrainOrder,
     notes = only(Note, workshop.keep_prepared(own, prepared))
     assert isinstance(own.order, TrainOrder)
     assert own.order.tune is None
-    assert len(notes) == 1
-    return own.order, notes[0]
+    choice, hashing = notes
+    assert hashing.text == "plan: hashing 4 files, under which others find them"
+    return own.order, choice
 
 
 def test_a_small_model_on_a_quick_link_merges_often_and_densely() -> None:
@@ -55,3 +57,14 @@ def test_an_encoding_that_was_ordered_stays() -> None:
 def test_a_step_is_timed_only_where_the_time_matters() -> None:
     assert prepare_command(train_order(), "f").timed_batch == 0
     assert prepare_command(replace(train_order(), tune=FREE), "f").timed_batch == INNER.batch
+
+
+def test_a_plan_says_what_it_does_at_the_moment() -> None:
+    own = OwnJob("j-1", train_order(), at(0))
+    began = only(Note, workshop.begin(own, at(1)))
+    assert [note.text for note in began] == [
+        "plan: starting a worker; the first one has to load torch"
+    ]
+    said = only(Note, workshop.reported(own, Preparing("reading /corpus"), at(2)))
+    assert [(note.kind, note.text) for note in said] == [("phase", "plan: reading /corpus")]
+    assert [(phase.name, phase.detail) for phase in own.phases] == [("plan", "reading /corpus")]

@@ -16,8 +16,9 @@ from dpin.cli.exits import ExitCode
 from dpin.cli.recount import DIFFERS, SAME, Plan, Told, judge, plan
 from dpin.compute.door import Door
 from dpin.compute.executor import Disk
+from dpin.compute.reporting import Progress
 from dpin.compute.session import Session
-from dpin.compute.task import Progress, Report
+from dpin.compute.task import Report
 from dpin.ledger.accounts import UnitState
 from dpin.market.messages import Reason
 from dpin.node.descents import descent_of
