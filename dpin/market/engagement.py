@@ -36,6 +36,7 @@ from dpin.ledger.accounts import (
     Unit,
     UnitState,
 )
+from dpin.ledger.params import Params
 from dpin.ledger.transactions import INFER, TRAIN, Have, Ready
 from dpin.ledger.views import left_over, offers
 from dpin.ledger.wishes import Wish
@@ -296,3 +297,11 @@ def renew(engagement: Engagement, job: Job, lease: Lease) -> None:
     engagement.loading.renew(job)
     engagement.pulse.job, engagement.pulse.lease = job, lease
     engagement.veil.renew(job, lease)
+
+
+def have_margin(params: Params) -> int:
+    """Ticks before the end of an exchange at which one says what is held, even if not all is.
+
+    Whoever has said nothing by then leaves, so a busy node needs time to have its word committed.
+    """
+    return max(HAVE_MARGIN_TICKS, 2 * params.have_ticks // 3)

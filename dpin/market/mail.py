@@ -7,7 +7,7 @@ from dpin.base.codec import encode
 from dpin.base.crypto import digest, verify
 from dpin.base.errors import PeerFault
 from dpin.base.ids import NO_DIGEST, ChainId, JobId, NodeId
-from dpin.base.machine import Blame
+from dpin.base.machine import Blame, Send
 from dpin.base.units import Instant
 from dpin.compute.statements import Signed, check
 from dpin.ledger.accounts import Account, State
@@ -24,6 +24,7 @@ from dpin.market.messages import (
     Heartbeat,
     RevealMail,
     ScoresMail,
+    StateTaken,
     Text,
 )
 from dpin.market.orders import InferOrder
@@ -73,7 +74,7 @@ class Mail:
             case AskCheckpoint() | RevealMail():
                 yield from self._shared(peer, message, now)
             case CheckpointOffer():
-                self._lent(peer, message)
+                yield from self._lent(peer, message)
             case ScoresMail():
                 self._witnessed(peer, message.signed, state)
             case _:
@@ -98,9 +99,11 @@ class Mail:
         else:
             own.merging.told(peer, message.reveal)
 
-    def _lent(self, peer: NodeId, offer: CheckpointOffer) -> None:
+    def _lent(self, peer: NodeId, offer: CheckpointOffer) -> Iterator[Send]:
         """A provider holds a state of a job of ours."""
         own = self._own(offer.job)
+        if own is not None and own.stage.ended:
+            yield Send(peer, encode(StateTaken(offer.job)))
         if own is None or own.job is None or own.seeking is None:
             return
         unnamed = word_on(own.job, offer.round, NO_DIGEST) is Word.NEVER  # Nothing would prove it.

@@ -82,6 +82,7 @@ class Merging:
     holding: Round | None = None
     state_hash: Digest | None = None
     checkpoint: str = ""  # file of the state held
+    before: dict[Round, str] = field(default_factory=dict)  # file of the state held before, if any
     origin: tuple[Round, Digest] | None = None  # the round and the state that were loaded
     paths: dict[BlobId, str] = field(default_factory=dict)  # updates that are here, or REFUSED
     privacy: PrivacySpec = field(default_factory=PrivacySpec)
@@ -114,6 +115,8 @@ class Merging:
     def merged(self, report: Merged) -> None:
         """The worker has applied a round."""
         self.states[Round(report.round - 1)] = report.state_hash
+        if self.holding is not None:
+            self.before = {self.holding: self.checkpoint}
         self.model_root = report.model_root
         self.holding, self.state_hash = report.round, report.state_hash
         self.checkpoint = report.checkpoint
@@ -123,6 +126,7 @@ class Merging:
         """The worker is another one now and holds nothing."""
         self.holding, self._ordered, self.unveiling = None, Round(-1), None
         self.origin, self._forgotten = None, Round(0)
+        self.before.clear()
         self._unstall()
         self.paths.clear()  # What was merged may have made room for others since.
 

@@ -112,6 +112,13 @@ class ScoresMail(Wire, frozen=True, tag=25):
     signed: Signed
 
 
+class StateTaken(Wire, frozen=True, tag=26):
+    """The requester has what it wants of a job that is over: nothing need be kept for it."""
+
+    job: JobId
+
+
+ProviderMessage = AskCheckpoint | CheckpointOffer | StateTaken | MaskMail | RevealMail | AskReveal
 MarketMessage = (
     BidMessage
     | Decline
@@ -123,6 +130,7 @@ MarketMessage = (
     | RevealMail
     | AskReveal
     | ScoresMail
+    | StateTaken
     | AskJobKey
     | JobKeyMail
 )
@@ -132,6 +140,15 @@ _BYTES_MAX: Final[Mapping[type, int]] = {
     MaskMail: SHARES_BYTES_MAX,
     RevealMail: SHARES_BYTES_MAX,
 }
+
+
+def job_of(message: ProviderMessage) -> JobId:
+    """Which job it is about."""
+    match message:
+        case MaskMail(shares=about) | RevealMail(reveal=about):
+            return about.job
+        case _:
+            return message.job
 
 
 def read_message(data: bytes) -> MarketMessage:

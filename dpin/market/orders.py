@@ -1,7 +1,7 @@
 """What a requester orders, after its job file has been read and checked."""
 
 from dpin.base.codec import Wire
-from dpin.base.ids import Digest, JobId, Round
+from dpin.base.ids import BlobId, Digest, JobId, NodeId, Round
 from dpin.base.units import Micros, MicroTokens
 from dpin.compute.hubspec import TEXT, DataFormat, PrivateSpec
 from dpin.compute.safety import PrivacySpec, RobustSpec
@@ -125,9 +125,23 @@ class OwnRound(Wire, frozen=True, tag=4):
     holdout_micronats: int | None
     holdout_before: int | None  # of the job's first state
     update_bytes: int
+    taken: int | None  # updates that counted
+    empty: str  # why none did
     scores: tuple[Score, ...]
     signed: tuple[Signed, ...]
     epsilon_milli: int = 0
+
+
+class Bequest(Wire, frozen=True, tag=5):
+    """What a provider keeps of somebody's job that is over."""
+
+    job: JobId
+    requester: NodeId
+    round: Round
+    blob: BlobId  # the state that this round begins with
+    length: int  # of that
+    updates: tuple[BlobId, ...]  # that the rounds from there on took
+    until_ms: int  # of this node's clock; then it is kept no more
 
 
 OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered | OwnRound

@@ -19,18 +19,23 @@ from dpin.ledger.transactions import Register, Stake
 from dpin.ledger.views import holds_live_lease, live_leases, open_seats
 from dpin.ledger.wishes import Follow, Wish
 from dpin.market.chronicle import Chronicle, Deed
-from dpin.market.engagement import HAVE_MARGIN_TICKS, Engagement, Fault, renew
 from dpin.market.engagement import Effect as EngagementEffect
+from dpin.market.engagement import Engagement, Fault, have_margin, renew
 from dpin.market.lastword import LastWords
+from dpin.market.legacy import Effect as LegacyEffect
+from dpin.market.legacy import Legacy
 from dpin.market.messages import (
     AskCheckpoint,
     AskReveal,
     BidMessage,
     CheckpointOffer,
     MaskMail,
+    ProviderMessage,
     Reason,
     RevealMail,
+    StateTaken,
     declined,
+    job_of,
 )
 from dpin.market.offers import Answered, Offers, Refusal, Terms, is_short, refusal, sign_bid
 from dpin.market.privacy import OwnDataset
@@ -87,9 +92,6 @@ class Rest:
     rests: bool
 
 
-ProviderMessage = AskCheckpoint | CheckpointOffer | MaskMail | RevealMail | AskReveal
-
-
 @dataclass(frozen=True, slots=True)
 class ToProvider:
     """A market message that concerns a provider."""
@@ -99,7 +101,7 @@ class ToProvider:
 
 
 Event = Follow | Probe | Rest | Pinned | ToProvider | StoreEvent | WorkEvent | Tick
-Effect = EngagementEffect | Discard | Deed
+Effect = EngagementEffect | LegacyEffect | Discard | Deed
 
 
 class Provider:
@@ -125,6 +127,7 @@ class Provider:
         self._last_words = LastWords()
         self._viewing = Viewing(choice.datasets, custom_code=choice.custom_code)
         self.witnesses = Witnesses(key, chain)
+        self.legacy = Legacy()
         self.keys = JobKeys(key)  # of sealed jobs; its node's requester and verifier share them
 
     def step(self, event: Event, now: Instant) -> list[Effect]:
@@ -143,6 +146,8 @@ class Provider:
                 for engagement in [*self.engagements.values(), *self.lingering.values()]:
                     effects += _pass_on(event, engagement, now)
                 effects += self.witnesses.take(event, now)
+                if isinstance(event, Kept):
+                    effects += self.legacy.kept(event)
         if self._state is not None:
             effects += self._follow(self._state, now)
         return effects
@@ -158,10 +163,17 @@ class Provider:
                 self.room.pinned_bytes = size
 
     def _told(self, peer: NodeId, message: ProviderMessage, now: Instant) -> Iterator[Effect]:
-        if isinstance(message, CheckpointOffer):
-            self.witnesses.told(peer, message)
+        match message:
+            case CheckpointOffer():
+                self.witnesses.told(peer, message)
+            case AskCheckpoint(job=job):
+                yield from self.legacy.asked(peer, job)
+            case StateTaken(job=job):
+                self.legacy.taken(peer, job)
+            case _:
+                pass
         for engagement in [*self.engagements.values(), *self.lingering.values()]:
-            if engagement.job.id == _job_of(message):
+            if engagement.job.id == job_of(message):
                 yield from _tell(engagement, peer, message, now)
 
     # --- following the ledger ---
@@ -182,6 +194,7 @@ class Provider:
                 yield from self._part(lease_id, now)
         yield from self._last_words.follow(state)
         yield from self._linger(state, now)
+        yield from self.legacy.follow(now)
         for engagement in self.engagements.values():
             if engagement.files.fault:
                 self._unusable[engagement.job.id] = engagement.files.fault
@@ -212,6 +225,8 @@ class Provider:
         """A lease is over. One of a masked round stays: others still need its shares."""
         engagement = self.engagements.pop(lease_id)
         self._last_words.find(lease_id, engagement.merging)
+        if not engagement.merging.privacy.masked:
+            yield from self.legacy.leave(engagement.job, engagement.merging, now)
         if engagement.lease.reason == NEVER_READY:
             self._lapsed.add(engagement.job.id)
         if not engagement.merging.privacy.masked:
@@ -227,7 +242,9 @@ class Provider:
                 yield from engagement.veil.unveil(engagement.files.manifest, state, now)
             else:
                 del self._until[lease_id]
-                yield from self.lingering.pop(lease_id).loading.dismiss()
+                del self.lingering[lease_id]
+                yield from self.legacy.leave(engagement.job, engagement.merging, now)
+                yield from engagement.loading.dismiss()
 
     def _register(self, account: Account, probed: Probed, state: State) -> Iterator[Effect]:
         device = probed.devices[0]
@@ -332,24 +349,6 @@ class Provider:
             yield Send(job.requester, encode(declined(job.id, no.code, no.detail)))
 
 
-def have_margin(params: Params) -> int:
-    """Ticks before the end of an exchange at which one says what is held, even if not all is.
-
-    Whoever has said nothing by then leaves, so a busy node needs time to have its word committed.
-    """
-    return max(HAVE_MARGIN_TICKS, 2 * params.have_ticks // 3)
-
-
-def _job_of(message: ProviderMessage) -> JobId:
-    match message:
-        case MaskMail(shares=about) | RevealMail(reveal=about):
-            return about.job
-        case AskCheckpoint(job=job) | CheckpointOffer(job=job) | AskReveal(job=job):
-            return job
-        case _:
-            assert_never(message)
-
-
 def _tell(
     engagement: Engagement, peer: NodeId, message: ProviderMessage, now: Instant
 ) -> Iterator[Effect]:
@@ -366,7 +365,7 @@ def _tell(
             yield from shield.heard(peer, message)
         case AskReveal(round=round_) if shield is not None:
             yield from shield.asked(peer, round_)
-        case MaskMail() | AskReveal():
+        case MaskMail() | AskReveal() | StateTaken():
             pass  # It knows too little of its job yet; the other asks again.
         case _:
             assert_never(message)

@@ -8,6 +8,7 @@ from dpin.base.ids import NO_DIGEST, Digest, Round
 from dpin.base.units import Instant
 from dpin.compute.task import Opened, TrainManifest
 from dpin.ledger.accounts import Job
+from dpin.ledger.views import ended_in
 from dpin.market.orders import OwnRound
 from dpin.market.ownjob import OwnJob, RoundTimes
 
@@ -30,6 +31,8 @@ def round_record(own: OwnJob, round_: Round) -> OwnRound:
         holdout_micronats=times.holdout_micronats,
         holdout_before=own.holdout_before,
         update_bytes=times.update_bytes,
+        taken=times.taken,
+        empty=times.empty,
         scores=times.scores,
         signed=tuple(times.signed[node] for node in sorted(times.signed)),
         epsilon_milli=times.epsilon_milli,
@@ -47,6 +50,8 @@ def recall_round(own: OwnJob, record: OwnRound) -> None:
         loss_micronats=record.loss_micronats,
         holdout_micronats=record.holdout_micronats,
         update_bytes=record.update_bytes,
+        taken=record.taken,
+        empty=record.empty,
         scores=record.scores,
         signed={signed.node: signed for signed in record.signed},
         state_hash=record.state_hash,
@@ -73,7 +78,7 @@ def start_of(own: OwnJob, job: Job) -> tuple[Round, str]:
 
 def _agreed(job: Job, round_: Round, times: RoundTimes) -> bool:
     """Whether the ledger says nothing else of the state that this round begins with."""
-    said = job.rounds[round_].state_hash if round_ < len(job.rounds) else None
+    said = job.rounds[round_].state_hash if round_ < len(job.rounds) else ended_in(job)
     return round_ <= len(job.rounds) and said in {None, times.state_hash}
 
 

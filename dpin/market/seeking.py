@@ -12,6 +12,7 @@ from dpin.base.codec import encode
 from dpin.base.ids import BlobId, Digest, NodeId, Round
 from dpin.base.machine import Blame, Send
 from dpin.ledger.accounts import Job, JobState, Phase, State
+from dpin.ledger.views import ended_in
 from dpin.market.messages import AskCheckpoint, CheckpointOffer
 from dpin.storage.wanted import Fetch, Fetched, Oversized, Purpose
 from dpin.verify.jobfiles import JobFiles
@@ -23,16 +24,19 @@ class Word(Enum):
     SAME = auto()
     OTHER = auto()
     NOT_YET = auto()
-    NEVER = auto()  # nobody has committed in its round
+    NEVER = auto()  # nobody has committed in its round, or too few say what the last has led to
 
 
 def word_on(job: Job, round_: Round, state: Digest) -> Word:
-    """Whether the ledger names this as the state that a round begins with."""
+    """Whether the ledger names this as the state that a round begins with, or the last led to."""
     if round_ < len(job.rounds):
         record = job.rounds[round_]
         if record.state_hash is not None:
             return Word.SAME if record.state_hash == state else Word.OTHER
         return Word.NOT_YET if record.phase == Phase.TRAIN else Word.NEVER
+    said = ended_in(job)
+    if said is not None:
+        return Word.SAME if said == state else Word.OTHER
     over = job.state == JobState.SETTLING or job.state.ended
     return Word.NEVER if over else Word.NOT_YET
 

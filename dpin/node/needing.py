@@ -46,6 +46,7 @@ class Needing:
         leases = (*self._provider.engagements.values(), *self._provider.lingering.values())
         for engagement in leases:
             yield from of_lease(engagement, state)
+        yield from self._provider.legacy.needed
         for own in self._requester.jobs.values():
             yield from of_own(own, state)
         for examination in self._verifier.examinations:
@@ -59,6 +60,7 @@ class Needing:
             if own.propose is not None and is_under_way(own, state):
                 job = own.propose.manifest if own.job is None else own.job.id
                 yield job, own.propose.disk_bytes
+        yield from self._provider.legacy.claims
         for examination in self._verifier.examinations:
             checked = examination.bench.job
             yield checked.id, checked.propose.disk_bytes

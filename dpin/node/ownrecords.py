@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
 from dpin.market import ownjobs
-from dpin.market.orders import OwnJobEnd, OwnRecord, OwnRound
+from dpin.market.orders import Bequest, OwnJobEnd, OwnRecord, OwnRound
 
 T = TypeVar("T")
 ROUNDS_MAX: Final = 16_384  # of all own jobs, whose figures a log that begins anew keeps
@@ -57,9 +57,11 @@ def readable(kind: type[T] | UnionType, bodies: Iterable[bytes], unread: list[st
 def remembered(bodies: Iterable[bytes], known: Container[str]) -> list[bytes]:
     """Those of own jobs that are known still; of others how the newest of them ended.
 
-    Of each round the newest word, of the newest rounds. What cannot be read is left alone.
+    Of each round the newest word, of the newest rounds. What cannot be read is left alone. What is
+    kept for others is not among it: whoever keeps it knows what of it still counts.
     """
-    read = [(body, _read(body)) for body in bodies]
+    either = [(body, _read(body)) for body in bodies]
+    read = [(body, one) for body, one in either if not isinstance(one, Bequest)]
     gone = [body for body, one in read if isinstance(one, OwnJobEnd) and one.local_id not in known]
     kept = {*gone[-ownjobs.FORGOTTEN_MAX :], *_rounds(read, known)}
     return [
@@ -78,9 +80,9 @@ def _rounds(read: Iterable[tuple[bytes, OwnRecord | None]], known: Container[str
     return list(newest.values())[-ROUNDS_MAX:]
 
 
-def _read(body: bytes) -> OwnRecord | None:
+def _read(body: bytes) -> OwnRecord | Bequest | None:
     try:
-        found: OwnRecord = decode(OwnRecord, body)
+        found: OwnRecord | Bequest = decode(OwnRecord | Bequest, body)
     except PeerFault:
         return None
     return found

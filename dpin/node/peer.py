@@ -52,10 +52,11 @@ from dpin.market.messages import (
     MaskMail,
     RevealMail,
     ScoresMail,
+    StateTaken,
     Text,
     read_message,
 )
-from dpin.market.orders import OwnRecord
+from dpin.market.orders import Bequest, OwnRecord
 from dpin.market.provider import Choice, Pinned, Probe, Provider, Rest, ToProvider
 from dpin.market.provider import Effect as ProviderEffect
 from dpin.market.requester import Abandon, Requester, Start, ToRequester
@@ -168,9 +169,7 @@ class Peer:
         self._own_jobs = own[Owner.OWN_JOB]
         self._needing = Needing(self.provider, self.requester, self.verifier, self.defender)
         self.unread: list[str] = []  # what an earlier version wrote, and why it is left alone
-        kept: OwnRecord
-        for kept in readable(OwnRecord, self._own_jobs, self.unread):
-            self.requester.restore(kept)
+        recall(readable(OwnRecord | Bequest, self._own_jobs, self.unread), self)
         for unit in readable(Produced, own[Owner.PRODUCED], self.unread):
             self.defender.step(unit)
 
@@ -270,7 +269,7 @@ class Peer:
                 self._keys.told(message)
                 yield from self.provider.step(Follow(self.state), now)
                 yield from self.requester.step(Follow(self.state), now)
-            case MaskMail() | AskReveal():
+            case MaskMail() | AskReveal() | StateTaken():
                 yield from self.provider.step(ToProvider(peer, message), now)
             case AskCheckpoint() | CheckpointOffer() | RevealMail():
                 yield from self.provider.step(ToProvider(peer, message), now)
@@ -368,12 +367,22 @@ class Peer:
             self._own_jobs.append(effect.record[1:])
         if not isinstance(effect, Roll):
             return effect
-        self._own_jobs = remembered(self._own_jobs, self.requester.jobs)
+        bequests = [encode(bequest) for bequest in self.provider.legacy.held.values()]
+        self._own_jobs = [*remembered(self._own_jobs, self.requester.jobs), *bequests]
         kept: dict[Owner, Iterable[bytes]] = {Owner.LEDGER: effect.records}
         kept[Owner.PRODUCED] = [encode(unit) for unit in self.defender.held]
         kept[Owner.OWN_JOB] = list(self._own_jobs)  # As they are now: the records are taken later.
         kept[Owner.PLEDGED] = [encode(pledge) for pledge in self.wishes.pledges]
         return Roll(owned_records(kept), effect.at_once)
+
+
+def recall(records: Iterable[OwnRecord | Bequest], peer: Peer) -> None:
+    """Own jobs of before a restart, and what is kept of those of others."""
+    for kept in records:
+        if isinstance(kept, Bequest):
+            peer.provider.legacy.restore(kept)
+        else:
+            peer.requester.restore(kept)
 
 
 def _owned(owner: Owner, store: Store) -> Store:

@@ -319,3 +319,15 @@ def _clear(works: Works, *, states: bool) -> None:
     files = works.depot.shelf(works.nodes[0]).files
     for path in [path for path in files if "/round-" in path and not states]:
         del files[path]
+
+
+def belated(seed: int) -> Report:
+    """The requester is away until its job has ended, and long after that."""
+    works = Works("belated", seed, training(2))
+    when = after(since(12), seconds(works.dice.below(60) / 10))
+    back = after(when, seconds(40))
+    works.crash(works.nodes[0], when, back)
+    works.world.timeline.at(back, partial(_clear, works, states=works.dice.below(2) == 1))
+    victim = works.nodes[1 + works.dice.below(MEMBERS - 1)]
+    works.crash(victim, after(when, seconds(30)), after(when, seconds(33)))
+    return works.finish(after(back, seconds(1)))

@@ -10,7 +10,7 @@ from dpin.sim.crimes import TRIALS
 from dpin.sim.disk import FAST, SLOW
 from dpin.sim.faults import Twins
 from dpin.sim.forgeries import FORGERIES
-from dpin.sim.jobs import absent, cheat, evaluation, jobs, late, private, sealed
+from dpin.sim.jobs import absent, belated, cheat, evaluation, jobs, late, private, sealed
 from dpin.sim.kills import kills
 from dpin.sim.lapses import LAPSES
 from dpin.sim.ledgers import LedgerNode
@@ -169,6 +169,7 @@ _ALL: Final[dict[str, Callable[[int], Report]]] = {
     "private": private,
     "sealed": sealed,
     "absent": absent,
+    "belated": belated,
     "cheat": cheat,
     "evaluation": evaluation,
     **TRIALS,

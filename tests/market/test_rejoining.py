@@ -3,10 +3,11 @@
 from dpin.base.codec import decode
 from dpin.base.ids import BlobId, Digest, Round
 from dpin.base.machine import PeerUp, Send
-from dpin.compute.task import Evaluate, Failed, Opened
+from dpin.compute.task import Evaluate, Exported, Failed, Opened
 from dpin.ledger.accounts import JobState, Phase
-from dpin.market.messages import AskCheckpoint, CheckpointOffer, MarketMessage
+from dpin.market.messages import AskCheckpoint, CheckpointOffer, MarketMessage, StateTaken
 from dpin.market.needs import of_own
+from dpin.market.ownjob import Stage
 from dpin.market.rejoining import GONE
 from dpin.market.requester import Effect, ToRequester
 from dpin.market.seeking import Word, word_on
@@ -172,3 +173,18 @@ def test_what_the_ledger_says_of_a_state() -> None:
     assert word_on(job, Round(2), START) is Word.NOT_YET
     job.state = JobState.SETTLING
     assert word_on(job, Round(2), START) is Word.NEVER
+
+
+def test_a_provider_that_still_keeps_a_state_is_told_once_the_result_is_there() -> None:
+    run = Run(2)
+    run.close()
+    run.merge(2)
+    message = CheckpointOffer(run.job, Round(2), HELD)
+    offered = ToRequester(run.ledger.id("maker"), message)
+    assert only(Send, run.step(offered, 20)) == []
+    run.report(Exported("/out", ("/out/model.safetensors",)), 21)
+    run.follow(21)
+    assert (run.own.stage, run.own.reason) == (Stage.DONE, "")
+    [send] = only(Send, run.step(offered, 22))
+    said: MarketMessage = decode(MarketMessage, send.payload)
+    assert (send.peer, said) == (run.ledger.id("maker"), StateTaken(run.job))

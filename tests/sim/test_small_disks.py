@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from dpin.base.units import Micros, after, seconds
 from dpin.market.engagement import Fault
+from dpin.market.legacy import OFFER_AGAIN
 from dpin.market.ownjob import Stage
 from dpin.market.provider import Choice
 from dpin.market.requester import Start
@@ -42,12 +43,18 @@ def played(works: Works) -> Report:
     return works.finish(since(30))
 
 
+def rest(works: Works) -> None:
+    """Until providers have heard that the requester has its model."""
+    works.world.run(after(works.world.timeline.now, Micros(3 * OFFER_AGAIN)))
+
+
 def test_what_a_lease_needs_makes_no_room_for_what_others_bring() -> None:
     works = crowded()
     assert played(works).problems == []
     assert len(works.job().leases) == 3  # Nobody has lost its seat.
     shelves = [works.depot.shelf(node) for node in works.nodes[1:]]
     assert all(shelf.evicted > 100 for shelf in shelves)
+    rest(works)
     assert all(shelf.needed == frozenset() for shelf in shelves)  # The job is over.
 
 
@@ -65,6 +72,7 @@ def test_a_node_that_starts_again_keeps_what_its_jobs_need_and_nothing_after_the
     works.crash(works.nodes[1], since(15), since(16))
     works.crash(works.nodes[0], since(17), since(18))
     assert played(works).problems == []
+    rest(works)
     assert all(works.depot.shelf(node).needed == frozenset() for node in works.nodes)
 
 

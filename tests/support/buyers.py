@@ -157,7 +157,7 @@ class Run(Buyer):
         lease = lease_of(self.ledger, self.job, "maker").id
         self.report(Scored(Round(round_), (Score(lease, 41, 12),)), 7 + round_)
         root = ROOT if round_ == 2 else Digest(bytes(32))
-        done = Merged(Round(round_ + 1), START, f"/w/{round_ + 1}", (), 1_000, root)
+        done = Merged(Round(round_ + 1), START, f"/w/{round_ + 1}", (), 1_000, root, 1)
         effects = self.report(done, 7 + round_)
         self.report(Evaluated(Round(round_ + 1), 2_000_000 - round_), 7 + round_)
         return effects
