@@ -180,6 +180,7 @@ class Requester:
         yield from stops(own, job, state, now)
         yield from workshop.follow(own, job, state, now)
         yield from tell(own, state, now)
+        yield from takings.apart(own, job)
         yield from takings.foretold(own, job)
         yield from self._finish(own, job, state, now)
 

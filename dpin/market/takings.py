@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from typing import Final
 
-from dpin.base.ids import Round
+from dpin.base.ids import NO_DIGEST, Round
 from dpin.base.units import format_millionths
 from dpin.compute.secagg.circle import MEMBERS_MIN
 from dpin.compute.task import Merged
 from dpin.ledger.accounts import Job
+from dpin.ledger.views import ended_in
 from dpin.market.orders import TrainOrder
 from dpin.market.ownjob import OwnJob
 from dpin.market.story import Note, Value, once
 
+RECENT: Final = 3  # rounds that are looked at again: states are named a round later
 NAMED_MAX: Final = 8  # updates that are left out, in one line
 LATE: Final = "no update came in time"
 
@@ -46,6 +48,21 @@ def spent(own: OwnJob, report: Merged) -> Iterator[Note]:
     )
     data: dict[str, Value] = {"round": report.round - 1, "epsilon_milli": report.epsilon_milli}
     yield Note(own.local_id, "round", text, data)
+
+
+def apart(own: OwnJob, job: Job) -> Iterator[Note]:
+    """That this node's own merges have led elsewhere than those of the job's seats; once."""
+    for record in job.rounds[-RECENT:]:
+        following = job.rounds[record.round + 1 : record.round + 2]
+        named = following[0].state_hash if following else ended_in(job)
+        times = own.rounds.get(record.round)
+        held = NO_DIGEST if times is None else times.state_hash
+        if held != NO_DIGEST and named not in {None, held} and once(own, "apart"):
+            text = (
+                f"after round {record.round + 1} this node's state is not the one that the ledger "
+            )
+            text += f"names: its model is not that of its seats (dpin audit {own.local_id})"
+            yield Note(own.local_id, "warning", text, {"round": record.round})
 
 
 def privacy_of(own: OwnJob) -> dict[str, object]:

@@ -10,9 +10,9 @@ from dpin.compute.task import Merged
 from dpin.ledger.accounts import Included, Job
 from dpin.market.merging import called
 from dpin.market.ownjob import OwnJob, RoundTimes
-from dpin.market.takings import NAMED_MAX, foretold, nothing, privacy_of, spent, told
+from dpin.market.takings import NAMED_MAX, apart, foretold, nothing, privacy_of, spent, told
 from tests.support.jobs import at, file_id, market, training
-from tests.support.ledgers import OTHER, Ledger, lease_of
+from tests.support.ledgers import OTHER, START, Ledger, lease_of
 from tests.support.market import own_job
 
 MASKED = PrivacySpec("secagg")
@@ -69,6 +69,35 @@ def test_what_a_round_has_left_out_is_named_with_its_reason() -> None:
     assert Told(MASKED).merge(2) == [masked]
     many = Told().merge(1, *(f"liar {at}: a giant" for at in range(NAMED_MAX + 2)))
     assert many[0].endswith(f"liar {NAMED_MAX - 1}: a giant and 2 others")
+
+
+def test_that_a_requester_has_come_to_another_state_than_its_seats_is_told_once() -> None:
+    case = Told()
+    times = case.own.rounds[Round(0)]
+    second = replace(case.job.rounds[0], round=Round(1))
+    case.job.rounds.append(second)
+    assert list(apart(case.own, case.job)) == []  # Nothing is merged here.
+    times.state_hash = OTHER
+    assert list(apart(case.own, case.job)) == []  # Nothing is named there.
+    second.state_hash = OTHER
+    assert list(apart(case.own, case.job)) == []
+    second.state_hash = START
+    [note] = apart(case.own, case.job)
+    assert (note.kind, note.text.split(":")[0]) == (
+        "warning",
+        "after round 1 this node's state is not the one that the ledger names",
+    )
+    assert list(apart(case.own, case.job)) == []
+
+
+def test_so_it_is_after_the_last_round_where_most_seats_say_another_state() -> None:
+    case = Told()
+    case.own.rounds[Round(0)].state_hash = OTHER
+    seats = [lease_of(case.ledger, case.job_id, who).id for who in ("maker", "one", "two")]
+    case.job.said = dict.fromkeys(seats, OTHER) | {seats[0]: START}
+    assert list(apart(case.own, case.job)) == []
+    case.job.said[seats[1]] = START
+    assert len(list(apart(case.own, case.job))) == 1
 
 
 def test_a_job_has_made_nothing_only_if_no_round_has_merged_an_update() -> None:
