@@ -160,10 +160,10 @@ class Requester:
 
     def _follow(self, own: OwnJob, state: State, now: Instant) -> Iterator[Effect]:
         own.signer, own.keys, own.near = self._signer, self.keys, self._up
-        yield from _watch_time(own, now)
         if own.job is None and own.propose is not None:
             own.job = self._own_jobs.find(own, self._me, state)
             yield from self._mail.recalled(own, state, now)
+        yield from _watch_time(own, now)
         if own.job is None:
             if own.cancelled:
                 own.end(Stage.CANCELLED, own.reason or "before it was funded", now)
@@ -343,6 +343,8 @@ def _why_expired(own: OwnJob, job: Job) -> str:
 def _watch_time(own: OwnJob, now: Instant) -> Iterator[Effect]:
     """Cancel a job whose time is over; what was done is settled and paid."""
     deadline = after(own.submitted, own.order.time_limit)
+    if own.job is not None and own.job.state.ended:
+        return  # While this node was away, perhaps: what was made is fetched all the same.
     if now < deadline:
         yield Wake(deadline)
     elif not own.cancelled:

@@ -12,6 +12,8 @@ from dpin.compute.task import (
     Opened,
 )
 from dpin.compute.work import Exited
+from dpin.ledger.accounts import JobState
+from dpin.ledger.wishes import Wish
 from dpin.market.orders import OwnJobEnd, OwnRecord, OwnRound
 from dpin.market.requester import Effect
 from dpin.market.story import Note
@@ -107,6 +109,18 @@ def test_rounds_that_were_over_before_they_were_seen_count_as_missed() -> None:
     run.restart()
     run.load(9)
     assert [times.missed for _, times in sorted(run.own.rounds.items())] == [False, True, False]
+
+
+def test_a_job_that_was_over_in_time_is_finished_however_late_its_requester_is_back() -> None:
+    run = Run(2)
+    run.close()
+    assert run.ledger.state.jobs[run.job].state == JobState.DONE
+    run.restart()
+    late = run.own.order.time_limit // 1_000_000 + 60
+    effects = run.load(late)
+    assert not [note for note in only(Note, effects) if note.kind == "warning"]
+    assert only(Wish, effects) == []
+    assert run.begun(effects) == (2, "/w/2")
 
 
 def records(run: Run) -> list[OwnRecord]:
