@@ -22,6 +22,7 @@ from dpin.compute.masked import (
 )
 from dpin.compute.noising import Noise
 from dpin.compute.outer import weights_of
+from dpin.compute.safety import least_noised
 from dpin.compute.secagg.circle import MEMBERS_MIN
 from dpin.compute.secagg.orders import Heads, MergeMasked, ReadHeads, Shield, Shielded
 from dpin.compute.task import TrainManifest
@@ -73,8 +74,7 @@ class MaskWork:
     @property
     def least(self) -> int:
         """How many updates a round must hold, so that the noise in it is what was promised."""
-        seats = self.manifest.seats
-        return max(1, seats - seats // 3)
+        return least_noised(self.manifest.seats)
 
     def heads(self, command: ReadHeads) -> Heads:
         """The heads of masked updates."""

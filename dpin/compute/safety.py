@@ -54,3 +54,8 @@ class PrivacySpec(Wire, frozen=True):
     def replayable(self) -> bool:
         """Whether a unit can be checked by doing it again: not if its update is hidden or noisy."""
         return not self.masked and not self.noised
+
+
+def least_noised(seats: int) -> int:
+    """How many of a round's updates carry all of the noise that was promised."""
+    return max(1, seats - seats // 3)

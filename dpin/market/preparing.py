@@ -13,6 +13,8 @@ from dpin.compute.hubspec import PICTURE, HubSpec
 from dpin.compute.limits import is_replayable
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.presets import SPARSELOCO, outer_preset
+from dpin.compute.safety import least_noised
+from dpin.compute.secagg.circle import MEMBERS_MIN
 from dpin.compute.sizes import builtin_parameters
 from dpin.compute.task import (
     EVALUATE,
@@ -198,13 +200,24 @@ def propose_train(
         steps=order.inner.steps,
         windows=order.windows,
         verifiers=2 if is_replayable(manifest) else 0,
-        quorum=order.quorum,
+        quorum=order.quorum or _quorum(order),
         unit_ms=_load_ms(order) + expected_unit_ms(parameters, manifest) + handling_ms(parameters),
         memory_bytes=order.memory_bytes,
         disk_bytes=disk_bytes(manifest),
         price_cap=MicroTokens(0),
     )
     return _priced(draft, order.budget, params)
+
+
+def _quorum(order: TrainOrder) -> int:
+    """Of which updates a round must not go on without waiting: fewer would make nothing of it.
+
+    Under masks those of three at least, with noise as many as carry all of it; 0: half.
+    """
+    privacy = order.privacy
+    hidden = max(MEMBERS_MIN, ceil_div(order.seats, 2)) if privacy.masked else 0
+    noised = least_noised(order.seats) if privacy.noised else 0
+    return min(order.seats, max(hidden, noised))
 
 
 def _load_ms(order: TrainOrder) -> int:

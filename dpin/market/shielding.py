@@ -1,6 +1,6 @@
 """A lease whose updates nobody may see: keys in training, a masked update, shares at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,17 +18,19 @@ from dpin.compute.secagg.settling import Settled
 from dpin.compute.secagg.words import MaskedHead, MaskSeed, Reveal
 from dpin.compute.task import Trained
 from dpin.compute.work import Order, WorkerId
-from dpin.ledger.accounts import Job, Lease, RoundRecord, State
+from dpin.ledger.accounts import Job, Lease, LeaseState, Phase, RoundRecord, State
 from dpin.market.messages import MaskMail, RevealMail
 from dpin.market.unveiling import circles_of
 
 RETRY: Final = seconds(1)
 PATIENCE: Final = seconds(5)  # after the training, for neighbours that have not answered
+HURRY_TICKS: Final = 15  # before its time is over a unit is committed, whoever has answered
 ROUNDS_KEPT: Final = 8  # whose secrets stay here for who settles them late
 REVEALS_MAX: Final = 1_024  # rounds of which others may ask again what was told
 NOISE_TAG: Final = "dpin/noise-seed/v1"
 
 Effect = Send | Wake | Order
+Masks = Callable[[int], tuple[MaskedHead, tuple[MaskSeed, ...]]]  # for so many steps
 
 
 @dataclass(slots=True)
@@ -66,35 +68,48 @@ class Shielding:
             self._retry_at = after(now, RETRY)
             yield Wake(self._retry_at)
             for other in member.waiting:
-                yield self._mail(member, other)
+                yield _mail(member, other, asks=True)
         if record.round in self._waiting:
-            yield from self._shield(record.round, member, now)
+            yield from self._end(record, member, state, now)
+
+    def _end(
+        self, record: RoundRecord, member: Member | None, state: State, now: Instant
+    ) -> Iterator[Effect]:
+        """Shield what was trained, as soon as that may be."""
+        if not self.privacy.masked:
+            yield from self._shield(record.round, None)
+        elif member is not None:
+            patient = after(self._since.setdefault(record.round, now), PATIENCE)
+            if not self._waits(member, record, state, now):
+                yield from self._shield(record.round, member.masks)
+            elif now < patient:
+                yield Wake(patient)
 
     def _circle(self, record: RoundRecord, state: State) -> Circle | None:
         found = circles_of(self.job, record, state, self.privacy)
         return next((circle for circle in found if self.lease.id in circle.nodes), None)
 
-    def _mail(self, member: Member, other: Digest) -> Send:
-        return Send(member.circle.nodes[other], encode(MaskMail(member.shares_to(other))))
-
     def trained(self, report: Trained) -> None:
         """An update is there; it leaves the node shielded only."""
         self._waiting[report.round] = report
 
-    def _shield(self, round_: Round, member: Member | None, now: Instant) -> Iterator[Effect]:
-        report, since = self._waiting[round_], self._since.setdefault(round_, now)
+    def _waits(self, member: Member, record: RoundRecord, state: State, now: Instant) -> bool:
+        """Whether to go on waiting for neighbours that have not answered.
+
+        Without enough of them the sum will hold nothing, so they have as long as the unit has: a
+        busy machine may be slow to answer. Who gives them up in the end is paid for its work.
+        """
+        if not member.waiting or _hurries(record, state, self.lease.id):
+            return False
+        leases = (state.leases[one] for one in member.waiting)
+        coming = sum(lease.state != LeaseState.ENDED for lease in leases)
+        return now < after(self._since[record.round], PATIENCE) or 0 < member.lacking <= coming
+
+    def _shield(self, round_: Round, masks: Masks | None) -> Iterator[Effect]:
+        report = self._waiting.pop(round_)
+        self._since.pop(round_, None)
         steps = report.leaves[-1].step
-        head: MaskedHead | None = None
-        seeds: tuple[MaskSeed, ...] = ()
-        if self.privacy.masked:
-            patient = after(since, PATIENCE)
-            if member is None or not member.enough:
-                return
-            if member.waiting and now < patient:
-                yield Wake(patient)
-                return
-            head, seeds = member.masks(steps)
-        del self._waiting[round_], self._since[round_]
+        head, seeds = (None, ()) if masks is None else masks(steps)
         named = encode([self.job.id, round_, self.lease.id])
         noise = self.key.derived(NOISE_TAG, named, ID_BYTES)
         order = Shield(self.lease.id, round_, report.update, steps, head, seeds, noise)
@@ -111,8 +126,8 @@ class Shielding:
             raise PeerFault("a mask key in another's name")
         new = mail.shares.key.lease not in member.heard
         member.take(mail.shares)
-        if new or not mail.shares.heard:
-            yield self._mail(member, mail.shares.key.lease)
+        if new or mail.shares.asks:  # Also what was answered once: the answer may be lost.
+            yield _mail(member, mail.shares.key.lease)
 
     # --- after the round ---
 
@@ -130,3 +145,14 @@ class Shielding:
         """Somebody lacks shares of a round."""
         if round_ in self._reveals:
             yield Send(peer, encode(RevealMail(self._reveals[round_])))
+
+
+def _mail(member: Member, other: Digest, *, asks: bool = False) -> Send:
+    shares = member.shares_to(other, asks=asks)
+    return Send(member.circle.nodes[other], encode(MaskMail(shares)))
+
+
+def _hurries(record: RoundRecord, state: State, lease: Digest) -> bool:
+    """Whether the round, or what is left of the unit's own time, goes on without this update."""
+    deadline = min(record.deadline, state.units[lease, record.round].deadline)
+    return record.phase != Phase.TRAIN or state.tick >= deadline - HURRY_TICKS

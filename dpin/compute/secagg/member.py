@@ -17,7 +17,7 @@ from dpin.base.codec import encode
 from dpin.base.crypto import SigningKey, digest
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Digest, NodeId
-from dpin.compute.secagg.circle import Circle
+from dpin.compute.secagg.circle import MEMBERS_MIN, Circle
 from dpin.compute.secagg.secrets import Secrets, pair_seed
 from dpin.compute.secagg.settling import Settled, check_key
 from dpin.compute.secagg.shamir import SHARE_BYTES
@@ -59,14 +59,20 @@ class Member:
 
     # --- keys and shares ---
 
-    def shares_to(self, other: Digest) -> MaskShares:
+    def shares_to(self, other: Digest, *, asks: bool = False) -> MaskShares:
         """What a neighbour must hear; the same whenever it is asked for."""
         own, key = self.secrets.shares_for(other)
         sealing = self._sealing(self.circle.nodes[other], self.lease, other)
         sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(own + key, b"", NONCE, sealing)
         circle = self.circle
         return MaskShares(
-            circle.job, circle.round, self.secrets.mask_key, other, sealed, other in self.heard
+            circle.job,
+            circle.round,
+            self.secrets.mask_key,
+            other,
+            sealed,
+            other in self.heard,
+            asks,
         )
 
     def take(self, message: MaskShares) -> None:
@@ -104,10 +110,10 @@ class Member:
         )
 
     @property
-    def enough(self) -> bool:
-        """Whether there are partners enough to hide among, and to restore what is lost."""
+    def lacking(self) -> int:
+        """How many partners are missing to hide among, and to restore what is lost."""
         ready = len(self.circle.neighbours(self.lease)) - len(self.waiting)
-        return ready + 1 >= self.circle.threshold(self.lease)
+        return max(0, max(self.circle.threshold(self.lease), MEMBERS_MIN) - 1 - ready)
 
     # --- masking ---
 

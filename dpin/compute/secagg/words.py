@@ -34,7 +34,8 @@ class MaskShares(Wire, frozen=True):
     key: MaskKey
     to: Digest
     sealed: bytes
-    heard: bool  # the neighbour's have come: it need not send them again
+    heard: bool  # the neighbour's have come
+    asks: bool = False  # and should come again: whoever still waits for a word asks for it
 
 
 class Reveal(Wire, frozen=True):
