@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dpin.base.ids import Round
 from dpin.compute.masked import mean_of_sum, numbers_of, unmasked_sum
+from dpin.compute.maskwork import _level
 from dpin.compute.presets import DENSE
 from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec, RobustSpec
@@ -114,3 +115,9 @@ def test_a_poisoned_group_is_left_out_of_the_round_by_a_rule_over_sums(
 def test_nodes_agree_in_whatever_order_groups_and_files_come(round20: Round20, rule: str) -> None:
     turned = tuple(replace(one, files=one.files[::-1]) for one in round20.groups[::-1])
     assert torch.equal(round20.moved(rule, round20.groups), round20.moved(rule, turned))
+
+
+def test_a_group_that_goes_further_than_most_is_cut_to_the_median_length() -> None:
+    means = [torch.full((16,), size) for size in (100, 200, 300, 4_000)]
+    assert [int(mean[0]) for mean in _level(means)] == [100, 200, 199, 200]
+    assert _level(means[2:]) == means[2:]  # of two neither is the odd one

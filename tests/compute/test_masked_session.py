@@ -113,3 +113,17 @@ def test_where_updates_are_hidden_nobody_is_told_the_loss_on_the_data(mode: str)
     assert told
     assert all((report.loss_micronats > 0) == (mode == "none") for report in told)
     assert all(report.tokens_per_second > 0 for report in told)
+
+
+def test_each_carries_its_part_of_the_noise_whatever_it_has_done() -> None:
+    room = Room(PrivacySpec("dp", 0, 1 << 20, 4_000_000, 20_000))
+    held = room.session._held
+    assert held is not None
+    noise = held.masks._noise(b"s" * 32)  # type: ignore[union-attr]
+    assert noise is not None
+    least = held.masks.least  # type: ignore[union-attr]
+    assert noise.deviation**2 * least >= (4 << 20) ** 2  # of which all has the whole noise's
+    unit = room.trained(0)
+    data = room.desk.files.held[room.noised(unit, 0)]
+    cut = replace(unit, leaves=unit.leaves[:2])
+    assert room.desk.files.held[room.noised(cut, 0)] == data

@@ -57,3 +57,9 @@ def test_a_job_that_would_overspend_is_refused_and_told_how_far_it_gets() -> Non
         check_budget(privacy, most + 1)
     assert str(most) in caught.value.fix
     check_budget(PrivacySpec("secagg"), 10_000)
+
+
+def test_what_is_noised_was_clipped_first() -> None:
+    giant = torch.full((4_096,), 1 << 24)
+    found = noised(giant, Noise(1 << 20, 100, b"s" * 32))
+    assert float(found.double().norm()) < 1.01 * (1 << 20) + 64 * 150

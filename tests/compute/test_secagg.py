@@ -10,11 +10,19 @@ from msgspec.structs import replace
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Round
-from dpin.compute.masked import masked_head, mean_of_sum, numbers_of, unmasked_sum
+from dpin.compute.masked import PREFIX, masked_head, mean_of_sum, numbers_of, unmasked_sum
 from dpin.compute.secagg.circle import circles
 from dpin.compute.secagg.member import Member
+from dpin.compute.secagg.secrets import pair_seed, place_of
 from dpin.compute.secagg.settling import check_head, settle
-from dpin.compute.secagg.shamir import candidates, coefficients, restored, share
+from dpin.compute.secagg.shamir import (
+    PRIME,
+    SHARE_BYTES,
+    candidates,
+    coefficients,
+    restored,
+    share,
+)
 from dpin.compute.secagg.unmasking import Unmasking
 from dpin.compute.secagg.words import KEY_SHARE, KEY_TAG, SELF_SHARE
 from tests.support.circles import CHAIN, JOB, Group, circle_of, key_of, lease_of, numbers
@@ -227,3 +235,98 @@ def test_a_mean_of_a_sum_is_that_of_the_movements_by_work() -> None:
     ).sum(0)
     want = sum(one.double() * done for one, done in zip(movements, steps, strict=True)) / 35
     assert float((mean_of_sum(total, 35, 20).double() - want).abs().max()) < 2 * 64 * 3
+
+
+def test_who_has_heard_nobody_takes_no_key_that_its_node_has_not_signed() -> None:
+    group = Group(4)
+    good = group.members[1].shares_to(lease_of(0))
+    for key in (
+        replace(good.key, commitment=lease_of(9)),
+        replace(good.key, signature=bytes(64)),
+        replace(good.key, circle=circle_of(4, 1).place),
+    ):
+        fresh = Member(key_of(0), group.circle, lease_of(0))
+        with pytest.raises(PeerFault, match="mask key"):
+            fresh.take(replace(good, key=key))
+        assert fresh.heard == {}
+
+
+def strangers_in(group: Group) -> tuple[int, int]:
+    """Two members of a large circle that are no neighbours."""
+    near = set(group.circle.neighbours(lease_of(0)))
+    return 0, next(seat for seat in range(1, group.count) if lease_of(seat) not in near)
+
+
+def test_in_a_large_group_nobody_takes_or_tells_shares_of_who_is_no_neighbour() -> None:
+    group = Group(30)
+    one, other = strangers_in(group)
+    draft = group.members[one].shares_to(group.circle.neighbours(lease_of(one))[0])
+    with pytest.raises(PeerFault, match="no neighbour"):
+        group.members[other].take(replace(draft, to=lease_of(other)))
+    files = {seat: group.update(seat, COUNT) for seat in range(30)}
+    settled = settle(group.circle, group.heads(files, COUNT))
+    reveal = group.members[other].reveal(settled)
+    owner, kind, share_ = reveal.shares[0]
+    assert lease_of(one) not in {owner for owner, _, _ in reveal.shares}
+    unmasking = Unmasking(settled)
+    lie = replace(reveal, shares=((lease_of(one), kind, share_),))
+    with pytest.raises(PeerFault, match="cannot have"):
+        unmasking.take(key_of(other).node_id, lie)
+    assert owner in settled.heads
+
+
+def test_shares_about_another_outcome_are_passed_over() -> None:
+    group = Group(6)
+    files = {seat: group.update(seat, COUNT) for seat in range(6)}
+    heads = group.heads(files, COUNT)
+    settled = settle(group.circle, heads)
+    other = settle(group.circle, {lease: heads[lease] for lease in sorted(heads)[:5]})
+    unmasking = Unmasking(settled)
+    for seat in range(6):
+        unmasking.take(key_of(seat).node_id, group.members[seat].reveal(other))
+    assert len(unmasking.missing) == 6
+
+
+def test_a_share_that_is_made_to_restore_another_secret_restores_none() -> None:
+    group = Group(5)
+    files = {seat: group.update(seat, COUNT) for seat in range(5)}
+    settled = settle(group.circle, group.heads(files, COUNT))
+    owner = lease_of(4)
+    places = {seat: place_of(group.circle, owner, lease_of(seat)) for seat in range(3)}
+    reveals = {seat: group.members[seat].reveal(settled) for seat in range(3)}
+    unmasking = Unmasking(settled)
+    for seat in (1, 2):
+        unmasking.take(key_of(seat).node_id, reveals[seat])
+    above = below = 1
+    for place in (places[1], places[2]):
+        above, below = above * place % PRIME, below * (place - places[0]) % PRIME
+    [true] = [data for one, _, data in reveals[0].shares if one == owner]
+    moved = (int.from_bytes(true, "big") + below * pow(above, -1, PRIME)) % PRIME  # secret + 1
+    lie = ((owner, SELF_SHARE, moved.to_bytes(SHARE_BYTES, "big")),)
+    unmasking.take(key_of(0).node_id, replace(reveals[0], shares=lie))
+    assert owner in unmasking.missing
+    unmasking.take(key_of(3).node_id, group.members[3].reveal(settled))
+    assert owner not in unmasking.missing
+
+
+def test_the_stream_of_two_members_is_bound_to_both_their_keys() -> None:
+    group = Group(3)
+    one, other = (group.members[seat].secrets for seat in (0, 1))
+    secret = one.seeds[KEY_SHARE]
+    usual = pair_seed(secret, one.mask_key, other.mask_key)
+    changed = replace(other.mask_key, commitment=lease_of(7))
+    assert pair_seed(secret, one.mask_key, changed).seed != usual.seed
+    back = pair_seed(other.seeds[KEY_SHARE], other.mask_key, one.mask_key)
+    assert (back.seed, back.negative) == (usual.seed, not usual.negative)
+
+
+def test_no_number_leaves_the_range_of_a_word() -> None:
+    giant = torch.tensor([1 << 34, -(1 << 34), 64 << 10])
+    assert numbers_of(giant, 20, 20).tolist() == [1 << 24, -(1 << 24), 1 << 10]
+
+
+def test_a_masked_update_that_says_it_is_of_another_model_is_refused() -> None:
+    data = bytearray(Group(3).update(0, COUNT))
+    data[PREFIX.size - 8] ^= 1
+    with pytest.raises(PeerFault, match="model"):
+        masked_head(bytes(data), COUNT)
