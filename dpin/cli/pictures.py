@@ -227,6 +227,7 @@ def plan_text(plan: PlanView) -> str:
         ("tried", "data and model were read as the job will read them; nothing was proposed"),
         ("nodes", ", ".join(peer.name for peer in plan.providers) or "none known"),
     ]  # fmt: skip
+    rows += [("chosen", plan.chosen)] if plan.chosen else []
     rows += [("warning", warning) for warning in plan.warnings]
     return "\n".join(f"{name:<8} {text}" for name, text in rows)
 

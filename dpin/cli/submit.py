@@ -80,6 +80,7 @@ def _sweep(
     from dpin.cli.pictures import plan_text
     from dpin.cli.sweeps import (
         Trial,
+        plans_of,
         run_sweep,
         submit_all,
         sweep_exit,
@@ -92,7 +93,7 @@ def _sweep(
     trials = [trial for trial in found if isinstance(trial, Trial)]
     if dry_run:
         say(TRYING)
-        plans = [node.plan(trial.request) for trial in trials]
+        plans = plans_of(node, trials)
         whole = sum(plan.cost_max for plan in plans)
         words = f"{len(plans)} jobs, {format_tokens(whole)} at most; the first:\n\n"
         show_values("plans", {"plans": plans}) if json else show(words + plan_text(plans[0]))

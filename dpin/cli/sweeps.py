@@ -12,8 +12,9 @@ from dpin.cli.options import say, table
 from dpin.cli.pictures import length
 from dpin.cli.reasons import reason_and_fix
 from dpin.client.client import DONE, ENDED, Client, job_text, request_from
+from dpin.client.errors import ClientError
 from dpin.node.control import SubmitRequest
-from dpin.node.status import JobDetail
+from dpin.node.status import JobDetail, PlanView
 from dpin.node.sweep import Point, points_of
 
 POLL_SECONDS: Final = 0.5
@@ -49,6 +50,18 @@ def trials_of(file: Path, sets: Sequence[str], name: str) -> list[Trial]:
         )
         for point in points
     ]
+
+
+def plans_of(node: Client, trials: Sequence[Trial]) -> list[PlanView]:
+    """A plan of each; raises ClientError with the point that would be refused."""
+    plans: list[PlanView] = []
+    for trial in trials:
+        try:
+            plans.append(node.plan(trial.request))
+        except ClientError as problem:
+            where = ", ".join(f"{name}={value}" for name, value in trial.point.values)
+            raise ClientError(problem.code, f"{where}: {problem}", problem.fix) from None
+    return plans
 
 
 def submit_all(node: Client, trials: Sequence[Trial]) -> None:

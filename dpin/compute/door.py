@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dpin.base.errors import Misuse
 from dpin.compute.foreign import Cells, NoCells
 from dpin.compute.task import Report
 
@@ -45,6 +46,17 @@ class Files(Protocol):
 def read_update(files: Files, path: str) -> bytes:
     """An update; no path, no bytes: what is larger than any update may be was not fetched."""
     return files.read(path) if path else b""
+
+
+def read_text(files: Files, path: str, suffixes: tuple[str, ...], bytes_max: int) -> bytes:
+    """A corpus that says something; raises Misuse for one that does not."""
+    found = files.corpus(path, suffixes, bytes_max)
+    if not found:
+        raise Misuse(
+            f"{path} is empty, or holds no file that ends in {', '.join(suffixes)}",
+            "data.suffixes says which files of a folder are read",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

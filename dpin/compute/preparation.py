@@ -9,13 +9,13 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from dpin.base.errors import Misuse
+from dpin.base.errors import Misuse, PeerFault
 from dpin.base.ids import Digest, Round
 from dpin.base.units import MILLION
 from dpin.compute import hub
 from dpin.compute.checkpoint import decode_model, encode_global
 from dpin.compute.corpus import SHARDS_MAX, cut
-from dpin.compute.door import Door
+from dpin.compute.door import Door, read_text
 from dpin.compute.examples import encode_shard, examples_of
 from dpin.compute.export import MODEL_FILE
 from dpin.compute.foreign import count_of, trial
@@ -48,8 +48,7 @@ def prepare(command: Prepare, door: Door, fingerprint: Digest) -> Prepared:
     first = "loading transformers, and " if isinstance(command.model, HubSpec) else ""
     door.report(Preparing(f"{first}reading {command.corpus}"))
     if isinstance(command.model, ModelSpec):
-        files = door.files
-        corpus = files.corpus(command.corpus, command.suffixes, command.bytes_max)
+        corpus = read_text(door.files, command.corpus, command.suffixes, command.bytes_max)
         pieces, held_out = _cut(corpus, command, command.model.context)
         state = _built_in(command.model, command, door)
         start = _Start(state, b"", parameter_count(command.model))
@@ -130,7 +129,11 @@ def _built_in(model: ModelSpec, command: Prepare, door: Door) -> GlobalState:
     """Where a built-in model starts: from the seed, or from a folder of it."""
     if not command.base:
         return initial_state(model, command.seed)
-    held = decode_model(door.files.read(f"{command.base}/{MODEL_FILE}"), model)
+    file = f"{command.base}/{MODEL_FILE}"
+    try:
+        held = decode_model(door.files.read(file), model)
+    except PeerFault as fault:  # It is nobody's fault but that of a copy.
+        raise Misuse(f"{file}: {fault}", "copy the folder again: dpin fetch JOB") from None
     return GlobalState(model, Round(0), as_units(held))
 
 
@@ -139,7 +142,7 @@ def _own_data(
 ) -> tuple[tuple[bytes, ...], bytes, ModuleSpec]:
     """Shards and held-out examples of a module of somebody's own: text, or rows of numbers."""
     if command.data.kind == TEXT.kind:
-        corpus = door.files.corpus(command.corpus, command.suffixes, command.bytes_max)
+        corpus = read_text(door.files, command.corpus, command.suffixes, command.bytes_max)
         return *_cut(corpus, command, spec.context), spec
     rows = hub.read_numbers(command.data, door.files, command.corpus)
     rows = rows[_shuffled(len(rows), command.seed)]

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from dpin.base.errors import Misuse
-from dpin.compute.door import Files
+from dpin.compute.door import Files, read_text
 from dpin.compute.examples import IGNORED
 from dpin.compute.hubmodel import config_of
 from dpin.compute.hubspec import CAUSAL, PICTURE, SEQUENCE, DataFormat, HubSpec, check_format
@@ -90,11 +90,7 @@ class Reader:
                 raise Misuse(f"{kind} data do not train a model for {head}", READ[head])
 
     def _corpus(self, source: Source) -> bytes:
-        found = source.files.corpus(source.path, source.suffixes, source.bytes_max)
-        if not found:
-            endings = ", ".join(source.suffixes)
-            raise Misuse(f"{source.path} is empty, or holds no file that ends in {endings}")
-        return found
+        return read_text(source.files, source.path, source.suffixes, source.bytes_max)
 
     def _fitting(self, rows: Tensor) -> Tensor:
         """The same, once every token is one that the model knows."""

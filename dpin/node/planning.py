@@ -162,6 +162,7 @@ def plan_of(tried: Tried, peer: Peer, providers: list[PeerView]) -> PlanView:
         unit_fee=verifier_fee(peer.params, propose, propose.price_cap),
         providers=providers,
         warnings=warnings,
+        chosen=tried.chosen,
     )
 
 

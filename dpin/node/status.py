@@ -250,6 +250,7 @@ class PlanView(View):
     unit_fee: int  # for the checks of one unit, at that price
     providers: list[PeerView]
     warnings: list[str]
+    chosen: str = ""  # what was left to `auto`
 
 
 class LogEntry(View):

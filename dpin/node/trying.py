@@ -22,6 +22,7 @@ from dpin.market.preparing import generation_of, prepare_command, tuned
 
 Ask = Callable[[Command], Awaitable[Report]]
 PAGE: Final = "docs/job-file.md"
+COPY: Final = "copy the model's folder again: dpin fetch JOB"
 OWN_PAGE: Final = "docs/own-modules.md"
 ONE_TOKEN: Final = 1  # tells whether a model can be read and writes at all
 
@@ -30,6 +31,7 @@ class Tried(msgspec.Struct, frozen=True):
     """An order as it is once its data and its model were read, and what its owner should know."""
 
     order: Order
+    chosen: str = ""  # what `auto` came to, and why
     warnings: tuple[str, ...] = ()
 
 
@@ -45,31 +47,31 @@ class Trials:
         """Raises Misuse with what the job would be refused for."""
         async with self._turn:
             if isinstance(order, InferOrder):
-                await self._answer(_first_token(order), PAGE)
+                await self._answer(_first_token(order), COPY)
                 return Tried(order)
             page = OWN_PAGE if isinstance(order.model, ModuleSpec) else PAGE
-            report = await self._answer(prepare_command(order, ""), page)
+            report = await self._answer(prepare_command(order, ""), f"see {page}")
         assert isinstance(report, Prepared), "a worker answers what it was asked"
         return known(order, report)
 
-    async def _answer(self, command: Command, page: str) -> Report:
+    async def _answer(self, command: Command, fix: str) -> Report:
         report = await self._ask(command)
         if isinstance(report, Failed):
-            said = f"the job would be refused: {report.reason}"
-            raise Misuse(said, fix=report.fix or f"see {page}")
+            about = f"{command.model}: " if isinstance(command, Generate) else ""
+            said = f"the job would be refused: {about}{report.reason}"
+            raise Misuse(said, fix=report.fix or fix)
         return report
 
 
 def known(order: TrainOrder, prepared: Prepared) -> Tried:
     """The order with what the data and the model have told: size, steps, rounds."""
     order = msgspec.structs.replace(order, parameters=prepared.parameters)
-    words = [too_loud(order, prepared)]
+    loud, chosen = too_loud(order, prepared), ""
     if order.tune is not None:
-        order, _, why = tuned(order, prepared)
-        words.append(f"args.steps_per_round: {why}")
+        order, _, chosen = tuned(order, prepared)
     if evaluates(order):
         order = measured(order, prepared)
-    return Tried(order, tuple(word for word in words if word))
+    return Tried(order, chosen, (loud,) if loud else ())
 
 
 def _first_token(order: InferOrder) -> Generate:

@@ -8,12 +8,20 @@ from typing_extensions import override
 
 from dpin.base.errors import Misuse
 from dpin.cli.exits import ExitCode
-from dpin.cli.sweeps import Trial, run_sweep, submit_all, sweep_exit, sweep_text, trials_of
+from dpin.cli.sweeps import (
+    Trial,
+    plans_of,
+    run_sweep,
+    submit_all,
+    sweep_exit,
+    sweep_text,
+    trials_of,
+)
 from dpin.client.client import Client
 from dpin.client.errors import ClientError
 from dpin.node.control import SubmitRequest
-from dpin.node.status import JobDetail, JobView
-from tests.support.fake_control import FakeControl, job_view
+from dpin.node.status import JobDetail, JobView, PlanView
+from tests.support.fake_control import FakeControl, job_view, plan_view
 
 TEXT = """\
 type: train
@@ -128,3 +136,20 @@ def test_a_point_that_is_no_job_stops_the_sweep_before_it_begins(tmp_path: Path)
     (tmp_path / "bad.yaml").write_text(TEXT.replace("9e-3", "fast"))
     with pytest.raises(Misuse, match="learning_rate"):
         trials_of(tmp_path / "bad.yaml", [], "")
+
+
+class Refusing(Node):
+    """Has something against the second point."""
+
+    @override
+    def plan(self, request: SubmitRequest) -> PlanView:
+        if request.name == "lr-2":
+            raise ClientError("misuse", "the data are too few", "give more data")
+        return plan_view(request.name)
+
+
+def test_a_dry_run_of_a_sweep_names_the_point_that_would_be_refused(trials: list[Trial]) -> None:
+    assert [plan.name for plan in plans_of(Refusing(), trials[:1])] == ["lr-1"]
+    with pytest.raises(ClientError, match=r"args\.learning_rate=3e-3: the data are too few") as no:
+        plans_of(Refusing(), trials)
+    assert no.value.fix == "give more data"

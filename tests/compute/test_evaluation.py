@@ -337,3 +337,26 @@ def test_too_little_to_share_is_told(bench: Bench, model: Path, data: Path) -> N
     assert "too few" in bench.ask(command, Failed).reason
     again = bench.ask(replace(command, shards=1), Prepared)
     assert again.examples == 1
+
+
+def test_a_built_in_model_that_was_cut_short_is_told_by_its_file(
+    bench: Bench, model: Path, data: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    short.mkdir()
+    (short / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:100])
+    command = Prepare(
+        corpus=str(data),
+        suffixes=(".txt",),
+        bytes_max=1 << 20,
+        shards=1,
+        holdout_ppm=1,
+        model=TINY,
+        seed=b"",
+        folder="",
+        base=str(short),
+        whole=True,
+    )
+    said = bench.ask(command, Failed)
+    assert said.reason.startswith(f"{short}/model.safetensors: corrupt checkpoint")
+    assert said.fix == "copy the folder again: dpin fetch JOB"

@@ -412,6 +412,9 @@ def test_what_cannot_be_done_is_reported_and_the_session_lives_on() -> None:
     assert "there is no" in bench.fail(prepare("made", corpus="none"))
     bench.desk.files.held["short.txt"] = b"too short"
     assert "too few" in bench.fail(prepare("made", corpus="short.txt"))
+    bench.desk.files.held["empty.txt"] = b""
+    said = bench.fail(prepare("made", corpus="empty.txt"))
+    assert "empty.txt is empty, or holds no file that ends in " in said
     bench.unit()
 
 

@@ -55,17 +55,17 @@ async def test_a_dry_run_refuses_what_the_job_would_be_refused_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "page"),
+    ("order", "fix"),
     [
-        (train_order(), "docs/job-file.md"),
-        (replace(train_order(), model=ModuleSpec("build", 8)), "docs/own-modules.md"),
-        (infer_order(), "docs/job-file.md"),
+        (train_order(), "see docs/job-file.md"),
+        (replace(train_order(), model=ModuleSpec("build", 8)), "see docs/own-modules.md"),
+        (infer_order(), "copy the model's folder again: dpin fetch JOB"),
     ],
 )
-async def test_what_comes_without_a_fix_names_the_page_to_read(order: Order, page: str) -> None:
+async def test_what_comes_without_a_fix_is_given_one(order: Order, fix: str) -> None:
     with pytest.raises(Misuse) as refused:
         await Worker(Failed("Prepare", "it is odd")).tried(order)
-    assert refused.value.fix == f"see {page}"
+    assert refused.value.fix == fix
 
 
 async def test_a_generation_is_tried_with_its_first_token() -> None:
@@ -101,7 +101,8 @@ def test_a_plan_says_what_was_chosen_for_auto() -> None:
     assert isinstance(tried.order, TrainOrder)
     assert tried.order.tune is None
     assert tried.order.inner.steps != order.inner.steps
-    assert tried.warnings[0].startswith("args.steps_per_round: ")
+    assert tried.chosen.startswith("a merge every ")
+    assert plan_of(tried, Alone().peer, []).chosen == tried.chosen
 
 
 def test_a_plan_of_an_evaluation_counts_the_batches_of_its_longest_part() -> None:

@@ -79,6 +79,14 @@ def movement_view(number: int, **changes: object) -> views.MovementView:
     return msgspec.structs.replace(movement, **changes)
 
 
+def plan_view(name: str) -> views.PlanView:
+    return views.PlanView(
+        name=name, kind="train", seats=3, rounds=3, steps=20, windows=4, price_cap=1_000,
+        cost_max=1_000_000, balance=0, parameters=400_000, unit_fee=100,
+        providers=[peer_view("swift-yak")], warnings=["one is alone"],
+    )  # fmt: skip
+
+
 def node_view() -> views.NodeView:
     return views.NodeView(
         version="0.1.0",
@@ -321,12 +329,10 @@ class FakeControl:  # noqa: PLR0904  # As many methods as the protocol has.
     async def plan(self, request: SubmitRequest) -> views.PlanView:
         job = read_job(request.text, sets=request.sets)
         assert isinstance(job, TrainJob)
-        return views.PlanView(
-            name=request.name, kind="train", seats=job.seats, rounds=job.rounds, steps=20,
-            windows=4, price_cap=1_000, cost_max=job.limits.cost, balance=self.balance,
-            parameters=400_000, unit_fee=100, providers=[peer_view("swift-yak")],
-            warnings=["one is alone"],
-        )  # fmt: skip
+        plan = plan_view(request.name)
+        plan.seats, plan.rounds = job.seats, job.rounds
+        plan.cost_max, plan.balance = job.limits.cost, self.balance
+        return plan
 
     async def submit(self, request: SubmitRequest) -> views.JobView:
         self.asked.append(request)
