@@ -1,8 +1,13 @@
 """Requesters that are away while their job goes on, in whole simulated nodes."""
 
+from functools import partial
+
 import pytest
 
-from dpin.sim.jobs import absent, belated
+from dpin.base.units import after, seconds
+from dpin.ledger.views import ended_in
+from dpin.sim.jobs import Works, _clear, absent, belated, training
+from dpin.sim.stage import since
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -19,3 +24,16 @@ def test_a_requester_that_is_back_after_its_job_has_ended_gets_its_model(seed: i
     report = belated(seed)
     assert report.problems == []
     assert report.figures["units_paid"] == 8
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_masked_job_that_has_ended_is_taken_as_the_seats_say_it_ended(seed: int) -> None:
+    works = Works("masked-belated", seed, training(3, "secagg"))
+    back = since(90)
+    works.crash(works.nodes[0], since(14), back)
+    works.world.timeline.at(back, partial(_clear, works, states=False))
+    assert works.finish(after(back, seconds(1))).problems == []
+    own = works.own
+    assert own.merging is not None
+    assert own.merging.state_hash == ended_in(works.job()) is not None
+    assert own.merging.states.keys() == {3}  # Nothing of the rounds before is made up.
