@@ -21,9 +21,12 @@ from benchmarks import charlm
 from benchmarks.local import load, show
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Round
 from dpin.base.units import MILLION
+from dpin.compute.checkpoint import Start
 from dpin.compute.course import Course, course_of, steps_before
-from dpin.compute.outer import write
+from dpin.compute.fragments import fragment
+from dpin.compute.outer import write_fragment, write_trained
 from dpin.compute.presets import DEMO_MODEL, FEEDBACK_PPM, MULOCO, TERNARY_FEEDBACK_PPM
+from dpin.compute.state import GlobalState
 from dpin.compute.task import (
     COSINE,
     INT4,
@@ -35,6 +38,7 @@ from dpin.compute.task import (
     TrainManifest,
 )
 from dpin.compute.tensors import as_float, as_units
+from dpin.compute.unit import begun
 from dpin.compute.updates import encode_update
 from dpin.ledger.jobs import WINDOWS_MAX
 
@@ -59,7 +63,7 @@ class Run:
     rate: float
     muon: float = 0.0  # rate of the matrices; 0: AdamW for all
     every: int = 0  # inner steps between two merges
-    encoding: EncodingSpec | None = None  # None: float32
+    encoding: EncodingSpec | None = None  # None: float32; fragments: a merge is of one of them
     outer_rate: float = 1.0
     momentum: float = 0.0  # Nesterov
     batch: int = BATCH  # of a worker; half as many, twice as many steps
@@ -68,6 +72,8 @@ class Run:
 
 SIXTEENTH: Final = EncodingSpec(SPARSE, 256, FEEDBACK_PPM)
 THIRTIETH: Final = EncodingSpec(SPARSE, 300, MILLION)  # of the bytes of float32, and a little less
+NOT_ENCODED: Final = EncodingSpec(INT8)  # what is sent as it is goes whole
+QUARTERS: Final = EncodingSpec(INT4, 0, MILLION, 4)
 TRITS: Final = EncodingSpec(TERNARY, 0, TERNARY_FEEDBACK_PPM)
 RUNS: Final = {
     "data-parallel, untuned": Run(1.5e-3),
@@ -82,6 +88,8 @@ RUNS: Final = {
     "DiLoCo H=5 fp32, Muon": Run(4e-3, 1e-2, 5),
     "DiLoCo H=5 int8, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT8)),
     "DiLoCo H=5 int4, Muon": Run(4e-3, 1e-2, 5, EncodingSpec(INT4)),
+    "DiLoCo H=20 int4, Muon": Run(4e-3, 1e-2, 20, EncodingSpec(INT4)),
+    "the same in four fragments": Run(4e-3, 1e-2, 5, QUARTERS),
     "SparseLoCo H=20": Run(4e-3, 0, 20, SIXTEENTH),
     "SparseLoCo H=5": Run(4e-3, 0, 5, SIXTEENTH),
     "SparseLoCo H=5, Muon": Run(4e-3, 1e-2, 5, SIXTEENTH),
@@ -216,24 +224,44 @@ class Merger:
         self.state = start
         self.sent = 0
         self._run = run
+        self._rounds = 0
         self._momentum = torch.zeros_like(start)
         self._errors: list[Tensor | None] = [None] * WORKERS
 
+    @property
+    def starts(self) -> Tensor:
+        """Where workers go on: (W, P)."""
+        spec, units = self._run.encoding, as_units(self.state[0])
+        starts = [
+            begun(spec, Start(GlobalState(DEMO_MODEL, Round(0), units), None, error))
+            for error in self._errors
+            if spec is not None and spec.fragments > 1
+        ]
+        own = [as_float(start.state.parameters) for start in starts if isinstance(start, Start)]
+        return torch.stack(own) if own else self.state.expand(WORKERS, -1)
+
     def merge(self, trained: Tensor) -> None:
         """Take (W, P) trained parameters."""
+        run, spec = self._run, self._run.encoding or NOT_ENCODED
+        here = fragment(spec, self._rounds, trained.shape[1])
         moved = [self._said(worker, part) for worker, part in enumerate(trained.detach())]
         mean = torch.stack(moved).mean(0, keepdim=True)
-        share = self._run.momentum
-        self._momentum = share * self._momentum + mean
-        step = mean + share * self._momentum if share else mean
-        self.state = self.state + self._run.outer_rate * step
+        self._momentum[:, here] = run.momentum * self._momentum[:, here] + mean
+        step = mean + run.momentum * self._momentum[:, here] if run.momentum else mean
+        self.state = self.state.clone()
+        self.state[:, here] += run.outer_rate * step
+        self._rounds += 1
 
     def _said(self, worker: int, trained: Tensor) -> Tensor:
-        moved = trained - self.state[0]
-        if self._run.encoding is None:
-            self.sent += FLOAT_BYTES * len(moved) if worker == 0 else 0
-            return moved
-        found = write(self._run.encoding, as_units(moved), self._errors[worker])
+        spec = self._run.encoding
+        if spec is None:
+            self.sent += FLOAT_BYTES * len(trained) if worker == 0 else 0
+            return trained - self.state[0]
+        base = GlobalState(DEMO_MODEL, Round(self._rounds), as_units(self.state[0]))
+        if spec.fragments > 1:
+            found = write_fragment(spec, trained, base)
+        else:
+            found = write_trained(spec, trained, base, self._errors[worker])
         self._errors[worker] = found.error
         self.sent += len(encode_update(found.update)) if worker == 0 else 0
         return as_float(found.update.dense())
@@ -255,7 +283,7 @@ def trained(run: Run, seed: int, steps: int) -> tuple[float, int]:
         elif step + 1 in plan.merges:
             merger.merge(learner.flat)
             with torch.no_grad():
-                learner.flat.copy_(merger.state.expand_as(learner.flat))
+                learner.flat.copy_(merger.starts)
     final = merger.state if run.every else learner.flat.detach()
     return charlm.validation_loss(final, held_out), merger.sent
 

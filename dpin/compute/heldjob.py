@@ -32,13 +32,14 @@ from dpin.compute.export import (
     exported_root,
     model_directory,
 )
+from dpin.compute.fragments import fragment
 from dpin.compute.hubspec import HubSpec
 from dpin.compute.leftover import LeftOver
 from dpin.compute.limits import check_train, is_replayable
 from dpin.compute.maskwork import MaskWork
 from dpin.compute.modulespec import ModuleSpec
 from dpin.compute.rechecks import Rechecks
-from dpin.compute.rules import rule_of
+from dpin.compute.rules import next_state, rule_of
 from dpin.compute.scores import Scored, ScoreRound
 from dpin.compute.scoring import Scoring
 from dpin.compute.sealing import opening
@@ -49,6 +50,7 @@ from dpin.compute.statements import SCORES_FILE
 from dpin.compute.task import (
     ADAMW,
     Contribution,
+    EncodingSpec,
     Evaluated,
     Export,
     Exported,
@@ -115,6 +117,7 @@ class HeldJob:
         self._shelf = Shelf(door.files)
         self._checkpoints = Checkpoints(door.files, checked=is_replayable(self._manifest))
         count = len(self._state.parameters)
+        _here(self._state, self._manifest)  # Raises where a round might merge nothing.
         self.masks = MaskWork(door, self._manifest, command.folder, count)
 
     @property
@@ -187,7 +190,7 @@ class HeldJob:
         """The outer step. A malformed update counts for nothing: all nodes hold the same bytes."""
         if command.round != self._state.round:
             raise Misuse(f"the held state is of round {self._state.round}, not {command.round}")
-        count, robust = len(self._state.parameters), self._manifest.robust
+        encoding, here = self._manifest.encoding, _here(self._state, self._manifest)
         parts = [
             (
                 part.maker or part.update,
@@ -196,15 +199,18 @@ class HeldJob:
                 part.age,
             )
             for part in command.contributions
+            if part.age % encoding.fragments == 0
         ]
         read = sum(len(data) for _, data, _, _ in parts)
-        offered, refused = read_offered(parts, self._manifest.encoding, count)
+        offered, refused = read_offered(parts, encoding, here.stop - here.start)
+        refused += _elsewhere(command, encoding)
         left = screened(offered)
         taken = len(left.kept)
         if lacking := self.masks.lacking_noise(taken):
             return self._moved(_still(self._state), (*refused, *left.refused, lacking), read)
-        trusted = self._trusted() if left.kept else None
-        mean = round_mean(robust, left.kept, trusted, count, self._spare)
+        trusted = self._trusted(here) if left.kept else None
+        count = here.stop - here.start
+        mean = round_mean(self._manifest.robust, left.kept, trusted, count, self._spare)
         return self._moved(mean, (*refused, *left.refused), read, taken)
 
     def merge_masked(self, command: MergeMasked) -> Merged:
@@ -220,8 +226,10 @@ class HeldJob:
         self, mean: Tensor, refused: tuple[str, ...], read: int = 0, taken: int = 0
     ) -> Merged:
         before, self._spare = self._state.parameters, None
-        self._state = hashed(self._rule.next(self._state, mean))
-        if before.numel() * before.element_size() <= SPARE_BYTES_MAX:
+        here = _here(self._state, self._manifest)
+        self._state = hashed(next_state(self._rule, self._state, mean, here))
+        fits = before.numel() * before.element_size() <= SPARE_BYTES_MAX
+        if fits and self._manifest.encoding.fragments == 1:
             self._spare = before
         file = f"checkpoint-{self._state.round}.safetensors"
         self._checkpoint = self._checkpoints.put(self._folder, file, *global_file(self._state))
@@ -231,7 +239,7 @@ class HeldJob:
         used = epsilon_milli(self._manifest.privacy, round_)
         return Merged(round_, found, path, refused, read, root, taken, used)
 
-    def _trusted(self) -> Tensor | None:
+    def _trusted(self, here: slice) -> Tensor | None:
         """What the requester's own data says about this round, where the job's rule asks for it.
 
         That is the last shard; where owners hold the data, what the requester measures with.
@@ -242,7 +250,7 @@ class HeldJob:
         own = self._shards[-1:]
         text = examples_of(self._manifest.model, own) if own else self._holdout
         seat = Seat(self._job, self._manifest, NO_DIGEST, self._state.round, text)
-        return trusted_movement(self._trainer, seat, self._state, steps)
+        return trusted_movement(self._trainer, seat, self._state, steps)[here]
 
     def evaluate(self) -> Evaluated:
         """Held-out loss of the held state."""
@@ -310,6 +318,20 @@ def _root(state: GlobalState, manifest: TrainManifest) -> Digest:
 def _weight(manifest: TrainManifest, part: Contribution) -> int:
     """Steps; a noised update counts whole, or the noise would not be in equal parts."""
     return manifest.inner.steps if manifest.privacy.noised else part.steps
+
+
+def _here(state: GlobalState, manifest: TrainManifest) -> slice:
+    """Which numbers a round merges."""
+    return fragment(manifest.encoding, state.round, len(state.parameters))
+
+
+def _elsewhere(command: MergeRound, encoding: EncodingSpec) -> list[str]:
+    """What is late and of a fragment that another round merges."""
+    return [
+        f"{part.maker or part.update}: {part.age} rounds late, of another fragment"
+        for part in command.contributions
+        if part.age % encoding.fragments
+    ]
 
 
 def _still(state: GlobalState) -> Tensor:

@@ -34,6 +34,7 @@ ROUNDS_MAX: Final = 1 << 20
 STEPS_MAX: Final = 1 << 20  # inner steps of a unit
 OUTER_RATE_PPM_MAX: Final = 2 * MILLION
 MOMENTUM_PPM_MAX: Final = 950_000  # momentum then stays below 20 updates: under 2^40 units
+FRAGMENTS_MAX: Final = 64
 CHUNK: Final = 4096  # numbers, of which a sparse update keeps some
 KEPT_MAX: Final = 1024  # beyond that INT4 is hardly longer
 ENCODINGS: Final = (FP16, INT8, INT4, TERNARY, SPARSE)
@@ -98,6 +99,12 @@ def check_encoding(encoding: EncodingSpec) -> None:
         raise Misuse(f"{encoding.name} that keeps {encoding.kept} of 4,096 numbers")
     if not 0 <= encoding.feedback_ppm <= MILLION:
         raise Misuse(f"an error feedback of {encoding.feedback_ppm} ppm")
+    if not 1 <= encoding.fragments <= FRAGMENTS_MAX:
+        raise Misuse(
+            f"{encoding.fragments} fragments of a model, 1 to {FRAGMENTS_MAX} there may be"
+        )
+    if encoding.fragments > 1 and encoding.feedback_ppm != MILLION:
+        raise Misuse("fragments whose providers do not keep all that they have not said")
 
 
 def check_robust(robust: RobustSpec) -> None:
@@ -152,6 +159,7 @@ def check_train(manifest: TrainManifest) -> None:
     check_encoding(manifest.encoding)
     check_robust(manifest.robust)
     _check_rule(manifest)
+    _check_fragments(manifest)
     check_privacy(manifest)
     check_reader(manifest)
     if not 1 <= manifest.windows <= manifest.inner.steps:
@@ -184,6 +192,14 @@ def _check_own_code(manifest: TrainManifest) -> None:
         )
     if isinstance(manifest.model, ModuleSpec) and not manifest.model.layout:
         raise Misuse("a module whose tensors nobody has named")
+
+
+def _check_fragments(manifest: TrainManifest) -> None:
+    """Raise Misuse where a round cannot merge a part of the model."""
+    if manifest.encoding.fragments > 1 and manifest.outer.rule != SGD:
+        raise Misuse("fragments of movements: there are none in the adamw rule and in evaluations")
+    if manifest.encoding.fragments > 1 and not manifest.privacy.replayable:
+        raise Misuse("fragments of updates that are masked or noised whole")
 
 
 def _check_rule(manifest: TrainManifest) -> None:

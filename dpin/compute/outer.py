@@ -16,6 +16,7 @@ from dpin.base.ids import NO_DIGEST, Digest
 from dpin.base.units import MILLION
 from dpin.compute import fused
 from dpin.compute.blocks import Blocks, empty_blocks, scale_max
+from dpin.compute.fragments import fragment
 from dpin.compute.robust import add_clipped, clip_factors
 from dpin.compute.rules import OuterRule
 from dpin.compute.sparse import Sparse
@@ -54,6 +55,18 @@ def write(spec: EncodingSpec, moved: Tensor, error: Tensor | None = None, age: i
     update = written(spec, moved)
     left = _left(moved, update) if spec.feedback_ppm else None
     return Written(update, left if left is not None and _any(left) else None)
+
+
+def write_fragment(spec: EncodingSpec, parameters: Tensor, base: GlobalState) -> Written:
+    """The update of the round's fragment; left over is all else that moved, (P,) int64.
+
+    What an earlier unit left over is in `parameters`: a unit went on from there, see `begun`.
+    """
+    moved = movement(parameters, base).clamp_(-UNITS_MAX, UNITS_MAX)
+    here = moved[fragment(spec, base.round, len(moved))]
+    update = written(spec, here)
+    _left(here, update)
+    return Written(update, moved if _any(moved) else None)
 
 
 def write_trained(

@@ -100,6 +100,8 @@ class Population:
         """With `fresh` clients forget their optimizer after a round. Raises Misuse."""
         if manifest.outer.rule != SGD or not manifest.privacy.replayable:
             raise Misuse("many clients in one process are averaged in the open, by SGD alone")
+        if manifest.encoding.fragments > 1:
+            raise Misuse("many clients in one process merge all of the model in a round")
         self.state = state
         self._job = job
         self._manifest = manifest

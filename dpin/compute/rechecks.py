@@ -27,7 +27,7 @@ from dpin.compute.task import (
 )
 from dpin.compute.ticker import Ticker
 from dpin.compute.train import Diverged, Inner
-from dpin.compute.unit import Seat, encode_unit, run_window
+from dpin.compute.unit import Seat, begun, encode_unit, run_window
 from dpin.compute.updates import encode_update
 
 
@@ -61,7 +61,7 @@ class Rechecks:
         return decode_start(data, model) if window == 0 else decode_later(data, model)
 
     def _redone(self, seat: Seat, window: int, state: WindowState) -> Digest:
-        self._trainer.load(state)
+        self._trainer.load(begun(self._manifest.encoding, state))
         ticker = Ticker(seat, self._door)
         later = run_window(self._trainer, seat, window + 1, ticker.on_step)
         return leaf_digest(seat.leaf(window + 1, later))

@@ -117,6 +117,22 @@ def rule_of(manifest: TrainManifest) -> OuterRule:
     return Descent(manifest.outer)
 
 
+def next_state(rule: OuterRule, state: GlobalState, mean: Tensor, here: slice) -> GlobalState:
+    """The state after a round that merged the numbers `here`; of the others all stays."""
+    if here == slice(0, len(state.parameters)):
+        return rule.next(state, mean)
+    momentum = None if state.momentum is None else state.momentum[here]
+    part = GlobalState(state.spec, state.round, state.parameters[here], momentum)
+    found = rule.next(part, mean)
+    parameters, momentum = state.parameters.clone(), None
+    parameters[here] = found.parameters
+    if found.momentum is not None:
+        before = state.momentum
+        momentum = torch.zeros_like(parameters) if before is None else before.clone()
+        momentum[here] = found.momentum
+    return GlobalState(state.spec, found.round, parameters, momentum)
+
+
 def _towards(held: Tensor, found: Tensor, decay: float) -> Tensor:
     """A running mean, (P,) float32, one value on."""
     return (held.double() * decay + found * (1 - decay)).float()

@@ -11,6 +11,7 @@ from dpin.base.ids import JobId
 from dpin.compute.checkpoint import Start
 from dpin.compute.door import Door, read_update
 from dpin.compute.examples import Examples
+from dpin.compute.fragments import fragment
 from dpin.compute.noise import words
 from dpin.compute.scores import Judged, Score, Scored, ScoreRound, milli_nats
 from dpin.compute.state import GlobalState
@@ -47,13 +48,16 @@ class Scoring:
 
     def _score(self, command: ScoreRound, one: Judged, state: GlobalState) -> Score:
         self._door.pulse()
-        count = len(state.parameters)
+        encoding = self._manifest.encoding
+        here = fragment(encoding, state.round, len(state.parameters))
         try:
             data = read_update(self._door.files, one.update)
-            moved = decode_update(data, self._manifest.encoding, count).dense()
+            moved = decode_update(data, encoding, here.stop - here.start).dense()
         except PeerFault:
             return Score(one.lease, 0, 0)
-        after = replace(state, parameters=(state.parameters + moved).clamp(-UNITS_MAX, UNITS_MAX))
+        parameters = state.parameters.clone()
+        parameters[here] += moved
+        after = replace(state, parameters=parameters.clamp_(-UNITS_MAX, UNITS_MAX))
         kinds = [self._assigned(command, one), self._others(command, one)]
         before_, after_ = self._losses(state, kinds), self._losses(after, kinds)
         own, others = [milli_nats(a, b) for a, b in zip(before_, after_, strict=True)]

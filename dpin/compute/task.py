@@ -76,15 +76,12 @@ class OuterSpec(Wire, frozen=True):
 
 
 class EncodingSpec(Wire, frozen=True):
-    """How an update is written: FP16, INT8, INT4, TERNARY or SPARSE.
-
-    `kept` of 4,096 numbers are sent (SPARSE only). `feedback_ppm` of what the encoding of one unit
-    has lost is added to the next one's movement; 0 forgets it.
-    """
+    """How an update is written: FP16, INT8, INT4, TERNARY or SPARSE."""
 
     name: str
-    kept: int = 0
-    feedback_ppm: int = 0
+    kept: int = 0  # of 4,096 numbers, SPARSE only
+    feedback_ppm: int = 0  # of what the encoding of one unit has lost, for the next one's movement
+    fragments: int = 1  # of which a round merges one, see fragments.py
 
 
 class TrainManifest(Wire, frozen=True, tag=1):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dpin.base.units import MICROS_PER_SECOND, MILLION, ceil_div
+from dpin.compute.fragments import longest
 from dpin.compute.limits import CHUNK
 from dpin.compute.presets import FEEDBACK_PPM, KEPT_BY_SIZE
 from dpin.compute.task import FP16, INT4, INT8, SPARSE, TERNARY, EncodingSpec
@@ -78,7 +79,8 @@ class Choice:
 
 
 def update_size(parameters: int, encoding: EncodingSpec) -> int:
-    """Bytes of an update, to within a few."""
+    """Bytes of an update, to within a few; of the longest, where the model is in fragments."""
+    parameters = longest(encoding, parameters)
     if encoding.name == SPARSE:
         chunks = ceil_div(parameters, CHUNK)
         return chunks * 4 + ceil_div(chunks * encoding.kept * 14, 8)

@@ -1,7 +1,7 @@
 """One unit of training, from leaf 0 to its update, and the windows that a check does again."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import torch
@@ -21,11 +21,18 @@ from dpin.compute.course import steps_before, unit_bounds
 from dpin.compute.examples import Examples
 from dpin.compute.limits import is_replayable
 from dpin.compute.noise import noise
-from dpin.compute.outer import Written, error_root, movement, write, write_trained
+from dpin.compute.outer import (
+    Written,
+    error_root,
+    movement,
+    write,
+    write_fragment,
+    write_trained,
+)
 from dpin.compute.rules import GRADIENT_SCALE
 from dpin.compute.state import GlobalState
-from dpin.compute.task import ADAMW, TrainManifest
-from dpin.compute.tensors import as_float, as_units
+from dpin.compute.task import ADAMW, EncodingSpec, TrainManifest
+from dpin.compute.tensors import UNITS_MAX, as_float, as_units
 from dpin.compute.train import Diverged, Inner
 from dpin.compute.vectors import GRADIENT_NORM_MAX
 
@@ -185,7 +192,7 @@ def run_unit(trainer: Inner, order: UnitOrder, watch: Watch) -> Outcome:
     """
     seat, box, meter = order.seat, TimeBox(order.limit_ms, watch.clock_ms), _Meter(watch.on_step)
     named = is_replayable(seat.manifest)
-    trainer.load(order.start)
+    trainer.load(begun(seat.manifest.encoding, order.start))
     leaves, last = [seat.leaf(0, order.start)], None
     if named:
         watch.on_state(0, order.start)
@@ -208,7 +215,20 @@ def encode_unit(manifest: TrainManifest, start: Start, last: Later, error_age: i
     """The update of a unit that led from `start` to `last`, and what it leaves over."""
     if manifest.outer.rule == ADAMW:
         return write(manifest.encoding, _downhill(last.moments), start.error, error_age)
+    if manifest.encoding.fragments > 1:
+        return write_fragment(manifest.encoding, last.parameters, start.state)
     return write_trained(manifest.encoding, last.parameters, start.state, start.error, error_age)
+
+
+def begun(encoding: EncodingSpec, state: WindowState) -> WindowState:
+    """What a window begins with: the first one of a model in fragments with what its lease has.
+
+    Leaf 0 names both summands: the state of the round, and what the lease's commit left over.
+    """
+    if encoding.fragments == 1 or not isinstance(state, Start) or state.error is None:
+        return state
+    own = (state.state.parameters + state.error).clamp_(-UNITS_MAX, UNITS_MAX)
+    return replace(state, state=replace(state.state, parameters=own, digest=None))
 
 
 def _downhill(moments: Moments) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import msgspec
 
 from dpin.compute.hubspec import CAUSAL, DATASET_NAME, HEADS, KINDS
-from dpin.compute.limits import ENCODINGS, MERGE_RULES, MODES
+from dpin.compute.limits import ENCODINGS, FRAGMENTS_MAX, MERGE_RULES, MODES
 from dpin.compute.presets import DEMO_MODEL, OUTERS
 from dpin.compute.scores import WITNESSES_MAX
 from dpin.compute.task import LINEAR, SCHEDULES, ModelSpec
@@ -135,6 +135,9 @@ class EncodingFields(Fields, frozen=True, kw_only=True):
     feedback: Annotated[
         Number, Meta(description="share of what was not said that goes into the next update")
     ] = "0"
+    fragments: Annotated[
+        int, Meta(ge=1, le=FRAGMENTS_MAX, description="of which a round merges one, in turn")
+    ] = 1
 
 
 class RobustFields(Fields, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from typing import Final
 
 from dpin.base.units import MILLION, Ppm
+from dpin.compute.fragments import GRAIN
 from dpin.compute.limits import CHUNK, ENCODINGS, KEPT_MAX, MERGE_RULES
 from dpin.compute.presets import (
     OUTER_ENCODINGS,
@@ -43,15 +44,17 @@ def outer_step(document: Document, fields: TrainFields) -> OuterSpec:
 
 def encoding(document: Document, fields: TrainFields, model: ModelSpec) -> EncodingSpec:
     """The encoding asked for; by itself that which goes with the outer step."""
-    said = fields.encoding
+    said, fragments = fields.encoding, 1
     if isinstance(said, EncodingFields):
-        name, feedback = said.name, said.feedback
+        name, feedback, fragments = said.name, said.feedback, said.fragments
         density = share_at(document, "encoding.density", said.density, DENSITY_MAX_PPM)
         kept = density * CHUNK // MILLION
         if (name == SPARSE) != (kept > 0):
             fix = "encoding: {name: sparse, density: 6.25%, feedback: 0.95}"
             refuse(document, "encoding.density", f"{said.density} does not go with {name}", fix)
         share = share_at(document, "encoding.feedback", feedback, MILLION)
+        if fragments > 1:
+            share = _kept_whole(document, fields, share, builtin_parameters(model))
     else:
         outer = fields.outer if isinstance(fields.outer, str) else AUTO
         name, kept = OUTER_ENCODINGS.get(outer, INT8) if said == AUTO else said, 0
@@ -61,7 +64,25 @@ def encoding(document: Document, fields: TrainFields, model: ModelSpec) -> Encod
         refuse(document, "encoding", f"there is no encoding {name!r}", known)
     if name == SPARSE and not kept:
         return sparse_preset(builtin_parameters(model))
-    return EncodingSpec(name, kept, share)
+    return EncodingSpec(name, kept, share, fragments)
+
+
+def _kept_whole(document: Document, fields: TrainFields, share: Ppm, parameters: int) -> Ppm:
+    """The feedback of a model in fragments: a provider keeps all that it has not said yet."""
+    where, fix = "encoding.fragments", "fragments: 1"
+    if 0 < share < MILLION:
+        problem = "with fragments all that was not said is kept"
+        refuse(document, "encoding.feedback", problem, "leave feedback out")
+    if fields.outer == "data-parallel":
+        refuse(document, where, "data-parallel merges a gradient whole", f"outer: diloco, or {fix}")
+    mode = fields.privacy if isinstance(fields.privacy, str) else fields.privacy.mode
+    if mode not in {"none", "sealed"}:
+        refuse(document, where, f"privacy {mode} hides updates that are whole", fix)
+    most = parameters // GRAIN
+    if isinstance(fields.encoding, EncodingFields) and fields.encoding.fragments > most:
+        problem = f"a model of {parameters:,} parameters has {most} fragments at most"
+        refuse(document, where, problem, f"fragments: {most}")
+    return Ppm(MILLION)
 
 
 def robust_rule(document: Document, fields: TrainFields, steps: int) -> RobustSpec:

@@ -84,8 +84,11 @@ class Bench:
         return self.do(TrainUnit(lease(seat), seat, Round(round_), fresh, 0, "", left), Trained)
 
     def merge(self, units: Sequence[Trained]) -> Digest:
+        return self.merged(units).state_hash
+
+    def merged(self, units: Sequence[Trained]) -> Merged:
         parts = tuple(Contribution(unit.update, unit.leaves[-1].step) for unit in units)
-        return self.do(MergeRound(units[0].round, parts), Merged).state_hash
+        return self.do(MergeRound(units[0].round, parts), Merged)
 
     def check_update(self, unit: Trained, **changes: object) -> UpdateChecked:
         first, last = unit.leaves[0], unit.leaves[-1]

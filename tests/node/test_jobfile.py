@@ -127,6 +127,8 @@ def test_outer_steps_and_encodings_go_by_their_names() -> None:
     assert train("encoding: int4").encoding == EncodingSpec(INT4)
     whole = train("encoding: {name: sparse, density: 3.125%, feedback: 0.9}")
     assert whole.encoding == EncodingSpec(SPARSE, 128, 900_000)
+    parts = train("encoding: {name: int4, fragments: 4}")
+    assert parts.encoding == EncodingSpec(INT4, 0, 1_000_000, 4)
     ramp = train("outer: {learning_rate: 0.7, momentum: 0.9, nesterov: true, warmup_rounds: 50}")
     assert ramp.outer == OuterSpec(700_000, 900_000, nesterov=True, ramp_rounds=50)
 
@@ -261,6 +263,14 @@ def test_a_rule_of_merging_and_a_privacy_are_read() -> None:
         ("privacy: secag", 'did you mean "secagg"'),
         ("privacy: secagg\nresources: {nodes: 2}", "nodes: 3"),
         ("privacy: {mode: dp, clip: 17}", "not between 0 and 16"),
+        ("privacy: secagg\nencoding: {name: int4, fragments: 4}", "fragments: 1"),
+        ("encoding: {name: int4, fragments: 4, feedback: 0.9}", "leave feedback out"),
+        ("outer: data-parallel\nencoding: {name: int4, fragments: 4}", "outer: diloco"),
+        (
+            "model: {layers: 1, heads: 1, width: 8, context: 8}\n"
+            "encoding: {name: int8, fragments: 64}",
+            "fragments: ",
+        ),
     ],
 )
 def test_a_rule_or_privacy_that_cannot_be_is_told_with_its_place(line: str, words: str) -> None:

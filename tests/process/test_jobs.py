@@ -289,7 +289,8 @@ def test_a_requester_killed_in_its_job_finishes_it_and_another_node_does_its_rou
 ) -> None:
     ada = network.ada
     robust = "{rule: krum, witnesses: 1}"
-    job = submit(ada, job_file(tmp_path, rounds=8, robust=robust))
+    halves = "{name: int4, fragments: 2}"
+    job = submit(ada, job_file(tmp_path, rounds=8, robust=robust, encoding=halves))
     wait_running(ada, job)
     ada.kill()
     ada.start()
