@@ -10,7 +10,13 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from torch.distributed import DistNetworkError, DistStoreError
 
 PATIENCE: Final = timedelta(minutes=1)  # then it is asked again
+MEETING: Final = timedelta(seconds=30)  # for one that has come and only has to answer
 COMING: Final = timedelta(minutes=6)  # for one that waits for a rank that is lost (ranks.WAIT)
+
+GO: Final = b"go"
+EPOCH_KEY: Final = "epoch"
+ENGINE_KEY: Final = "engine"
+CLASS_KEY: Final = "class"
 
 
 class BoardGone(Exception):
@@ -54,10 +60,10 @@ class Board:
             except DistNetworkError:
                 raise BoardGone from None
 
-    def comes(self, key: str) -> bool:
-        """Whether something comes to stand at a key within COMING."""
+    def comes(self, key: str, within: timedelta = COMING) -> bool:
+        """Whether something comes to stand at a key in this time."""
         try:
-            self._store.wait([key], COMING)
+            self._store.wait([key], within)
         except DistStoreError:
             return False
         except DistNetworkError:
@@ -74,3 +80,38 @@ class Board:
     def forget(self, key: str) -> None:
         """Nobody reads this any more."""
         self._store.delete_key(key)
+
+
+def epoch_key(epoch: int) -> str:
+    """Stands once the epoch has begun."""
+    return f"epoch/{epoch}"
+
+
+def joined_key(epoch: int) -> str:
+    """How many other than rank 0 have come."""
+    return f"joined/{epoch}"
+
+
+def here_key(epoch: int, rank: int) -> str:
+    """Stands once that rank has come."""
+    return f"here/{epoch}/{rank}"
+
+
+def size_key(epoch: int) -> str:
+    """How many of them, with rank 0, make the group."""
+    return f"size/{epoch}"
+
+
+def meets_key(epoch: int, rank: int) -> str:
+    """Stands once that rank, which has come, has read the group's size."""
+    return f"meets/{epoch}/{rank}"
+
+
+def goes_key(epoch: int) -> str:
+    """Whether they are all still there: GO, or nothing where one is gone."""
+    return f"goes/{epoch}"
+
+
+def key_of(epoch: int, number: int) -> str:
+    """Where the numbered message of an epoch stands."""
+    return f"told/{epoch}/{number}"

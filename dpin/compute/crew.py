@@ -16,16 +16,27 @@ from torch import Tensor
 
 from dpin.base.codec import Wire, encode
 from dpin.base.ids import Digest
-from dpin.compute.board import Board
+from dpin.compute.board import (
+    CLASS_KEY,
+    ENGINE_KEY,
+    EPOCH_KEY,
+    GO,
+    MEETING,
+    Board,
+    epoch_key,
+    goes_key,
+    here_key,
+    joined_key,
+    key_of,
+    meets_key,
+    size_key,
+)
 from dpin.compute.engine import ALL_REDUCE, Engine
 from dpin.compute.ranks import AllReduce, RankLost, Ranks, Server, Standing
 from dpin.compute.task import Architecture, InnerSpec
 from dpin.compute.vectors import Vectors
 
 GATHER_MS: Final = 5_000  # those that come at about the same time make one group
-EPOCH_KEY: Final = "epoch"
-ENGINE_KEY: Final = "engine"
-CLASS_KEY: Final = "class"
 
 
 class SetUp(Wire, frozen=True, tag=1):
@@ -112,31 +123,6 @@ class Surroundings:
     members: Members
     clock_ms: Callable[[], int]
     say: Callable[[str], None]
-
-
-def epoch_key(epoch: int) -> str:
-    """Stands once the epoch has begun."""
-    return f"epoch/{epoch}"
-
-
-def joined_key(epoch: int) -> str:
-    """How many other than rank 0 have come."""
-    return f"joined/{epoch}"
-
-
-def here_key(epoch: int, rank: int) -> str:
-    """Stands once that rank has come."""
-    return f"here/{epoch}/{rank}"
-
-
-def size_key(epoch: int) -> str:
-    """How many of them, with rank 0, make the group."""
-    return f"size/{epoch}"
-
-
-def key_of(epoch: int, number: int) -> str:
-    """Where the numbered message of an epoch stands."""
-    return f"told/{epoch}/{number}"
 
 
 def frozen_of(words: SetUp, ranks: Ranks) -> bytes:
@@ -372,10 +358,23 @@ class Crew:
     def _met(self, board: Board, others: int, device: torch.device) -> Assembly:
         """A group with so many others; raises RankLost."""
         board.put(size_key(self._epoch), str(1 + others).encode())
+        if gone := self._gone(board, others):
+            raise RankLost(f"rank {gone} has come and is gone again")
         self._around.say(f"a group of {1 + others}, epoch {self._epoch}")
         ranks = Ranks(board, Standing(self._epoch, 0, 1 + others), device)
         self._assembly = Assembly(self._engine, board, ranks)
         return self._assembly
+
+    def _gone(self, board: Board, others: int) -> int:
+        """Who has come and does not answer any more; 0: nobody. All are told to go on, or not.
+
+        To meet takes everybody: who is lost would be waited for as long as one that computes.
+        """
+        ranks = range(1, 1 + others)
+        meets = (rank for rank in ranks if not board.comes(meets_key(self._epoch, rank), MEETING))
+        gone = next(meets, 0)
+        board.put(goes_key(self._epoch), b"" if gone else GO)
+        return gone
 
     def _opened(self) -> Board:
         host, port = self._engine.endpoint

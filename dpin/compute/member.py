@@ -15,12 +15,23 @@ import torch
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
-from dpin.compute.board import Board, BoardGone
-from dpin.compute.course import Course
-from dpin.compute.crew import (
+from dpin.compute.board import (
     CLASS_KEY,
     ENGINE_KEY,
     EPOCH_KEY,
+    GO,
+    Board,
+    BoardGone,
+    epoch_key,
+    goes_key,
+    here_key,
+    joined_key,
+    key_of,
+    meets_key,
+    size_key,
+)
+from dpin.compute.course import Course
+from dpin.compute.crew import (
     Gather,
     Load,
     Look,
@@ -31,14 +42,9 @@ from dpin.compute.crew import (
     Stop,
     Work,
     batch_of,
-    epoch_key,
     frozen_of,
-    here_key,
-    joined_key,
-    key_of,
     share_state,
     shared_gradient,
-    size_key,
     way_of,
 )
 from dpin.compute.engine import ALL_REDUCE, FSDP2, Engine
@@ -101,13 +107,16 @@ class Member:
 
 
 def stands(board: Board, epoch: int, wanted: int) -> Standing | None:
-    """The place of this process in an epoch; None where it came too late."""
+    """The place of this process in an epoch; None where it came too late, or one is lost."""
     rank = board.count(joined_key(epoch), 1)
     if rank > wanted:
         return None
     board.put(here_key(epoch, rank), b"")
     world = int(board.wait_for(size_key(epoch)))
-    return Standing(epoch, rank, world) if rank < world else None
+    if rank >= world:
+        return None
+    board.put(meets_key(epoch, rank), b"")
+    return Standing(epoch, rank, world) if board.wait_for(goes_key(epoch)) == GO else None
 
 
 def serve(board: Board, worker: Worker, epoch: int) -> bool:
