@@ -87,6 +87,7 @@ def test_what_a_node_remembers_does_not_grow_with_the_jobs_that_are_over(
 ) -> None:
     monkeypatch.setattr("dpin.market.ownjobs.JOBS_MAX", OWN_JOBS)
     monkeypatch.setattr("dpin.market.ownjobs.FORGOTTEN_MAX", 1)
+    monkeypatch.setattr("dpin.market.legacy.BEQUESTS_MAX", 1)
     monkeypatch.setattr("dpin.sim.jobs._choice", eager)
     monkeypatch.setattr("dpin.ledger.wishes.RESTING_MAX", OWN_JOBS)
     busy = Busy(privacy)
