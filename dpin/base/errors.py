@@ -73,7 +73,7 @@ class TooEarly(Misuse):
 
 
 def helping(cause: BaseException | None) -> str:
-    """What to do about what the system says of a disk; empty where nobody knows."""
+    """What to do about what the system says of a disk or a port; empty where nobody knows."""
     if not isinstance(cause, OSError):
         return ""
     if cause.errno in _NO_ROOM:
@@ -82,6 +82,8 @@ def helping(cause: BaseException | None) -> str:
         return "whoever runs dpin must own that path: ls -ld, then chown; or name another"
     if cause.errno == errno.EROFS:
         return "that disk can only be read: name another place"
+    if cause.errno == errno.EADDRINUSE:
+        return "stop what listens there, which `ss -ltnp` names, or set another port"
     return ""
 
 

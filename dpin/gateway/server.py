@@ -4,7 +4,8 @@ Malformed requests once brought whole servers down from inside their nursery. So
 nursery of its own, and what escapes from it is logged, never fatal.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import errno
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -54,15 +55,27 @@ async def serve(
     app = application(control, [log, *blob_routes(control.blobs)])
     doors = _Doors(port, task_status)
     while True:
-        failed = ""
+        failed, taken = "", None
         try:
             await doors.open(app)
         except* Exception as problems:  # noqa: BLE001  # The API may die; the node may not.
             failed = "; ".join(repr(problem) for problem in problems.exceptions)
             _log.error("api-crash", errors=failed)
+            taken = next(_taken(problems), None)
+        if not doors.opened and taken is not None:
+            raise Unavailable(f"port {port} is in use: api.port") from taken
         if not doors.opened:
             raise Unavailable(f"the API cannot listen on {LOOPBACK}:{port}: {failed}")
         await trio.sleep(RESTART_SECONDS)
+
+
+def _taken(problems: BaseExceptionGroup[BaseException]) -> Iterator[OSError]:
+    """Those that say that somebody else listens there."""
+    for problem in problems.exceptions:
+        if isinstance(problem, BaseExceptionGroup):
+            yield from _taken(problem)
+        elif isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE:
+            yield problem
 
 
 class _Doors:

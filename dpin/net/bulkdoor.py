@@ -4,6 +4,7 @@ Whoever connects without a ticket gets nothing, not even an answer, and costs a 
 seconds: they are few at once, from one address and in all.
 """
 
+import errno
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -126,7 +127,7 @@ async def listeners_at(ips: Sequence[str], ports: Sequence[int]) -> list[trio.So
 
     Port 0 is any free one. Raises Unavailable where none can be had.
     """
-    reason = "no port was asked for"
+    reason, cause = "no port was asked for", None
     for port in ports:
         taken: list[trio.SocketListener] = []
         try:
@@ -134,9 +135,11 @@ async def listeners_at(ips: Sequence[str], ports: Sequence[int]) -> list[trio.So
                 at = int(taken[0].socket.getsockname()[1]) if taken else port
                 taken += await trio.open_tcp_listeners(at, host=ip)
         except OSError as error:
-            reason = f"cannot listen for bulk sockets at port {port}: {one_line(error)}"
+            reason, cause = f"cannot listen for bulk sockets at port {port}", error
+            if error.errno == errno.EADDRINUSE:
+                reason = f"port {port} is in use: network.bulk_port"
             for listener in taken:
                 listener.socket.close()
         else:
             return taken
-    raise Unavailable(reason)
+    raise Unavailable(reason) from cause

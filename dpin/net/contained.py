@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from types import TracebackType
 
+from dpin.base.errors import DpinError
+
 Report = Callable[[BaseException], None]
 
 
@@ -40,10 +42,12 @@ class Contained:
 
 
 def root_of(error: BaseException) -> BaseException:
-    """The exception at the bottom of groups and causes."""
+    """The exception at the bottom of groups and causes; what dpin says itself is the bottom."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
+        elif isinstance(error, DpinError):
+            return error
         elif error.__cause__ is not None:
             error = error.__cause__
         elif inner := getattr(error, "errors", None):  # libp2p's own kind of group

@@ -134,5 +134,5 @@ async def refuse_shared_port(address: Multiaddr) -> None:
             await probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Unavailable(f"port {port} is in use: another node?") from None
+                raise Unavailable(f"port {port} is in use: network.listen") from error
             raise Unavailable(f"cannot listen on {address}: {error.strerror}") from None

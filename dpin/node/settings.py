@@ -248,6 +248,8 @@ def _checked(key: str, value: object, origin: str) -> object:
 
 def _plain(error: msgspec.ValidationError) -> str:
     text = str(error).partition(" - at ")[0].replace("`", "")
+    if names := re.search(r"matching regex '\^\(([^)]*)\)\$'", text):
+        return f"it is one of {names[1].replace('|', ', ')}"
     return text[:1].lower() + text[1:]
 
 

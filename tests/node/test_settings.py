@@ -43,6 +43,11 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default() -> None:
     assert said["log.level"] == ("info", "default")
 
 
+def test_a_word_that_is_none_of_a_few_is_told_which_they_are() -> None:
+    with pytest.raises(Misuse, match="it is one of all-reduce, parameter-server, fsdp2"):
+        resolve(Layers(environment={"DPIN_COMPUTE__TOPOLOGY": "ring"}))
+
+
 def test_lists_come_from_a_variable_with_commas() -> None:
     variable = {"DPIN_NETWORK__LISTEN": "/ip4/0.0.0.0/tcp/4610, /ip6/::1/tcp/0"}
     settings = resolve(Layers(environment=variable)).settings

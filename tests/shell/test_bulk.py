@@ -15,7 +15,7 @@ from dpin.net.blobwire import AskChunk, AskHave, AskManifest, AskTicket, Have, M
 from dpin.net.budget import BULK_PENDING_PER_IP_MAX, Rate
 from dpin.net.bulk import BulkOptions, BulkPlane
 from dpin.net.bulkasked import Denial
-from dpin.net.bulkdoor import MAGIC, dial
+from dpin.net.bulkdoor import MAGIC, dial, listeners_at
 from dpin.net.bulkframe import HEADER_BYTES, Kind, Opener, Sealer
 from dpin.net.bulksockets import NO_PORT
 from dpin.net.tickets import KEY_BYTES, Keys, keys_of
@@ -44,6 +44,19 @@ async def ticket_of(giver: BulkPlane, taker: NodeId) -> tuple[Ticket, Keys]:
     ticket = await giver.sockets.answer(taker, AskTicket(SALT))
     assert isinstance(ticket, Ticket)
     return ticket, keys_of(ticket.ticket, ticket.secret, SALT, taker, giver.node_id)
+
+
+async def test_a_taken_bulk_port_is_told_with_its_setting_and_what_helps() -> None:
+    [taken] = await listeners_at(("127.0.0.1",), (0,))
+    port = int(taken.socket.getsockname()[1])
+    try:
+        with pytest.raises(
+            Unavailable, match=rf"port {port} is in use: network\.bulk_port"
+        ) as told:
+            await listeners_at(("127.0.0.1",), (port,))
+        assert "ss -ltnp" in told.value.fix
+    finally:
+        await taken.aclose()
 
 
 async def test_chunks_come_over_a_socket_of_their_own() -> None:
