@@ -263,3 +263,10 @@ def test_the_ledger_tells_of_a_job_by_its_whole_id() -> None:
     for wrong in (job.id.hex()[:-1], "00" * 32, "z" * 64, ""):
         with pytest.raises(NotFound):
             descent_of(ledger.state, wrong)
+
+
+def test_tensors_that_lie_on_each_other_are_no_model() -> None:
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+    header += b'"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}'
+    with pytest.raises(PeerFault, match="overlaps"):
+        tensor_leaves(len(header).to_bytes(8, "little") + header + bytes(12))

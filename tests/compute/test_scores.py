@@ -1,14 +1,16 @@
 """Single updates are scored on the model, alike by everybody who holds the job's blobs."""
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dpin.base.crypto import digest
-from dpin.base.ids import Digest, Round
+from dpin.base.crypto import SigningKey, digest
+from dpin.base.errors import PeerFault
+from dpin.base.ids import NO_DIGEST, ChainId, Digest, Round
+from dpin.compute.examples import Examples, examples_of
 from dpin.compute.probe import settle
 from dpin.compute.scores import (
     ROUNDS_MIN,
@@ -22,8 +24,9 @@ from dpin.compute.scores import (
     milli_nats,
     sampled,
 )
-from dpin.compute.scoring import drawn
+from dpin.compute.scoring import Scoring, drawn
 from dpin.compute.session import Session
+from dpin.compute.statements import Statement, check, stated
 from dpin.compute.task import (
     ADAMW,
     INT8,
@@ -42,9 +45,12 @@ from dpin.compute.task import (
     Trained,
     TrainUnit,
 )
+from dpin.compute.train import Inner
 from tests.support.training import (
     CORPUS,
+    JOB,
     SEATS,
+    TINY,
     Desk,
     MemoryFiles,
     lease,
@@ -185,3 +191,30 @@ def test_who_helps_its_own_data_no_more_than_others_is_idle_after_three_rounds()
     assert not is_untrained(history((40, 10), (5, 10), (9, 10)))
     assert is_untrained(history((-50, -10), (-50, -10), (60, 20)))  # Two minuses are no plus.
     assert is_untrained(history((900, 0), *[(10, 20)] * 8))  # Long ago is forgotten.
+
+
+def test_own_data_are_not_what_others_are_measured_on() -> None:
+    assert not is_untrained(history((10, 10), (10, 10)))  # Two may be chance.
+    holder = Holder(MemoryFiles(), "one")
+    texts = holder.session._held._shards  # type: ignore[union-attr]
+    asked: list[int] = []
+
+    def text(seat: int) -> Examples:
+        asked.append(seat)
+        return examples_of(TINY, texts[seat : seat + 1])
+
+    manifest = holder.session._held._manifest  # type: ignore[union-attr]
+    scoring = Scoring(JOB, manifest, cast("Inner", None), holder.desk.door(), text)
+    one = Judged("file", lease(1), 1, INNER.steps)
+    scoring._others(ScoreRound(Round(0), BEACON, (one,)), one)
+    assert 1 not in asked
+    assert asked
+
+
+def test_scores_out_of_bounds_or_too_many_are_no_scorer_s() -> None:
+    key, chain = SigningKey(b"k" * 32), ChainId(b"c" * 32)
+    many = tuple(Score(lease(at), 1, 1) for at in range(UPDATES_MAX + 1))
+    for scores in (many, (Score(lease(0), SCORE_MAX + 1, 0),), (Score(lease(0), 0, -2_000),)):
+        lie = stated(key, chain, Statement(JOB, Round(0), NO_DIGEST, scores))
+        with pytest.raises(PeerFault, match="no scorer"):
+            check(lie, chain)

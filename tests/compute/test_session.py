@@ -1,5 +1,6 @@
 """A worker's session without a process: prepare, train, merge, check, measure, export, generate."""
 
+import dataclasses as statics
 import errno
 import json
 import subprocess
@@ -21,9 +22,11 @@ from dpin.base.ids import NO_BLOB, NO_DIGEST, Digest, Round
 from dpin.base.leaf import leaf_digest
 from dpin.compute.alone import Measure, Measured
 from dpin.compute.checkpoint import (
+    decode_global,
     decode_later,
     decode_model,
     decode_start,
+    encode_global,
     float_root,
     optimizer_root,
     parameters_root,
@@ -615,3 +618,22 @@ def test_whoever_opens_the_state_after_the_last_round_is_told_the_models_root() 
     again.run(replace(bench.opening, checkpoint=last.checkpoint, round=Round(rounds)))
     assert last.model_root != NO_DIGEST
     assert desk.reports == [Opened(last.round, last.state_hash, last.model_root)]
+
+
+def test_a_base_that_the_unit_did_not_begin_with_encodes_nothing() -> None:
+    bench = Bench()
+    unit = bench.unit()
+    bench.merge([unit])
+    other = bench.unit(round_=1).base  # A true state of the job, of another round.
+    command = CheckUpdate(unit.leaves[0], unit.leaves[-1], other, unit.states[-1])
+    assert not bench.do(command, UpdateChecked).states_ok
+    state = decode_global(bench.desk.files.held[unit.base], TINY)
+    moved = statics.replace(state, parameters=state.parameters + 1)
+    bench.desk.files.held["moved"] = encode_global(moved)
+    command = CheckUpdate(unit.leaves[0], unit.leaves[-1], "moved", unit.states[-1])
+    assert not bench.do(command, UpdateChecked).states_ok
+
+
+def test_a_checkpoint_of_another_round_than_was_said_is_not_opened() -> None:
+    bench = Bench()
+    assert "of round 0, not 3" in bench.fail(replace(bench.opening, round=Round(3)))

@@ -1,8 +1,11 @@
 """Units: what their leaves name, and that it decides nothing else."""
 
+from typing import cast
+
 import pytest
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 
 from dpin.base.ids import NO_BLOB, NO_DIGEST, Round
 from dpin.compute.checkpoint import Start, WindowState
@@ -12,8 +15,8 @@ from dpin.compute.hubspec import DataFormat, PrivateSpec
 from dpin.compute.presets import DENSE, QUICK
 from dpin.compute.state import initial_state, state_hash
 from dpin.compute.task import Prepared, TrainManifest
-from dpin.compute.train import Diverged, Trainer
-from dpin.compute.unit import Fault, Outcome, Seat, UnitOrder, Watch, run_unit
+from dpin.compute.train import Diverged, Inner, Trainer
+from dpin.compute.unit import Fault, Outcome, Seat, UnitOrder, Watch, run_steps, run_unit
 from dpin.compute.updates import encode_update
 from tests.support.training import CORPUS, JOB, SEATS, TINY, TINY_INNER, lease, manifest_for
 
@@ -61,3 +64,27 @@ def test_a_unit_that_leaves_the_numbers_ends_as_diverged(manifest: TrainManifest
     wild = replace(manifest.inner, learning_rate_ppm=10**12, warmup_steps=0)
     with pytest.raises(Diverged):
         unit(replace(manifest, inner=wild))
+
+
+class Drawing:
+    """A trainer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.drawn: list[bytes] = []
+
+    def step(self, examples: Tensor, _: int) -> float:
+        self.drawn.append(examples.numpy().tobytes())
+        return 0.0
+
+
+def drawn(leased: int, round_: int) -> list[bytes]:
+    trainer = Drawing()
+    seat = Seat(JOB, OPEN, lease(leased), Round(round_), TEXT)
+    run_steps(cast("Inner", trainer), seat, range(4), lambda _done, _loss: None)
+    return trainer.drawn
+
+
+def test_job_lease_round_and_step_draw_the_data_and_all_of_them_do() -> None:
+    assert drawn(0, 0) == drawn(0, 0)
+    found = [batch for leased in range(2) for round_ in range(2) for batch in drawn(leased, round_)]
+    assert len({*found}) == len(found) == 16

@@ -6,13 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from dpin.base.ids import Round
-from dpin.compute.hubspec import CAUSAL, SEQUENCE, HubSpec, LoraSpec
+from dpin.compute.hubspec import CAUSAL, SEQUENCE, DataFormat, HubSpec, LoraSpec, PrivateSpec
 from dpin.compute.modulespec import ModuleSpec
+from dpin.compute.presets import DATA_PARALLEL
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.task import Architecture
+from dpin.market.appraising import are_open
 from dpin.market.losses import too_loud, unit_of, worse
 from dpin.market.ownjob import OwnJob, RoundTimes
-from tests.support.jobs import MODEL, at
+from tests.support.jobs import MODEL, at, train_manifest
 from tests.support.market import PREPARED, train_order
 
 MILLION = 1_000_000
@@ -63,3 +65,12 @@ def test_a_model_that_has_got_worse_is_told() -> None:
     assert worse(own) == ""
     own.rounds[Round(1)] = RoundTimes(at(2), holdout_micronats=14_037_000)
     assert "has risen from 5.583 to 14.037" in worse(own)
+
+
+def test_only_updates_that_others_can_see_and_data_that_all_hold_are_scored() -> None:
+    manifest = train_manifest()
+    assert are_open(manifest)
+    assert not are_open(replace(manifest, privacy=PrivacySpec("dp")))
+    private = replace(manifest, private=PrivateSpec("letters", DataFormat("text")), shards=())
+    assert not are_open(private)
+    assert not are_open(replace(manifest, outer=DATA_PARALLEL))

@@ -305,3 +305,14 @@ def test_the_state_is_hashed_once_a_second_however_many_ask() -> None:
     assert len(asked(scene.merging, 1, at(1.5))) == 1
     answers = list(scene.merging.kept(Kept("/initial", file_id("initial"), 1_000)))
     assert len(answers) == ASKERS_MAX
+
+
+def test_an_update_too_large_is_passed_over_though_somebody_else_has_fetched_it() -> None:
+    scene = Round0()
+    updates = scene.commit()
+    scene.follow()
+    most = scene.merging.files.update_bytes_max
+    assert most is not None
+    [blame] = scene.merging.arrived(here(updates["maker"], length=most + 1))
+    assert blame.peer == scene.ledger.id("maker")
+    assert scene.merging.paths[updates["maker"]] == REFUSED

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from dpin.base.codec import decode
 from dpin.base.errors import PeerFault
@@ -14,10 +15,15 @@ from dpin.compute.secagg.settling import settle
 from dpin.compute.task import Trained
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import LeaseState
+from dpin.market.merging import Merging
 from dpin.market.messages import MarketMessage, MaskMail
 from dpin.market.shielding import HURRY_TICKS, REVEALS_MAX, ROUNDS_KEPT, Effect, Shielding
 from dpin.market.unveiling import circles_of
-from tests.support.jobs import at, market, only, training
+from dpin.market.veil import Veil
+from dpin.storage.wanted import Keep
+from dpin.verify.defender import Produced
+from dpin.verify.jobfiles import JobFiles
+from tests.support.jobs import at, market, only, train_manifest, training
 from tests.support.ledgers import Ledger, key_of, lease_of, work
 
 MASKED = PrivacySpec("secagg")
@@ -204,3 +210,24 @@ def test_a_lost_letter_is_made_up_for_whichever_it_is(lost: int) -> None:
     circle = Circle("maker", "one", "two")
     circle.talk("maker", "one", "two", lost=lost)
     assert [shield._members[Round(0)].waiting for shield in circle.shields.values()] == [()] * 3
+
+
+class Veiled:
+    """A lease whose job's manifest says this about privacy."""
+
+    def __init__(self, mode: str) -> None:
+        circle = Circle("maker", "one", "two")
+        lease = circle.shields["maker"].lease
+        merging = Merging(circle.job, WorkerId("w"), JobFiles(circle.job))
+        self.veil = Veil(circle.ledger.keys["maker"], circle.job, lease, merging)
+        self.veil.take(changed(train_manifest(seats=3), privacy=PrivacySpec(mode)))
+        leaves = work(circle.ledger, key_of(circle.ledger, circle.job.id, "maker")).leaves
+        report = Trained(lease.id, Round(0), leaves, ("/state",), "/update", "", 1, 1, 1)
+        self.shown = [type(effect) for effect in self.veil.trained(report)]
+
+
+def test_what_was_trained_in_private_is_shown_to_nobody_before_it_is_shielded() -> None:
+    for mode in ("secagg", "dp", "secagg+dp"):
+        assert Veiled(mode).shown == []
+    for mode in ("none", "sealed"):
+        assert Veiled(mode).shown == [Produced, Keep]

@@ -5,13 +5,14 @@ from msgspec.structs import replace
 
 from dpin.base.errors import PeerFault
 from dpin.base.ids import Round
+from dpin.base.machine import Send, Wake
 from dpin.base.units import Instant, Tick
 from dpin.compute.masked import masked_head
 from dpin.compute.secagg.orders import Heads, MergeMasked, ReadHeads
 from dpin.compute.secagg.settling import settle
 from dpin.compute.work import Order, WorkerId
 from dpin.ledger.accounts import RoundRecord
-from dpin.market.unveiling import Unveiling
+from dpin.market.unveiling import Unveiling, _valid
 from tests.support.circles import Group, key_of, lease_of
 from tests.support.jobs import market, proposed
 
@@ -56,3 +57,28 @@ def test_what_is_told_before_the_heads_are_read_counts_and_what_is_wrong_of_it_d
     [order] = made.follow(Instant(1))
     assert isinstance(order, Order)
     assert isinstance(order.command, MergeMasked)
+
+
+def test_nothing_is_merged_while_a_secret_is_missing_and_it_is_asked_for() -> None:
+    group = Group(len(SEATS))
+    made, heads = begun(group)
+    made.read(heads)
+    found = {lease_of(seat): head for seat, (_, head) in enumerate(heads.heads) if head is not None}
+    settled = settle(group.circle, found)
+    made.told(key_of(0).node_id, group.members[0].reveal(settled))
+    effects = [*made.follow(Instant(1))]
+    assert [type(effect) for effect in effects] == [Send] * len(SEATS) + [Wake]
+    made.told(key_of(1).node_id, group.members[1].reveal(settled))
+    [order] = made.follow(Instant(2))
+    assert isinstance(order, Order)
+    assert [*made.follow(Instant(3))] == []
+
+
+def test_a_head_that_nobody_honest_writes_counts_as_none() -> None:
+    group = Group(4)
+    files = {seat: group.update(seat, COUNT) for seat in range(4)}
+    found = group.heads(files, COUNT)
+    found[lease_of(3)] = replace(found[lease_of(3)], steps=0)
+    assert sorted(_valid(group.circle, found)) == [lease_of(seat) for seat in range(3)]
+    stranger = {**found, lease_of(9): found[lease_of(0)]}
+    assert sorted(_valid(group.circle, stranger)) == [lease_of(seat) for seat in range(3)]
