@@ -22,7 +22,7 @@ FULL = TINY_INNER.steps
 GROUP = 4
 SEATS = 5 * GROUP
 LIAR, GONE = 7, 11  # seats
-NEAR, FAR = 0.25, 0.35  # of a movement, as a share of its length
+NEAR, FAR, WHOLE = 0.25, 0.35, 0.5  # of a movement, as a share of its length
 
 
 class Round20:
@@ -108,7 +108,7 @@ def test_a_poisoned_group_is_left_out_of_the_round_by_a_rule_over_sums(
     plain = round20.moved("mean", round20.groups)
     # The clip to the median norm leaves a plain mean with a fifth of the lie.
     assert apart(found, due) < NEAR
-    assert apart(plain, due) > FAR
+    assert FAR < apart(plain, due) < WHOLE
 
 
 @pytest.mark.parametrize("rule", ["krum", "trimmed", "median"])

@@ -3,7 +3,7 @@
 from dpin.base.crypto import digest
 from dpin.base.ids import NO_DIGEST, Digest, JobId, Round
 from dpin.compute.task import Merged, MergeRound, Opened
-from dpin.compute.work import Dismiss, Order, Reported
+from dpin.compute.work import Dismiss, Order, Reported, WorkerId
 from dpin.ledger.accounts import LeaseState
 from dpin.ledger.transactions import LastState
 from dpin.market.chronicle import Deed
@@ -20,9 +20,13 @@ from tests.support.ledgers import (
     key_of,
     lease_of,
 )
-from tests.support.market import worker_of
 
 END = digest("test/state", b"end")
+
+
+def worker_at(shop: Shop, job: JobId) -> WorkerId:
+    """Maker's, whichever of the seats it has."""
+    return WorkerId(f"lease-{lease_of(shop.ledger, job, 'maker').id.hex()[:16]}")
 
 
 def over(*, whole: bool = True) -> tuple[Shop, JobId]:
@@ -35,7 +39,7 @@ def over(*, whole: bool = True) -> tuple[Shop, JobId]:
     shop.follow()
     for event in files_of(train_manifest(seats=2)):
         shop.step(event)
-    shop.step(Reported(worker_of(shop.ledger, job), Opened(Round(0), START)))
+    shop.step(Reported(worker_at(shop, job), Opened(Round(0), START)))
     finish(shop.ledger, job, "maker", "one")
     shop.follow()
     if whole:
@@ -46,12 +50,12 @@ def over(*, whole: bool = True) -> tuple[Shop, JobId]:
 
 def merged(shop: Shop, job: JobId, state: Digest = END) -> list[Effect]:
     report = Merged(Round(1), state, "/w/state")
-    return shop.step(Reported(worker_of(shop.ledger, job), report), 1)
+    return shop.step(Reported(worker_at(shop, job), report), 1)
 
 
 def test_a_lease_that_is_over_merges_its_last_round_and_says_what_that_led_to() -> None:
     shop, job = over()
-    lease, worker = lease_of(shop.ledger, job, "maker"), worker_of(shop.ledger, job)
+    lease, worker = lease_of(shop.ledger, job, "maker"), worker_at(shop, job)
     assert lease.state == LeaseState.ENDED
     effects = shop.follow()
     [order] = only(Order, effects)
@@ -82,7 +86,7 @@ def test_who_cannot_merge_in_time_says_nothing_and_is_done() -> None:
     shop.follow()
     ended = shop.ledger.state.jobs[job]
     shop.ledger.wait(ended.deadline - shop.ledger.state.tick)
-    assert only(Dismiss, shop.follow(1)) == [Dismiss(worker_of(shop.ledger, job))]
+    assert only(Dismiss, shop.follow(1)) == [Dismiss(worker_at(shop, job))]
     said = operations(merged(shop, job))
     assert not [one for one in said if isinstance(one, LastState)]
     assert set(ended.said.values()) == {NO_DIGEST}
@@ -92,7 +96,7 @@ def test_for_updates_that_nobody_shows_a_job_that_is_over_takes_no_seat_for_long
     shop, job = over(whole=False)
     assert only(Order, shop.follow(10)) == []
     assert only(Dismiss, shop.follow(69)) == []
-    assert only(Dismiss, shop.follow(70)) == [Dismiss(worker_of(shop.ledger, job))]
+    assert only(Dismiss, shop.follow(70)) == [Dismiss(worker_at(shop, job))]
     busy, job = over()
     assert only(Order, busy.follow(10))
     assert only(Dismiss, busy.follow(70)) == []  # Its own machine is slow, and has all it needs.
