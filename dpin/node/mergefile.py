@@ -19,6 +19,7 @@ from dpin.node.document import Document
 from dpin.node.fields import suggestion
 from dpin.node.jobfields import EncodingFields, OuterFields, RobustFields, TrainFields
 from dpin.node.refusals import refuse, share_at
+from dpin.node.words import counted
 
 AUTO: Final = "auto"
 DENSITY_MAX_PPM: Final = KEPT_MAX * MILLION // CHUNK
@@ -51,7 +52,9 @@ def encoding(document: Document, fields: TrainFields, model: ModelSpec) -> Encod
         kept = density * CHUNK // MILLION
         if (name == SPARSE) != (kept > 0):
             fix = "encoding: {name: sparse, density: 6.25%, feedback: 0.95}"
-            refuse(document, "encoding.density", f"{said.density} does not go with {name}", fix)
+            problem = f"{said.density} does not go with {name}" if kept else "sparse needs it"
+            fix = f"leave density out, or {fix}" if kept else fix
+            refuse(document, "encoding.density", problem, fix)
         share = share_at(document, "encoding.feedback", feedback, MILLION)
         if fragments > 1:
             share = _kept_whole(document, fields, share, builtin_parameters(model))
@@ -82,7 +85,19 @@ def _kept_whole(document: Document, fields: TrainFields, share: Ppm, parameters:
     if isinstance(fields.encoding, EncodingFields) and fields.encoding.fragments > most:
         problem = f"a model of {parameters:,} parameters has {most} fragments at most"
         refuse(document, where, problem, f"fragments: {most}")
+    _reached(document, fields)
     return Ppm(MILLION)
+
+
+def _reached(document: Document, fields: TrainFields) -> None:
+    """A round merges one fragment: with fewer rounds some of the model would stay as it began."""
+    said, rounds = fields.encoding, fields.args.rounds
+    if fields.args.steps_per_round == AUTO or not isinstance(said, EncodingFields):
+        return  # `auto` chooses the rounds, once it has timed a step.
+    if said.fragments > rounds:
+        problem = f"{counted(rounds, 'round')} would merge {rounds} of {said.fragments} fragments"
+        fix = f"args.rounds: {said.fragments} or more, or fewer fragments"
+        refuse(document, "encoding.fragments", problem, fix)
 
 
 def robust_rule(document: Document, fields: TrainFields, steps: int) -> RobustSpec:

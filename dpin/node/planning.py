@@ -1,6 +1,7 @@
 """From a job file to an order, and from an order to what it would cost."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,7 @@ from dpin.node.words import counted
 CONFIG_BYTES_MAX: Final = 64 * 1024
 INFER_MEMORY_BYTES: Final = 256 << 20
 RUN_SECONDS: Final = 600
+_OUTPUT_FIX: Final = "name another folder, or let the user who runs the node write there"
 
 
 async def order_of(spec: JobSpec, folder: str, name: str) -> Order:
@@ -54,10 +56,13 @@ def check_output(folder: Path) -> None:
     if not there.is_dir():
         raise Misuse(f"output: {there} is no folder", fix="name another folder")
     if not os.access(there, os.W_OK | os.X_OK):
+        raise Misuse(f"output: the node may not write into {there}", fix=_OUTPUT_FIX)
+    try:  # Root may do all that access asks for, and /proc has no room for a folder all the same.
+        Path(tempfile.mkdtemp(prefix=".dpin-", dir=there)).rmdir()
+    except OSError as error:
         raise Misuse(
-            f"output: the node may not write into {there}",
-            fix="name another folder, or let the user who runs the node write there",
-        )
+            f"output: no folder can be made in {there}: {error.strerror}", fix=_OUTPUT_FIX
+        ) from None
 
 
 async def _train(job: TrainJob, folder: str) -> TrainOrder:

@@ -266,6 +266,9 @@ def test_a_rule_of_merging_and_a_privacy_are_read() -> None:
         ("privacy: secagg\nencoding: {name: int4, fragments: 4}", "fragments: 1"),
         ("encoding: {name: int4, fragments: 4, feedback: 0.9}", "leave feedback out"),
         ("outer: data-parallel\nencoding: {name: int4, fragments: 4}", "outer: diloco"),
+        ("encoding: {name: sparse, fragments: 4}", "sparse needs it"),
+        ("encoding: {name: int4, density: 1%}", "leave density out"),
+        ("args: {rounds: 3}\nencoding: {name: int4, fragments: 4}", "merge 3 of 4 fragments"),
         (
             "model: {layers: 1, heads: 1, width: 8, context: 8}\n"
             "encoding: {name: int8, fragments: 64}",

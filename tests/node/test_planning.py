@@ -146,3 +146,13 @@ def test_a_folder_of_somebody_else_is_refused_for_a_result(
         check_output(tmp_path / "new" / "folder")
     assert str(tmp_path) in str(caught.value)
     assert "let the user" in caught.value.fix
+
+
+def test_a_place_where_even_root_makes_no_folder_is_refused_and_a_good_one_left_as_it_was(
+    tmp_path: Path,
+) -> None:
+    check_output(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Misuse, match=r"output: .*/proc") as caught:
+        check_output(Path("/proc/x"))
+    assert "name another folder" in caught.value.fix
