@@ -36,10 +36,8 @@ class OwnDataset:
 
     def fits(self, wanted: PrivateSpec) -> bool:
         """Whether a job may train on it: same name, same format, and the columns are there."""
-        table = wanted.format.kind == "table"
-        needed = {wanted.format.text, *([wanted.format.label] if wanted.format.labels else [])}
         same = (self.name, self.kind) == (wanted.name, wanted.format.kind)
-        return same and (not table or needed <= {*self.columns})
+        return same and needed_columns(wanted) <= {*self.columns}
 
     @property
     def place(self) -> PrivatePlace:
@@ -57,6 +55,25 @@ def parse_datasets(lines: Sequence[str]) -> tuple[OwnDataset, ...]:
         name, kind, columns, path = parts
         found.append(OwnDataset(name, kind, tuple(columns.split("+")), path))
     return tuple(found)
+
+
+def needed_columns(wanted: PrivateSpec) -> set[str]:
+    """Of a table, what the job reads; of all else, none."""
+    if wanted.format.kind != "table":
+        return set()
+    return {wanted.format.text, *([wanted.format.label] if wanted.format.labels else [])}
+
+
+def misfit(datasets: Sequence[OwnDataset], wanted: PrivateSpec) -> str:
+    """Why no dataset of this node serves a job: of columns, only those that are asked for."""
+    kind, named = wanted.format.kind, [own for own in datasets if own.name == wanted.name]
+    if not named:
+        return f"has no dataset {wanted.name!r}"
+    alike = [own for own in named if own.kind == kind]
+    if not alike:
+        return f"declares {wanted.name!r} as {named[0].kind}, not as {kind}"
+    lacking = ", ".join(sorted(needed_columns(wanted) - {*alike[0].columns}))
+    return f"declares {wanted.name!r} without the columns asked: {lacking}"
 
 
 def place_for(datasets: Sequence[OwnDataset], wanted: PrivateSpec | None) -> PrivatePlace | None:

@@ -13,7 +13,7 @@ from dpin.compute.task import Manifest, TrainManifest
 from dpin.ledger.accounts import Job
 from dpin.market.messages import DETAIL_CHARS_MAX, Reason
 from dpin.market.offers import Refusal
-from dpin.market.privacy import OwnDataset, place_for
+from dpin.market.privacy import OwnDataset, misfit, place_for
 from dpin.storage.wanted import SMALL_BYTES_MAX, Fetch, Fetched, Oversized, Purpose
 
 RETRY: Final = seconds(2)
@@ -60,8 +60,7 @@ class Viewing:
         if manifest.private is None:
             return None
         if place_for(self._datasets, manifest.private) is None:
-            wanted = manifest.private
-            said = f"has no dataset {wanted.name!r} as {wanted.format.kind} with the columns asked"
+            said = misfit(self._datasets, manifest.private)
             return Refusal(Reason.DATASET, said[:DETAIL_CHARS_MAX])
         return None
 

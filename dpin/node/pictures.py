@@ -100,7 +100,7 @@ class Gallery:
         return ServingView(
             job=engagement.job.id.hex()[:8],
             lease=engagement.lease.id.hex()[:8],
-            role=kind_of(engagement.job.propose.kind),
+            role=kind_of(engagement.job.propose),
             state=engagement.phase,
             round=current.round if current else 0,
             step=engagement.pulse.step,

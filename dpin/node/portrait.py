@@ -7,7 +7,7 @@ from dpin.base.ids import Digest, NodeId
 from dpin.base.units import MICROS_PER_MILLI, MILLION, Instant
 from dpin.compute.tallies import summary
 from dpin.ledger.accounts import Lease, LeaseState, RoundRecord, State, Unit, registered
-from dpin.ledger.transactions import EVAL, INFER, TRAIN
+from dpin.ledger.transactions import EVAL, INFER, TRAIN, Propose
 from dpin.ledger.views import job_cost, live_leases, name_of, open_seats
 from dpin.market.appraising import differing
 from dpin.market.messages import Heartbeat, Reason
@@ -288,9 +288,11 @@ def _provides(state: State, node: NodeId) -> bool:
     return registration is not None and registration.provides
 
 
-def kind_of(kind: int) -> str:
-    """A job's kind as the job file calls it."""
-    return {TRAIN: "train", INFER: "inference", EVAL: "eval"}.get(kind, "?")
+def kind_of(job: Propose) -> str:
+    """A job's type as its file calls it, as far as the ledger tells."""
+    if job.kind == TRAIN and job.verifiers == 0:  # Data that stay where they are: none can replay.
+        return "federated"
+    return {TRAIN: "train", INFER: "inference", EVAL: "eval"}.get(job.kind, "?")
 
 
 def nats(micronats: int | None) -> float | None:

@@ -62,7 +62,7 @@ class Served:
             id=name_of_job(job.id),
             ledger_id=job.id.hex(),
             name=f"for {name_of(self.state, job.requester)}",
-            kind=kind_of(job.propose.kind),
+            kind=kind_of(job.propose),
             role="served",
             state=engagement.phase if engagement else lease.state.name.lower(),
             reason=(engagement.failed or engagement.files.fault) if engagement else lease.reason,

@@ -17,7 +17,7 @@ from dpin.ledger.accounts import Job
 from dpin.ledger.wishes import Follow
 from dpin.market.loading import Loading
 from dpin.market.messages import BidMessage, Decline, MarketMessage, Reason
-from dpin.market.privacy import parse_datasets, place_for
+from dpin.market.privacy import misfit, parse_datasets, place_for
 from dpin.market.provider import Effect, Probe, Provider
 from dpin.storage.wanted import Fetch
 from dpin.verify.naming import disk_bytes
@@ -46,6 +46,29 @@ def test_a_dataset_fits_by_name_format_and_columns() -> None:
         PrivateSpec("ward-notes", DataFormat("table", label="class", labels=("a",))),
     )
     assert [place_for(NOTES, wanted) for wanted in (*other, None)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (PrivateSpec("ward", WANTED.format), "has no dataset 'ward'"),
+        (PrivateSpec("ward-notes", DataFormat("text")), "as table, not as text"),
+        (
+            PrivateSpec("ward-notes", DataFormat("table", text="body")),
+            "without the columns asked: body",
+        ),
+        (
+            PrivateSpec("ward-notes", DataFormat("table", text="a", label="b", labels=("c",))),
+            "without the columns asked: a, b",
+        ),
+    ],
+)
+def test_a_requester_reads_what_does_not_fit_and_no_column_that_it_has_not_named(
+    wanted: PrivateSpec, said: str
+) -> None:
+    told = misfit(NOTES, wanted)
+    assert said in told
+    assert "label" not in told
 
 
 def shop(*lines: str) -> tuple[Ledger, Provider, Job]:
@@ -87,7 +110,7 @@ def test_who_has_no_such_dataset_says_so() -> None:
     [no] = answer("ward-notes table text /srv/notes.csv")
     assert isinstance(no, Decline)
     assert no.code == Reason.DATASET
-    assert "'ward-notes' as table" in no.detail
+    assert "declares 'ward-notes' without the columns asked: label" in no.detail
     assert "/srv" not in no.detail
 
 

@@ -2,6 +2,7 @@
 
 from dpin.base.ids import Round
 from dpin.cli.pictures import job_text, jobs_text
+from dpin.node.portrait import kind_of
 from dpin.node.served import Mine, Served
 from tests.support.ledgers import check_honestly, finish, peopled, running, unit_of
 
@@ -25,3 +26,11 @@ def test_what_was_earned_is_shown_after_the_work_has_ended() -> None:
     assert served.detail(job.hex()) == detail
     assert served.detail("j-none") is None
     assert Served(ledger.state, Mine(ledger.id("bob"), 0, {})).views() == []
+
+
+def test_a_job_that_none_can_replay_is_shown_as_the_federated_job_it_is() -> None:
+    ledger = peopled("req", "ann", "bob", "cat")
+    jobs = [running(ledger, "req", name, verifiers=n) for name, n in (("ann", 2), ("bob", 0))]
+    assert [kind_of(ledger.state.jobs[job].propose) for job in jobs] == ["train", "federated"]
+    [view] = Served(ledger.state, Mine(ledger.id("bob"), 0, {})).views()
+    assert view.kind == "federated"
