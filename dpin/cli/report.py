@@ -31,6 +31,8 @@ def report(
         detail = node.job(job)
         folder = Path(output or f"{detail.job.id}-report")
         files = write_report(detail, folder)
+        if watch and detail.job.state not in ENDED:
+            say(f"{folder / 'report.html'} is there, and written again until the job has ended")
         while watch and detail.job.state not in ENDED:
             time.sleep(WATCH_SECONDS)
             detail = node.job(job)

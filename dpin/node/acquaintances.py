@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from dpin.base.ids import ChainId, NodeId, short
 from dpin.base.units import MICROS_PER_MILLI, Instant, Micros, seconds
-from dpin.net.ask import PROTOCOL, Greeted
+from dpin.net.ask import PROTOCOL, Greeted, Greeting
 from dpin.net.envelope import CHAIN_PREFIX_BYTES
 from dpin.node.status import Check
 from dpin.node.words import counted
@@ -69,6 +69,21 @@ class Acquaintances:
         )
         _keep(self.known, peer, acquaintance, KNOWN_MAX)
         return ""
+
+    def told(self, chain: ChainId, peer: NodeId, said: Greeting, now: Instant) -> None:
+        """A peer has greeted this node: one that does not belong here may go before it answers."""
+        if unfit(chain, said):
+            stranger = Stranger(said.chain.hex(), said.protocol, said.version, now)
+            _keep(self.strangers, peer, stranger, STRANGERS_MAX)
+        else:
+            self.strangers.pop(peer, None)
+
+    def turned_away(self, chain: ChainId, peer: NodeId) -> str:
+        """Why a peer that was last heard of as a stranger must be left; empty: it is none."""
+        one = self.strangers.get(peer)
+        if one is None:
+            return ""
+        return unfit(chain, Greeting(one.protocol, bytes.fromhex(one.chain), one.version, 0))
 
     def clock_ahead(self) -> Micros | None:
         """How far the clocks of peers are ahead of ours, in the middle; None: nobody told."""
@@ -134,7 +149,7 @@ class Acquaintances:
         return _ok("version", f"all peers speak protocol {PROTOCOL}")
 
 
-def unfit(chain: ChainId, answer: Greeted) -> str:
+def unfit(chain: ChainId, answer: Greeted | Greeting) -> str:
     """Why two nodes cannot work together; empty: they can."""
     if answer.chain != chain[:CHAIN_PREFIX_BYTES]:
         return f"belongs to another network ({answer.chain.hex()})"

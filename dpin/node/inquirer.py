@@ -90,6 +90,9 @@ class Inquirer:
             answer = await self.ask(peer, question, GREET_SECONDS)
         except Unavailable as error:
             log.debug("greeting-unanswered", peer=short(peer), reason=str(error))
+            reason = self._seen.acquaintances.turned_away(around.chain, peer)
+            if reason:  # It was the first to read a greeting, and hung up on it.
+                around.leave(peer, reason)
             return False
         if isinstance(answer, Greeted):
             now = around.now()
@@ -165,6 +168,8 @@ class Inquirer:
         question = read_question(data)
         match question:
             case Greeting():
+                around = self._around
+                self._seen.acquaintances.told(around.chain, peer, question, around.now())
                 return write(self._greeted(peer))
             case AskStatus():
                 return write(self._around.status())

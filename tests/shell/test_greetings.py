@@ -9,6 +9,7 @@ import trio
 
 from dpin.base.errors import PeerFault, Unavailable
 from dpin.base.ids import NodeId
+from dpin.base.units import Instant
 from dpin.net import guards
 from dpin.net.address import peer_text
 from dpin.net.ask import (
@@ -24,6 +25,7 @@ from dpin.net.dialback import fresh_nonce
 from dpin.net.host import HostOptions, open_host
 from dpin.net.network import ASK, DIAL_BACK, Outcome
 from dpin.net.reachability import Verdict, ports_of
+from dpin.node.acquaintances import Acquaintances
 from tests.support.greeting import CHAIN, OTHER_CHAIN, STATUS, Greeter, greeter
 from tests.support.hosts import PATIENCE_SECONDS, seed
 
@@ -84,6 +86,29 @@ async def test_a_peer_of_another_network_is_left_and_named() -> None:
         assert OTHER_CHAIN[:8].hex() in check.detail
         assert "dpin net join" in check.fix
         assert one.check("version").verdict == "ok"
+
+
+async def test_a_peer_of_another_network_that_hangs_up_first_is_left_and_named_as_well() -> None:
+    async with greeter(1) as one, greeter(2, OTHER_CHAIN) as foreign:
+        await meet(one, foreign)
+        node = one.host.node_id
+        assert foreign.check("networks").verdict == "fail"
+        assert CHAIN[:8].hex() in foreign.check("networks").detail
+        assert foreign.left == {}
+        one.host.disconnect(foreign.host.node_id)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while node in foreign.host.peers():
+                await trio.sleep(0.01)
+        assert not await foreign.inquirer.greet(node)
+        assert "belongs to another network" in foreign.left[node]
+
+
+def test_who_has_joined_this_network_since_is_a_stranger_no_more() -> None:
+    known, node = Acquaintances(), NodeId(b"n" * 32)
+    known.told(CHAIN, node, greeting(OTHER_CHAIN, "1.0", 0), Instant(1))
+    assert "another network" in known.turned_away(CHAIN, node)
+    known.told(CHAIN, node, greeting(CHAIN, "1.0", 0), Instant(2))
+    assert known.turned_away(CHAIN, node) == ""
 
 
 @pytest.mark.parametrize(("protocol", "whose"), [(0, "that one"), (2, "this node")])
