@@ -25,6 +25,9 @@ def submit(
         int | None,
         typer.Option(min=1, max=POINTS_MAX, help="Jobs of a sweep at one time; else 2."),
     ] = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Begin a sweep again that was begun before.")
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Then show it hop by hop.")] = False,
     attach: AttachOption = "",
     home: HomeOption = None,
@@ -34,17 +37,19 @@ def submit(
     from dpin.base.errors import Misuse
     from dpin.cli.link import connect, show_view
     from dpin.cli.pictures import plan_text
-    from dpin.cli.sweeps import trials_of
+    from dpin.cli.sweeps import take_up, trials_of
     from dpin.client.client import request_from
 
-    others = any((sets, name, dry_run, detach, parallel is not None))
+    others = any((sets, name, dry_run, detach, parallel is not None, anew))
     _check_what(file, attach, others=others)
     trials = trials_of(Path(file), sets or [], name) if file else []
-    if parallel and not trials:
-        raise Misuse(f"{file} is no sweep: it is one job", fix="leave out --parallel")
+    if (parallel or anew) and file and not trials:
+        fix = f"leave out {'--anew' if anew else '--parallel'}"
+        raise Misuse(f"{file} is no sweep: it is one job", fix=fix)
     request = request_from(Path(file), sets or [], name) if file and not trials else None
     with connect(home) as node:
         if trials:
+            take_up(node, trials, anew=anew)
             at_once = parallel or AT_ONCE
             _sweep(node, trials, parallel=at_once, detach=detach, dry_run=dry_run, json=json)
         elif request is None:
@@ -93,10 +98,11 @@ def _sweep(
     trials = [trial for trial in found if isinstance(trial, Trial)]
     if dry_run:
         say(TRYING)
-        plans = plans_of(node, trials)
+        plans = plans_of(node, [trial for trial in trials if not trial.begun])
         whole = sum(plan.cost_max for plan in plans)
-        words = f"{len(plans)} jobs, {format_tokens(whole)} at most; the first:\n\n"
-        show_values("plans", {"plans": plans}) if json else show(words + plan_text(plans[0]))
+        words = f"{len(plans)} jobs, {format_tokens(whole)} at most"
+        first = f"; the first:\n\n{plan_text(plans[0])}" if plans else ""
+        show_values("plans", {"plans": plans}) if json else show(words + first)
     elif detach:
         submit_all(node, trials)
         ids = [trial.job for trial in trials]

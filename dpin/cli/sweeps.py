@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from dpin.base.codec import encode
+from dpin.base.crypto import digest
+from dpin.base.errors import Misuse
 from dpin.base.units import format_tokens
 from dpin.cli.exits import ExitCode, exit_of_job
 from dpin.cli.options import say, table
@@ -18,6 +23,8 @@ from dpin.node.status import JobDetail, PlanView
 from dpin.node.sweep import Point, points_of
 
 POLL_SECONDS: Final = 0.5
+ATTEMPTS_MAX: Final = 256  # of one sweep: as many as the jobs that a node remembers
+ID_DIGITS: Final = 12  # longer than those of other jobs, so that no two points are ever one
 
 
 @dataclass(slots=True)
@@ -28,6 +35,17 @@ class Trial:
     request: SubmitRequest
     job: str = ""
     detail: JobDetail | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a job."""
+        return bool(self.job)
+
+    def id_at(self, attempt: int) -> str:
+        """Its job's id: the same for the same words, values and folder, whenever it is asked."""
+        asked = self.request
+        what = encode((asked.text, asked.folder, tuple(asked.sets), attempt))
+        return f"j-{digest('dpin/sweep/v1', what).hex()[:ID_DIGITS]}"
 
     @property
     def ended(self) -> bool:
@@ -43,13 +61,38 @@ class Trial:
 
 def trials_of(file: Path, sets: Sequence[str], name: str) -> list[Trial]:
     """The points of a job file, if it is a sweep; raises Misuse before any if one is no job."""
-    points = points_of(job_text(file), str(file))
+    points = points_of(job_text(file), str(file), sets)
+    asked = [request_from(file, [*sets, *point.sets], name) for point in points]
     return [
-        Trial(
-            point, request_from(file, [*sets, *point.sets], f"{name or file.stem}-{point.number}")
-        )
-        for point in points
+        Trial(point, msgspec.structs.replace(request, name=f"{request.name}-{point.number}"))
+        for point, request in zip(points, asked, strict=True)
     ]
+
+
+def take_up(node: Client, trials: Sequence[Trial], *, anew: bool) -> None:
+    """Go on where an earlier command was left: points that the node has a job of keep it.
+
+    With `anew` none does. Their ids are made from the file, so the node knows what it has begun.
+    """
+    known = {job.id for job in node.jobs() if job.role == "mine"}
+    newest = _newest(trials, known)
+    if anew and newest == ATTEMPTS_MAX:
+        raise Misuse(f"it was begun anew {newest} times", fix="change a word of the file")
+    attempt = newest + 1 if anew else max(1, newest)
+    for trial in trials:
+        trial.request.id = trial.id_at(attempt)
+        trial.job = trial.request.id if trial.request.id in known else ""
+    count = sum(trial.begun for trial in trials)
+    if count:
+        say(f"{count} of {len(trials)} jobs were begun before: they are neither begun nor paid "
+            "again (all of them anew: --anew)")  # fmt: skip
+
+
+def _newest(trials: Sequence[Trial], known: set[str]) -> int:
+    """The attempt that was begun last, 0 where none was."""
+    attempts = range(ATTEMPTS_MAX, 0, -1)
+    ours = (n for n in attempts if any(trial.id_at(n) in known for trial in trials))
+    return next(ours, 0)
 
 
 def plans_of(node: Client, trials: Sequence[Trial]) -> list[PlanView]:
@@ -68,9 +111,9 @@ def submit_all(node: Client, trials: Sequence[Trial]) -> None:
     """Submit all at once; where one is refused, those that run are named."""
     try:
         for trial in trials:
-            trial.job = node.submit(trial.request).id
+            trial.job = trial.job or node.submit(trial.request).id
     finally:
-        _tell_left(trials, begun=all(trial.job for trial in trials))
+        _tell_left(trials, begun=all(trial.begun for trial in trials))
 
 
 def _tell_left(trials: Sequence[Trial], *, begun: bool) -> None:
@@ -80,6 +123,7 @@ def _tell_left(trials: Sequence[Trial], *, begun: bool) -> None:
     if left and not begun:
         say(f"{len(running)} jobs go on, {len(left) - len(running)} were not begun")
         say("\n".join(f"  dpin submit --attach {job} | dpin cancel {job}" for job in running))
+        say("the same command again goes on with the sweep; no job is paid twice")
 
 
 def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
@@ -91,7 +135,10 @@ def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
 
 
 def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:
-    waiting = list(trials)
+    waiting = [trial for trial in trials if not trial.begun]
+    for trial in trials:
+        if trial.begun:
+            say(_named(trial))
     while not all(trial.ended for trial in trials):
         running = [trial for trial in trials if trial.job and not trial.ended]
         for trial in running:
@@ -102,8 +149,12 @@ def _run_all(node: Client, trials: Sequence[Trial], parallel: int) -> None:
             trial = waiting.pop(0)
             trial.job = node.submit(trial.request).id
             running.append(trial)
-            say(f"{trial.job} {trial.request.name}: {', '.join(trial.point.sets[:-1])}")
+            say(_named(trial))
         time.sleep(POLL_SECONDS)
+
+
+def _named(trial: Trial) -> str:
+    return f"{trial.job} {trial.request.name}: {', '.join(trial.point.sets[:-1])}"
 
 
 def _line(node: Client, trial: Trial) -> str:

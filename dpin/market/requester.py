@@ -47,7 +47,7 @@ PASSING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin a job under this local id."""
+    """Begin a job under this local id; nothing happens where there is one."""
 
     local_id: str
     order: Order
@@ -125,13 +125,8 @@ class Requester:
         match event:
             case Follow(state):
                 self._state = state
-            case Start(local_id, order):
-                own = OwnJob(local_id, order, now, keys=self.keys)
-                own.since = self._state.time if self._state is not None else own.since
-                self._own_jobs.add(own)
-                ordered = OwnJobOrdered(local_id, order, now // MICROS_PER_MILLI)
-                yield Store(encode(ordered), sync=True)
-                yield from workshop.begin(own, now)
+            case Start():
+                yield from self._start(event, now)
             case Abandon(local_id):
                 self.jobs[local_id].cancelled = True
             case Probe(probed):
@@ -144,6 +139,16 @@ class Requester:
                 self._connection(event, now)
             case _:
                 yield from self._pass_on(event, now)
+
+    def _start(self, event: Start, now: Instant) -> Iterator[Effect]:
+        if event.local_id in self.jobs:  # Asked for twice at one time: it is paid once.
+            return
+        own = OwnJob(event.local_id, event.order, now, keys=self.keys)
+        own.since = self._state.time if self._state is not None else own.since
+        self._own_jobs.add(own)
+        ordered = OwnJobOrdered(own.local_id, event.order, now // MICROS_PER_MILLI)
+        yield Store(encode(ordered), sync=True)
+        yield from workshop.begin(own, now)
 
     def _begin_again(self, now: Instant) -> Iterator[Effect]:
         """What was asked for before a restart and came to nothing then."""

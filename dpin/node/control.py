@@ -1,7 +1,7 @@
 """What people and programs may ask of a running node. The gateway speaks it; the driver is it."""
 
 from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -31,12 +31,16 @@ from dpin.node.status import (
 
 
 class SubmitRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A job file as text; relative paths in it are under `folder`. `sets` are key=value."""
+    """A job file as text; relative paths in it are under `folder`. `sets` are key=value.
+
+    With an `id` the same may be asked twice: a job that the node knows by it is not begun again.
+    """
 
     text: str
     folder: str
     sets: list[str] = []
     name: str = ""
+    id: Annotated[str, msgspec.Meta(pattern=r"^(j-[0-9a-f]{8,32})?\Z")] = ""
 
 
 class RunRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -196,7 +200,7 @@ class Commands(Protocol):
         ...
 
     async def submit(self, request: SubmitRequest) -> JobView:
-        """Start a job; returns at once with its local id."""
+        """Start a job, or find the one of that id; returns at once with its local id."""
         ...
 
     async def run(self, request: RunRequest) -> JobView:

@@ -295,8 +295,10 @@ class Desk(Watchtower):
         return plan_of(tried, self._peer, providers)
 
     async def submit(self, request: SubmitRequest) -> JobView:
-        """Start a job."""
-        return await self._start(await self._order(request))
+        """Start a job, or find the one of that id."""
+        if request.id in self._peer.requester.jobs:
+            return self._summary(request.id)
+        return await self._start(await self._order(request), request.id)
 
     async def run(self, request: RunRequest) -> JobView:
         """Start a generation."""
@@ -307,7 +309,7 @@ class Desk(Watchtower):
         order = await order_of(spec, request.folder, request.name)
         return with_links(order, self._panorama.announced())
 
-    async def _start(self, order: Order) -> JobView:
+    async def _start(self, order: Order, wanted: str = "") -> JobView:
         account = self._peer.state.accounts.get(self._peer.key.node_id)
         has = account.spendable if account else MicroTokens(0)
         if order.budget > has:
@@ -317,10 +319,13 @@ class Desk(Watchtower):
                 fix=more_tokens(account),
             )
         check_price(order, self._peer)
-        local_id = f"j-{token_hex(4)}"
+        local_id = wanted or f"j-{token_hex(4)}"
         await self._around.tell(Start(local_id, order))
         while not self._bulletin.log.after(local_id, 0):  # Its first word waits for the disk.
             await self._bulletin.change()
+        return self._summary(local_id)
+
+    def _summary(self, local_id: str) -> JobView:
         return self._gallery.portrait(self._peer.requester.jobs[local_id]).summary()
 
     async def cancel(self, job: str) -> JobView:

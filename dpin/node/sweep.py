@@ -1,12 +1,13 @@
 """Sweeps: one file, many small jobs that differ in the values of a grid."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Final
 
 import msgspec
 
 from dpin.base.errors import Misuse
-from dpin.node.document import Document, read_document
+from dpin.node.document import Document, apply_sets, read_document
 
 POINTS_MAX: Final = 64
 KEY: Final = "sweep"
@@ -26,9 +27,10 @@ class Point(msgspec.Struct, frozen=True):
         return [f"{path}={value}" for path, value in (*self.values, ("output", self.output))]
 
 
-def points_of(text: str, source: str = "job.yaml") -> list[Point]:
+def points_of(text: str, source: str = "job.yaml", sets: Sequence[str] = ()) -> list[Point]:
     """The points of a job file's grid, the last key turning fastest; none where it has no sweep."""
     document = read_document(text, source)
+    apply_sets(document, list(sets))
     if KEY not in document.values:
         return []
     grid = _grid(document)

@@ -15,6 +15,8 @@ from dpin.cli.sweeps import (
     submit_all,
     sweep_exit,
     sweep_text,
+    sweep_values,
+    take_up,
     trials_of,
 )
 from dpin.client.client import Client
@@ -130,6 +132,125 @@ def test_a_sweep_that_is_left_says_which_jobs_go_on(
     told = capsys.readouterr().err
     assert "2 jobs go on, 1 were not begun" in told
     assert "dpin submit --attach lr-1 | dpin cancel lr-1" in told
+
+
+class Remembering(Client):
+    """A node that has begun what it was asked for, and begins nothing twice."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+        self.begun: list[str] = []
+
+    @override
+    def jobs(self) -> list[JobView]:
+        return [self.view(job) for job in self.states]
+
+    def view(self, job: str) -> JobView:
+        return msgspec.structs.replace(job_view("x", state=self.states[job]), id=job)
+
+    @override
+    def submit(self, request: SubmitRequest) -> JobView:  # type: ignore[override]
+        if request.id not in self.states:
+            self.begun.append(request.name)
+            self.states[request.id] = "done"
+        return self.view(request.id)
+
+    @override
+    def job(self, job: str) -> JobDetail:
+        detail = FakeControl().job("j-7f3a2c10")
+        detail.job = self.view(job)
+        detail.holdout_after = 2.5 if self.states[job] == "done" else None
+        return detail
+
+
+def test_a_sweep_that_was_left_goes_on_with_the_points_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dpin.cli.sweeps.POLL_SECONDS", 0)
+    (tmp_path / "lr.yaml").write_text(TEXT)
+    node = Remembering()
+    first = trials_of(tmp_path / "lr.yaml", [], "")
+    take_up(node, first, anew=False)
+    assert capsys.readouterr().err == ""
+    submit_all(node, first[:1])
+    again = trials_of(tmp_path / "lr.yaml", [], "")
+    take_up(node, again, anew=False)
+    assert "1 of 3 jobs were begun before" in capsys.readouterr().err
+    assert [trial.begun for trial in again] == [True, False, False]
+    run_sweep(node, again, 2)
+    assert node.begun == ["lr-1", "lr-2", "lr-3"]
+    assert all(trial.ended for trial in again)
+
+
+def test_a_sweep_is_begun_anew_only_if_asked_and_then_goes_on_with_the_new_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "lr.yaml").write_text(TEXT)
+    node = Remembering()
+    for anew, taken, ends in (
+        (False, 0, 3),  # nothing was begun: all of it
+        (False, 3, 3),  # all of it was
+        (True, 0, 1),  # anew, and left after one
+        (False, 1, 3),  # goes on with the newest
+        (False, 3, 3),
+    ):
+        trials = trials_of(tmp_path / "lr.yaml", [], "")
+        take_up(node, trials, anew=anew)
+        assert sum(trial.begun for trial in trials) == taken
+        submit_all(node, trials[:ends])
+    assert node.begun == ["lr-1", "lr-2", "lr-3"] * 2
+
+
+def test_another_value_another_folder_and_another_text_are_another_sweep(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (tmp_path, other):
+        (folder / "lr.yaml").write_text(TEXT)
+    (tmp_path / "words.yaml").write_text(f"{TEXT}seed: 4\n")
+    sweeps = [
+        trials_of(tmp_path / "lr.yaml", [], ""),
+        trials_of(tmp_path / "lr.yaml", ["args.rounds=4"], ""),
+        trials_of(tmp_path / "words.yaml", [], ""),
+        trials_of(other / "lr.yaml", [], ""),
+    ]
+    ids = [trial.id_at(attempt) for sweep in sweeps for trial in sweep for attempt in (1, 2)]
+    assert len({*ids}) == len(ids) == 24
+    named = trials_of(tmp_path / "lr.yaml", [], "night")
+    assert [trial.id_at(1) for trial in named] == [trial.id_at(1) for trial in sweeps[0]]
+
+
+def test_jobs_of_a_sweep_are_named_after_its_name(tmp_path: Path) -> None:
+    (tmp_path / "lr.yaml").write_text(f"name: rates\n{TEXT}")
+    file = tmp_path / "lr.yaml"
+    for sets, name, first in (
+        ([], "", "rates-1"),
+        (["name=pace"], "", "pace-1"),
+        ([], "night", "night-1"),
+    ):
+        assert trials_of(file, sets, name)[0].request.name == first
+
+
+def test_the_folder_of_a_sweep_can_be_set_for_one_run(tmp_path: Path) -> None:
+    (tmp_path / "lr.yaml").write_text(TEXT)
+    trials = trials_of(tmp_path / "lr.yaml", ["output=night"], "")
+    assert [trial.point.output for trial in trials] == ["night/1", "night/2", "night/3"]
+
+
+def test_a_point_that_is_cancelled_is_shown_so_and_the_others_go_on(
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpin.cli.sweeps.POLL_SECONDS", 0)
+    node = Remembering()
+    take_up(node, trials, anew=False)
+    submit_all(node, trials[:1])
+    node.states[trials[0].job] = "cancelled"
+    run_sweep(node, trials, 1)
+    *_, last = sweep_text(trials).splitlines()
+    assert last.split()[:3] == ["1", "1e-3", "-"]
+    assert f"cancelled  {trials[0].job}" in last
+    told = msgspec.json.decode(msgspec.json.encode(sweep_values(trials)))["trials"]
+    assert [one["job"]["job"]["state"] for one in told] == ["done", "done", "cancelled"]
+    assert sweep_exit(trials) != ExitCode.OK
 
 
 def test_a_point_that_is_no_job_stops_the_sweep_before_it_begins(tmp_path: Path) -> None:

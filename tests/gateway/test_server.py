@@ -121,7 +121,7 @@ async def test_an_error_says_code_message_and_fix(
     "content",
     [
         b"", b"[]", b"{", b'{"text": 1}', b'{"text": "", "folder": "", "more": 1}', b"\xff",
-        b"[" * 9_999,
+        b"[" * 9_999, b'{"text": "", "folder": "", "id": "../x"}',
     ],
 )  # fmt: skip
 async def test_a_body_that_is_not_what_it_should_be_is_refused(content: bytes) -> None:

@@ -291,6 +291,14 @@ def test_an_order_given_again_is_not_the_job_that_it_was_before() -> None:
     assert [found] == list(buyer.ledger.state.jobs.values())[1:]
 
 
+def test_an_order_asked_for_twice_under_one_id_is_one_job() -> None:
+    buyer = Buyer(infer_order())
+    records = list(buyer.records)
+    assert buyer.step(Start(J, infer_order())) == []
+    assert buyer.records == records
+    assert list(buyer.requester.jobs) == [J]
+
+
 def test_a_job_cancelled_before_it_is_funded_is_never_proposed() -> None:
     buyer = Buyer()
     buyer.prepare()
