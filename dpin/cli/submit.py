@@ -43,9 +43,8 @@ def submit(
     others = any((sets, name, dry_run, detach, parallel is not None, anew))
     _check_what(file, attach, others=others)
     trials = trials_of(Path(file), sets or [], name) if file else []
-    if (parallel or anew) and file and not trials:
-        fix = f"leave out {'--anew' if anew else '--parallel'}"
-        raise Misuse(f"{file} is no sweep: it is one job", fix=fix)
+    if (parallel or anew) and not trials:
+        raise Misuse(f"{file} is no sweep: it is one job", fix="leave out --parallel and --anew")
     request = request_from(Path(file), sets or [], name) if file and not trials else None
     with connect(home) as node:
         if trials:

@@ -23,6 +23,7 @@ from dpin.node.status import JobDetail, PlanView
 from dpin.node.sweep import Point, points_of
 
 POLL_SECONDS: Final = 0.5
+CANCELLED: Final = "cancelled"
 ATTEMPTS_MAX: Final = 256  # of one sweep: as many as the jobs that a node remembers
 ID_DIGITS: Final = 12  # longer than those of other jobs, so that no two points are ever one
 
@@ -123,7 +124,7 @@ def _tell_left(trials: Sequence[Trial], *, begun: bool) -> None:
     if left and not begun:
         say(f"{len(running)} jobs go on, {len(left) - len(running)} were not begun")
         say("\n".join(f"  dpin submit --attach {job} | dpin cancel {job}" for job in running))
-        say("the same command again goes on with the sweep; no job is paid twice")
+        say("the same command without --anew goes on with the sweep; no job is paid twice")
 
 
 def run_sweep(node: Client, trials: Sequence[Trial], parallel: int) -> None:
@@ -163,6 +164,8 @@ def _line(node: Client, trial: Trial) -> str:
     job = trial.detail.job
     if job.state == DONE:
         return f"{job.id} is done: loss {_number(trial.detail.holdout_after)}"
+    if job.state == CANCELLED:
+        return f"{job.id} is cancelled; what was done of it cost {format_tokens(job.cost)}"
     why, fix = reason_and_fix(node, job)
     return f"{job.id} is {job.state}: {why or 'no reason given'}\n  fix: {fix}"
 

@@ -132,6 +132,7 @@ def test_a_sweep_that_is_left_says_which_jobs_go_on(
     told = capsys.readouterr().err
     assert "2 jobs go on, 1 were not begun" in told
     assert "dpin submit --attach lr-1 | dpin cancel lr-1" in told
+    assert "the same command without --anew goes on with the sweep" in told
 
 
 class Remembering(Client):
@@ -237,7 +238,7 @@ def test_the_folder_of_a_sweep_can_be_set_for_one_run(tmp_path: Path) -> None:
 
 
 def test_a_point_that_is_cancelled_is_shown_so_and_the_others_go_on(
-    trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+    trials: list[Trial], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("dpin.cli.sweeps.POLL_SECONDS", 0)
     node = Remembering()
@@ -248,6 +249,7 @@ def test_a_point_that_is_cancelled_is_shown_so_and_the_others_go_on(
     *_, last = sweep_text(trials).splitlines()
     assert last.split()[:3] == ["1", "1e-3", "-"]
     assert f"cancelled  {trials[0].job}" in last
+    assert f"{trials[0].job} is cancelled; what was done" in capsys.readouterr().err
     told = msgspec.json.decode(msgspec.json.encode(sweep_values(trials)))["trials"]
     assert [one["job"]["job"]["state"] for one in told] == ["done", "done", "cancelled"]
     assert sweep_exit(trials) != ExitCode.OK
