@@ -144,4 +144,11 @@ class Bequest(Wire, frozen=True, tag=5):
     until_ms: int  # of this node's clock; then it is kept no more
 
 
-OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered | OwnRound
+class OwnJobAgain(Wire, frozen=True, tag=6):
+    """A job whose proposal is given up: kept in the log before the job is proposed anew."""
+
+    local_id: str
+    given_up: JobId  # it expired without an award
+
+
+OwnRecord = OwnJobRecord | OwnJobEnd | OwnJobOrdered | OwnRound | OwnJobAgain

@@ -14,6 +14,7 @@ from dpin.compute.work import WorkerId
 from dpin.ledger.accounts import Job, State
 from dpin.ledger.transactions import Propose, SignedBid
 from dpin.market.descent import Signer
+from dpin.market.heed import Heed
 from dpin.market.merging import Merging
 from dpin.market.messages import Decline, Heartbeat
 from dpin.market.orders import Order
@@ -114,6 +115,8 @@ class OwnJob:
     job: Job | None = None
     was: JobId | None = None  # the job's id, known from before a restart
     since: LedgerMillis = LedgerMillis(-1)  # ledger time of the order; its job is opened later
+    given_up: tuple[JobId, ...] = ()  # earlier proposals of it, which expired without an award
+    heed: Heed = field(default_factory=Heed)  # that this node paid to its proposal
     supply: Supply = field(default_factory=Supply)
     beats: dict[Digest, Beat] = field(default_factory=dict)  # by lease
     lost: dict[NodeId, Instant] = field(default_factory=dict)  # disconnected since

@@ -9,7 +9,14 @@ from dpin.base.machine import Store
 from dpin.base.units import MICROS_PER_MILLI, Instant
 from dpin.compute.task import Manifest
 from dpin.ledger.accounts import Job, State
-from dpin.market.orders import OwnJobEnd, OwnJobOrdered, OwnJobRecord, OwnRecord, OwnRound
+from dpin.market.orders import (
+    OwnJobAgain,
+    OwnJobEnd,
+    OwnJobOrdered,
+    OwnJobRecord,
+    OwnRecord,
+    OwnRound,
+)
 from dpin.market.ownjob import OwnJob, Stage
 from dpin.market.resuming import recall_round, round_record
 
@@ -30,7 +37,7 @@ class OwnJobs:
         ended = [local_id for local_id, other in self.by_id.items() if other.stage.ended]
         if len(self.by_id) >= JOBS_MAX and ended:
             gone = self.by_id.pop(ended[0])
-            for job in (gone.ledger_id, gone.was):
+            for job in (gone.ledger_id, gone.was, *gone.given_up):
                 self._forget(job)
         self.by_id[own.local_id] = own
 
@@ -53,9 +60,10 @@ class OwnJobs:
                 own.manifest = decode(Manifest, record.manifest)
                 own.propose = record.propose
                 self.add(own)
-            case OwnRound(local_id=local_id):
-                if local_id in self.by_id:
-                    recall_round(self.by_id[local_id], record)
+            case OwnRound() | OwnJobAgain():
+                known = self.by_id.get(record.local_id)
+                if known is not None:
+                    _restore_more(known, record)
             case OwnJobEnd(local_id=local_id):
                 known = self.by_id.get(local_id)
                 if known is not None:
@@ -91,6 +99,7 @@ class OwnJobs:
         its proposal was on the way.
         """
         claimed = {other.job.id for other in self.by_id.values() if other.job is not None}
+        claimed |= {job for other in self.by_id.values() for job in other.given_up}
         claimed |= self._forgotten.keys()
         for job in state.jobs.values():
             mine = job.requester == requester and job.propose == own.propose
@@ -101,6 +110,13 @@ class OwnJobs:
 
 def _moment(record: OwnJobRecord | OwnJobOrdered) -> Instant:
     return Instant(record.submitted_ms * MICROS_PER_MILLI)
+
+
+def _restore_more(own: OwnJob, record: OwnRound | OwnJobAgain) -> None:
+    if isinstance(record, OwnRound):
+        recall_round(own, record)
+    else:
+        own.given_up += (record.given_up,)
 
 
 def _restore_end(own: OwnJob, record: OwnJobEnd) -> None:

@@ -24,7 +24,7 @@ from dpin.ledger.params import Params
 from dpin.ledger.transactions import EVAL, INFER, Cancel
 from dpin.ledger.views import job_cost
 from dpin.ledger.wishes import FEE_TOO_LOW, NUMBER_USED, OK, Follow, Outcome, Wish
-from dpin.market import losses, takings, workshop
+from dpin.market import again, losses, takings, workshop
 from dpin.market.awarding import awards, excuse, stops
 from dpin.market.descent import Signer
 from dpin.market.mail import Mail, Message
@@ -178,6 +178,10 @@ class Requester:
             return
         own.renew(state)
         job = own.job
+        again.heed(own, job, state, self._params, now)
+        if again.is_due(own, job, self._params, now):
+            yield from again.propose(own, job)
+            return
         yield from self._phase(own, job, now)
         if own.cancelled and not job.cancelled:
             yield Wish(f"cancel:{own.local_id}", Cancel(job.id))

@@ -161,7 +161,8 @@ def follow(own: OwnJob, job: Job, state: State, now: Instant) -> Iterator[Effect
     """Load the job, then merge, measure and at last export what the rounds have made."""
     if job.propose.kind == INFER:
         return
-    if own.files is None or own.merging is None:
+    if own.files is None or own.merging is None or own.files.job.id != job.id:
+        own.opening = False  # What was loaded for an earlier proposal is loaded anew.
         own.files = JobFiles(job, own.keys)
         own.merging = Merging(job, own.worker, own.files)
         own.merging.states = states_known(own)

@@ -192,8 +192,9 @@ class Works:
         ]
 
     def job(self) -> Job:
-        """The one job, as the requester sees it on the ledger."""
-        [job] = self.node(0).peer.state.jobs.values()
+        """The one job, as the requester sees it on the ledger; of its proposals one is awarded."""
+        proposed = list(self.node(0).peer.state.jobs.values())
+        [job] = [one for one in proposed if one.leases] or proposed
         return job
 
 

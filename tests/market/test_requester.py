@@ -332,8 +332,9 @@ def test_a_running_job_is_cancelled_on_the_ledger() -> None:
 def test_a_job_that_nobody_takes_fails_when_it_expires() -> None:
     buyer = Buyer()
     buyer.fund()
-    buyer.ledger.wait(30)
-    buyer.follow(9)
+    for tick in range(30):
+        buyer.ledger.wait(1)
+        buyer.follow(tick / 5)
     assert (buyer.own.stage, buyer.own.reason) == (Stage.FAILED, "no-provider")
 
 

@@ -7,6 +7,7 @@ import pytest
 from dpin.base.units import after, seconds
 from dpin.ledger.views import ended_in
 from dpin.sim.jobs import Works, _clear, absent, belated, training
+from dpin.sim.kills import Kill
 from dpin.sim.stage import since
 
 
@@ -37,3 +38,13 @@ def test_a_masked_job_that_has_ended_is_taken_as_the_seats_say_it_ended(seed: in
     assert own.merging is not None
     assert own.merging.state_hash == ended_in(works.job()) is not None
     assert own.merging.states.keys() == {3}  # Nothing of the rounds before is made up.
+
+
+def test_a_requester_killed_before_its_job_has_providers_proposes_it_again() -> None:
+    kill = Kill("requester", 0, seed=1)
+    report = kill.play()
+    assert kill.killer.killed == "KeepData"
+    assert report.problems == []
+    assert report.figures["units_paid"] == 8
+    assert kill.killer.works is not None
+    assert len(kill.killer.works.own.given_up) == 1
