@@ -573,6 +573,20 @@ def test_what_moves_is_shown_until_ctrl_c_which_is_no_error(
         assert lines[1].startswith(f"commit 50  transfer  -1.50015  to {NODE_ID[:16]}")
 
 
+def test_a_report_that_is_written_again_and_again_says_so_and_stays_after_ctrl_c(
+    control: FakeControl, capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    control.end = ("running", "")
+    monkeypatch.setattr(time, "sleep", interrupted)
+    assert run(["report", JOB, "--watch", "-o", str(tmp_path)]) == 130
+    page = tmp_path / "report.html"
+    assert f"{page} is there, and written again until the job has ended" in capsys.readouterr().err
+    assert page.exists()
+
+
 def test_a_cold_key_pays_what_was_prepared_and_shown(
     control: FakeControl, capsys: Printed, tmp_path: Path
 ) -> None:
