@@ -111,14 +111,23 @@ def _blobs(evidence: Evidence, node: Client | None) -> Iterator[Callable[[BlobId
 
 
 def blob_in(folder: Path, blob: BlobId) -> str:
-    """The file of a blob in a folder; raises NotFound, or NotVerified for another content."""
+    """The file of a blob in a folder; raises NotFound, or NotVerified for another content.
+
+    A node's own folder has some whole ones as parts: those for which nobody waited for the disk.
+    """
     named = (folder / name for name in (f"{blob.hex()}.data", blob.hex()))
-    path = next((path for path in named if path.is_file()), None)
+    path, part = next((path for path in named if path.is_file()), None), folder / _part(blob)
+    if path is None and part.is_file() and blob_id(manifest_of_file(part)) == blob:
+        return str(part.resolve())
     if path is None:
         raise NotFound(f"blob {blob.hex()} is not in {folder}", fix="dpin blob get HASH --out FILE")
     if blob_id(manifest_of_file(path)) != blob:
         raise NotVerified(f"not proven: {path} is another blob", fix="fetch it again")
     return str(path.resolve())
+
+
+def _part(blob: BlobId) -> str:
+    return f"{blob.hex()}.part"
 
 
 def _by_node(node: Client, blob: BlobId) -> str:

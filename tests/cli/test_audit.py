@@ -265,6 +265,17 @@ def test_a_blob_that_is_gone_or_is_another_ends_it(job: Job, tmp_path: Path) -> 
         blob_in(tmp_path, blob)
 
 
+def test_a_whole_blob_is_found_though_nobody_waited_for_the_disk(tmp_path: Path) -> None:
+    said = b"what a provider sent"
+    blob = blob_id(manifest_of(said))
+    part = tmp_path / f"{blob.hex()}.part"
+    part.write_bytes(bytes(len(said)))  # Only its room: it is on its way.
+    with pytest.raises(NotFound, match="is not in"):
+        blob_in(tmp_path, blob)
+    part.write_bytes(said)
+    assert blob_in(tmp_path, blob) == str(part.resolve())
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
