@@ -16,10 +16,12 @@ from dpin.base.units import MILLION
 from dpin.compute.checkpoint import decode_global, decode_later, decode_start, encode_window
 from dpin.compute.fragments import GRAIN, fragment, longest
 from dpin.compute.limits import FRAGMENTS_MAX, check_train
+from dpin.compute.population import Population
 from dpin.compute.presets import DATA_PARALLEL, QUICK, SHORT
 from dpin.compute.probe import settle
 from dpin.compute.safety import PrivacySpec
 from dpin.compute.scores import Judged, Scored, ScoreRound
+from dpin.compute.state import initial_state
 from dpin.compute.task import (
     FP16,
     INT4,
@@ -42,6 +44,7 @@ from dpin.compute.tuning import update_size
 from dpin.compute.updates import HEADER
 from tests.compute.test_session_rules import Bench
 from tests.support.training import (
+    JOB,
     SEATS,
     TINY,
     MemoryFiles,
@@ -266,3 +269,10 @@ def test_fragments_that_cannot_be_merged_are_refused(change: dict[str, object]) 
     check_train(job)
     with pytest.raises(Misuse):
         check_train(replace(job, **change))
+
+
+def test_many_clients_in_one_process_merge_all_of_a_model() -> None:
+    prepared = Bench(QUICK, EncodingSpec(INT8), MemoryFiles()).do(prepare("again"), Prepared)
+    job = manifest_for(prepared, QUICK, THIRDS)
+    with pytest.raises(Misuse, match="all of the model"):
+        Population(JOB, job, initial_state(TINY, b"seed"), [])
